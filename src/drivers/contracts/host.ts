@@ -1,0 +1,28 @@
+/**
+ * Host: facts about the machine itself.
+ *
+ * Facts come from systeminformation and from the kernel, and say from where, so that the agent can
+ * cross-check them; they are gathered at start and on demand, never in a loop.
+ */
+import type { Finding } from '../../model/node.ts';
+import type { CallOptions } from './calls.ts';
+
+export interface HostFacts {
+  hostname: string;
+  architecture: string;
+  cpuModel: string;
+  /** Logical CPUs that are online. */
+  cpus: number;
+  operatingSystem: string;
+  kernel: string;
+  /** Each source's idea of the memory, MiB: `procMeminfo` (MemTotal), `systeminformation`. */
+  memoryMib: { procMeminfo: number; systeminformation: number };
+  /** Traits by their standard names, such as HW_CPU_X86_AVX2. */
+  traits: string[];
+}
+
+export interface Host {
+  facts(options?: CallOptions): Promise<HostFacts>;
+  /** Checks of the host alone: tools, kernel features, clock, permissions, room on disk. */
+  examine(options?: CallOptions): Promise<Finding[]>;
+}

@@ -1,0 +1,129 @@
+/**
+ * Hypervisor: defines, starts, stops and watches guests.
+ *
+ * Promises of every implementation (test/drivers/contract/hypervisor.ts proves them):
+ *  - `define`, `start`, `destroy`, `undefine` are idempotent: what is so already is answered as done.
+ *  - `observe*` tells what the host says now. A guest that does not exist is `null`; a host that cannot
+ *    be asked is UNAVAILABLE. The two are never mixed up.
+ *  - Guests that Berth did not define are observed with `ours: false`, and every call that would change
+ *    one is refused with HOST_CONFLICT.
+ *  - A call that hangs delays no call about another guest.
+ *  - Events come in the order in which the host reports them. After a lost connection there is one `gap`
+ *    event: the listener must observe again.
+ *  - Closing it touches no guest.
+ */
+import type { PowerState } from '../../model/instance.ts';
+import type { Acceleration } from '../../model/node.ts';
+import type { CallOptions, Unsubscribe } from './calls.ts';
+
+export interface GuestDisk {
+  /** Unique among the guest's disks; the guest sees it as the serial of the disk, at most 20 characters. */
+  serial: string;
+  path: string;
+  format: 'qcow2' | 'raw';
+  readOnly: boolean;
+  /** Chain below a qcow2 overlay, so that nothing is probed; null for a disk that stands alone. */
+  backing: { path: string; format: 'qcow2' | 'raw' } | null;
+}
+
+export interface GuestNic {
+  macAddress: string;
+  /** Bridge to plug into; exists already. */
+  bridge: string;
+  /** Name of the tap device, at most 15 characters; made with the guest's start and gone with its stop. */
+  tapName: string;
+}
+
+/** All that a guest's definition is made from; names come from the journal. */
+export interface GuestDefinition {
+  /** UUID, lower case. */
+  id: string;
+  name: string;
+  vcpus: number;
+  memoryMib: number;
+  firmware: 'bios' | 'uefi';
+  /** In boot order. */
+  disks: GuestDisk[];
+  nics: GuestNic[];
+  /** Where the serial console is logged; null for none. */
+  consoleLogPath: string | null;
+  /** JSON kept with the guest on the host, so that it can be rebuilt without a database (promise 5). */
+  metadata: string;
+}
+
+export interface ObservedGuest {
+  id: string;
+  name: string;
+  ours: boolean;
+  power: PowerState;
+  /** In the host's words: `booted`, `shut down by the guest`, … */
+  reason: string;
+  vcpus: number;
+  memoryMib: number;
+  /** What `define` was given; null for a foreign guest. */
+  metadata: string | null;
+}
+
+export type GuestEvent =
+  /** A guest's power changed, or it was defined or undefined (then `guest` is null). */
+  | { type: 'power'; id: string; guest: { power: PowerState; reason: string } | null }
+  | { type: 'agent'; id: string; connected: boolean }
+  | { type: 'gap' };
+
+export interface GuestAddress {
+  interface: string;
+  macAddress: string;
+  address: string;
+  prefix: number;
+}
+
+export interface HypervisorFacts {
+  libvirtVersion: string | null;
+  qemuVersion: string | null;
+  acceleration: Acceleration;
+  /** Why the acceleration is judged so. */
+  accelerationReason: string;
+  /** Memory that the hypervisor believes the host has, MiB; a source for cross-checking. */
+  memoryMib: number;
+  cpus: number;
+  /** Traits by their standard names. */
+  traits: string[];
+}
+
+export interface HypervisorHealth {
+  connected: boolean;
+  /** Milliseconds since the epoch. */
+  since: number;
+  reason: string;
+}
+
+export interface Hypervisor {
+  health(): HypervisorHealth;
+  onHealth(listener: (health: HypervisorHealth) => void): Unsubscribe;
+  subscribe(listener: (event: GuestEvent) => void): Unsubscribe;
+
+  facts(options?: CallOptions): Promise<HypervisorFacts>;
+  /** All guests of the host, ours and foreign. */
+  observe(options?: CallOptions): Promise<ObservedGuest[]>;
+  observeGuest(id: string, options?: CallOptions): Promise<ObservedGuest | null>;
+
+  /** Defines the guest, or brings a definition of ours with this id up to date. Starts nothing. */
+  define(definition: GuestDefinition, options?: CallOptions): Promise<void>;
+  /** Starts it, or resumes a paused one. @throws NOT_FOUND, CAPACITY_EXCEEDED */
+  start(id: string, options?: CallOptions): Promise<void>;
+  /** Asks the guest to shut down; does not wait for it. @throws NOT_FOUND, ILLEGAL_STATE when not running */
+  requestShutdown(id: string, options?: CallOptions): Promise<void>;
+  /** Asks the guest to reboot; does not wait for it. @throws NOT_FOUND, ILLEGAL_STATE when not running */
+  requestReboot(id: string, options?: CallOptions): Promise<void>;
+  /** Resets the running guest, as its reset button would. @throws NOT_FOUND, ILLEGAL_STATE when not running */
+  reset(id: string, options?: CallOptions): Promise<void>;
+  /** Pulls the plug. Its definition stays. */
+  destroy(id: string, options?: CallOptions): Promise<void>;
+  /** Removes the definition of a stopped guest, its NVRAM included. @throws ILLEGAL_STATE while it runs */
+  undefine(id: string, options?: CallOptions): Promise<void>;
+
+  /** What the guest agent says. @throws UNAVAILABLE when none answers in time */
+  guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]>;
+
+  close(): Promise<void>;
+}

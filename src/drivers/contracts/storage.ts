@@ -1,0 +1,109 @@
+/**
+ * Storage: one pool of images, volumes and seeds, all of them files under one folder.
+ *
+ * Promises of every implementation (test/drivers/contract/storage.ts proves them):
+ *  - Every path comes from `paths`, a pure function of ids, so that the journal can name what will exist.
+ *  - A file appears under its final name complete and durable (fsync of file and folder), or not at all.
+ *  - `make*` is idempotent: what exists already in the asked form is answered as done; in another form it
+ *    is HOST_CONFLICT. `remove*` of what is absent is done.
+ *  - Image bytes are hostile: the format is the one named by the caller, never probed; an image with a
+ *    backing file, an external data file or encryption, a damaged or an absurdly large one is IMAGE_REFUSED.
+ *  - A call that fails, or is aborted, leaves nothing but the partial file that `removeImage` removes.
+ *  - Not enough room is CAPACITY_EXCEEDED; a pool that cannot be asked is UNAVAILABLE.
+ */
+import type { ImageFormat } from '../../model/storage.ts';
+import type { CallOptions, ProgressListener } from './calls.ts';
+
+export interface PoolCapacity {
+  totalBytes: number;
+  availableBytes: number;
+}
+
+export interface ImageRequest {
+  id: string;
+  /** Absolute path on this host, or http(s) URL. */
+  source: string;
+  format: ImageFormat;
+  /** Expected digest of the source's bytes; null when the caller has none. */
+  sha256: string | null;
+}
+
+export interface ImageFacts {
+  /** SHA-256 of the source's bytes, hexadecimal. */
+  sha256: string;
+  sizeBytes: number;
+  virtualSizeBytes: number;
+}
+
+export interface VolumeRequest {
+  id: string;
+  /** Size that the guest sees, bytes; never smaller than the image's. */
+  sizeBytes: number;
+  /** The image it stands on; null for an empty volume. */
+  image: { id: string; format: ImageFormat } | null;
+}
+
+/** NoCloud, as cloud-init reads it. @see cloudinit/sources/DataSourceNoCloud.py */
+export interface SeedContents {
+  /** Also the seed's id: one for each instance. */
+  instanceId: string;
+  hostname: string;
+  sshAuthorizedKeys: string[];
+  /** Passed on as it is; null for none. */
+  userData: string | null;
+  nics: SeedNic[];
+}
+
+export interface SeedNic {
+  macAddress: string;
+  /** Null: DHCP. */
+  static: { address: string; prefix: number; gateway: string | null; dnsServers: string[] } | null;
+}
+
+export interface StoredFile {
+  kind: 'image' | 'volume' | 'seed' | 'console';
+  id: string;
+  path: string;
+}
+
+export interface StoragePool {
+  readonly name: string;
+  readonly paths: {
+    image(id: string, format: ImageFormat): string;
+    volume(id: string): string;
+    seed(instanceId: string): string;
+    consoleLog(instanceId: string): string;
+  };
+
+  /** Makes the pool's folders, and checks that they can be used. Idempotent. */
+  prepare(options?: CallOptions): Promise<void>;
+  capacity(options?: CallOptions): Promise<PoolCapacity>;
+  /** Every file of the pool that bears one of our names, partial ones included. */
+  list(options?: CallOptions): Promise<StoredFile[]>;
+
+  /** Fetches, checks and keeps an image, read-only. */
+  makeImage(
+    request: ImageRequest,
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<ImageFacts>;
+  /** The image's facts, looked up on disk (`sha256` as recorded beside it); null when there is none. */
+  lookImage(id: string, format: ImageFormat, options?: CallOptions): Promise<ImageFacts | null>;
+  removeImage(id: string, format: ImageFormat, options?: CallOptions): Promise<void>;
+
+  makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void>;
+  /** Null when there is none. */
+  lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null>;
+  removeVolume(id: string, options?: CallOptions): Promise<void>;
+
+  makeSeed(contents: SeedContents, options?: CallOptions): Promise<void>;
+  lookSeed(instanceId: string, options?: CallOptions): Promise<boolean>;
+  removeSeed(instanceId: string, options?: CallOptions): Promise<void>;
+
+  /** The end of an instance's console log; empty text when nothing was written yet. */
+  readConsole(
+    instanceId: string,
+    tailBytes: number,
+    options?: CallOptions,
+  ): Promise<{ text: string; totalBytes: number }>;
+  removeConsole(instanceId: string, options?: CallOptions): Promise<void>;
+}

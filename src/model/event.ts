@@ -1,0 +1,35 @@
+/**
+ * Events: numbered facts about what changed, written in the transaction of the change itself.
+ *
+ * A consumer keeps the last `seq` that it has dealt with and asks for what came after.
+ */
+import { type Static, Type } from 'typebox';
+import { Id, nullable, strict, Timestamp } from './common.ts';
+import { OBJECT_KINDS } from './operation.ts';
+
+export const EVENT_TYPES = [
+  'instance.created',
+  'instance.changed',
+  'instance.deleted',
+  'volume.created',
+  'volume.deleted',
+  'image.created',
+  'image.deleted',
+  'network.created',
+  'network.deleted',
+  'operation.changed',
+  'hypervisor.changed',
+  'inventory.changed',
+] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
+
+export const BerthEvent = strict({
+  seq: Type.Integer({ minimum: 1, description: 'grows by one with each event of this node' }),
+  type: Type.Enum([...EVENT_TYPES]),
+  at: Timestamp,
+  target: nullable(
+    strict({ kind: Type.Enum([...OBJECT_KINDS, 'operation', 'node']), id: Id, name: Type.String() }),
+  ),
+  data: Type.Record(Type.String(), Type.Unknown()),
+});
+export type BerthEvent = Static<typeof BerthEvent>;

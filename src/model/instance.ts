@@ -1,0 +1,110 @@
+/**
+ * Instances: what a scheduler asks for, and what a caller is shown.
+ */
+import { type Static, Type } from 'typebox';
+import { Id, Ipv4Address, MacAddress, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
+
+/** QEMU's own limit for the machine types in use. @see hw/i386/pc_q35.c, max_cpus */
+const VCPUS_MAX = 255;
+/** Less does not boot any kernel in use; more than 4 TiB is beyond the hosts that Berth is tested on. */
+const MEMORY_MIB_MIN = 32;
+const MEMORY_MIB_MAX = 4 * 1024 * 1024;
+export const DISK_GIB_MAX = 64 * 1024;
+const DISKS_MAX = 16;
+const NICS_MAX = 8;
+/** NoCloud user-data limit, the one that cloud-init's largest platforms have, in characters. */
+const USER_DATA_MAX = 65_536;
+
+/** A disk made with the instance and deleted with it, or an existing volume that outlives it. */
+export const DiskSpec = strict({
+  image: Type.Optional(NameOrId),
+  volume: Type.Optional(NameOrId),
+  sizeGib: Type.Optional(Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' })),
+});
+export type DiskSpec = Static<typeof DiskSpec>;
+
+export const NicSpec = strict({
+  network: NameOrId,
+  macAddress: Type.Optional(MacAddress),
+  ipAddress: Type.Optional(Ipv4Address),
+});
+export type NicSpec = Static<typeof NicSpec>;
+
+export const FIRMWARES = ['bios', 'uefi'] as const;
+
+export const InstanceSpec = strict({
+  name: Name,
+  vcpus: Type.Integer({ minimum: 1, maximum: VCPUS_MAX, description: 'number of virtual CPUs' }),
+  memoryMib: Type.Integer({ minimum: MEMORY_MIB_MIN, maximum: MEMORY_MIB_MAX, description: 'MiB' }),
+  firmware: Type.Enum([...FIRMWARES], { default: 'bios' }),
+  disks: Type.Array(DiskSpec, { minItems: 1, maxItems: DISKS_MAX, description: 'the first one boots' }),
+  nics: Type.Array(NicSpec, { maxItems: NICS_MAX, default: [] }),
+  sshAuthorizedKeys: Type.Array(Type.String({ pattern: '^[^\\r\\n]{1,16384}$' }), {
+    maxItems: 64,
+    default: [],
+  }),
+  userData: Type.Optional(
+    Type.String({ maxLength: USER_DATA_MAX, description: 'cloud-config or a script, passed on as it is' }),
+  ),
+});
+export type InstanceSpec = Static<typeof InstanceSpec>;
+
+/** `unknown` means that the host could not be asked: nothing is ever done because of it (promise 2). */
+export const POWER_STATES = ['running', 'paused', 'stopping', 'stopped', 'crashed', 'unknown'] as const;
+export type PowerState = (typeof POWER_STATES)[number];
+
+export const LIFECYCLES = ['building', 'ready', 'deleting'] as const;
+export type Lifecycle = (typeof LIFECYCLES)[number];
+
+export const Power = strict({
+  state: Type.Enum([...POWER_STATES]),
+  since: Timestamp,
+  reason: Type.String({ description: "why, in the host's words" }),
+});
+export type Power = Static<typeof Power>;
+
+export const InstanceNic = strict({
+  portId: Id,
+  network: Type.String(),
+  macAddress: MacAddress,
+  ipAddress: Ipv4Address,
+  tapName: Type.String(),
+});
+
+export const InstanceDisk = strict({
+  volumeId: Id,
+  volume: Type.String(),
+  deletedWithInstance: Type.Boolean(),
+});
+
+export const Instance = strict({
+  id: Id,
+  name: Name,
+  generation: Type.Integer({ minimum: 1 }),
+  lifecycle: Type.Enum([...LIFECYCLES]),
+  power: Power,
+  spec: InstanceSpec,
+  disks: Type.Array(InstanceDisk),
+  nics: Type.Array(InstanceNic),
+  guest: nullable(
+    strict({
+      seenAt: Timestamp,
+      addresses: Type.Array(
+        strict({
+          interface: Type.String(),
+          macAddress: Type.String(),
+          address: Type.String(),
+          prefix: Type.Integer(),
+        }),
+      ),
+    }),
+    // what the guest agent said last; null until it has answered once since the guest started
+  ),
+  createdAt: Timestamp,
+});
+export type Instance = Static<typeof Instance>;
+
+export const STOP_MODES = ['graceful', 'graceful-then-forced', 'forced'] as const;
+export type StopMode = (typeof STOP_MODES)[number];
+export const REBOOT_MODES = ['graceful', 'forced'] as const;
+export type RebootMode = (typeof REBOOT_MODES)[number];

@@ -1,0 +1,102 @@
+/**
+ * What may be asked of an instance in which state: pure, and the same for every driver.
+ *
+ * A repeated request is `done`; one that contradicts the state is refused with one sentence of reason.
+ */
+import { assertNever, type ErrorCode } from './errors.ts';
+import type { Lifecycle, Power } from './instance.ts';
+
+export type Request = 'start' | 'stop' | 'reboot' | 'delete';
+
+export type Decision =
+  | { verdict: 'accept' }
+  | { verdict: 'done' }
+  | { verdict: 'refuse'; code: ErrorCode; reason: string };
+
+export interface InstanceState {
+  lifecycle: Lifecycle;
+  power: Power;
+}
+
+const ACCEPT: Decision = { verdict: 'accept' };
+
+export function decide(request: Request, { lifecycle, power }: InstanceState): Decision {
+  if (lifecycle === 'deleting') return request === 'delete' ? ACCEPT : illegal('it is being deleted');
+  if (lifecycle === 'building')
+    return illegal('it is still being built; wait for that operation, or cancel it');
+  switch (request) {
+    case 'start':
+      return decideStart(power);
+    case 'stop':
+      return decideStop(power);
+    case 'reboot':
+      return decideReboot(power);
+    case 'delete':
+      return ACCEPT; // the steps look at the host and refuse on doubt
+    default:
+      return assertNever(request);
+  }
+}
+
+function decideStart(power: Power): Decision {
+  switch (power.state) {
+    case 'running':
+      return { verdict: 'done' };
+    case 'paused':
+    case 'stopped':
+    case 'crashed':
+      return ACCEPT;
+    case 'stopping':
+      return illegal('it is shutting down; wait until it is stopped');
+    case 'unknown':
+      return unknown(power);
+    default:
+      return assertNever(power.state);
+  }
+}
+
+function decideStop(power: Power): Decision {
+  switch (power.state) {
+    case 'stopped':
+    case 'crashed':
+      return { verdict: 'done' };
+    case 'running':
+    case 'paused':
+    case 'stopping':
+      return ACCEPT;
+    case 'unknown':
+      return unknown(power);
+    default:
+      return assertNever(power.state);
+  }
+}
+
+function decideReboot(power: Power): Decision {
+  switch (power.state) {
+    case 'running':
+      return ACCEPT;
+    case 'paused':
+      return illegal('it is paused; start it first');
+    case 'stopping':
+      return illegal('it is shutting down; wait until it is stopped, then start it');
+    case 'stopped':
+    case 'crashed':
+      return illegal(`it is ${power.state}; start it instead`);
+    case 'unknown':
+      return unknown(power);
+    default:
+      return assertNever(power.state);
+  }
+}
+
+function illegal(reason: string): Decision {
+  return { verdict: 'refuse', code: 'ILLEGAL_STATE', reason };
+}
+
+function unknown(power: Power): Decision {
+  return {
+    verdict: 'refuse',
+    code: 'UNAVAILABLE',
+    reason: `its power state is unknown since ${power.since}: ${power.reason}`,
+  };
+}

@@ -1,0 +1,224 @@
+/**
+ * The method table: everything that can be asked of an agent, once.
+ *
+ * The WebSocket link, the local socket, the CLI, docs/protocol.md and docs/openrpc.json are made from it.
+ * A `read` answers from memory and the store (the few that look at the host say so in their summary and
+ * have a deadline); an `operation` answers `{ operation }` as soon as the operation is in the journal.
+ */
+import { type Static, type TSchema, Type } from 'typebox';
+import { Fence, LIST_LIMIT, Name, NameOrId, nullable, ObjectFence, Sha256, strict } from './common.ts';
+import { BerthEvent } from './event.ts';
+import { Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
+import { Network, NetworkSpec } from './network.ts';
+import { Finding, Inventory, NodeStatus } from './node.ts';
+import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
+import { IMAGE_FORMATS, Image, Volume } from './storage.ts';
+import { DISK_GIB_MAX } from './instance.ts';
+
+/** Each role may do what those before it may. */
+export const ROLES = ['observe', 'operate', 'admin'] as const;
+export type Role = (typeof ROLES)[number];
+
+export interface Method<P extends TSchema = TSchema, R extends TSchema = TSchema> {
+  kind: 'read' | 'operation';
+  role: Role;
+  /** One sentence, in the imperative. */
+  summary: string;
+  params: P;
+  result: R;
+  /** States of the object in which it is legal, for readers; src/model/lifecycle.ts decides. */
+  legalIn?: string;
+}
+
+const none = strict({});
+const one = strict({ id: NameOrId });
+const accepted = strict({ operation: Operation });
+const limit = Type.Integer({ minimum: 1, maximum: LIST_LIMIT, default: LIST_LIMIT });
+
+function read<P extends TSchema, R extends TSchema>(summary: string, params: P, result: R): Method<P, R> {
+  return { kind: 'read', role: 'observe', summary, params, result };
+}
+
+function operation<P extends TSchema>(
+  summary: string,
+  params: P,
+  legalIn?: string,
+): Method<P, typeof accepted> {
+  return {
+    kind: 'operation',
+    role: 'operate',
+    summary,
+    params,
+    result: accepted,
+    ...(legalIn ? { legalIn } : {}),
+  };
+}
+
+export const METHODS = {
+  'node.status': read(
+    'Tell how the node is: hypervisor, scheduler link, instances, operations.',
+    none,
+    NodeStatus,
+  ),
+  'node.doctor': read(
+    'Look at the host and say what would keep it from running instances, and how to mend it.',
+    none,
+    strict({ findings: Type.Array(Finding) }),
+  ),
+  'inventory.get': read(
+    'Tell what the node has, what is taken, and what is left, by resource class.',
+    none,
+    Inventory,
+  ),
+
+  'instance.list': read('List the instances.', none, strict({ instances: Type.Array(Instance) })),
+  'instance.show': read('Show one instance.', one, strict({ instance: Instance })),
+  'instance.console': read(
+    "Read the end of the serial console's log from the host.",
+    strict({
+      id: NameOrId,
+      tailBytes: Type.Integer({ minimum: 1, maximum: 1_048_576, default: 65_536, description: 'bytes' }),
+    }),
+    strict({ text: Type.String(), totalBytes: Type.Integer() }),
+  ),
+  'instance.create': operation(
+    'Make an instance with its disks, seed and ports, and start it.',
+    strict({
+      id: Type.Optional(Type.String({ format: 'uuid', description: 'UUID to give it, lower case' })),
+      spec: InstanceSpec,
+      ...Fence,
+    }),
+  ),
+  'instance.start': operation(
+    'Start an instance; a paused one is resumed.',
+    strict({ id: NameOrId, ...ObjectFence }),
+    'stopped, crashed, paused; done when running',
+  ),
+  'instance.stop': operation(
+    'Stop an instance: ask the guest, then, only if asked to, pull the plug.',
+    strict({
+      id: NameOrId,
+      mode: Type.Enum([...STOP_MODES], { default: 'graceful' }),
+      timeoutSeconds: Type.Integer({
+        minimum: 1,
+        maximum: 3600,
+        default: 60,
+        description: 'seconds given to the guest',
+      }),
+      ...ObjectFence,
+    }),
+    'running, paused, stopping; done when stopped',
+  ),
+  'instance.reboot': operation(
+    'Reboot an instance: ask the guest, or reset it.',
+    strict({
+      id: NameOrId,
+      mode: Type.Enum([...REBOOT_MODES], { default: 'graceful' }),
+      timeoutSeconds: Type.Integer({
+        minimum: 1,
+        maximum: 3600,
+        default: 60,
+        description: 'seconds given to the guest',
+      }),
+      ...ObjectFence,
+    }),
+    'running',
+  ),
+  'instance.delete': operation(
+    'Stop and undefine an instance, and delete the disks that were made with it.',
+    strict({ id: NameOrId, ...ObjectFence }),
+    'ready, whatever its power state',
+  ),
+
+  'image.list': read('List the images.', none, strict({ images: Type.Array(Image) })),
+  'image.show': read('Show one image.', one, strict({ image: Image })),
+  'image.import': operation(
+    'Fetch an image from a file of this host or by http(s), check it as hostile, and keep it read-only.',
+    strict({
+      name: Name,
+      source: Type.String({
+        pattern: '^(/|https?://)[^\\x00-\\x20]{0,2047}$',
+        description: 'absolute path on the host, or http(s) URL',
+      }),
+      format: Type.Enum([...IMAGE_FORMATS], { default: 'qcow2' }),
+      sha256: Type.Optional(Sha256),
+      ...Fence,
+    }),
+  ),
+  'image.delete': operation(
+    'Delete an image that no volume stands on.',
+    strict({ id: NameOrId, ...Fence }),
+    'ready',
+  ),
+
+  'volume.list': read('List the volumes.', none, strict({ volumes: Type.Array(Volume) })),
+  'volume.show': read('Show one volume.', one, strict({ volume: Volume })),
+  'volume.create': operation(
+    'Make a volume, empty or on an image.',
+    strict({
+      name: Name,
+      sizeGib: Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' }),
+      image: Type.Optional(NameOrId),
+      ...Fence,
+    }),
+  ),
+  'volume.delete': operation(
+    'Delete a volume that no instance uses.',
+    strict({ id: NameOrId, ...Fence }),
+    'ready and unused',
+  ),
+
+  'network.list': read('List the networks.', none, strict({ networks: Type.Array(Network) })),
+  'network.show': read('Show one network.', one, strict({ network: Network })),
+  'network.create': operation(
+    'Make a network: a bridge with an address, DHCP and NAT.',
+    strict({ spec: NetworkSpec, ...Fence }),
+  ),
+  'network.delete': operation(
+    'Delete a network that no port uses.',
+    strict({ id: NameOrId, ...Fence }),
+    'ready and unused',
+  ),
+
+  'operation.list': read(
+    'List operations, newest first.',
+    strict({
+      state: Type.Optional(Type.Enum([...OPERATION_STATES])),
+      targetKind: Type.Optional(Type.Enum([...OBJECT_KINDS])),
+      limit,
+    }),
+    strict({ operations: Type.Array(Operation) }),
+  ),
+  'operation.get': read('Show one operation with its steps.', one, strict({ operation: Operation })),
+  'operation.cancel': {
+    ...read('Ask an operation to stop; what it did is undone.', one, accepted),
+    role: 'operate',
+  },
+
+  'event.list': read(
+    'List events after a sequence number, oldest first.',
+    strict({ after: Type.Integer({ minimum: 0, default: 0 }), limit }),
+    strict({
+      events: Type.Array(BerthEvent),
+      lastSeq: Type.Integer(),
+      firstSeq: nullable(Type.Integer({ description: 'oldest one still kept' })),
+    }),
+  ),
+} as const satisfies Record<string, Method>;
+
+export type MethodName = keyof typeof METHODS;
+export type Params<M extends MethodName> = Static<(typeof METHODS)[M]['params']>;
+export type Result<M extends MethodName> = Static<(typeof METHODS)[M]['result']>;
+export type OperationMethod = {
+  [M in MethodName]: (typeof METHODS)[M]['kind'] extends 'operation' ? M : never;
+}[MethodName];
+
+export const METHOD_NAMES = Object.keys(METHODS) as MethodName[];
+
+export function isMethodName(name: string): name is MethodName {
+  return Object.hasOwn(METHODS, name);
+}
+
+export function roleAllows(has: Role, needs: Role): boolean {
+  return ROLES.indexOf(has) >= ROLES.indexOf(needs);
+}

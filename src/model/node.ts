@@ -1,0 +1,86 @@
+/**
+ * The node itself: what it has, what is taken, how it is, and what the doctor finds.
+ *
+ * Resource classes and traits have the names of OpenStack's os-resource-classes and os-traits.
+ */
+import { type Static, Type } from 'typebox';
+import { Id, nullable, strict, Timestamp } from './common.ts';
+
+export const RESOURCE_CLASSES = ['VCPU', 'MEMORY_MB', 'DISK_GB'] as const;
+export type ResourceClass = (typeof RESOURCE_CLASSES)[number];
+export type ResourceAmounts = Record<ResourceClass, number>;
+
+/** MEMORY_MB counts MiB and DISK_GB counts GiB, as in Placement. */
+export const ResourceInventory = strict({
+  total: Type.Integer(),
+  reserved: Type.Integer(),
+  allocationRatio: Type.Number(),
+  used: Type.Integer({ description: 'sum of the allocations' }),
+  available: Type.Integer({ description: 'floor((total - reserved) × allocationRatio) - used, at least 0' }),
+});
+export type ResourceInventory = Static<typeof ResourceInventory>;
+
+/** Two sources that should agree and do not; Berth counts with the smaller trustworthy one and says so. */
+export const Discrepancy = strict({
+  resourceClass: Type.Enum([...RESOURCE_CLASSES]),
+  sources: Type.Record(Type.String(), Type.Number()),
+  chosen: Type.String(),
+  reason: Type.String(),
+});
+
+export const ACCELERATIONS = ['kvm', 'kvm-unusable', 'absent'] as const;
+export type Acceleration = (typeof ACCELERATIONS)[number];
+
+export const Inventory = strict({
+  nodeId: Id,
+  hostname: Type.String(),
+  generation: Type.Integer({ description: 'grows with each change' }),
+  resources: Type.Object(
+    { VCPU: ResourceInventory, MEMORY_MB: ResourceInventory, DISK_GB: ResourceInventory },
+    { additionalProperties: false },
+  ),
+  traits: Type.Array(Type.String()),
+  acceleration: Type.Enum([...ACCELERATIONS]),
+  discrepancies: Type.Array(Discrepancy),
+  host: strict({
+    architecture: Type.String(),
+    cpuModel: Type.String(),
+    operatingSystem: Type.String(),
+    kernel: Type.String(),
+    libvirtVersion: nullable(Type.String()),
+    qemuVersion: nullable(Type.String()),
+  }),
+});
+export type Inventory = Static<typeof Inventory>;
+
+export const Health = strict({
+  state: Type.Enum(['ok', 'degraded', 'unavailable']),
+  since: Timestamp,
+  reason: Type.String(),
+});
+export type Health = Static<typeof Health>;
+
+export const NodeStatus = strict({
+  nodeId: Id,
+  hostname: Type.String(),
+  version: Type.String(),
+  startedAt: Timestamp,
+  hypervisor: Health,
+  storage: Health,
+  scheduler: Health,
+  instances: Type.Record(Type.String(), Type.Integer(), {
+    description: 'number of instances by power state',
+  }),
+  foreignDomains: Type.Integer({ description: 'domains on this host that are not ours; never touched' }),
+  operations: strict({ running: Type.Integer(), pending: Type.Integer() }),
+  unacknowledgedEvents: Type.Integer(),
+});
+export type NodeStatus = Static<typeof NodeStatus>;
+
+export const Finding = strict({
+  check: Type.String({ description: 'such as virtualization, libvirt, disk-space' }),
+  verdict: Type.Enum(['ok', 'warning', 'failure']),
+  message: Type.String({ description: 'what was found' }),
+  mend: nullable(Type.String({ description: 'what to do about it' })),
+});
+export type Finding = Static<typeof Finding>;

@@ -1,0 +1,55 @@
+/**
+ * Operations as callers see them. The machinery is in src/agent/operations.
+ */
+import { type Static, Type } from 'typebox';
+import { Id, nullable, strict, Timestamp } from './common.ts';
+import { ERROR_CODES, type ErrorCode } from './errors.ts';
+
+/** pending → running → succeeded | undoing → failed | cancelled. */
+export const OPERATION_STATES = [
+  'pending',
+  'running',
+  'undoing',
+  'succeeded',
+  'failed',
+  'cancelled',
+] as const;
+export type OperationState = (typeof OPERATION_STATES)[number];
+
+export const OBJECT_KINDS = ['instance', 'volume', 'image', 'network'] as const;
+export type ObjectKind = (typeof OBJECT_KINDS)[number];
+
+export const ErrorBodySchema = strict({
+  code: Type.Enum(Object.keys(ERROR_CODES) as ErrorCode[]),
+  message: Type.String(),
+  hint: Type.Optional(Type.String()),
+  details: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+});
+
+export const StepView = strict({
+  name: Type.String(),
+  state: Type.Enum(['waiting', 'begun', 'done', 'undone']),
+  startedAt: nullable(Timestamp),
+  endedAt: nullable(Timestamp),
+});
+
+export const Operation = strict({
+  id: Id,
+  kind: Type.String({ description: 'the method that asked for it, such as instance.create' }),
+  target: strict({ kind: Type.Enum([...OBJECT_KINDS]), id: Id, name: Type.String() }),
+  state: Type.Enum([...OPERATION_STATES]),
+  progress: strict({
+    step: nullable(Type.String()),
+    percent: Type.Integer({ minimum: 0, maximum: 100 }),
+  }),
+  steps: Type.Array(StepView),
+  error: nullable(ErrorBodySchema),
+  createdAt: Timestamp,
+  startedAt: nullable(Timestamp),
+  endedAt: nullable(Timestamp),
+});
+export type Operation = Static<typeof Operation>;
+
+export function hasEnded(state: OperationState): boolean {
+  return state === 'succeeded' || state === 'failed' || state === 'cancelled';
+}

@@ -1,0 +1,133 @@
+/**
+ * The wire between an agent and a scheduler: JSON-RPC 2.0 in text frames of a WebSocket, subprotocol `berth.v1`.
+ *
+ *   agent                                    scheduler
+ *     │── GET /v1/agent, Upgrade, Bearer ──────▶│
+ *     │── request  hello ──────────────────────▶│   who the agent is; answered with the epoch
+ *     │◀───────────── response { epoch, lastSeq }│   the last event the scheduler has
+ *     │── notify   event  {…}  (after lastSeq) ─▶│
+ *     │◀───────────── notify   ack { seq } ──────│
+ *     │── notify   heartbeat { … } ─────────────▶│   every few seconds, from memory
+ *     │◀───────────── request  instance.create ──│   any method of the method table
+ *     │── response { operation } ──────────────▶│
+ *
+ * A message that is malformed, too large or nested too deep is answered with an error where it has an id,
+ * and the connection is closed where it has none that could be read.
+ */
+import { type Static, Type } from 'typebox';
+import { Id, nullable, strict } from './common.ts';
+import { AgentError, ERROR_CODES, type ErrorBody, type ErrorCode } from './errors.ts';
+import { BerthEvent } from './event.ts';
+import { Inventory } from './node.ts';
+import { findFault } from './validate.ts';
+
+export const SUBPROTOCOL = 'berth.v1';
+export const AGENT_PATH = '/v1/agent';
+
+/** Largest message either side takes, in bytes: a listing of 1,000 instances fits several times. */
+export const MESSAGE_BYTES_LIMIT = 8 * 1024 * 1024;
+/** Requests that one side may have unanswered on a link; more are answered LIMIT_REACHED. */
+export const REQUESTS_IN_FLIGHT_LIMIT = 64;
+
+const RequestId = Type.Union([Type.String({ maxLength: 128 }), Type.Integer()]);
+
+export const RpcRequest = strict({
+  jsonrpc: Type.Literal('2.0'),
+  id: Type.Optional(RequestId),
+  method: Type.String({ maxLength: 64 }),
+  params: Type.Optional(Type.Unknown()),
+});
+export type RpcRequest = Static<typeof RpcRequest>;
+
+export const RpcError = strict({
+  code: Type.Integer(),
+  message: Type.String(),
+  data: Type.Optional(Type.Unknown()),
+});
+
+export const RpcResponse = strict({
+  jsonrpc: Type.Literal('2.0'),
+  id: nullable(RequestId),
+  result: Type.Optional(Type.Unknown()),
+  error: Type.Optional(RpcError),
+});
+export type RpcResponse = Static<typeof RpcResponse>;
+
+export const Hello = strict({
+  nodeId: Id,
+  version: Type.String(),
+  inventory: Inventory,
+  lastSeq: Type.Integer({ minimum: 0, description: 'number of the newest event the agent has' }),
+});
+export type Hello = Static<typeof Hello>;
+
+export const HelloResult = strict({
+  epoch: Type.Integer({ minimum: 0 }),
+  lastSeq: Type.Integer({
+    minimum: 0,
+    description: 'number of the newest event the scheduler has dealt with',
+  }),
+  heartbeatSeconds: Type.Integer({ minimum: 1, maximum: 300 }),
+});
+export type HelloResult = Static<typeof HelloResult>;
+
+/** `inventory` is there only when it has changed since the last one sent. */
+export const Heartbeat = strict({
+  inventory: Type.Optional(Inventory),
+  instances: Type.Integer(),
+  lastSeq: Type.Integer({ minimum: 0 }),
+});
+export type Heartbeat = Static<typeof Heartbeat>;
+
+export const Ack = strict({ seq: Type.Integer({ minimum: 0 }) });
+
+/** Notifications of each side besides the method table. */
+export const AGENT_MESSAGES = { hello: Hello, event: BerthEvent, heartbeat: Heartbeat } as const;
+export const SCHEDULER_MESSAGES = { ack: Ack } as const;
+
+/** JSON-RPC's own codes for what never reached a method. */
+const PARSE_ERROR = -32700;
+const INVALID_REQUEST = -32600;
+export const METHOD_NOT_FOUND = -32601;
+const CODES = Object.keys(ERROR_CODES) as ErrorCode[];
+
+export function rpcErrorOf(error: AgentError): Static<typeof RpcError> {
+  const body = error.toBody();
+  return { code: -32000 - CODES.indexOf(body.code), message: body.message, data: body };
+}
+
+/** The AgentError that a peer's error object stands for. */
+export function agentErrorOf(error: Static<typeof RpcError>): AgentError {
+  const body = error.data as Partial<ErrorBody> | undefined;
+  const code =
+    body?.code ??
+    CODES[-32000 - error.code] ??
+    (error.code === METHOD_NOT_FOUND ? 'UNSUPPORTED' : 'INTERNAL');
+  const known = Object.hasOwn(ERROR_CODES, code) ? code : 'INTERNAL';
+  return AgentError.fromBody({ ...body, code: known, message: error.message });
+}
+
+export type Incoming =
+  | { type: 'request'; request: RpcRequest }
+  | { type: 'response'; response: RpcResponse }
+  | { type: 'malformed'; reply: RpcResponse };
+
+/** Sorts one text frame; never throws. */
+export function readMessage(text: string): Incoming {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return malformed(PARSE_ERROR, 'not JSON');
+  }
+  if (typeof value === 'object' && value !== null && 'method' in value) {
+    if (findFault(RpcRequest, value) === null) return { type: 'request', request: value as RpcRequest };
+  } else if (findFault(RpcResponse, value) === null) {
+    return { type: 'response', response: value as RpcResponse };
+  }
+  return malformed(INVALID_REQUEST, 'not a JSON-RPC 2.0 request or response');
+}
+
+function malformed(code: number, message: string): Incoming {
+  return { type: 'malformed', reply: { jsonrpc: '2.0', id: null, error: { code, message } } };
+}
