@@ -189,7 +189,19 @@ export const METHODS = {
     }),
     strict({ operations: Type.Array(Operation) }),
   ),
-  'operation.get': read('Show one operation with its steps.', one, strict({ operation: Operation })),
+  'operation.get': read(
+    'Show one operation with its steps; with waitSeconds, answer as soon as it has ended.',
+    strict({
+      id: NameOrId,
+      waitSeconds: Type.Integer({
+        minimum: 0,
+        maximum: 60,
+        default: 0,
+        description: 'seconds to wait for its end',
+      }),
+    }),
+    strict({ operation: Operation }),
+  ),
   'operation.cancel': {
     ...read('Ask an operation to stop; what it did is undone.', one, accepted),
     role: 'operate',

@@ -18,7 +18,9 @@ import { type Static, Type } from 'typebox';
 import { Id, nullable, strict } from './common.ts';
 import { AgentError, ERROR_CODES, type ErrorBody, type ErrorCode } from './errors.ts';
 import { BerthEvent } from './event.ts';
+import { parseJson } from './json.ts';
 import { Inventory } from './node.ts';
+import { ErrorBodySchema } from './operation.ts';
 import { findFault } from './validate.ts';
 
 export const SUBPROTOCOL = 'berth.v1';
@@ -98,7 +100,7 @@ export function rpcErrorOf(error: AgentError): Static<typeof RpcError> {
 
 /** The AgentError that a peer's error object stands for. */
 export function agentErrorOf(error: Static<typeof RpcError>): AgentError {
-  const body = error.data as Partial<ErrorBody> | undefined;
+  const body = findFault(ErrorBodySchema, error.data) === null ? (error.data as ErrorBody) : undefined;
   const code =
     body?.code ??
     CODES[-32000 - error.code] ??
@@ -112,22 +114,27 @@ export type Incoming =
   | { type: 'response'; response: RpcResponse }
   | { type: 'malformed'; reply: RpcResponse };
 
-/** Sorts one text frame; never throws. */
+/** Sorts one text frame; never throws. A malformed request keeps its id where that can be read. */
 export function readMessage(text: string): Incoming {
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
-    return malformed(PARSE_ERROR, 'not JSON');
+    value = parseJson(text);
+  } catch (error) {
+    return malformed(PARSE_ERROR, AgentError.from(error).message, null);
   }
   if (typeof value === 'object' && value !== null && 'method' in value) {
     if (findFault(RpcRequest, value) === null) return { type: 'request', request: value as RpcRequest };
-  } else if (findFault(RpcResponse, value) === null) {
-    return { type: 'response', response: value as RpcResponse };
+    return malformed(INVALID_REQUEST, 'Not a JSON-RPC 2.0 request', idOf(value));
   }
-  return malformed(INVALID_REQUEST, 'not a JSON-RPC 2.0 request or response');
+  if (findFault(RpcResponse, value) === null) return { type: 'response', response: value as RpcResponse };
+  return malformed(INVALID_REQUEST, 'Not a JSON-RPC 2.0 message', null);
 }
 
-function malformed(code: number, message: string): Incoming {
-  return { type: 'malformed', reply: { jsonrpc: '2.0', id: null, error: { code, message } } };
+function malformed(code: number, message: string, id: RpcResponse['id']): Incoming {
+  return { type: 'malformed', reply: { jsonrpc: '2.0', id, error: { code, message } } };
+}
+
+function idOf(request: object): RpcResponse['id'] {
+  const id = (request as { id?: unknown }).id;
+  return findFault(RequestId, id) === null ? (id as RpcResponse['id']) : null;
 }

@@ -68,6 +68,8 @@ export type GuestEvent =
   /** A guest's power changed, or it was defined or undefined (then `guest` is null). */
   | { type: 'power'; id: string; guest: { power: PowerState; reason: string } | null }
   | { type: 'agent'; id: string; connected: boolean }
+  /** The guest went through its reset: it begins to boot again in the same process. */
+  | { type: 'rebooted'; id: string }
   | { type: 'gap' };
 
 export interface GuestAddress {

@@ -1,0 +1,123 @@
+/**
+ * The configuration of berthd: every key with its unit, its default and what it does.
+ *
+ * The commented configuration file in systemd/ is generated from here (`npm run docs`), so this is the one
+ * place where a key is described.
+ */
+import { type Static, type TObject, type TProperties, Type } from 'typebox';
+
+function section<P extends TProperties>(description: string, properties: P): TObject<P> {
+  return Type.Object(properties, { additionalProperties: false, default: {}, description });
+}
+
+const AbsolutePath = (description: string, path: string) =>
+  Type.String({
+    pattern: '^/[^\\x00-\\x1f]*$',
+    maxLength: 1024,
+    default: path,
+    description: `${description} Absolute path.`,
+  });
+
+const Ratio = (description: string, ratio: number) =>
+  Type.Number({ minimum: 0.1, maximum: 64, default: ratio, description });
+
+export const ConfigSchema = Type.Object(
+  {
+    node: section('The node itself.', {
+      stateDir: AbsolutePath(
+        'Folder of the database; a second daemon on it refuses to start.',
+        '/var/lib/berth',
+      ),
+      runDir: AbsolutePath(
+        'Folder for what a reboot may forget, such as the files of dnsmasq.',
+        '/run/berth',
+      ),
+    }),
+    socket: section('The local socket, for `berth` and for debugging.', {
+      path: AbsolutePath('Unix socket. At most 100 characters.', '/run/berth/berth.sock'),
+      group: Type.String({
+        pattern: '^[a-z_][a-z0-9_-]{0,31}$|^$',
+        default: '',
+        description: 'Group that may use the socket besides root; empty for root alone.',
+      }),
+    }),
+    scheduler: section('The central scheduler. Without a url the node stands alone.', {
+      url: Type.Optional(
+        Type.String({
+          pattern: '^wss?://[^\\s]{1,1000}$',
+          description: 'ws:// or wss:// address, without a path.',
+        }),
+      ),
+      tokenFile: Type.Optional(
+        Type.String({
+          pattern: '^/',
+          description: 'File with the bearer token, readable by root alone. Absolute path.',
+        }),
+      ),
+    }),
+    hypervisor: section('What runs the guests.', {
+      driver: Type.Enum(['libvirt', 'sim'], {
+        default: 'libvirt',
+        description: 'libvirt, or sim: guests in memory, for trials without virtualization.',
+      }),
+      uri: Type.String({ maxLength: 1024, default: 'qemu:///system', description: 'URI of libvirt.' }),
+      acceleration: Type.Enum(['auto', 'tcg'], {
+        default: 'auto',
+        description:
+          'auto proves KVM with a short throw-away guest and falls back to tcg; tcg never uses KVM.',
+      }),
+    }),
+    storage: section('The pool of disks: images, volumes and seeds as files.', {
+      path: AbsolutePath(
+        'Folder of the pool, on a file system of its own where possible.',
+        '/var/lib/berth/pool',
+      ),
+    }),
+    capacity: section('How much of the host is given to instances.', {
+      vcpuRatio: Ratio('Virtual CPUs for each CPU of the host.', 4),
+      memoryRatio: Ratio('MiB of guests for each MiB of the host.', 1),
+      diskRatio: Ratio('GiB of thin volumes for each GiB of the pool.', 1),
+      reservedVcpus: Type.Integer({
+        minimum: 0,
+        maximum: 4096,
+        default: 0,
+        description: 'CPUs kept for the host.',
+      }),
+      reservedMemoryMib: Type.Integer({
+        minimum: 0,
+        maximum: 1_048_576,
+        default: 1024,
+        description: 'MiB kept for the host.',
+      }),
+      reservedDiskGib: Type.Integer({
+        minimum: 0,
+        maximum: 1_048_576,
+        default: 2,
+        description: 'GiB of the pool kept free.',
+      }),
+    }),
+    operations: section('How operations run.', {
+      parallel: Type.Integer({
+        minimum: 1,
+        maximum: 256,
+        default: 32,
+        description: 'Operations on different objects at once; one that waits for a guest counts.',
+      }),
+      timeoutSeconds: Type.Integer({
+        minimum: 10,
+        maximum: 86_400,
+        default: 900,
+        description: 'Seconds after which an operation is undone.',
+      }),
+    }),
+    log: section('The log, JSON lines on standard output.', {
+      level: Type.Enum(['trace', 'debug', 'info', 'warn', 'error'], {
+        default: 'info',
+        description: 'Least level that is written.',
+      }),
+    }),
+  },
+  { additionalProperties: false },
+);
+
+export type Config = Static<typeof ConfigSchema>;

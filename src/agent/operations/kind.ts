@@ -1,0 +1,76 @@
+/**
+ * What an operation is made of: a kind declares named steps, and the two transactions at its ends.
+ *
+ *   accept ──▶ stage 1 ──▶ stage 2 ──▶ … ──▶ succeeded
+ *    (tx)      steps run together             (tx)
+ *                   │ a step fails
+ *                   ▼
+ *              undo of every step begun, in reverse ──▶ undone (tx)
+ *
+ * A step is idempotent, knows only its plan, and can look at the host to see whether it is done already.
+ * The plan holds the exact names of all that will be made, and is in the journal before anything acts.
+ * To add one, see "Add an operation" in CONTRIBUTING.md.
+ */
+import type { Params, OperationMethod } from '../../model/methods.ts';
+import type { ObjectKind } from '../../model/operation.ts';
+
+export interface StepContext {
+  /** Aborted when the operation is cancelled, has run out of time, or the daemon goes down. */
+  signal: AbortSignal;
+  /** How far this step has come, 0 to 100. */
+  onProgress(percent: number): void;
+}
+
+/** What a look at the host found: null when the step is not done; else its result, if it has one. */
+export type Looked = { result?: unknown } | null;
+
+export interface Step<P> {
+  name: string;
+  /** Asked before the step is run again after a crash. Throws where the host can't be asked. */
+  look(plan: P, context: StepContext): Promise<Looked>;
+  /** Does it; what it answers is journaled as the step's result. */
+  act(plan: P, context: StepContext): Promise<unknown>;
+  /** Takes it back, done in part or whole. Idempotent. Steps that change nothing have none. */
+  undo?(plan: P, context: StepContext): Promise<void>;
+}
+
+export interface Target {
+  kind: ObjectKind;
+  id: string;
+  name: string;
+}
+
+/** `done`: nothing to do, the repeat of what is so already. */
+export type Accepted<P> = { verdict: 'run'; target: Target; plan: P } | { verdict: 'done'; target: Target };
+
+export interface OperationKind<M extends OperationMethod, P> {
+  method: M;
+  /** Grows when its steps or its plan change, so that a journal of another version is recognised. */
+  version: number;
+  stages: readonly (readonly Step<P>[])[];
+  /** Milliseconds; the configured limit where absent. */
+  timeoutMs?(plan: P): number;
+  /** Decides and writes the first rows, in the transaction that journals the operation. Throws to refuse. */
+  accept(params: Params<M>): Accepted<P>;
+  /** Writes the last rows, in the transaction that ends the operation. */
+  succeeded(plan: P, results: Readonly<Record<string, unknown>>): void;
+  /** Writes the last rows after all is taken back (or left, where steps have no undo). */
+  undone(plan: P): void;
+}
+
+/** A kind as the registry holds it: each gets back its own params and plan. */
+export type AnyKind = Omit<
+  OperationKind<OperationMethod, unknown>,
+  'accept' | 'stages' | 'timeoutMs' | 'succeeded' | 'undone'
+> & {
+  stages: readonly (readonly Step<never>[])[];
+  timeoutMs?(plan: never): number;
+  accept(params: never): Accepted<unknown>;
+  succeeded(plan: never, results: Readonly<Record<string, unknown>>): void;
+  undone(plan: never): void;
+};
+
+/** All steps of a kind in order, as they are numbered in the journal. */
+export function stepsOf(kind: AnyKind): Step<never>[] {
+  return kind.stages.flat();
+}

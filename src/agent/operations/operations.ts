@@ -1,0 +1,240 @@
+/**
+ * Operations: accepted into the journal, run by one runner an object, resumed at start.
+ *
+ * The way of a command: fence → the kind's own decision → one transaction (operation, first rows, names) →
+ * the object's queue → the run. The answer is given after the commit, before anything acts.
+ */
+import { randomUUID } from 'node:crypto';
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { OperationMethod, Params } from '../../model/methods.ts';
+import { hasEnded, type ObjectKind, type Operation, type OperationState } from '../../model/operation.ts';
+import { type OperationRow, viewOf } from '../store/operations.ts';
+import type { Store } from '../store/store.ts';
+import { checkEpoch, digestOf } from './fence.ts';
+import { type Accepted, type AnyKind, stepsOf } from './kind.ts';
+import { KeyedQueue } from './queue.ts';
+import { Run, type RunLog, tellOperation } from './run.ts';
+
+/** Unfinished operations of the whole node; each holds a plan in memory while it runs. */
+const UNFINISHED_LIMIT = 2_000;
+
+export class Operations {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #log: RunLog;
+  readonly #timeoutMs: number;
+  readonly #kinds: ReadonlyMap<string, AnyKind>;
+  readonly #queue: KeyedQueue;
+  readonly #runs = new Map<string, Run>();
+  /** Called when an operation ends. */
+  readonly #waiters = new Map<string, Set<() => void>>();
+  /** Accepted, not ended. */
+  #unfinished = 0;
+  #stopped = false;
+
+  constructor(parts: {
+    store: Store;
+    clock: Clock;
+    log: RunLog;
+    kinds: readonly AnyKind[];
+    parallel: number;
+    timeoutMs: number;
+  }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#log = parts.log;
+    this.#timeoutMs = parts.timeoutMs;
+    this.#kinds = new Map(parts.kinds.map((kind) => [kind.method, kind]));
+    this.#queue = new KeyedQueue(parts.parallel);
+  }
+
+  /** Takes up what the last daemon left unfinished. */
+  resume(): void {
+    for (const row of this.#store.operations.unfinished()) this.#enqueue(row);
+  }
+
+  /**
+   * Accepts a command, and answers with its operation once that is durable.
+   *
+   * @throws {AgentError} Whatever the fence or the kind's decision says; nothing is written then.
+   */
+  submit<M extends OperationMethod>(method: M, params: Params<M>): Operation {
+    const fence = params as { key?: string; epoch?: number };
+    const digest = digestOf(method, params as Record<string, unknown>);
+    const repeated = this.#repeated(fence.key, digest);
+    if (repeated !== null) return this.view(repeated);
+    this.#assertTaking(method);
+    const row = this.#store.db.transaction(() => this.#accept(method, params, digest, fence));
+    if (!hasEnded(row.state)) this.#enqueue(row);
+    return viewOf(row, 0);
+  }
+
+  get(id: string): Operation {
+    return this.view(this.#store.operations.get(id));
+  }
+
+  list(filter: { state?: OperationState; targetKind?: ObjectKind; limit: number }): Operation[] {
+    return this.#store.operations.list(filter).map((row) => this.view(row));
+  }
+
+  /** The operation once it has ended, or as it is after `timeoutMs` milliseconds. */
+  async wait(id: string, timeoutMs: number): Promise<Operation> {
+    if (!hasEnded(this.get(id).state) && timeoutMs > 0) await this.#ended(id, timeoutMs);
+    return this.get(id);
+  }
+
+  /** Asks it to stop; one that has ended is answered as it is. */
+  cancel(id: string): Operation {
+    const row = this.#store.operations.get(id);
+    this.#runs.get(row.id)?.cancel();
+    return this.view(row);
+  }
+
+  view(row: OperationRow): Operation {
+    return viewOf(row, this.#runs.get(row.id)?.stepPercent ?? 0);
+  }
+
+  /** Takes nothing more, and leaves what runs to the next daemon. */
+  async suspend(): Promise<void> {
+    this.#stopped = true;
+    for (const run of this.#runs.values()) run.suspend();
+    await this.#queue.idle();
+  }
+
+  #repeated(key: string | undefined, digest: string): OperationRow | null {
+    const first = key === undefined ? null : this.#store.operations.findByKey(key);
+    if (first === null || first.requestDigest === digest) return first;
+    throw new AgentError(
+      'KEY_REUSED',
+      `The key ${key} was used for another request (operation ${first.id})`,
+      {
+        hint: 'Use a fresh key for each new request.',
+        details: { operation: first.id },
+      },
+    );
+  }
+
+  #assertTaking(method: string): void {
+    if (this.#stopped) throw new AgentError('UNAVAILABLE', `Cannot take ${method}: the agent is going down`);
+    if (this.#unfinished < UNFINISHED_LIMIT) return;
+    throw new AgentError(
+      'LIMIT_REACHED',
+      `Cannot take ${method}: ${UNFINISHED_LIMIT} operations are unfinished`,
+    );
+  }
+
+  #accept(
+    method: OperationMethod,
+    params: unknown,
+    digest: string,
+    fence: { key?: string; epoch?: number },
+  ): OperationRow {
+    this.#fenceEpoch(fence.epoch);
+    const kind = this.#kinds.get(method);
+    if (kind === undefined) throw new AgentError('UNSUPPORTED', `No operation ${method} in this build`);
+    const accepted = kind.accept(params as never);
+    this.#queue.assertRoom(queueKey(accepted.target));
+    const row = this.#newRow(kind, accepted, digest, fence.key ?? null);
+    this.#store.operations.insert(row);
+    this.#store.operations.trim();
+    tellOperation(this.#store, row.id);
+    return row;
+  }
+
+  #fenceEpoch(epoch: number | undefined): void {
+    const seen = this.#store.meta.getNumber('epoch');
+    checkEpoch(epoch, seen);
+    if (epoch !== undefined && epoch > seen) this.#store.meta.set('epoch', epoch);
+  }
+
+  #newRow(
+    kind: AnyKind,
+    accepted: Accepted<unknown>,
+    requestDigest: string,
+    key: string | null,
+  ): OperationRow {
+    const at = timestamp(this.#clock);
+    const runs = accepted.verdict === 'run';
+    const steps = runs ? stepsOf(kind) : [];
+    return {
+      id: randomUUID(),
+      kind: kind.method,
+      version: kind.version,
+      target: accepted.target,
+      state: runs ? 'pending' : 'succeeded',
+      key,
+      requestDigest,
+      plan: runs ? accepted.plan : null,
+      error: null,
+      createdAt: at,
+      startedAt: null,
+      endedAt: runs ? null : at,
+      steps: steps.map(({ name }, position) => ({
+        position,
+        name,
+        state: 'waiting',
+        result: undefined,
+        startedAt: null,
+        endedAt: null,
+      })),
+    };
+  }
+
+  #enqueue(row: OperationRow): void {
+    this.#unfinished++;
+    const kind = this.#kinds.get(row.kind);
+    if (kind === undefined || kind.version !== row.version) {
+      this.#refuseUnknown(row);
+      return;
+    }
+    const run = new Run({ store: this.#store, clock: this.#clock, log: this.#log, kind, row });
+    this.#runs.set(row.id, run);
+    this.#queue.push(queueKey(row.target), () => this.#execute(run, kind, row));
+  }
+
+  async #execute(run: Run, kind: AnyKind, row: OperationRow): Promise<void> {
+    if (!this.#stopped) await run.execute(kind.timeoutMs?.(row.plan as never) ?? this.#timeoutMs);
+    if (hasEnded(row.state)) this.#settle(row.id);
+  }
+
+  /** Another version of Berth began it with steps that this one does not have: visible, and left as it is. */
+  #refuseUnknown(row: OperationRow): void {
+    const error = new AgentError(
+      'UNSUPPORTED',
+      `Operation ${row.id} (${row.kind} version ${row.version}) was begun by another version of Berth`,
+      {
+        hint: 'Start that version once more to end it, or look at what it left and mend it by hand.',
+      },
+    );
+    this.#store.db.transaction(() => {
+      this.#store.operations.setError(row.id, error.toBody());
+      this.#store.operations.setState(row.id, 'failed', { endedAt: timestamp(this.#clock) });
+      tellOperation(this.#store, row.id);
+    });
+    this.#settle(row.id);
+  }
+
+  #settle(id: string): void {
+    this.#unfinished--;
+    this.#runs.delete(id);
+    for (const wake of this.#waiters.get(id) ?? []) wake();
+  }
+
+  #ended(id: string, timeoutMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const waiters = this.#waiters.get(id) ?? new Set();
+    this.#waiters.set(id, waiters);
+    const cancelTimer = this.#clock.after(timeoutMs, resolve);
+    waiters.add(resolve);
+    return promise.finally(() => {
+      cancelTimer();
+      waiters.delete(resolve);
+      if (waiters.size === 0) this.#waiters.delete(id);
+    });
+  }
+}
+
+function queueKey(target: { kind: string; id: string }): string {
+  return `${target.kind}:${target.id}`;
+}

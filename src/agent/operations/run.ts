@@ -1,0 +1,279 @@
+/**
+ * One run of one operation, from where its journal stands to its end.
+ *
+ * Theory of operation: the journal row is the truth, this object only walks it. A step is journaled as
+ * `begun` before it acts and as `done` after; the end of one stage and the beginning of the next are one
+ * commit. A step found `begun` at the start was cut off by a crash: the host is looked at before it is run
+ * again. A failed step sends the walk backwards through the undo of every step that was begun. Undo is
+ * tried until it works, with growing pauses: an operation that can't be undone stays visible as `undoing`.
+ * A run that is suspended (the daemon goes down) writes nothing more, exactly as if it had crashed.
+ */
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { StepRow, OperationRow } from '../store/operations.ts';
+import { viewOf } from '../store/operations.ts';
+import type { Store } from '../store/store.ts';
+import { type AnyKind, type Step, type StepContext, stepsOf } from './kind.ts';
+
+/** Pauses before a step is tried again, ms; the code of its error must say that trying may help. */
+const RETRY_DELAYS_MS = [250, 1_000, 4_000];
+/** Pauses before an undo is tried again, ms; the last one is repeated. */
+const UNDO_DELAYS_MS = [250, 1_000, 4_000, 15_000, 60_000];
+
+/** Breaks off a walk whose daemon goes down. */
+class Suspended extends Error {}
+
+export interface RunLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+export class Run {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #log: RunLog;
+  readonly #kind: AnyKind;
+  readonly #row: OperationRow;
+  /** Cancelled or out of time: the steps stop, the undo begins. */
+  readonly #stop = new AbortController();
+  /** The daemon goes down: everything stops. */
+  readonly #down = new AbortController();
+  readonly #percents = new Map<number, number>();
+  /** Steps that a crash has cut off: looked at before they act. */
+  readonly #cutOff: Set<number>;
+
+  constructor(parts: { store: Store; clock: Clock; log: RunLog; kind: AnyKind; row: OperationRow }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#log = parts.log;
+    this.#kind = parts.kind;
+    this.#row = parts.row;
+    this.#cutOff = new Set(
+      parts.row.steps.filter((step) => step.state === 'begun').map((step) => step.position),
+    );
+  }
+
+  /** How far the steps under way have come, 0 to 100. */
+  get stepPercent(): number {
+    const percents = [...this.#percents.values()];
+    return percents.length === 0 ? 0 : Math.floor(percents.reduce((a, b) => a + b) / percents.length);
+  }
+
+  cancel(): void {
+    this.#stop.abort(new AgentError('CANCELLED', 'Cancelled by a caller'));
+  }
+
+  suspend(): void {
+    this.#down.abort(new Suspended('the daemon goes down'));
+  }
+
+  /** Walks to the end; never rejects. */
+  async execute(timeoutMs: number): Promise<void> {
+    const cancelTimer = this.#clock.after(timeoutMs, () =>
+      this.#stop.abort(new AgentError('DEADLINE_EXCEEDED', `Not done in ${timeoutMs / 1000} s`)),
+    );
+    try {
+      if (this.#row.state !== 'undoing') await this.#forward();
+      else await this.#undo(AgentError.from(this.#row.error && AgentError.fromBody(this.#row.error)));
+    } catch (error) {
+      if (!(error instanceof Suspended))
+        this.#log.warn({ operation: this.#row.id, error }, 'the run of an operation broke off');
+    } finally {
+      cancelTimer();
+    }
+  }
+
+  async #forward(): Promise<void> {
+    try {
+      const stages = this.#openStages();
+      if (stages.length > 0) this.#begin(stages[0] as number[], 'running');
+      for (const [index, positions] of stages.entries()) {
+        await this.#runStage(positions, stages[index + 1] ?? []);
+      }
+      this.#throwIfStopped();
+    } catch (error) {
+      if (this.#down.signal.aborted) throw this.#down.signal.reason;
+      await this.#undo(this.#reasonFor(error));
+      return;
+    }
+    this.#succeed();
+  }
+
+  /** Positions of the steps still to be done, stage by stage. */
+  #openStages(): number[][] {
+    let next = 0;
+    return this.#kind.stages
+      .map((stage) => stage.map(() => next++))
+      .map((positions) => positions.filter((position) => this.#stepRow(position).state !== 'done'))
+      .filter((positions) => positions.length > 0);
+  }
+
+  async #runStage(positions: number[], following: number[]): Promise<void> {
+    let left = positions.length;
+    const outcomes = await Promise.allSettled(
+      positions.map(async (position) => {
+        const result = await this.#runStep(position);
+        this.#end(position, result, --left === 0 ? following : []);
+      }),
+    );
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  async #runStep(position: number): Promise<unknown> {
+    const step = this.#step(position);
+    const context = this.#context(position);
+    for (let attempt = 0; ; attempt++) {
+      try {
+        this.#throwIfStopped();
+        if (this.#cutOff.has(position) || attempt > 0) {
+          const looked = await step.look(this.#row.plan, context);
+          if (looked !== null) return looked.result;
+        }
+        return await step.act(this.#row.plan, context);
+      } catch (error) {
+        const delayMs = RETRY_DELAYS_MS[attempt];
+        if (
+          this.#stop.signal.aborted ||
+          delayMs === undefined ||
+          AgentError.from(error).code !== 'UNAVAILABLE'
+        )
+          throw error;
+        this.#log.info({ operation: this.#row.id, step: step.name, delayMs, error }, 'a step is tried again');
+        await this.#pause(delayMs, context.signal);
+      }
+    }
+  }
+
+  async #undo(error: AgentError): Promise<void> {
+    this.#store.db.transaction(() => {
+      this.#setState('undoing');
+      this.#store.operations.setError(this.#row.id, error.toBody());
+      this.#tell();
+    });
+    for (const step of this.#row.steps.toReversed()) {
+      if (step.state === 'begun' || step.state === 'done') await this.#undoStep(step);
+    }
+    this.#finish(error.code === 'CANCELLED' ? 'cancelled' : 'failed', () =>
+      this.#kind.undone(this.#row.plan as never),
+    );
+  }
+
+  async #undoStep(row: StepRow): Promise<void> {
+    const step = this.#step(row.position);
+    const context = { signal: this.#down.signal, onProgress: () => undefined };
+    for (let attempt = 0; step.undo !== undefined; attempt++) {
+      try {
+        await step.undo(this.#row.plan, context);
+        break;
+      } catch (error) {
+        this.#down.signal.throwIfAborted();
+        const delayMs = UNDO_DELAYS_MS[Math.min(attempt, UNDO_DELAYS_MS.length - 1)] as number;
+        this.#log.warn(
+          { operation: this.#row.id, step: step.name, delayMs, error },
+          'an undo failed and is tried again',
+        );
+        await this.#pause(delayMs, context.signal);
+      }
+    }
+    this.#store.db.transaction(() => {
+      const at = timestamp(this.#clock);
+      row.state = 'undone';
+      this.#store.operations.endStep(this.#row.id, row.position, { state: 'undone', at });
+    });
+  }
+
+  #succeed(): void {
+    const results = Object.fromEntries(this.#row.steps.map((step) => [step.name, step.result]));
+    this.#finish('succeeded', () => this.#kind.succeeded(this.#row.plan as never, results));
+  }
+
+  #finish(state: 'succeeded' | 'failed' | 'cancelled', writeRows: () => void): void {
+    this.#store.db.transaction(() => {
+      writeRows();
+      this.#setState(state);
+      this.#tell();
+    });
+  }
+
+  #begin(positions: number[], state: 'running'): void {
+    this.#store.db.transaction(() => {
+      this.#setState(state);
+      this.#beginSteps(positions);
+    });
+  }
+
+  #end(position: number, result: unknown, following: number[]): void {
+    this.#down.signal.throwIfAborted();
+    this.#percents.delete(position);
+    this.#store.db.transaction(() => {
+      const at = timestamp(this.#clock);
+      this.#store.operations.endStep(this.#row.id, position, { state: 'done', result, at });
+      Object.assign(this.#stepRow(position), { state: 'done', result, endedAt: at });
+      this.#beginSteps(following);
+    });
+  }
+
+  #beginSteps(positions: number[]): void {
+    const at = timestamp(this.#clock);
+    for (const position of positions) {
+      this.#store.operations.beginStep(this.#row.id, position, at);
+      Object.assign(this.#stepRow(position), { state: 'begun', startedAt: at });
+    }
+  }
+
+  #setState(state: OperationRow['state']): void {
+    const at = timestamp(this.#clock);
+    const ended = state !== 'running' && state !== 'undoing';
+    this.#store.operations.setState(this.#row.id, state, ended ? { endedAt: at } : { startedAt: at });
+    this.#row.state = state;
+  }
+
+  #tell(): void {
+    tellOperation(this.#store, this.#row.id);
+  }
+
+  #context(position: number): StepContext {
+    return {
+      signal: AbortSignal.any([this.#stop.signal, this.#down.signal]),
+      onProgress: (percent) => this.#percents.set(position, percent),
+    };
+  }
+
+  /** What really ended it: a step that was aborted says only that it was. */
+  #reasonFor(error: unknown): AgentError {
+    const reason = this.#stop.signal.aborted ? this.#stop.signal.reason : error;
+    return AgentError.from(reason);
+  }
+
+  #throwIfStopped(): void {
+    this.#down.signal.throwIfAborted();
+    this.#stop.signal.throwIfAborted();
+  }
+
+  async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancelTimer = this.#clock.after(delayMs, resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await promise;
+    cancelTimer();
+  }
+
+  #step(position: number): Step<unknown> {
+    return stepsOf(this.#kind)[position] as unknown as Step<unknown>;
+  }
+
+  #stepRow(position: number): StepRow {
+    return this.#row.steps[position] as StepRow;
+  }
+}
+
+/** The event about an operation as it is now; within the transaction that changed it. */
+export function tellOperation(store: Store, id: string): void {
+  const row = store.operations.get(id);
+  store.events.append(
+    'operation.changed',
+    { kind: 'operation', id, name: row.kind },
+    { operation: viewOf(row, 0) },
+  );
+}

@@ -1,0 +1,92 @@
+/**
+ * Events: appended in the transaction of the change, told to listeners after its commit.
+ *
+ * The table is the outbox of the link to the scheduler: what is not acknowledged stays, up to a limit.
+ */
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
+import type { BerthEvent, EventType } from '../../model/event.ts';
+import type { Database, Row } from './database.ts';
+import type { MetaStore } from './meta.ts';
+
+/** Events kept after they were acknowledged, for `berth events`. */
+const KEPT_EVENTS = 10_000;
+/** Events kept for a scheduler that does not come; beyond it the oldest go, and it sees a gap in `seq`. */
+const UNACKNOWLEDGED_LIMIT = 200_000;
+/** Appends between two clean-ups. */
+const TRIM_INTERVAL = 1_000;
+
+export class EventStore {
+  readonly #db: Database;
+  readonly #meta: MetaStore;
+  readonly #clock: Clock;
+  readonly #listeners = new Set<(event: BerthEvent) => void>();
+  #sinceTrim = 0;
+
+  constructor(db: Database, meta: MetaStore, clock: Clock) {
+    this.#db = db;
+    this.#meta = meta;
+    this.#clock = clock;
+  }
+
+  append(type: EventType, target: BerthEvent['target'], data: Record<string, unknown>): void {
+    this.#db.assertTransaction();
+    const at = timestamp(this.#clock);
+    const { lastInsertRowid } = this.#db
+      .sql('INSERT INTO events (type, at, target, data) VALUES (?, ?, ?, ?)')
+      .run(type, at, target === null ? null : JSON.stringify(target), JSON.stringify(data));
+    if (++this.#sinceTrim >= TRIM_INTERVAL) this.#trim();
+    const event: BerthEvent = { seq: Number(lastInsertRowid), type, at, target, data };
+    this.#db.onCommit(() => {
+      for (const listener of this.#listeners) listener(event);
+    });
+  }
+
+  /** Listeners are called after the commit, in order, and must not throw. */
+  subscribe(listener: (event: BerthEvent) => void): Unsubscribe {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  after(seq: number, limit: number): BerthEvent[] {
+    return this.#db
+      .sql('SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?')
+      .all(seq, limit)
+      .map(toEvent);
+  }
+
+  firstSeq(): number | null {
+    return (this.#db.sql('SELECT min(seq) AS seq FROM events').get()?.['seq'] as number | null) ?? null;
+  }
+
+  lastSeq(): number {
+    const row = this.#db.sql("SELECT seq FROM sqlite_sequence WHERE name = 'events'").get();
+    return (row?.['seq'] as number | undefined) ?? 0;
+  }
+
+  acknowledged(): number {
+    return this.#meta.getNumber('acknowledged_seq');
+  }
+
+  acknowledge(seq: number): void {
+    if (seq <= this.acknowledged()) return;
+    this.#db.transaction(() => this.#meta.set('acknowledged_seq', Math.min(seq, this.lastSeq())));
+  }
+
+  #trim(): void {
+    this.#sinceTrim = 0;
+    const last = this.lastSeq();
+    const keepFrom = Math.max(last - UNACKNOWLEDGED_LIMIT, Math.min(last - KEPT_EVENTS, this.acknowledged()));
+    this.#db.sql('DELETE FROM events WHERE seq <= ?').run(keepFrom);
+  }
+}
+
+function toEvent(row: Row): BerthEvent {
+  return {
+    seq: row['seq'] as number,
+    type: row['type'] as EventType,
+    at: row['at'] as string,
+    target: row['target'] === null ? null : JSON.parse(row['target'] as string),
+    data: JSON.parse(row['data'] as string),
+  };
+}

@@ -1,0 +1,122 @@
+/**
+ * Rows of instances, and the view of one with its disks and ports.
+ */
+import { AgentError } from '../../model/errors.ts';
+import type { Instance, InstanceSpec, Lifecycle, Power, PowerState } from '../../model/instance.ts';
+import type { Database, Row } from './database.ts';
+import type { NetworkStore } from './networks.ts';
+import type { VolumeStore } from './volumes.ts';
+
+export class InstanceStore {
+  readonly #db: Database;
+  readonly #volumes: VolumeStore;
+  readonly #networks: NetworkStore;
+
+  constructor(db: Database, volumes: VolumeStore, networks: NetworkStore) {
+    this.#db = db;
+    this.#volumes = volumes;
+    this.#networks = networks;
+  }
+
+  insert(instance: { id: string; spec: InstanceSpec; power: Power; createdAt: string }): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        "INSERT INTO instances (id, name, generation, lifecycle, power_state, power_since, power_reason, spec, created_at) VALUES (?, ?, 1, 'building', ?, ?, ?, ?, ?)",
+      )
+      .run(
+        instance.id,
+        instance.spec.name,
+        instance.power.state,
+        instance.power.since,
+        instance.power.reason,
+        JSON.stringify(instance.spec),
+        instance.createdAt,
+      );
+  }
+
+  setLifecycle(id: string, lifecycle: Lifecycle): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE instances SET lifecycle = ? WHERE id = ?').run(lifecycle, id);
+  }
+
+  setPower(id: string, power: Power): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE instances SET power_state = ?, power_since = ?, power_reason = ? WHERE id = ?')
+      .run(power.state, power.since, power.reason, id);
+  }
+
+  setGuest(id: string, guest: Instance['guest']): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE instances SET guest = ? WHERE id = ?')
+      .run(guest === null ? null : JSON.stringify(guest), id);
+  }
+
+  nextGeneration(id: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE instances SET generation = generation + 1 WHERE id = ?').run(id);
+  }
+
+  remove(id: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('DELETE FROM instances WHERE id = ?').run(id);
+  }
+
+  list(): Instance[] {
+    return this.#db
+      .sql('SELECT * FROM instances ORDER BY name')
+      .all()
+      .map((row) => this.#view(row));
+  }
+
+  find(nameOrId: string): Instance | null {
+    const row = this.#db.sql('SELECT * FROM instances WHERE id = ? OR name = ?').get(nameOrId, nameOrId);
+    return row === undefined ? null : this.#view(row);
+  }
+
+  /** @throws {AgentError} NOT_FOUND */
+  get(nameOrId: string): Instance {
+    const instance = this.find(nameOrId);
+    if (instance !== null) return instance;
+    throw new AgentError('NOT_FOUND', `No instance ${nameOrId} on this node`, {
+      hint: 'List them with `berth instance list`.',
+    });
+  }
+
+  countByPower(): Record<string, number> {
+    const rows = this.#db.sql('SELECT power_state, count(*) AS n FROM instances GROUP BY power_state').all();
+    return Object.fromEntries(rows.map((row) => [row['power_state'] as string, row['n'] as number]));
+  }
+
+  #view(row: Row): Instance {
+    const id = row['id'] as string;
+    return {
+      id,
+      name: row['name'] as string,
+      generation: row['generation'] as number,
+      lifecycle: row['lifecycle'] as Lifecycle,
+      power: {
+        state: row['power_state'] as PowerState,
+        since: row['power_since'] as string,
+        reason: row['power_reason'] as string,
+      },
+      spec: JSON.parse(row['spec'] as string),
+      disks: this.#volumes.listOf(id).map((volume) => ({
+        volumeId: volume.id,
+        volume: volume.name,
+        deletedWithInstance: volume.deletedWithInstance,
+      })),
+      nics: this.#networks.portsOf(id).map((port) => ({
+        portId: port.id,
+        network: this.#networks.get(port.networkId).name,
+        macAddress: port.macAddress,
+        ipAddress: port.ipAddress,
+        tapName: port.tapName,
+      })),
+      guest: row['guest'] === null ? null : JSON.parse(row['guest'] as string),
+      createdAt: row['created_at'] as string,
+    };
+  }
+}

@@ -1,0 +1,33 @@
+/**
+ * The few facts that are one of a kind: the node's id, the scheduler's epoch, the last acknowledged event.
+ */
+import type { Database } from './database.ts';
+
+export type MetaKey = 'node_id' | 'epoch' | 'acknowledged_seq' | 'inventory';
+
+export class MetaStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  get(key: MetaKey): string | null {
+    return (
+      (this.#db.sql('SELECT value FROM meta WHERE key = ?').get(key)?.['value'] as string | undefined) ?? null
+    );
+  }
+
+  getNumber(key: MetaKey): number {
+    return Number(this.get(key) ?? 0);
+  }
+
+  set(key: MetaKey, value: string | number): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        'INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+      )
+      .run(key, String(value));
+  }
+}

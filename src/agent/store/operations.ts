@@ -1,0 +1,218 @@
+/**
+ * The journal: rows of operations and of their steps.
+ */
+import type { ErrorBody } from '../../model/errors.ts';
+import type { ObjectKind, Operation, OperationState } from '../../model/operation.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { Database, Row } from './database.ts';
+
+/** Ended operations that are kept; the oldest go first. */
+const HISTORY_LIMIT = 5_000;
+
+export type StepState = 'waiting' | 'begun' | 'done' | 'undone';
+
+export interface StepRow {
+  position: number;
+  name: string;
+  state: StepState;
+  result: unknown;
+  startedAt: string | null;
+  endedAt: string | null;
+}
+
+export interface OperationRow {
+  id: string;
+  kind: string;
+  version: number;
+  target: { kind: ObjectKind; id: string; name: string };
+  state: OperationState;
+  key: string | null;
+  requestDigest: string;
+  plan: unknown;
+  error: ErrorBody | null;
+  createdAt: string;
+  startedAt: string | null;
+  endedAt: string | null;
+  steps: StepRow[];
+}
+
+export class OperationStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  insert(operation: OperationRow): void {
+    this.#db.assertTransaction();
+    const { id, kind, version, target, state, key, requestDigest, plan, createdAt, endedAt } = operation;
+    this.#db
+      .sql(
+        'INSERT INTO operations (id, kind, version, target_kind, target_id, target_name, state, key, request_digest, plan, created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      )
+      .run(
+        id,
+        kind,
+        version,
+        target.kind,
+        target.id,
+        target.name,
+        state,
+        key,
+        requestDigest,
+        JSON.stringify(plan),
+        createdAt,
+        endedAt,
+      );
+    for (const step of operation.steps) {
+      this.#db
+        .sql('INSERT INTO steps (operation_id, position, name, state) VALUES (?, ?, ?, ?)')
+        .run(id, step.position, step.name, step.state);
+    }
+  }
+
+  setState(id: string, state: OperationState, at: { startedAt?: string; endedAt?: string }): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        'UPDATE operations SET state = ?, started_at = coalesce(started_at, ?), ended_at = coalesce(?, ended_at) WHERE id = ?',
+      )
+      .run(state, at.startedAt ?? null, at.endedAt ?? null, id);
+  }
+
+  setError(id: string, error: ErrorBody): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE operations SET error = ? WHERE id = ?').run(JSON.stringify(error), id);
+  }
+
+  beginStep(id: string, position: number, at: string): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql("UPDATE steps SET state = 'begun', started_at = ? WHERE operation_id = ? AND position = ?")
+      .run(at, id, position);
+  }
+
+  endStep(
+    id: string,
+    position: number,
+    outcome: { state: 'done' | 'undone'; result?: unknown; at: string },
+  ): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE steps SET state = ?, result = ?, ended_at = ? WHERE operation_id = ? AND position = ?')
+      .run(
+        outcome.state,
+        outcome.result === undefined ? null : JSON.stringify(outcome.result),
+        outcome.at,
+        id,
+        position,
+      );
+  }
+
+  find(id: string): OperationRow | null {
+    const row = this.#db.sql('SELECT * FROM operations WHERE id = ?').get(id);
+    return row === undefined ? null : this.#toOperation(row);
+  }
+
+  /** @throws {AgentError} NOT_FOUND */
+  get(id: string): OperationRow {
+    const operation = this.find(id);
+    if (operation !== null) return operation;
+    throw new AgentError('NOT_FOUND', `No operation ${id}`, {
+      hint: 'List them with `berth operation list`.',
+    });
+  }
+
+  findByKey(key: string): OperationRow | null {
+    const row = this.#db.sql('SELECT * FROM operations WHERE key = ?').get(key);
+    return row === undefined ? null : this.#toOperation(row);
+  }
+
+  /** Oldest first: the order in which they were accepted. */
+  unfinished(): OperationRow[] {
+    return this.#db
+      .sql("SELECT * FROM operations WHERE state IN ('pending', 'running', 'undoing') ORDER BY rowid")
+      .all()
+      .map((row) => this.#toOperation(row));
+  }
+
+  /** Newest first. */
+  list(filter: { state?: OperationState; targetKind?: ObjectKind; limit: number }): OperationRow[] {
+    return this.#db
+      .sql(
+        'SELECT * FROM operations WHERE state = coalesce(?, state) AND target_kind = coalesce(?, target_kind) ORDER BY rowid DESC LIMIT ?',
+      )
+      .all(filter.state ?? null, filter.targetKind ?? null, filter.limit)
+      .map((row) => this.#toOperation(row));
+  }
+
+  count(state: OperationState): number {
+    return this.#db.sql('SELECT count(*) AS n FROM operations WHERE state = ?').get(state)?.['n'] as number;
+  }
+
+  trim(): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        'DELETE FROM operations WHERE ended_at IS NOT NULL AND rowid <= (SELECT max(rowid) FROM operations) - ?',
+      )
+      .run(HISTORY_LIMIT);
+  }
+
+  #toOperation(row: Row): OperationRow {
+    const id = row['id'] as string;
+    return {
+      id,
+      kind: row['kind'] as string,
+      version: row['version'] as number,
+      target: {
+        kind: row['target_kind'] as ObjectKind,
+        id: row['target_id'] as string,
+        name: row['target_name'] as string,
+      },
+      state: row['state'] as OperationState,
+      key: row['key'] as string | null,
+      requestDigest: row['request_digest'] as string,
+      plan: JSON.parse(row['plan'] as string),
+      error: row['error'] === null ? null : JSON.parse(row['error'] as string),
+      createdAt: row['created_at'] as string,
+      startedAt: row['started_at'] as string | null,
+      endedAt: row['ended_at'] as string | null,
+      steps: this.#db.sql('SELECT * FROM steps WHERE operation_id = ? ORDER BY position').all(id).map(toStep),
+    };
+  }
+}
+
+function toStep(row: Row): StepRow {
+  return {
+    position: row['position'] as number,
+    name: row['name'] as string,
+    state: row['state'] as StepState,
+    result: row['result'] === null ? undefined : JSON.parse(row['result'] as string),
+    startedAt: row['started_at'] as string | null,
+    endedAt: row['ended_at'] as string | null,
+  };
+}
+
+/** How callers see an operation. @param stepPercent How far the step under way has come, 0 to 100. */
+export function viewOf(row: OperationRow, stepPercent: number): Operation {
+  const done = row.steps.filter((step) => step.state === 'done').length;
+  const begun = row.steps.find((step) => step.state === 'begun');
+  const share =
+    row.steps.length === 0 ? 1 : (done + (begun === undefined ? 0 : stepPercent / 100)) / row.steps.length;
+  return {
+    id: row.id,
+    kind: row.kind,
+    target: row.target,
+    state: row.state,
+    progress: {
+      step: begun?.name ?? null,
+      percent: row.state === 'succeeded' ? 100 : Math.floor(share * 100),
+    },
+    steps: row.steps.map(({ name, state, startedAt, endedAt }) => ({ name, state, startedAt, endedAt })),
+    error: row.error,
+    createdAt: row.createdAt,
+    startedAt: row.startedAt,
+    endedAt: row.endedAt,
+  };
+}

@@ -1,0 +1,48 @@
+/**
+ * The store: one database, one object for each table, and the changes that are always told as an event.
+ */
+import type { Clock } from '../../drivers/contracts/clock.ts';
+import type { EventType } from '../../model/event.ts';
+import { AllocationStore } from './allocations.ts';
+import { Database } from './database.ts';
+import { EventStore } from './events.ts';
+import { ImageStore } from './images.ts';
+import { InstanceStore } from './instances.ts';
+import { MetaStore } from './meta.ts';
+import { NetworkStore } from './networks.ts';
+import { OperationStore } from './operations.ts';
+import { VolumeStore } from './volumes.ts';
+
+export class Store {
+  readonly db: Database;
+  readonly meta: MetaStore;
+  readonly events: EventStore;
+  readonly images: ImageStore;
+  readonly volumes: VolumeStore;
+  readonly networks: NetworkStore;
+  readonly instances: InstanceStore;
+  readonly allocations: AllocationStore;
+  readonly operations: OperationStore;
+
+  constructor(folder: string, clock: Clock) {
+    this.db = new Database(folder);
+    this.meta = new MetaStore(this.db);
+    this.events = new EventStore(this.db, this.meta, clock);
+    this.images = new ImageStore(this.db);
+    this.volumes = new VolumeStore(this.db);
+    this.networks = new NetworkStore(this.db);
+    this.instances = new InstanceStore(this.db, this.volumes, this.networks);
+    this.allocations = new AllocationStore(this.db);
+    this.operations = new OperationStore(this.db);
+  }
+
+  /** The event about an instance, with the instance as it is now; within the transaction that changed it. */
+  tellInstance(type: EventType & `instance.${string}`, id: string): void {
+    const instance = this.instances.get(id);
+    this.events.append(type, { kind: 'instance', id, name: instance.name }, { instance });
+  }
+
+  close(): void {
+    this.db.close();
+  }
+}
