@@ -35,15 +35,14 @@ const one = strict({ id: NameOrId });
 const accepted = strict({ operation: Operation });
 const limit = Type.Integer({ minimum: 1, maximum: LIST_LIMIT, default: LIST_LIMIT });
 
-function read<P extends TSchema, R extends TSchema>(summary: string, params: P, result: R): Method<P, R> {
+type Read<P extends TSchema, R extends TSchema> = Method<P, R> & { kind: 'read' };
+type Operating<P extends TSchema> = Method<P, typeof accepted> & { kind: 'operation' };
+
+function read<P extends TSchema, R extends TSchema>(summary: string, params: P, result: R): Read<P, R> {
   return { kind: 'read', role: 'observe', summary, params, result };
 }
 
-function operation<P extends TSchema>(
-  summary: string,
-  params: P,
-  legalIn?: string,
-): Method<P, typeof accepted> {
+function operation<P extends TSchema>(summary: string, params: P, legalIn?: string): Operating<P> {
   return {
     kind: 'operation',
     role: 'operate',

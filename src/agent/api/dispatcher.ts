@@ -1,0 +1,66 @@
+/**
+ * Dispatcher: from a method's name and untrusted params to its answer, the same for every way in.
+ *
+ *   name ─▶ method table ─▶ role ─▶ schema ─▶ handler (a read) or journal (an operation)
+ *
+ * What each bad call gets: unknown method → UNSUPPORTED with a suggestion; too little a role →
+ * PERMISSION_DENIED; params that don't fit → INVALID_ARGUMENT with the place; the rest is the handler's.
+ */
+import { AgentError } from '../../model/errors.ts';
+import {
+  isMethodName,
+  METHOD_NAMES,
+  METHODS,
+  type MethodName,
+  type OperationMethod,
+  type Params,
+  type Result,
+  type Role,
+  roleAllows,
+} from '../../model/methods.ts';
+import { parse, suggest } from '../../model/validate.ts';
+import type { Operations } from '../operations/operations.ts';
+
+export type ReadMethod = Exclude<MethodName, OperationMethod>;
+
+/** `signal` is aborted when the caller has gone away. */
+export type Readers = {
+  [M in ReadMethod]: (params: Params<M>, signal?: AbortSignal) => Result<M> | Promise<Result<M>>;
+};
+
+export class Dispatcher {
+  readonly #operations: Operations;
+  readonly #readers: Readers;
+
+  constructor(operations: Operations, readers: Readers) {
+    this.#operations = operations;
+    this.#readers = readers;
+  }
+
+  /** @throws {AgentError} whatever is wrong with the call, or whatever the method says. */
+  async call(name: string, params: unknown, caller: { role: Role; signal?: AbortSignal }): Promise<unknown> {
+    if (!isMethodName(name)) throw unknownMethod(name);
+    const method = METHODS[name];
+    if (!roleAllows(caller.role, method.role)) {
+      throw new AgentError(
+        'PERMISSION_DENIED',
+        `${name} needs the role ${method.role}; the caller has ${caller.role}`,
+      );
+    }
+    const parsed: unknown = parse(method.params, params ?? {}, `params of ${name}`);
+    if (method.kind === 'operation')
+      return { operation: this.#operations.submit(name as OperationMethod, parsed as never) };
+    return this.#readers[name as ReadMethod](parsed as never, caller.signal);
+  }
+}
+
+function unknownMethod(name: string): AgentError {
+  const meant = suggest(name, METHOD_NAMES);
+  return new AgentError(
+    'UNSUPPORTED',
+    `No method ${JSON.stringify(name.slice(0, 64))}${meant === null ? '' : `; did you mean ${meant}?`}`,
+    {
+      hint: `Methods are ${METHOD_NAMES.join(', ')}.`,
+    },
+  );
+}

@@ -1,0 +1,177 @@
+/**
+ * Admission of a new instance: names, disks, addresses and room, decided and written in one transaction.
+ *
+ * Whatever is refused here leaves nothing behind, since the transaction goes with it.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { timestamp } from '../../drivers/contracts/clock.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { DiskSpec, InstanceSpec, NicSpec } from '../../model/instance.ts';
+import { firstFree, isGuestAddress, parseCidr } from '../../model/ipv4.ts';
+import type { Network } from '../../model/network.ts';
+import type { Image } from '../../model/storage.ts';
+import type { Services } from '../services.ts';
+
+const GIB = 1024 ** 3;
+/** Locally administered prefix that QEMU's and libvirt's guests have by convention. */
+const MAC_PREFIX = '52:54:00';
+/** Random addresses tried before giving up: with 16 million of them, one try is nearly always enough. */
+const MAC_TRIES = 100;
+
+/** Writes the rows of the instance, its own volumes, its ports and its allocation. @throws {AgentError} */
+export function admitInstance(services: Services, id: string, spec: InstanceSpec): void {
+  const { store, clock, inventories } = services;
+  assertNew(services, id, spec.name);
+  const disks = spec.disks.map((disk) => resolveDisk(services, disk));
+  const newGib = disks.reduce((sum, disk) => sum + ('sizeGib' in disk ? disk.sizeGib : 0), 0);
+  const claim = { VCPU: spec.vcpus, MEMORY_MB: spec.memoryMib, DISK_GB: newGib };
+  inventories.assertRoom(claim);
+  const createdAt = timestamp(clock);
+  store.instances.insert({
+    id,
+    spec,
+    createdAt,
+    power: { state: 'stopped', since: createdAt, reason: 'being built' },
+  });
+  store.allocations.add(id, claim);
+  for (const [position, disk] of disks.entries())
+    insertDisk(services, { id, name: spec.name, position, disk, createdAt });
+  for (const [position, nic] of spec.nics.entries()) insertPort(services, { instanceId: id, position, nic });
+  store.tellInstance('instance.created', id);
+}
+
+type ResolvedDisk = { volumeId: string } | { image: Image | null; sizeGib: number };
+
+function assertNew({ store }: Services, id: string, name: string): void {
+  for (const taken of [name, id]) {
+    if (store.instances.find(taken) === null) continue;
+    throw new AgentError('ALREADY_EXISTS', `There is an instance ${taken} on this node already`, {
+      hint: 'Choose another name, or delete that one first.',
+    });
+  }
+}
+
+function resolveDisk(services: Services, disk: DiskSpec): ResolvedDisk {
+  if (disk.volume !== undefined) return resolveVolume(services, disk, disk.volume);
+  const image = disk.image === undefined ? null : readyImage(services, disk.image);
+  const imageGib = image === null ? 0 : Math.ceil(image.virtualSizeBytes / GIB);
+  const sizeGib = disk.sizeGib ?? imageGib;
+  if (sizeGib === 0) throw new AgentError('INVALID_ARGUMENT', 'A disk without an image needs sizeGib');
+  if (sizeGib < imageGib) {
+    throw new AgentError(
+      'INVALID_ARGUMENT',
+      `A disk of ${sizeGib} GiB is smaller than its image ${image?.name}, which has ${imageGib} GiB`,
+    );
+  }
+  return { image, sizeGib };
+}
+
+function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): ResolvedDisk {
+  if (disk.image !== undefined || disk.sizeGib !== undefined) {
+    throw new AgentError(
+      'INVALID_ARGUMENT',
+      'A disk names an existing volume, or an image and a size; not both',
+    );
+  }
+  const volume = store.volumes.get(nameOrId);
+  if (volume.instanceId !== null || volume.state !== 'ready') {
+    throw new AgentError(
+      'ILLEGAL_STATE',
+      `Volume ${volume.name} is ${volume.instanceId === null ? volume.state : 'in use by another instance'}`,
+    );
+  }
+  return { volumeId: volume.id };
+}
+
+/** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE while it is being imported or deleted */
+export function readyImage({ store }: Services, nameOrId: string): Image {
+  const image = store.images.get(nameOrId);
+  if (image.state === 'ready') return image;
+  throw new AgentError('ILLEGAL_STATE', `Image ${image.name} is ${image.state}`, {
+    hint: 'Wait until it is ready.',
+  });
+}
+
+function insertDisk(
+  { store, pool }: Services,
+  parts: { id: string; name: string; position: number; disk: ResolvedDisk; createdAt: string },
+): void {
+  const { id, position, disk, createdAt } = parts;
+  if ('volumeId' in disk) {
+    store.volumes.attach(disk.volumeId, id, position);
+    return;
+  }
+  const name = `${parts.name}-disk${position}`;
+  if (store.volumes.nameTaken(name))
+    throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} already`);
+  store.volumes.insert(
+    {
+      id: randomUUID(),
+      name,
+      pool: pool.name,
+      sizeGib: disk.sizeGib,
+      imageId: disk.image?.id ?? null,
+      instanceId: id,
+      deletedWithInstance: true,
+      state: 'creating',
+      createdAt,
+    },
+    position,
+  );
+}
+
+function insertPort(
+  { store, network: driver }: Services,
+  parts: { instanceId: string; position: number; nic: NicSpec },
+): void {
+  const { instanceId, position, nic } = parts;
+  const network = store.networks.get(nic.network);
+  if (network.state !== 'ready')
+    throw new AgentError('ILLEGAL_STATE', `Network ${network.name} is ${network.state}`);
+  const id = randomUUID();
+  store.networks.insertPort(
+    {
+      id,
+      instanceId,
+      networkId: network.id,
+      macAddress: chooseMac(nic.macAddress, (mac) => store.networks.macAddressTaken(mac)),
+      ipAddress: chooseAddress(network, nic.ipAddress, store.networks.addressesIn(network.id)),
+      tapName: driver.tapName(id),
+    },
+    position,
+  );
+}
+
+function chooseMac(asked: string | undefined, taken: (mac: string) => boolean): string {
+  if (asked !== undefined) {
+    if (taken(asked)) throw new AgentError('ALREADY_EXISTS', `MAC address ${asked} is in use on this node`);
+    return asked;
+  }
+  for (let i = 0; i < MAC_TRIES; i++) {
+    const mac = `${MAC_PREFIX}:${randomBytes(3).toString('hex').match(/../g)?.join(':')}`;
+    if (!taken(mac)) return mac;
+  }
+  throw new AgentError('LIMIT_REACHED', 'No free MAC address was found');
+}
+
+function chooseAddress(network: Network, asked: string | undefined, taken: ReadonlySet<string>): string {
+  const range = parseCidr(network.cidr);
+  if (asked === undefined) {
+    const free = firstFree(range, taken);
+    if (free === null)
+      throw new AgentError(
+        'CAPACITY_EXCEEDED',
+        `Network ${network.name} (${network.cidr}) has no free address`,
+      );
+    return free;
+  }
+  if (!isGuestAddress(range, asked)) {
+    throw new AgentError(
+      'INVALID_ARGUMENT',
+      `${asked} is no guest address of network ${network.name} (${network.cidr})`,
+    );
+  }
+  if (taken.has(asked))
+    throw new AgentError('ALREADY_EXISTS', `${asked} is in use in network ${network.name}`);
+  return asked;
+}

@@ -1,0 +1,46 @@
+/**
+ * instance.create: disks, seed and ports together, then the definition, then the start.
+ *
+ * A create that fails or is cancelled ends as if it had never been asked: every step is undone, the rows go.
+ */
+import { randomUUID } from 'node:crypto';
+import type { OperationKind } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+import { admitInstance } from './admit.ts';
+import { type InstancePlan, planInstance } from './plan.ts';
+import { bindPorts, confirm, define, makeSeed, makeVolumes, start } from './steps.ts';
+
+export function createInstance(services: Services): OperationKind<'instance.create', InstancePlan> {
+  const { store, pool } = services;
+  return {
+    method: 'instance.create',
+    version: 1,
+    stages: [
+      [makeVolumes(services), makeSeed(services), bindPorts(services)],
+      [define(services)],
+      [start(services)],
+      [confirm(services, ['running'])],
+    ],
+    accept({ id = randomUUID(), spec }) {
+      admitInstance(services, id, spec);
+      const plan = planInstance(store, pool, store.instances.get(id));
+      return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
+    },
+    succeeded({ id }) {
+      store.instances.setLifecycle(id, 'ready');
+      store.volumes.setReadyOf(id);
+      store.tellInstance('instance.changed', id);
+    },
+    undone: ({ id }) => forgetInstance(services, id),
+  };
+}
+
+/** Removes every row of an instance; within the transaction that ends its operation. */
+export function forgetInstance({ store }: Services, id: string): void {
+  const instance = store.instances.get(id);
+  store.networks.removePortsOf(id);
+  store.volumes.releaseOf(id);
+  store.allocations.remove(id);
+  store.instances.remove(id);
+  store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id });
+}

@@ -1,0 +1,49 @@
+/**
+ * instance.delete: plug, definition, ports, then the files that were made with the instance.
+ *
+ * Nothing is taken back: a delete that fails leaves the instance `deleting`, and is asked for again.
+ */
+import type { OperationKind, Step } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+import { forgetInstance } from './create.ts';
+import { type InstancePlan, planInstance } from './plan.ts';
+import { requestOf } from './request.ts';
+
+export function deleteInstance(services: Services): OperationKind<'instance.delete', InstancePlan> {
+  const { store, pool, hypervisor, network: driver } = services;
+  return {
+    method: 'instance.delete',
+    version: 1,
+    stages: [
+      [forward('destroy', ({ id }, signal) => hypervisor.destroy(id, { signal }))],
+      [forward('undefine', ({ id }, signal) => hypervisor.undefine(id, { signal }))],
+      [
+        forward('unbind-ports', async ({ ports }, signal) => {
+          for (const { network, port } of ports) await driver.removePort(network, port, { signal });
+        }),
+        forward('remove-files', async ({ id, ownVolumes }, signal) => {
+          await pool.removeSeed(id, { signal });
+          await pool.removeConsole(id, { signal });
+          for (const volume of ownVolumes) await pool.removeVolume(volume.id, { signal });
+        }),
+      ],
+    ],
+    accept(params) {
+      const { instance, target } = requestOf(services, 'delete', params);
+      store.instances.setLifecycle(instance.id, 'deleting');
+      store.instances.nextGeneration(instance.id);
+      store.tellInstance('instance.changed', instance.id);
+      return { verdict: 'run', target, plan: planInstance(store, pool, instance) };
+    },
+    succeeded: ({ id }) => forgetInstance(services, id),
+    undone: () => undefined,
+  };
+}
+
+/** A step whose driver calls are all idempotent and are not taken back. */
+function forward(
+  name: string,
+  act: (plan: InstancePlan, signal: AbortSignal) => Promise<void>,
+): Step<InstancePlan> {
+  return { name, look: async () => null, act: (plan, { signal }) => act(plan, signal) };
+}

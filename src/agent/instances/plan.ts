@@ -1,0 +1,145 @@
+/**
+ * The plan of an instance: every name and number of what will be made, fixed before anything is.
+ *
+ * It is journaled with the operation and rebuilt from the store for later ones, so a start after a crash,
+ * or on another day, works with exactly what the create has made.
+ */
+import type { GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
+import type { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
+import type { SeedContents, StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { Instance, InstanceSpec } from '../../model/instance.ts';
+import { parseCidr } from '../../model/ipv4.ts';
+import type { Volume } from '../../model/storage.ts';
+import { planOf, type Port } from '../store/networks.ts';
+import type { Store } from '../store/store.ts';
+
+const GIB = 1024 ** 3;
+/** Marks our guests among those of the host, for people who look at it with the hypervisor's own tools. */
+const GUEST_NAME_PREFIX = 'berth-';
+/** A serial is cut off by virtio-blk at this length. @see VIRTIO_BLK_ID_BYTES, linux/virtio_blk.h */
+const SERIAL_LENGTH = 20;
+
+export interface PortOfNetwork {
+  network: NetworkPlan;
+  port: PortPlan;
+}
+
+export interface InstancePlan {
+  id: string;
+  name: string;
+  definition: GuestDefinition;
+  /** Volumes that are made with the instance and deleted with it. */
+  ownVolumes: VolumeRequest[];
+  seed: SeedContents;
+  ports: PortOfNetwork[];
+}
+
+/** The plan of an instance whose rows are in the store. */
+export function planInstance(store: Store, pool: StoragePool, instance: Instance): InstancePlan {
+  const { id, name, spec } = instance;
+  const volumes = store.volumes.listOf(id);
+  const ports = store.networks.portsOf(id).map((port) => portOf(store, port, name));
+  return {
+    id,
+    name,
+    definition: defineGuest(store, pool, { instance, volumes, ports }),
+    ownVolumes: volumes
+      .filter((volume) => volume.deletedWithInstance)
+      .map((volume) => volumeRequest(store, volume)),
+    seed: seedOf(id, spec, ports),
+    ports,
+  };
+}
+
+export function volumeRequest(store: Store, volume: Volume): VolumeRequest {
+  const image = volume.imageId === null ? null : store.images.get(volume.imageId);
+  return {
+    id: volume.id,
+    sizeBytes: volume.sizeGib * GIB,
+    image: image === null ? null : { id: image.id, format: image.format },
+  };
+}
+
+function defineGuest(
+  store: Store,
+  pool: StoragePool,
+  parts: { instance: Instance; volumes: Volume[]; ports: PortOfNetwork[] },
+): GuestDefinition {
+  const { id, name, spec, createdAt } = parts.instance;
+  const seed: GuestDisk = {
+    serial: 'seed',
+    path: pool.paths.seed(id),
+    format: 'raw',
+    readOnly: true,
+    backing: null,
+  };
+  const taps = new Map(store.networks.portsOf(id).map((port) => [port.id, port.tapName]));
+  return {
+    id,
+    name: `${GUEST_NAME_PREFIX}${name}`,
+    vcpus: spec.vcpus,
+    memoryMib: spec.memoryMib,
+    firmware: spec.firmware,
+    disks: [...parts.volumes.map((volume) => diskOf(store, pool, volume)), seed],
+    nics: parts.ports.map(({ network, port }) => ({
+      macAddress: port.macAddress,
+      bridge: network.bridge,
+      tapName: taps.get(port.id) as string,
+    })),
+    consoleLogPath: pool.paths.consoleLog(id),
+    metadata: JSON.stringify({
+      version: 1,
+      id,
+      spec: withoutSecrets(spec),
+      createdAt,
+      volumes: parts.volumes,
+      ports: parts.ports,
+    }),
+  };
+}
+
+function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {
+  const image = volume.imageId === null ? null : store.images.get(volume.imageId);
+  return {
+    serial: volume.id.replaceAll('-', '').slice(0, SERIAL_LENGTH),
+    path: pool.paths.volume(volume.id),
+    format: 'qcow2',
+    readOnly: false,
+    backing: image === null ? null : { path: pool.paths.image(image.id, image.format), format: image.format },
+  };
+}
+
+/** User-data may hold secrets, and a guest's definition is readable for more than root. */
+function withoutSecrets(spec: InstanceSpec): Omit<InstanceSpec, 'userData'> {
+  const { userData: _userData, ...rest } = spec;
+  return rest;
+}
+
+function seedOf(id: string, spec: InstanceSpec, ports: PortOfNetwork[]): SeedContents {
+  return {
+    instanceId: id,
+    hostname: spec.name,
+    sshAuthorizedKeys: spec.sshAuthorizedKeys,
+    userData: spec.userData ?? null,
+    nics: ports.map(({ network, port }) => ({
+      macAddress: port.macAddress,
+      static: network.dhcp ? null : staticAddress(network, port),
+    })),
+  };
+}
+
+function staticAddress(network: NetworkPlan, port: PortPlan) {
+  return {
+    address: port.ipAddress,
+    prefix: parseCidr(network.cidr).prefix,
+    gateway: network.nat ? network.gatewayAddress : null,
+    dnsServers: network.dnsServers,
+  };
+}
+
+function portOf(store: Store, port: Port, hostname: string): PortOfNetwork {
+  return {
+    network: planOf(store.networks.get(port.networkId)),
+    port: { id: port.id, macAddress: port.macAddress, ipAddress: port.ipAddress, hostname },
+  };
+}

@@ -1,0 +1,204 @@
+/**
+ * instance.start, instance.stop and instance.reboot.
+ */
+import { AgentError } from '../../model/errors.ts';
+import type { RebootMode, StopMode } from '../../model/instance.ts';
+import type { OperationKind, Step, StepContext } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+import { type InstancePlan, planInstance } from './plan.ts';
+import { requestOf } from './request.ts';
+import { bindPorts, confirm, define, startExisting } from './steps.ts';
+
+/** A guest that boots may miss a request to shut down; it is asked again this often, ms. */
+const ASK_AGAIN_MS = 5_000;
+/** How much longer an operation may take than the time that is given to the guest, ms. */
+const SLACK_MS = 60_000;
+/** How long a forced stop may take to be seen, ms. */
+const FORCED_TIMEOUT_MS = 30_000;
+
+interface StopPlan {
+  id: string;
+  mode: StopMode;
+  timeoutMs: number;
+}
+
+interface RebootPlan {
+  id: string;
+  mode: RebootMode;
+  timeoutMs: number;
+}
+
+export function startInstance(services: Services): OperationKind<'instance.start', InstancePlan> {
+  const { store, pool } = services;
+  const { undo: _undefine, ...redefine } = define(services);
+  const { undo: _unbind, ...rebind } = bindPorts(services);
+  return {
+    method: 'instance.start',
+    version: 1,
+    stages: [[rebind, redefine], [startExisting(services)], [confirm(services, ['running'])]],
+    accept(params) {
+      const { verdict, instance, target } = requestOf(services, 'start', params);
+      if (verdict === 'done') return { verdict: 'done', target };
+      store.instances.nextGeneration(instance.id);
+      return { verdict: 'run', target, plan: planInstance(store, pool, instance) };
+    },
+    succeeded: () => undefined,
+    undone: () => undefined,
+  };
+}
+
+export function stopInstance(services: Services): OperationKind<'instance.stop', StopPlan> {
+  const { store } = services;
+  return {
+    method: 'instance.stop',
+    version: 1,
+    stages: [[askToStop(services)], [pullPlug(services)], [confirm(services, ['stopped', 'crashed'])]],
+    timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
+    accept(params) {
+      const { verdict, instance, target } = requestOf(services, 'stop', params);
+      if (verdict === 'done') return { verdict: 'done', target };
+      store.instances.nextGeneration(instance.id);
+      return {
+        verdict: 'run',
+        target,
+        plan: { id: instance.id, mode: params.mode, timeoutMs: params.timeoutSeconds * 1000 },
+      };
+    },
+    succeeded: () => undefined,
+    undone: () => undefined,
+  };
+}
+
+export function rebootInstance(services: Services): OperationKind<'instance.reboot', RebootPlan> {
+  const { store } = services;
+  return {
+    method: 'instance.reboot',
+    version: 1,
+    stages: [[reboot(services)], [confirm(services, ['running'])]],
+    timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
+    accept(params) {
+      const { instance, target } = requestOf(services, 'reboot', params);
+      store.instances.nextGeneration(instance.id);
+      return {
+        verdict: 'run',
+        target,
+        plan: { id: instance.id, mode: params.mode, timeoutMs: params.timeoutSeconds * 1000 },
+      };
+    },
+    succeeded: () => undefined,
+    undone: () => undefined,
+  };
+}
+
+/** Asks the guest, again and again, and waits; what follows a guest that does not listen is the mode's. */
+function askToStop(services: Services): Step<StopPlan> {
+  return {
+    name: 'ask-guest',
+    look: async () => null,
+    async act({ id, mode, timeoutMs }, context) {
+      if (mode === 'forced') return;
+      try {
+        await untilStopped(services, id, timeoutMs, context);
+      } catch (error) {
+        const late = AgentError.from(error).code === 'DEADLINE_EXCEEDED' && !context.signal.aborted;
+        if (late && mode === 'graceful-then-forced') return;
+        if (!late) throw error;
+        throw new AgentError(
+          'DEADLINE_EXCEEDED',
+          `The guest did not shut down in ${timeoutMs / 1000} s; it still runs`,
+          {
+            hint: 'Give it more time, or use mode forced to pull the plug.',
+          },
+        );
+      }
+    },
+  };
+}
+
+async function untilStopped(
+  services: Services,
+  id: string,
+  timeoutMs: number,
+  { signal }: StepContext,
+): Promise<void> {
+  const { hypervisor, observer, clock } = services;
+  const stopped = new AbortController();
+  const wait = observer
+    .waitForPower(id, ['stopped', 'crashed'], { timeoutMs, signal })
+    .finally(() => stopped.abort());
+  const askAgain = () => {
+    if (stopped.signal.aborted) return;
+    // Refused while the guest is on its way down already; the wait tells what became of it.
+    hypervisor.requestShutdown(id, { signal: stopped.signal }).catch(() => undefined);
+    clock.after(ASK_AGAIN_MS, askAgain);
+  };
+  const first = hypervisor
+    .requestShutdown(id, { signal })
+    .catch((error: unknown) => ifStillUp(services, id, error));
+  clock.after(ASK_AGAIN_MS, askAgain);
+  await Promise.all([first, wait]);
+}
+
+/** A request that came too late for a guest that is down is no failure. */
+async function ifStillUp({ observer }: Services, id: string, error: unknown): Promise<void> {
+  if (AgentError.from(error).code !== 'ILLEGAL_STATE') throw error;
+  await observer.refresh(id);
+}
+
+function pullPlug({ hypervisor, observer }: Services): Step<StopPlan> {
+  return {
+    name: 'pull-plug',
+    look: async () => null,
+    async act({ id, mode }, { signal }) {
+      if (mode === 'graceful') return;
+      await hypervisor.destroy(id, { signal });
+      await observer.refresh(id, { signal });
+      await observer.waitForPower(id, ['stopped', 'crashed'], { timeoutMs: FORCED_TIMEOUT_MS, signal });
+    },
+  };
+}
+
+function reboot(services: Services): Step<RebootPlan> {
+  const { hypervisor } = services;
+  return {
+    name: 'reboot',
+    // A reboot that a crash has cut off may or may not have happened; asking again is what the caller wants.
+    look: async () => null,
+    async act({ id, mode, timeoutMs }, { signal }) {
+      if (mode === 'forced') await hypervisor.reset(id, { signal });
+      else await untilRebooted(services, id, timeoutMs, signal);
+    },
+  };
+}
+
+async function untilRebooted(
+  { hypervisor, clock }: Services,
+  id: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const unsubscribe = hypervisor.subscribe(
+    (event) => event.type === 'rebooted' && event.id === id && resolve(),
+  );
+  const cancelTimer = clock.after(timeoutMs, () =>
+    reject(
+      new AgentError(
+        'DEADLINE_EXCEEDED',
+        `The guest did not reboot in ${timeoutMs / 1000} s; it still runs`,
+        {
+          hint: 'Give it more time, or use mode forced to reset it.',
+        },
+      ),
+    ),
+  );
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    await Promise.all([hypervisor.requestReboot(id, { signal }), promise]);
+  } finally {
+    unsubscribe();
+    cancelTimer();
+    signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * The steps that instance operations are made of. Each knows only its plan and the drivers.
+ */
+import { AgentError } from '../../model/errors.ts';
+import type { PowerState } from '../../model/instance.ts';
+import type { Step } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+import type { InstancePlan } from './plan.ts';
+
+export function makeVolumes({ pool }: Services): Step<InstancePlan> {
+  return {
+    name: 'make-volumes',
+    async look({ ownVolumes }, { signal }) {
+      const found = await Promise.all(ownVolumes.map(({ id }) => pool.lookVolume(id, { signal })));
+      return found.includes(null) ? null : {};
+    },
+    act: async ({ ownVolumes }, { signal }) =>
+      void (await Promise.all(ownVolumes.map((volume) => pool.makeVolume(volume, { signal })))),
+    undo: async ({ ownVolumes }, { signal }) =>
+      void (await Promise.all(ownVolumes.map(({ id }) => pool.removeVolume(id, { signal })))),
+  };
+}
+
+export function makeSeed({ pool }: Services): Step<InstancePlan> {
+  return {
+    name: 'make-seed',
+    look: async ({ id }, { signal }) => ((await pool.lookSeed(id, { signal })) ? {} : null),
+    act: ({ seed }, { signal }) => pool.makeSeed(seed, { signal }),
+    undo: ({ id }, { signal }) => pool.removeSeed(id, { signal }),
+  };
+}
+
+/** Sees that the networks are whole, and reserves the ports' addresses on them. */
+export function bindPorts({ network: driver }: Services): Step<InstancePlan> {
+  return {
+    name: 'bind-ports',
+    look: async () => null, // idempotent, and what was whole before a crash may not be now
+    async act({ ports }, { signal }) {
+      for (const { network, port } of ports) {
+        if ((await driver.look(network, { signal })) !== 'present')
+          await driver.ensureNetwork(network, { signal });
+        await driver.ensurePort(network, port, { signal });
+      }
+    },
+    async undo({ ports }, { signal }) {
+      for (const { network, port } of ports) await driver.removePort(network, port, { signal });
+    },
+  };
+}
+
+export function define({ hypervisor }: Services): Step<InstancePlan> {
+  return {
+    name: 'define',
+    look: async () => null, // idempotent, and brings an older definition up to date
+    act: ({ definition }, { signal }) => hypervisor.define(definition, { signal }),
+    undo: ({ id }, { signal }) => hypervisor.undefine(id, { signal }),
+  };
+}
+
+export function start({ hypervisor }: Services): Step<InstancePlan> {
+  return {
+    name: 'start',
+    look: async ({ id }, { signal }) =>
+      (await hypervisor.observeGuest(id, { signal }))?.power === 'running' ? {} : null,
+    act: ({ id }, { signal }) => hypervisor.start(id, { signal }),
+    undo: ({ id }, { signal }) => hypervisor.destroy(id, { signal }),
+  };
+}
+
+/** The same, for a guest that existed before: a failed start leaves it as it is. */
+export function startExisting(services: Services): Step<InstancePlan> {
+  const { undo: _undo, ...step } = start(services);
+  return step;
+}
+
+/** Looks at the guest once more, so that the store is true when the operation ends. */
+export function confirm({ observer }: Services, expected: readonly PowerState[]): Step<{ id: string }> {
+  return {
+    name: 'confirm',
+    look: async () => null,
+    async act({ id }, { signal }) {
+      const guest = await observer.refresh(id, { signal });
+      if (guest !== null && expected.includes(guest.power)) return;
+      throw new AgentError(
+        'ILLEGAL_STATE',
+        `The guest is ${guest?.power ?? 'not defined'}, not ${expected.join(' or ')}: ${guest?.reason ?? 'gone'}`,
+        {
+          hint: 'Read its console: berth instance console.',
+        },
+      );
+    },
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * Doctor: looks at the host through every driver, and says what is wrong and how to mend it.
+ *
+ * One check that hangs or fails is a finding of its own, and keeps none of the others from being told.
+ */
+import { AgentError } from '../../model/errors.ts';
+import type { Finding } from '../../model/node.ts';
+import type { Services } from '../services.ts';
+
+/** Each check has this long, ms. */
+const CHECK_TIMEOUT_MS = 10_000;
+const GIB = 1024 ** 3;
+/** Below this share of free room a pool is worth a warning: thin volumes grow without asking. */
+const FREE_SHARE_WARNING = 0.1;
+
+export async function examineNode(services: Services): Promise<Finding[]> {
+  const checks: [string, (options: { timeoutMs: number }) => Promise<Finding[]>][] = [
+    ['host', (options) => services.host.examine(options)],
+    ['libvirt', (options) => examineHypervisor(services, options)],
+    ['disk-space', (options) => examinePool(services, options)],
+    ['network', (options) => examineNetwork(services, options)],
+  ];
+  const findings = await Promise.all(
+    checks.map(([name, check]) =>
+      check({ timeoutMs: CHECK_TIMEOUT_MS }).catch((error: unknown) => [failed(name, error)]),
+    ),
+  );
+  return findings.flat();
+}
+
+async function examineHypervisor(
+  { hypervisor }: Services,
+  options: { timeoutMs: number },
+): Promise<Finding[]> {
+  const health = hypervisor.health();
+  if (!health.connected) {
+    return [
+      finding(
+        'libvirt',
+        'failure',
+        health.reason,
+        'Start libvirtd (systemctl start libvirtd), and see its log.',
+      ),
+    ];
+  }
+  const facts = await hypervisor.facts(options);
+  return [
+    finding('libvirt', 'ok', `libvirt ${facts.libvirtVersion}, QEMU ${facts.qemuVersion}`),
+    facts.acceleration === 'kvm'
+      ? finding('virtualization', 'ok', `KVM works: ${facts.accelerationReason}`)
+      : finding(
+          'virtualization',
+          'warning',
+          `guests run without KVM, many times slower: ${facts.accelerationReason}`,
+          facts.acceleration === 'absent'
+            ? 'Switch on VT-x or AMD-V in the firmware and load kvm_intel or kvm_amd.'
+            : 'This machine is itself a guest whose nested virtualization does not work; use the hardware.',
+        ),
+  ];
+}
+
+async function examinePool({ pool }: Services, options: { timeoutMs: number }): Promise<Finding[]> {
+  await pool.prepare(options);
+  const { totalBytes, availableBytes } = await pool.capacity(options);
+  const message = `${Math.floor(availableBytes / GIB)} of ${Math.floor(totalBytes / GIB)} GiB are free in pool ${pool.name}`;
+  if (availableBytes > totalBytes * FREE_SHARE_WARNING) return [finding('disk-space', 'ok', message)];
+  return [
+    finding(
+      'disk-space',
+      'warning',
+      message,
+      'Delete images and volumes, or give the pool a larger file system.',
+    ),
+  ];
+}
+
+async function examineNetwork({ network }: Services, options: { timeoutMs: number }): Promise<Finding[]> {
+  const features = await network.features(options);
+  return features.map(({ name, usable, reason }) =>
+    usable
+      ? finding(name, 'ok', reason)
+      : finding(name, 'failure', reason, `Install what ${name} needs; networks can't be made without it.`),
+  );
+}
+
+function failed(check: string, error: unknown): Finding {
+  return finding(check, 'failure', AgentError.from(error).toBody().message, 'See the log of berthd.');
+}
+
+function finding(
+  check: string,
+  verdict: Finding['verdict'],
+  message: string,
+  mend: string | null = null,
+): Finding {
+  return { check, verdict, message, mend };
+}

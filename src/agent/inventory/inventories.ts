@@ -1,0 +1,176 @@
+/**
+ * Inventories: what the node has, measured and cross-checked; what is taken comes from the store.
+ *
+ * The facts are gathered at start and refreshed on a timer; reads and admission never wait for them. While
+ * the hypervisor can't be asked, what it said last is kept.
+ */
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import type { HostFacts } from '../../drivers/contracts/host.ts';
+import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
+import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
+import { assertFits, type Capacities, inventoryOf } from '../../model/capacity.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { Health, Inventory, ResourceAmounts } from '../../model/node.ts';
+import type { Config } from '../config/schema.ts';
+import type { Drivers, Log } from '../services.ts';
+import type { Store } from '../store/store.ts';
+import { capacitiesOf, discrepanciesOf, traitsOf } from './capacities.ts';
+
+/** How often the pool is measured; room on disk is what changes behind our back. */
+const POOL_REFRESH_MS = 30_000;
+/** A pool that takes longer than this for one statfs hangs. */
+const POOL_TIMEOUT_MS = 10_000;
+
+export class Inventories {
+  readonly #store: Store;
+  readonly #drivers: Drivers;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #config: Config;
+  readonly #nodeId: string;
+  #host: HostFacts | null = null;
+  #hypervisor: HypervisorFacts | null = null;
+  #pool: PoolCapacity | null = null;
+  #poolHealth: Health;
+  #generation = 0;
+  #said = '';
+  #cancelTimer: () => void = () => undefined;
+  #closed = false;
+
+  constructor(parts: {
+    store: Store;
+    drivers: Drivers;
+    clock: Clock;
+    log: Log;
+    config: Config;
+    nodeId: string;
+  }) {
+    this.#store = parts.store;
+    this.#drivers = parts.drivers;
+    this.#clock = parts.clock;
+    this.#log = parts.log;
+    this.#config = parts.config;
+    this.#nodeId = parts.nodeId;
+    this.#poolHealth = { state: 'unavailable', since: timestamp(parts.clock), reason: 'not measured yet' };
+    this.#recall();
+  }
+
+  /** Gathers what admission needs (host and pool); the hypervisor's facts come when it answers. */
+  async start(): Promise<void> {
+    this.#host = await this.#drivers.host.facts();
+    await this.#measurePool();
+    this.#drivers.hypervisor.onHealth((health) => health.connected && void this.#askHypervisor());
+    if (this.#drivers.hypervisor.health().connected) void this.#askHypervisor();
+    this.#measureLater();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancelTimer();
+  }
+
+  get hostname(): string {
+    return this.#host?.hostname ?? 'unknown';
+  }
+
+  get storageHealth(): Health {
+    return this.#poolHealth;
+  }
+
+  /** @throws {AgentError} UNAVAILABLE before the host was measured. */
+  get(): Inventory {
+    const { host, capacities } = this.#measured();
+    const used = this.#store.allocations.used();
+    const facts = this.#hypervisor;
+    const inventory = {
+      nodeId: this.#nodeId,
+      hostname: host.hostname,
+      resources: {
+        VCPU: inventoryOf(capacities.VCPU, used.VCPU),
+        MEMORY_MB: inventoryOf(capacities.MEMORY_MB, used.MEMORY_MB),
+        DISK_GB: inventoryOf(capacities.DISK_GB, used.DISK_GB),
+      },
+      traits: traitsOf(host, facts),
+      acceleration: facts?.acceleration ?? 'absent',
+      discrepancies: discrepanciesOf(host, facts),
+      host: {
+        architecture: host.architecture,
+        cpuModel: host.cpuModel,
+        operatingSystem: host.operatingSystem,
+        kernel: host.kernel,
+        libvirtVersion: facts?.libvirtVersion ?? null,
+        qemuVersion: facts?.qemuVersion ?? null,
+      },
+    };
+    return { ...inventory, generation: this.#generationOf(JSON.stringify(inventory)) };
+  }
+
+  /** Whether the claim fits beside what is allocated; within the transaction that allocates it. */
+  assertRoom(claim: Partial<ResourceAmounts>): void {
+    this.#store.db.assertTransaction();
+    assertFits(this.#measured().capacities, this.#store.allocations.used(), claim);
+  }
+
+  #measured(): { host: HostFacts; capacities: Capacities } {
+    if (this.#host === null || this.#pool === null) {
+      throw new AgentError('UNAVAILABLE', `The node's capacity is not known: ${this.#poolHealth.reason}`, {
+        hint: 'See `berth doctor`.',
+      });
+    }
+    return { host: this.#host, capacities: capacitiesOf(this.#config.capacity, this.#host, this.#pool) };
+  }
+
+  #generationOf(said: string): number {
+    if (said !== this.#said) {
+      this.#said = said;
+      this.#generation++;
+    }
+    return this.#generation;
+  }
+
+  async #askHypervisor(): Promise<void> {
+    try {
+      this.#hypervisor = await this.#drivers.hypervisor.facts();
+    } catch (error) {
+      this.#log.warn({ error }, 'the hypervisor did not tell its facts');
+      return;
+    }
+    this.#store.db.transaction(() => {
+      this.#store.meta.set('inventory', JSON.stringify(this.#hypervisor));
+      this.#store.events.append('inventory.changed', null, {});
+    });
+    this.#log.info(
+      { acceleration: this.#hypervisor.acceleration, reason: this.#hypervisor.accelerationReason },
+      'the hypervisor told its facts',
+    );
+  }
+
+  async #measurePool(): Promise<void> {
+    try {
+      await this.#drivers.pool.prepare({ timeoutMs: POOL_TIMEOUT_MS });
+      this.#pool = await this.#drivers.pool.capacity({ timeoutMs: POOL_TIMEOUT_MS });
+      this.#setPoolHealth('ok', 'measured');
+    } catch (error) {
+      this.#setPoolHealth('unavailable', AgentError.from(error).toBody().message);
+    }
+  }
+
+  #setPoolHealth(state: Health['state'], reason: string): void {
+    if (this.#poolHealth.state === state && this.#poolHealth.reason === reason) return;
+    if (state !== 'ok') this.#log.warn({ reason }, 'the pool is unavailable');
+    this.#poolHealth = { state, since: timestamp(this.#clock), reason };
+  }
+
+  #measureLater(): void {
+    if (this.#closed) return;
+    this.#cancelTimer = this.#clock.after(
+      POOL_REFRESH_MS,
+      () => void this.#measurePool().then(() => this.#measureLater()),
+    );
+  }
+
+  #recall(): void {
+    const said = this.#store.meta.get('inventory');
+    if (said !== null) this.#hypervisor = JSON.parse(said) as HypervisorFacts;
+  }
+}

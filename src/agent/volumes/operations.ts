@@ -1,0 +1,122 @@
+/**
+ * volume.create and volume.delete: volumes that outlive instances.
+ */
+import { randomUUID } from 'node:crypto';
+import { timestamp } from '../../drivers/contracts/clock.ts';
+import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import { AgentError } from '../../model/errors.ts';
+import { readyImage } from '../instances/admit.ts';
+import { volumeRequest } from '../instances/plan.ts';
+import type { OperationKind } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+
+const GIB = 1024 ** 3;
+
+interface CreatePlan {
+  name: string;
+  volume: VolumeRequest;
+}
+
+export function createVolume(services: Services): OperationKind<'volume.create', CreatePlan> {
+  const { store, pool, clock, inventories } = services;
+  return {
+    method: 'volume.create',
+    version: 1,
+    stages: [
+      [
+        {
+          name: 'make-volume',
+          look: async ({ volume }, { signal }) =>
+            (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
+          act: ({ volume }, { signal }) => pool.makeVolume(volume, { signal }),
+          undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+        },
+      ],
+    ],
+    accept({ name, sizeGib, image: imageName }) {
+      if (store.volumes.nameTaken(name))
+        throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
+          hint: 'Choose another name.',
+        });
+      const image = imageName === undefined ? null : readyImage(services, imageName);
+      if (image !== null && sizeGib * GIB < image.virtualSizeBytes) {
+        throw new AgentError(
+          'INVALID_ARGUMENT',
+          `A volume of ${sizeGib} GiB is smaller than image ${image.name}, which has ${Math.ceil(image.virtualSizeBytes / GIB)} GiB`,
+        );
+      }
+      inventories.assertRoom({ DISK_GB: sizeGib });
+      const id = randomUUID();
+      store.volumes.insert(
+        {
+          id,
+          name,
+          pool: pool.name,
+          sizeGib,
+          imageId: image?.id ?? null,
+          instanceId: null,
+          deletedWithInstance: false,
+          state: 'creating',
+          createdAt: timestamp(clock),
+        },
+        null,
+      );
+      store.allocations.add(id, { DISK_GB: sizeGib });
+      return {
+        verdict: 'run',
+        target: { kind: 'volume', id, name },
+        plan: { name, volume: volumeRequest(store, store.volumes.get(id)) },
+      };
+    },
+    succeeded({ name, volume: { id } }) {
+      store.volumes.setState(id, 'ready');
+      store.events.append('volume.created', { kind: 'volume', id, name }, { volume: store.volumes.get(id) });
+    },
+    undone({ volume: { id } }) {
+      store.allocations.remove(id);
+      store.volumes.remove(id);
+    },
+  };
+}
+
+export function deleteVolume({
+  store,
+  pool,
+}: Services): OperationKind<'volume.delete', { id: string; name: string }> {
+  return {
+    method: 'volume.delete',
+    version: 1,
+    stages: [
+      [
+        {
+          name: 'remove-file',
+          look: async () => null,
+          act: ({ id }, { signal }) => pool.removeVolume(id, { signal }),
+        },
+      ],
+    ],
+    accept(params) {
+      const volume = store.volumes.get(params.id);
+      if (volume.instanceId !== null)
+        throw new AgentError('ILLEGAL_STATE', `Volume ${volume.name} is in use by an instance`, {
+          hint: 'Delete that instance first.',
+        });
+      if (volume.state === 'creating')
+        throw new AgentError('ILLEGAL_STATE', `Volume ${volume.name} is being made`, {
+          hint: 'Cancel that operation instead.',
+        });
+      store.volumes.setState(volume.id, 'deleting');
+      return {
+        verdict: 'run',
+        target: { kind: 'volume', id: volume.id, name: volume.name },
+        plan: { id: volume.id, name: volume.name },
+      };
+    },
+    succeeded({ id, name }) {
+      store.allocations.remove(id);
+      store.volumes.remove(id);
+      store.events.append('volume.deleted', { kind: 'volume', id, name }, { id });
+    },
+    undone: () => undefined,
+  };
+}
