@@ -85,6 +85,10 @@ export class InstanceStore {
     });
   }
 
+  count(): number {
+    return this.#db.sql('SELECT count(*) AS n FROM instances').get()?.['n'] as number;
+  }
+
   countByPower(): Record<string, number> {
     const rows = this.#db.sql('SELECT power_state, count(*) AS n FROM instances GROUP BY power_state').all();
     return Object.fromEntries(rows.map((row) => [row['power_state'] as string, row['n'] as number]));

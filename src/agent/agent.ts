@@ -1,0 +1,155 @@
+/**
+ * The agent: its parts put together on given drivers, started and stopped in order.
+ *
+ *   start: store ─▶ inventory ─▶ first look at the guests ─▶ networks ─▶ unfinished operations ─▶ socket ─▶ link
+ *   stop:  socket and link ─▶ operations are suspended ─▶ watchers ─▶ drivers ─▶ store
+ *
+ * Stopping touches no guest, and neither does starting: what an unfinished operation still has to do is
+ * decided by looking at the host.
+ */
+import { randomUUID } from 'node:crypto';
+import { type Clock, timestamp } from '../drivers/contracts/clock.ts';
+import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
+import type { Health } from '../model/node.ts';
+import { Dispatcher } from './api/dispatcher.ts';
+import { LocalSocket } from './api/local-socket.ts';
+import { makeReaders } from './api/readers.ts';
+import type { Config } from './config/schema.ts';
+import { deleteImage, importImage } from './images/operations.ts';
+import { createInstance } from './instances/create.ts';
+import { deleteInstance } from './instances/delete.ts';
+import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
+import { Inventories } from './inventory/inventories.ts';
+import { Link } from './link/link.ts';
+import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
+import type { AnyKind } from './operations/kind.ts';
+import { Operations } from './operations/operations.ts';
+import { GuestWatch } from './reconcile/guest-watch.ts';
+import { Observer } from './reconcile/observer.ts';
+import type { Drivers, Log, Services } from './services.ts';
+import { Store } from './store/store.ts';
+import { createVolume, deleteVolume } from './volumes/operations.ts';
+
+/** How long the start waits for the hypervisor's first word before states are told as unknown, ms. */
+const FIRST_CONTACT_MS = 3_000;
+
+export interface AgentParts {
+  config: Config;
+  drivers: Drivers;
+  clock: Clock;
+  log: Log;
+}
+
+export class Agent {
+  readonly services: Services;
+  readonly operations: Operations;
+  readonly dispatcher: Dispatcher;
+  readonly #config: Config;
+  readonly #guestWatch: GuestWatch;
+  readonly #socket: LocalSocket;
+  readonly #link: Link | null;
+
+  /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
+  constructor({ config, drivers, clock, log }: AgentParts) {
+    const startedAt = timestamp(clock);
+    const store = new Store(config.node.stateDir, clock);
+    const nodeId = ensureNodeId(store);
+    const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
+    const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
+    this.#config = config;
+    this.services = { ...drivers, store, clock, log, inventories, observer };
+    this.operations = new Operations({
+      store,
+      clock,
+      log,
+      kinds: kindsOf(this.services),
+      parallel: config.operations.parallel,
+      timeoutMs: config.operations.timeoutSeconds * 1000,
+    });
+    const identity = { nodeId, startedAt, schedulerHealth: () => this.#schedulerHealth(startedAt) };
+    this.dispatcher = new Dispatcher(this.operations, makeReaders(this.services, this.operations, identity));
+    this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
+    this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
+    this.#link = this.#makeLink(nodeId);
+  }
+
+  async start(): Promise<void> {
+    const { inventories, hypervisor, observer, clock } = this.services;
+    await Promise.all([inventories.start(), firstContact(hypervisor, clock)]);
+    await observer.start();
+    this.#guestWatch.start();
+    await mendNetworks(this.services);
+    this.operations.resume();
+    await this.#socket.listen();
+    this.#link?.start();
+  }
+
+  async stop(): Promise<void> {
+    const { inventories, observer, hypervisor, store } = this.services;
+    this.#link?.close();
+    await this.#socket.close();
+    await this.operations.suspend();
+    this.#guestWatch.close();
+    observer.close();
+    inventories.close();
+    await hypervisor.close();
+    store.close();
+  }
+
+  #makeLink(nodeId: string): Link | null {
+    const { url, tokenFile } = this.#config.scheduler;
+    if (url === undefined || tokenFile === undefined) return null;
+    const { store, inventories, clock, log } = this.services;
+    return new Link({
+      url,
+      tokenFile,
+      store,
+      inventories,
+      clock,
+      log,
+      nodeId,
+      dispatcher: this.dispatcher,
+      random: Math.random,
+    });
+  }
+
+  #schedulerHealth(startedAt: string): Health {
+    return this.#link?.health ?? { state: 'ok', since: startedAt, reason: 'none configured' };
+  }
+}
+
+/** Every kind of operation that this build knows. */
+function kindsOf(services: Services): AnyKind[] {
+  return [
+    createInstance(services),
+    startInstance(services),
+    stopInstance(services),
+    rebootInstance(services),
+    deleteInstance(services),
+    importImage(services),
+    deleteImage(services),
+    createVolume(services),
+    deleteVolume(services),
+    createNetwork(services),
+    deleteNetwork(services),
+  ];
+}
+
+function ensureNodeId(store: Store): string {
+  const known = store.meta.get('node_id');
+  if (known !== null) return known;
+  const id = randomUUID();
+  store.db.transaction(() => store.meta.set('node_id', id));
+  return id;
+}
+
+/** Resolves when the hypervisor is connected, or after FIRST_CONTACT_MS. */
+async function firstContact(hypervisor: Hypervisor, clock: Clock): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const unsubscribe = hypervisor.onHealth((health) => health.connected && resolve());
+  const cancelTimer = clock.after(FIRST_CONTACT_MS, resolve);
+  if (hypervisor.health().connected) resolve();
+  await promise;
+  unsubscribe();
+  cancelTimer();
+}
