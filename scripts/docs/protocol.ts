@@ -1,0 +1,93 @@
+/** docs/protocol.md: the wire, and every method of the method table. */
+import { METHODS, type Method } from '../../src/model/methods.ts';
+import {
+  AGENT_PATH,
+  AGENT_MESSAGES,
+  MESSAGE_BYTES_LIMIT,
+  REQUESTS_IN_FLIGHT_LIMIT,
+  SCHEDULER_MESSAGES,
+  SUBPROTOCOL,
+} from '../../src/model/wire.ts';
+import { HelloResult } from '../../src/model/wire.ts';
+import { propertyRows, type SchemaNode, table } from './schema.ts';
+
+export function protocolPage(): string {
+  return [
+    '<!-- Generated from src/model by `npm run docs`; do not edit. -->',
+    '# The protocol',
+    intro,
+    '## Messages beside the methods',
+    ...Object.entries(AGENT_MESSAGES).map(([name, schema]) =>
+      messageSection(`${name} (agent to scheduler)`, schema),
+    ),
+    messageSection('answer to hello', HelloResult),
+    ...Object.entries(SCHEDULER_MESSAGES).map(([name, schema]) =>
+      messageSection(`${name} (scheduler to agent)`, schema),
+    ),
+    '## Methods',
+    methodIndex(),
+    ...Object.entries(METHODS).map(([name, method]) => methodSection(name, method)),
+    '',
+  ].join('\n\n');
+}
+
+const intro = `An agent and a scheduler speak JSON-RPC 2.0 in text frames of a WebSocket, subprotocol \`${SUBPROTOCOL}\`. The agent dials
+out to \`${AGENT_PATH}\` with a bearer token. Its first message is the request \`hello\`; after the answer it sends events
+from the one after \`lastSeq\` on, and a heartbeat every \`heartbeatSeconds\`. The scheduler acknowledges events with \`ack\`
+once they are durable on its side, and calls any method below as a request.
+
+The same methods are served on the local socket as \`POST /v1/<method>\` with the params as JSON body, the result as the
+answer, and \`{ "error": { "code", "message", "hint"?, "details"? } }\` with a fitting HTTP status. \`GET /v1/events?after=N\`
+follows the events as JSON lines.
+
+- An operation answers \`{ "operation": … }\` as soon as it is in the journal; \`operation.get\` with \`waitSeconds\` waits for its end.
+- \`key\` makes a repeat safe: the same key with the same params answers with the first operation, also after a restart.
+- \`generation\` and \`epoch\` fence: what is behind the current value is refused with \`STALE\`.
+- Unknown fields are errors. A message has at most ${MESSAGE_BYTES_LIMIT} bytes; at most ${REQUESTS_IN_FLIGHT_LIMIT} requests are under way on a link.
+- Errors are those of [errors.md](errors.md); their body is in \`error.data\`.
+- Versions are additive: a new field of an answer or event, a new method, a new optional param. A reader ignores unknown
+  fields of answers and events.`;
+
+function methodIndex(): string {
+  const rows = Object.entries(METHODS).map(([name, method]) => [
+    `[${name}](#${name.replaceAll('.', '')})`,
+    method.kind,
+    method.role,
+    method.summary,
+  ]);
+  return table(['method', 'kind', 'role', 'what it does'], rows);
+}
+
+function methodSection(name: string, method: Method): string {
+  const params = propertyRows(method.params as SchemaNode);
+  const results = propertyRows(method.result as SchemaNode);
+  return [
+    `### ${name}`,
+    `${method.summary} Kind: ${method.kind}. Role: ${method.role}.${method.legalIn === undefined ? '' : ` Legal when ${method.legalIn}.`}`,
+    params.length === 0
+      ? 'No params.'
+      : table(
+          ['param', 'type', '', ''],
+          params.map(({ name: param, type, need, description }) => [`\`${param}\``, type, need, description]),
+        ),
+    method.kind === 'operation' ? 'Result: `operation`, as in operation.get.' : resultTable(results),
+  ].join('\n\n');
+}
+
+function resultTable(rows: ReturnType<typeof propertyRows>): string {
+  return table(
+    ['result', 'type', ''],
+    rows.map(({ name, type, description }) => [`\`${name}\``, type, description]),
+  );
+}
+
+function messageSection(title: string, schema: object): string {
+  const rows = propertyRows(schema as SchemaNode).filter(({ name }) => !name.startsWith('inventory.'));
+  return [
+    `### ${title}`,
+    table(
+      ['field', 'type', '', ''],
+      rows.map(({ name, type, need, description }) => [`\`${name}\``, type, need, description]),
+    ),
+  ].join('\n\n');
+}
