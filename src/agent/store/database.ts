@@ -114,9 +114,9 @@ export class Database {
   }
 }
 
-/** Root alone may read it: it holds user-data, which may hold secrets. */
+/** Root alone may read the file: it holds user-data, which may hold secrets. Others may pass the folder, to the pool. */
 function openFile(folder: string): Sqlite.Database {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  mkdirSync(folder, { recursive: true, mode: 0o711 });
   const file = join(folder, 'berth.sqlite');
   closeSync(openSync(file, 'a', 0o600));
   chmodSync(file, 0o600);

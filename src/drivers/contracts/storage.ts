@@ -15,8 +15,12 @@ import type { ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from './calls.ts';
 
 export interface PoolCapacity {
+  /** Size of the file system that the pool is on. */
   totalBytes: number;
+  /** What an unprivileged process could still write there. */
   availableBytes: number;
+  /** What the pool's own files take of it. */
+  ownBytes: number;
 }
 
 export interface ImageRequest {

@@ -2,13 +2,14 @@
  * The one place that starts processes.
  *
  * No shell, a clean environment, a deadline, bounded output, and a bounded number at once. A process that
- * outlives its deadline is killed, and the caller gets DEADLINE_EXCEEDED once it is gone, so that what it
- * was writing can be removed safely.
+ * outlives its deadline is killed together with its own children, and the caller gets DEADLINE_EXCEEDED once
+ * it is gone, so that what it was writing can be removed safely. The deadline covers the wait for a place.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { AgentError } from '../../model/errors.ts';
 import type { CallOptions } from '../contracts/calls.ts';
+import { CallLimit } from './call-limit.ts';
 
 /** Children at once; a host tool takes tens of milliseconds, so more would only queue in the kernel. */
 const CHILDREN_LIMIT = 16;
@@ -18,6 +19,8 @@ const WAITING_LIMIT = 1024;
 const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
 /** Deadline of a child unless told otherwise, milliseconds. */
 const TIMEOUT_MS = 30_000;
+/** Exit code of prlimit(1) where there is no such program to run. @see EX_EXEC_ENOENT, util-linux exitcodes.h */
+const PRLIMIT_NOT_FOUND = 127;
 /** Longest excerpt of a tool's own words in a message, in characters. */
 const EXCERPT_LIMIT = 500;
 
@@ -36,6 +39,8 @@ export interface RunOptions extends CallOptions {
   /** Exit codes that are answers, not failures. @default [0] */
   okCodes?: readonly number[];
   cwd?: string;
+  /** Added to the clean environment. */
+  env?: Readonly<Record<string, string>>;
   /** Gets each chunk of standard output as it comes, as for progress. */
   onStdout?: (chunk: string) => void;
 }
@@ -68,7 +73,7 @@ export interface Exec {
    * @param program Name or absolute path; found on the fixed path of SEARCH_PATH.
    * @throws {ProcessError} It ended with another code than `okCodes`, or by a signal.
    * @throws {AgentError} UNSUPPORTED: not installed. DEADLINE_EXCEEDED, CANCELLED: killed, and gone.
-   *   LIMIT_REACHED: too much output, or too many callers waiting.
+   *   LIMIT_REACHED: too much output (`details.outputLimitBytes`), or too many callers waiting. INVALID_ARGUMENT: a NUL or too many bytes.
    */
   run(program: string, args: readonly string[], options?: RunOptions): Promise<RunResult>;
 }
@@ -81,16 +86,17 @@ export class HostExec implements Exec {
   readonly #waiting: (() => void)[] = [];
 
   async run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    options.signal?.throwIfAborted();
-    await this.#takePlace(program);
+    using limit = new CallLimit(program, options, TIMEOUT_MS);
+    limit.check();
+    await this.#takePlace(program, limit);
     try {
-      return await runChild(program, args, options);
+      return await runChild(program, args, options, limit);
     } finally {
       this.#leavePlace();
     }
   }
 
-  async #takePlace(program: string): Promise<void> {
+  async #takePlace(program: string, limit: CallLimit): Promise<void> {
     if (this.#running < CHILDREN_LIMIT) {
       this.#running++;
       return;
@@ -98,7 +104,21 @@ export class HostExec implements Exec {
     if (this.#waiting.length >= WAITING_LIMIT) {
       throw new AgentError('LIMIT_REACHED', `Cannot run ${program}: ${WAITING_LIMIT} calls wait already`);
     }
-    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push(resolve);
+    try {
+      await limit.race(promise);
+    } catch (error) {
+      this.#giveUpWaiting(resolve);
+      throw error;
+    }
+  }
+
+  /** Where the place was passed on to the waiter in the same moment, it goes to the next one. */
+  #giveUpWaiting(waiter: () => void): void {
+    const index = this.#waiting.indexOf(waiter);
+    if (index < 0) this.#leavePlace();
+    else this.#waiting.splice(index, 1);
   }
 
   /** The place passes straight to the next in line, so the count stays. */
@@ -111,15 +131,30 @@ export class HostExec implements Exec {
 
 type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 
-function runChild(program: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
+async function runChild(
+  program: string,
+  args: readonly string[],
+  options: RunOptions,
+  limit: CallLimit,
+): Promise<RunResult> {
+  limit.check();
+  const child = start(program, args, options);
+  return await new ChildWatch(program, child, options, limit).ended();
+}
+
+/** In a process group of its own, so that it can be killed with all that it started. */
+function start(program: string, args: readonly string[], options: RunOptions): Child {
   const [file, argv] = withLimits(program, args, options.limits);
-  const child = spawn(file, argv, {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: { PATH: SEARCH_PATH, LC_ALL: 'C', HOME: '/nonexistent' },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-  });
-  const watch = new ChildWatch(program, child, options);
-  return watch.ended();
+  try {
+    return spawn(file, argv, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: { PATH: SEARCH_PATH, LC_ALL: 'C', HOME: '/nonexistent', ...options.env },
+      detached: true,
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+  } catch (error) {
+    throw cannotStart(program, error as NodeJS.ErrnoException);
+  }
 }
 
 function withLimits(
@@ -141,29 +176,28 @@ class ChildWatch {
   readonly #program: string;
   readonly #child: Child;
   readonly #options: RunOptions;
+  readonly #limit: CallLimit;
   readonly #stdout: Buffer[] = [];
   readonly #stderr: Buffer[] = [];
   #bytes = 0;
   /** Why it was killed by us; wins over how it then ended. */
-  #verdict: AgentError | null = null;
+  #verdict: unknown = null;
 
-  constructor(program: string, child: Child, options: RunOptions) {
+  constructor(program: string, child: Child, options: RunOptions, limit: CallLimit) {
     this.#program = program;
     this.#child = child;
     this.#options = options;
+    this.#limit = limit;
   }
 
   async ended(): Promise<RunResult> {
-    const timeoutMs = this.#options.timeoutMs ?? TIMEOUT_MS;
-    const timer = setTimeout(() => this.#kill('DEADLINE_EXCEEDED', `not done in ${timeoutMs} ms`), timeoutMs);
-    const onAbort = () => this.#kill('CANCELLED', 'cancelled');
-    this.#options.signal?.addEventListener('abort', onAbort, { once: true });
+    const onAbort = () => this.#kill(this.#limit.signal.reason);
+    this.#limit.signal.addEventListener('abort', onAbort, { once: true });
     try {
       const { code, signal } = await this.#closed();
       return this.#judge(code, signal);
     } finally {
-      clearTimeout(timer);
-      this.#options.signal?.removeEventListener('abort', onAbort);
+      this.#limit.signal.removeEventListener('abort', onAbort);
     }
   }
 
@@ -174,25 +208,34 @@ class ChildWatch {
     }>();
     this.#child.on('error', (error: NodeJS.ErrnoException) => reject(cannotStart(this.#program, error)));
     this.#child.on('close', (code, signal) => resolve({ code, signal }));
+    // Without a pid it never began, and where descriptors ran out it has no streams either.
+    if (this.#child.pid !== undefined) this.#converse();
+    return promise;
+  }
+
+  #converse(): void {
     this.#child.stdout.on('data', (chunk: Buffer) => this.#collect(this.#stdout, chunk));
     this.#child.stdout.on('data', (chunk: Buffer) => this.#options.onStdout?.(chunk.toString('utf8')));
     this.#child.stderr.on('data', (chunk: Buffer) => this.#collect(this.#stderr, chunk));
     // EPIPE: a child that does not read its input says why by its exit code.
     this.#child.stdin.on('error', () => undefined);
     this.#child.stdin.end(this.#options.input);
-    return promise;
   }
 
   #collect(chunks: Buffer[], chunk: Buffer): void {
     this.#bytes += chunk.length;
     const limit = this.#options.outputLimitBytes ?? OUTPUT_BYTES_LIMIT;
-    if (this.#bytes > limit) this.#kill('LIMIT_REACHED', `more than ${limit} bytes of output`);
-    else chunks.push(chunk);
+    if (this.#bytes <= limit) chunks.push(chunk);
+    else this.#kill(tooMuchOutput(this.#program, limit));
   }
 
-  #kill(code: 'DEADLINE_EXCEEDED' | 'CANCELLED' | 'LIMIT_REACHED', why: string): void {
-    this.#verdict ??= new AgentError(code, `${this.#program}: ${why}`);
-    this.#child.kill('SIGKILL');
+  /** Its pipes are closed too: a descendant that left the group must not keep the caller waiting. */
+  #kill(verdict: unknown): void {
+    this.#verdict ??= verdict;
+    if (this.#child.pid === undefined) return;
+    killGroup(this.#child.pid);
+    this.#child.stdout.destroy();
+    this.#child.stderr.destroy();
   }
 
   #judge(code: number | null, signal: string | null): RunResult {
@@ -200,17 +243,39 @@ class ChildWatch {
     const stderr = Buffer.concat(this.#stderr).toString('utf8').trim();
     if (code === null) throw new ProcessError(this.#program, null, stderr, `was ended by ${signal}`);
     if (!(this.#options.okCodes ?? [0]).includes(code)) {
+      if (this.#options.limits !== undefined && code === PRLIMIT_NOT_FOUND) throw notInstalled(this.#program);
       throw new ProcessError(this.#program, code, stderr, `ended with exit code ${code}`);
     }
     return { exitCode: code, stdout: Buffer.concat(this.#stdout).toString('utf8'), stderr };
   }
 }
 
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    // ESRCH: all of the group have ended by themselves.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 function cannotStart(program: string, error: NodeJS.ErrnoException): AgentError {
-  if (error.code !== 'ENOENT')
-    return new AgentError('UNAVAILABLE', `Cannot start ${program}`, { cause: error });
+  if (error.code === 'ENOENT') return notInstalled(program, error);
+  if (error.code === 'ERR_INVALID_ARG_VALUE' || error.code === 'E2BIG') {
+    return new AgentError('INVALID_ARGUMENT', `No arguments that ${program} can be given`, { cause: error });
+  }
+  return new AgentError('UNAVAILABLE', `Cannot start ${program}`, { cause: error });
+}
+
+function tooMuchOutput(program: string, outputLimitBytes: number): AgentError {
+  const message = `${program}: more than ${outputLimitBytes} bytes of output`;
+  return new AgentError('LIMIT_REACHED', message, { details: { outputLimitBytes } });
+}
+
+function notInstalled(program: string, cause?: unknown): AgentError {
   return new AgentError('UNSUPPORTED', `${program} is not installed on this host`, {
     hint: `Install the package that has ${program}.`,
+    ...(cause === undefined ? {} : { cause }),
   });
 }
 

@@ -1,0 +1,294 @@
+/**
+ * The agent's local socket, from the caller's side: HTTP over a unix socket, one connection for each request.
+ *
+ * An answer comes whole or not at all. A connection that breaks before its answer is used once more with the
+ * same parameters: commands carry an idempotency key, so the agent answers a repeat with the first operation.
+ * Everything has a bound: the time to answer, the bytes of an answer, the bytes of an event's line.
+ */
+import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
+import { AgentError, ERROR_CODES, type ErrorBody } from '../model/errors.ts';
+import type { BerthEvent } from '../model/event.ts';
+import type { MethodName, Params, Result } from '../model/methods.ts';
+import { CliError, EXIT, unreachableError } from './failure.ts';
+import type { Clock } from './io.ts';
+import { linesOf } from './lines.ts';
+
+export const DEFAULT_SOCKET_PATH = '/run/berth/berth.sock';
+
+export interface ClientLimits {
+  /** Time the agent has for an answer, in milliseconds; its slowest read, the doctor, has its own shorter deadlines. */
+  answerTimeoutMs: number;
+  /** Largest answer, in bytes: 1,000 instances with the largest user-data each. */
+  answerBytes: number;
+  /** How long a lost agent is waited for before the one repeat of a request, in milliseconds: a restart. */
+  repeatPatienceMs: number;
+  /** How long a follower or waiter looks for an agent that went away, in milliseconds: an upgrade. */
+  followPatienceMs: number;
+}
+
+export const CLIENT_LIMITS: ClientLimits = {
+  answerTimeoutMs: 60_000,
+  answerBytes: 128 * 1024 * 1024,
+  repeatPatienceMs: 10_000,
+  followPatienceMs: 30_000,
+};
+
+/** First and longest pause between two looks for a lost agent, in milliseconds. */
+const LOOK_FIRST_MS = 50;
+const LOOK_LONGEST_MS = 1000;
+
+export interface ClientOptions {
+  socketPath: string;
+  clock: Clock;
+  limits: ClientLimits;
+}
+
+/** The connection was there and broke before the answer was complete. */
+export class BrokenError extends CliError {
+  constructor(cause: unknown) {
+    super(EXIT.unreachable, 'UNAVAILABLE', 'the connection to the agent broke before it answered', {
+      cause,
+      hint: 'Look with `berth status` and `journalctl -u berthd -e`, then try again.',
+    });
+  }
+}
+
+/** There is no connection: nothing was sent. */
+class AbsentError extends CliError {}
+
+export class Client {
+  readonly socketPath: string;
+  readonly #clock: Clock;
+  readonly #limits: ClientLimits;
+
+  constructor({ socketPath, clock, limits }: ClientOptions) {
+    this.socketPath = socketPath;
+    this.#clock = clock;
+    this.#limits = limits;
+  }
+
+  /**
+   * Asks the agent, and once more where the connection breaks before the answer.
+   *
+   * @throws {AgentError} The agent's refusal.
+   * @throws {CliError} UNAVAILABLE, exit code 3: not reachable, or no answer in time.
+   */
+  async call<M extends MethodName>(method: M, params: Params<M>): Promise<Result<M>> {
+    const send = () => this.send(method, params);
+    try {
+      return (await send()) as Result<M>;
+    } catch (error) {
+      if (!(error instanceof BrokenError)) throw error;
+    }
+    const isAbsent = (error: unknown) => error instanceof AbsentError;
+    const repeat = this.#patiently(send, this.#limits.repeatPatienceMs, isAbsent).catch((error: unknown) => {
+      throw isAbsent(error) ? new BrokenError(error) : error;
+    });
+    return (await repeat) as Result<M>;
+  }
+
+  /** Asks for something that a waiter looks at again and again: an agent that restarts meanwhile is no failure. */
+  async poll<M extends MethodName>(method: M, params: Params<M>, signal?: AbortSignal): Promise<Result<M>> {
+    const send = () => this.send(method, params, signal);
+    return (await this.#patiently(send, this.#limits.followPatienceMs, isLost, signal)) as Result<M>;
+  }
+
+  /** Asks exactly once, anything; an abort of the signal gives up the request, not what it began. */
+  async send(method: string, params: unknown, signal?: AbortSignal): Promise<unknown> {
+    const body = JSON.stringify(params);
+    const response = await this.#request({
+      method: 'POST',
+      path: `/v1/${encodeURIComponent(method)}`,
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+      body,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return readAnswer(response, this.#limits.answerBytes);
+  }
+
+  /**
+   * Events after a sequence number, as they happen, until the signal is aborted. A stream that ends is opened
+   * again after the last event that came, so none is missed and none comes twice.
+   *
+   * @throws {CliError} UNAVAILABLE: the agent stays away longer than the limit.
+   */
+  async *events(after: number, signal: AbortSignal): AsyncGenerator<BerthEvent> {
+    let last = after;
+    let patienceMs = 0;
+    while (!signal.aborted) {
+      const open = () => this.#openEvents(last, signal);
+      const response = await this.#patiently(open, patienceMs, isLost, signal).catch((error: unknown) => {
+        if (signal.aborted) return null;
+        throw error;
+      });
+      if (response === null) return;
+      let came = false;
+      for await (const line of linesOf(response, signal)) {
+        const event = parseEvent(line);
+        if (event.seq <= last) continue;
+        last = event.seq;
+        came = true;
+        yield event;
+      }
+      if (!came) await this.#clock.sleep(LOOK_LONGEST_MS, signal);
+      patienceMs = this.#limits.followPatienceMs;
+    }
+  }
+
+  async #openEvents(after: number, signal: AbortSignal): Promise<IncomingMessage> {
+    const response = await this.#request({ method: 'GET', path: `/v1/events?after=${after}`, signal });
+    if (response.statusCode !== 200) await readAnswer(response, this.#limits.answerBytes);
+    return response;
+  }
+
+  /** Tries until it works, fails in a way that is not to be repeated, or the time is over. */
+  async #patiently<T>(
+    attempt: () => Promise<T>,
+    patienceMs: number,
+    repeatable: (error: unknown) => boolean,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const deadlineMs = this.#clock.nowMs() + patienceMs;
+    for (let pauseMs = LOOK_FIRST_MS; ; pauseMs = Math.min(pauseMs * 2, LOOK_LONGEST_MS)) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (signal?.aborted || !repeatable(error) || this.#clock.nowMs() >= deadlineMs) throw error;
+      }
+      await this.#clock.sleep(pauseMs, signal);
+    }
+  }
+
+  #request(asked: {
+    method: 'GET' | 'POST';
+    path: string;
+    headers?: Record<string, string | number>;
+    body?: string;
+    signal?: AbortSignal;
+  }): Promise<IncomingMessage> {
+    const { body, ...rest } = asked;
+    const { socketPath } = this;
+    const timeoutMs = this.#limits.answerTimeoutMs;
+    return new Promise((resolve, reject) => {
+      const request = openRequest({ ...rest, socketPath, host: 'berth', agent: false });
+      let slow: ClientRequest | IncomingMessage = request;
+      const timer = setTimeout(() => slow.destroy(silent(socketPath, timeoutMs)), timeoutMs);
+      request.once('response', (response) => {
+        slow = response;
+        if (asked.method === 'GET') clearTimeout(timer); // a stream has no end to wait for
+        resolve(response);
+      });
+      request.once('error', (error) => reject(explain(error, socketPath)));
+      request.once('close', () => clearTimeout(timer));
+      request.end(body);
+    });
+  }
+}
+
+/**
+ * `import 'node:http'` reads every name that the module exports, which loads a whole second HTTP client
+ * (undici) and costs more than 40 ms of a command's start; taken this way, only what is used is loaded.
+ */
+function openRequest(options: RequestOptions): ClientRequest {
+  return process.getBuiltinModule('node:http').request(options);
+}
+
+function isLost(error: unknown): boolean {
+  return error instanceof AbsentError || error instanceof BrokenError;
+}
+
+async function readAnswer(response: IncomingMessage, limitBytes: number): Promise<unknown> {
+  const text = await readBody(response, limitBytes);
+  const value = parseAnswer(text);
+  if (response.statusCode === 200) return value;
+  throw agentErrorOf(value, response.statusCode ?? 0);
+}
+
+async function readBody(response: IncomingMessage, limitBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > limitBytes) throw misunderstood(`its answer is larger than ${limitBytes} bytes`);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof CliError ? error : new BrokenError(error);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function parseAnswer(text: string): unknown {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) return value;
+  } catch (error) {
+    throw misunderstood('its answer is not JSON', error);
+  }
+  throw misunderstood('its answer is not a JSON object');
+}
+
+function parseEvent(line: string): BerthEvent {
+  const value = parseAnswer(line) as Partial<BerthEvent>;
+  if (Number.isSafeInteger(value.seq)) return value as BerthEvent;
+  throw misunderstood('an event has no number');
+}
+
+function agentErrorOf(value: unknown, status: number): Error {
+  const body = (value as { error?: Partial<ErrorBody> }).error;
+  if (typeof body?.message !== 'string') {
+    return misunderstood(`it answered status ${status} without an error of Berth`);
+  }
+  const known = typeof body.code === 'string' && Object.hasOwn(ERROR_CODES, body.code);
+  const error: ErrorBody = { code: known && body.code ? body.code : 'INTERNAL', message: body.message };
+  if (typeof body.hint === 'string') error.hint = body.hint;
+  if (typeof body.details === 'object' && body.details !== null) error.details = body.details;
+  return AgentError.fromBody(error);
+}
+
+function misunderstood(reason: string, cause?: unknown): CliError {
+  return new CliError(EXIT.failed, 'INTERNAL', `the agent is not understood: ${reason}`, {
+    cause,
+    hint: 'Compare `berth --version` with `berthd --version`: both come from one package.',
+  });
+}
+
+function silent(socketPath: string, timeoutMs: number): CliError {
+  return unreachableError(`Cannot reach the agent at ${socketPath}: no answer within ${timeoutMs / 1000} s`, {
+    hint: 'See `systemctl status berthd` and `journalctl -u berthd -e`; `systemctl restart berthd` touches no guest.',
+  });
+}
+
+/** What a failed request means: never connected, broken on the way, or not the agent's doing. */
+function explain(error: Error & { code?: string; syscall?: string }, socketPath: string): Error {
+  if (error instanceof CliError || error.name === 'AbortError') return error;
+  if (error.code?.startsWith('HPE_')) return misunderstood('it does not speak HTTP', error);
+  if (error.syscall !== 'connect') return new BrokenError(error);
+  const { reason, hint } = absence(error.code ?? error.message, socketPath);
+  const message = `Cannot reach the agent at ${socketPath}: ${reason}`;
+  return new AbsentError(EXIT.unreachable, 'UNAVAILABLE', message, { hint, cause: error });
+}
+
+function absence(code: string, socketPath: string): { reason: string; hint: string } {
+  switch (code) {
+    case 'ENOENT':
+      return {
+        reason: 'there is no such socket',
+        hint: 'Start the agent with `systemctl start berthd`, or name its socket with --socket or BERTH_SOCKET.',
+      };
+    case 'ECONNREFUSED':
+      return {
+        reason: 'no agent listens on it',
+        hint: 'Start the agent with `systemctl start berthd`; `journalctl -u berthd -e` says why it ended.',
+      };
+    case 'EACCES':
+    case 'EPERM':
+      return {
+        reason: 'permission denied',
+        hint: `Use sudo, or join the group that \`ls -l ${socketPath}\` shows and log in again.`,
+      };
+    default:
+      return { reason: code, hint: 'Name the socket of the agent with --socket or BERTH_SOCKET.' };
+  }
+}

@@ -1,0 +1,127 @@
+/** `berth status`, `berth doctor` and `berth inventory`: the node itself. */
+import type { Finding, Health, Inventory, NodeStatus, ResourceInventory } from '../../model/node.ts';
+import { EXIT } from '../failure.ts';
+import type { Leaf } from '../leaf.ts';
+import { type Column, fields, indent, type Look, table } from '../render/table.ts';
+import { toneOf } from '../render/style.ts';
+import { clean, padEnd, widthOf } from '../render/text.ts';
+import { formatAge, formatCounts, formatGib, formatMib } from '../render/units.ts';
+
+export const status: Leaf = {
+  name: 'status',
+  summary: 'Tell how the node is: hypervisor, storage, scheduler, instances, operations',
+  doing: () => 'tell how the node is',
+  async run(session) {
+    const result = await session.client.call('node.status', {});
+    await session.answerResult('node.status', result, renderStatus);
+    return EXIT.done;
+  },
+};
+
+export const doctor: Leaf = {
+  name: 'doctor',
+  summary: 'Look for what keeps this host from running instances, and how to mend it',
+  details: 'The exit code is 1 where a check found a failure; a warning is none.',
+  doing: () => 'examine the node',
+  async run(session) {
+    const result = await session.client.call('node.doctor', {});
+    await session.answerResult('node.doctor', result, ({ findings }, look) => renderFindings(findings, look));
+    return result.findings.some(({ verdict }) => verdict === 'failure') ? EXIT.failed : EXIT.done;
+  },
+};
+
+export const inventory: Leaf = {
+  name: 'inventory',
+  summary: 'Tell what the node has, what is taken, and what is left',
+  doing: () => 'tell what the node has',
+  async run(session) {
+    const result = await session.client.call('inventory.get', {});
+    await session.answerResult('inventory.get', result, renderInventory);
+    return EXIT.done;
+  },
+};
+
+interface ResourceRow extends ResourceInventory {
+  resourceClass: string;
+  format: (amount: number) => string;
+}
+
+const RESOURCE_COLUMNS: Column<ResourceRow>[] = [
+  { title: 'RESOURCE', value: (row) => row.resourceClass },
+  { title: 'TOTAL', value: (row) => row.format(row.total), align: 'right' },
+  { title: 'RESERVED', value: (row) => row.format(row.reserved), align: 'right' },
+  { title: 'RATIO', value: (row) => row.allocationRatio, align: 'right' },
+  { title: 'USED', value: (row) => row.format(row.used), align: 'right' },
+  { title: 'AVAILABLE', value: (row) => row.format(row.available), align: 'right' },
+];
+
+function renderStatus(node: NodeStatus, look: Look): string {
+  const { operations } = node;
+  return fields(
+    [
+      ['Node', node.hostname],
+      ['ID', node.nodeId],
+      ['Version', node.version],
+      ['Started', `${node.startedAt} (${formatAge(node.startedAt, look.nowMs)} ago)`],
+      ['Hypervisor', health(node.hypervisor, look), 'state'],
+      ['Storage', health(node.storage, look), 'state'],
+      ['Scheduler', health(node.scheduler, look), 'state'],
+      ['Instances', formatCounts(node.instances)],
+      ['Foreign domains', node.foreignDomains],
+      ['Operations', `${operations.running} running, ${operations.pending} pending`],
+      ['Events to be sent', node.unacknowledgedEvents],
+    ],
+    look,
+  );
+}
+
+function health({ state, since, reason }: Health, { nowMs }: Look): string[] {
+  const first = clean(state);
+  return reason === '' ? [first] : [first, `for ${formatAge(since, nowMs)}: ${clean(reason)}`];
+}
+
+function renderInventory(node: Inventory, look: Look): string {
+  const { VCPU, MEMORY_MB, DISK_GB } = node.resources;
+  const rows: ResourceRow[] = [
+    { resourceClass: 'VCPU', format: String, ...VCPU },
+    { resourceClass: 'MEMORY_MB', format: formatMib, ...MEMORY_MB },
+    { resourceClass: 'DISK_GB', format: formatGib, ...DISK_GB },
+  ];
+  const { host } = node;
+  return [
+    table(RESOURCE_COLUMNS, rows, look),
+    '\n',
+    fields(
+      [
+        ['Node', node.hostname],
+        ['ID', node.nodeId],
+        ['Generation', node.generation],
+        ['Acceleration', node.acceleration],
+        ['CPU', `${clean(host.cpuModel)} (${clean(host.architecture)})`],
+        ['System', `${clean(host.operatingSystem)}, kernel ${clean(host.kernel)}`],
+        ['libvirt', host.libvirtVersion ?? 'cannot be asked'],
+        ['QEMU', host.qemuVersion ?? 'cannot be asked'],
+        ['Traits', node.traits],
+        ['Discrepancies', node.discrepancies.length === 0 ? 'none' : node.discrepancies.map(discrepancy)],
+      ],
+      look,
+    ),
+  ].join('');
+}
+
+function discrepancy({ resourceClass, sources, chosen, reason }: Inventory['discrepancies'][number]): string {
+  const said = Object.entries(sources).map(([source, amount]) => `${source} says ${amount}`);
+  return `${resourceClass}: ${said.join(', ')}; ${chosen} is used: ${reason}`;
+}
+
+function renderFindings(findings: readonly Finding[], look: Look): string {
+  const width = Math.max(0, ...findings.map(({ check }) => widthOf(clean(check))));
+  return findings.map((finding) => renderFinding(finding, width, look)).join('');
+}
+
+function renderFinding({ check, verdict, message, mend }: Finding, width: number, look: Look): string {
+  const word = clean(verdict);
+  const gap = ' '.repeat('warning'.length - Math.min(word.length, 'warning'.length));
+  const line = `${look.paint(word, toneOf(word))}${gap}  ${padEnd(clean(check), width)}  ${clean(message)}\n`;
+  return mend === null ? line : line + indent(`mend: ${clean(mend)}\n`);
+}

@@ -1,0 +1,80 @@
+/** `berth volume …` */
+import type { Volume } from '../../model/storage.ts';
+import type { Group, Leaf } from '../leaf.ts';
+import { usageError } from '../failure.ts';
+import { OPERATION_OPTIONS, operate } from '../operate.ts';
+import { type Column, fields, table } from '../render/table.ts';
+import { formatAge, formatGib } from '../render/units.ts';
+import { deleteLeaf, listLeaf, nameOf, showLeaf } from './nouns.ts';
+
+const COLUMNS: Column<Volume>[] = [
+  { title: 'NAME', value: (volume) => volume.name },
+  { title: 'STATE', value: (volume) => volume.state, state: true },
+  { title: 'SIZE', value: (volume) => formatGib(volume.sizeGib), align: 'right' },
+  { title: 'INSTANCE', value: (volume) => volume.instanceId ?? '-' },
+  { title: 'AGE', value: (volume, { nowMs }) => formatAge(volume.createdAt, nowMs), align: 'right' },
+  { title: 'ID', value: (volume) => volume.id },
+];
+
+const createLeaf: Leaf = {
+  name: 'create',
+  summary: 'Make a volume, empty or on an image',
+  args: [{ name: 'name', summary: 'name to give it' }],
+  options: [
+    { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (required)' },
+    { flag: 'image', value: 'image', completes: 'image', summary: 'image to stand on' },
+    ...OPERATION_OPTIONS,
+  ],
+  doing: (given) => `create volume ${nameOf(given)}`,
+  async run(session, given) {
+    const sizeGib = given.integer('size-gib');
+    if (sizeGib === undefined) {
+      throw usageError('--size-gib is missing', { hint: 'Give the size in GiB, as in --size-gib 10.' });
+    }
+    const image = given.text('image');
+    const params = { name: nameOf(given), sizeGib, ...(image === undefined ? {} : { image }) };
+    return operate(session, given, {
+      method: 'volume.create',
+      params,
+      done: `Created volume ${params.name}`,
+    });
+  },
+};
+
+export const volume: Group = {
+  name: 'volume',
+  summary: 'Volumes: the disks of instances',
+  commands: [
+    listLeaf({
+      method: 'volume.list',
+      plural: 'volumes',
+      render: ({ volumes }, look) => table(COLUMNS, volumes, look),
+    }),
+    showLeaf({
+      method: 'volume.show',
+      kind: 'volume',
+      render: ({ volume: shown }, look) =>
+        fields(
+          [
+            ['Name', shown.name],
+            ['ID', shown.id],
+            ['State', shown.state, 'state'],
+            ['Size', formatGib(shown.sizeGib)],
+            ['Image', shown.imageId ?? '-'],
+            ['Instance', shown.instanceId ?? '-'],
+            ['Deleted with instance', shown.deletedWithInstance ? 'yes' : 'no'],
+            ['Pool', shown.pool],
+            ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
+          ],
+          look,
+        ),
+    }),
+    createLeaf,
+    deleteLeaf({
+      method: 'volume.delete',
+      kind: 'volume',
+      summary: 'Delete a volume that no instance uses',
+      loses: 'what is on it',
+    }),
+  ],
+};

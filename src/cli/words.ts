@@ -1,0 +1,31 @@
+/**
+ * The model's word lists and limits that options and help need, without loading the model's schemas.
+ *
+ * The schemas cost more time than everything else at start, and only commands that check a file need
+ * them. The types keep each word legal; test/cli/words.test.ts holds each list equal to the model's.
+ */
+import type { RebootMode, StopMode } from '../model/instance.ts';
+import type { ObjectKind, OperationState } from '../model/operation.ts';
+import type { ImageFormat } from '../model/storage.ts';
+
+export const STOP_MODES = ['graceful', 'graceful-then-forced', 'forced'] as const satisfies StopMode[];
+export const REBOOT_MODES = ['graceful', 'forced'] as const satisfies RebootMode[];
+export const IMAGE_FORMATS = ['qcow2', 'raw'] as const satisfies ImageFormat[];
+export const FIRMWARES = ['bios', 'uefi'] as const;
+export const OBJECT_KINDS = ['instance', 'volume', 'image', 'network'] as const satisfies ObjectKind[];
+export const OPERATION_STATES = [
+  'pending',
+  'running',
+  'undoing',
+  'succeeded',
+  'failed',
+  'cancelled',
+] as const satisfies OperationState[];
+
+/** Most items that one page of a listing has. */
+export const LIST_LIMIT = 1000;
+
+/** States after which an operation changes no more. */
+export function hasEnded(state: OperationState): boolean {
+  return state === 'succeeded' || state === 'failed' || state === 'cancelled';
+}

@@ -1,0 +1,159 @@
+/**
+ * The dnsmasq process of a network.
+ *
+ * It outlives the agent: where systemd is the service manager it runs in a unit of its own, elsewhere it
+ * leaves its parent by itself. It is known again by its command line, which names the network's own
+ * configuration file; a process id from a file is never believed without that.
+ *
+ * Theory of operation: the process is stopped before its configuration changes or its bridge is made anew
+ * (its sockets are bound to the old one), and started after; so whenever it runs, it runs with what is on disk.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AgentError } from '../../model/errors.ts';
+import { ProcessError } from '../host/exec.ts';
+import type { HostCall } from './host-call.ts';
+import { type NetworkFiles, unitName } from './names.ts';
+
+export type ServiceManager = 'systemd' | 'none';
+
+/** Milliseconds that dnsmasq has to end after SIGTERM; it needs about 5. Then it is killed. */
+const END_TIMEOUT_MS = 5_000;
+/** Milliseconds between two looks at a process that ends. */
+const END_POLL_MS = 10;
+/** Processes that are looked at side by side; reads wait for each other in a pool of 4 threads anyway. */
+const SCAN_WIDTH = 64;
+/** Words with which systemctl answers for a unit that is not loaded. @see systemctl(1) */
+const UNIT_NOT_LOADED = /not loaded/;
+/** Code with which dnsmasq says that its address or port is taken. @see dnsmasq(8), EXIT CODES */
+const EXIT_NETWORK = 2;
+
+export interface DnsmasqOptions {
+  networkId: string;
+  files: NetworkFiles;
+  serviceManager: ServiceManager;
+}
+
+/** The program and arguments that start the network's dnsmasq. Pure. */
+export function startCommand({ networkId, files, serviceManager }: DnsmasqOptions): string[] {
+  const command = ['dnsmasq', configArgument(files)];
+  if (serviceManager === 'none') return command;
+  const properties = ['Type=forking', `PIDFile=${files.pid}`, 'ProtectHome=yes', 'ProtectSystem=full'];
+  return [
+    'systemd-run',
+    '--quiet',
+    '--collect',
+    `--unit=${unitName(networkId)}`,
+    `--description=DHCP and DNS of Berth network ${networkId}`,
+    ...properties.map((property) => `--property=${property}`),
+    '--',
+    ...command,
+  ];
+}
+
+/** Starts it; answers once it listens. @throws {AgentError} HOST_CONFLICT: its port is taken. */
+export async function startDnsmasq(call: HostCall, options: DnsmasqOptions): Promise<void> {
+  const [program = '', ...args] = startCommand(options);
+  try {
+    await call.run(program, args);
+  } catch (thrown) {
+    const cause = thrown instanceof AgentError ? thrown.cause : undefined;
+    if (!(cause instanceof ProcessError) || cause.exitCode !== EXIT_NETWORK) throw thrown;
+    throw new AgentError('HOST_CONFLICT', 'Cannot start dnsmasq on the address of the bridge', {
+      cause,
+      hint: 'Look with `ss -lunp` for another server on port 53 or 67 that takes every address.',
+    });
+  }
+}
+
+/** Ends it, and answers once it is gone; one that does not run is done. */
+export async function stopDnsmasq(call: HostCall, options: DnsmasqOptions): Promise<void> {
+  if (options.serviceManager === 'systemd') {
+    await call.look('systemctl', ['stop', unitName(options.networkId)], UNIT_NOT_LOADED);
+  }
+  for (const pid of await call.guard(() => scanForDnsmasq(options.files))) {
+    await call.guard(() => endProcess(call, options.files, pid));
+  }
+}
+
+/** Makes it read its hosts folder again; without one there is nothing to do. */
+export async function reloadDnsmasq(call: HostCall, files: NetworkFiles): Promise<void> {
+  const pid = await findDnsmasq(call, files);
+  if (pid !== null) signal(pid, 'SIGHUP');
+}
+
+/** Its process id, or null when it does not run. */
+export async function findDnsmasq(call: HostCall, files: NetworkFiles): Promise<number | null> {
+  return call.guard(async () => {
+    const noted = Number(await readIfThere(files.pid));
+    if (Number.isSafeInteger(noted) && noted > 1 && (await isDnsmasq(files, noted))) return noted;
+    return (await scanForDnsmasq(files))[0] ?? null;
+  });
+}
+
+/** The file's text, or an empty one where there is no file. */
+export async function readIfThere(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (thrown) {
+    // ESRCH: a process that ended while its /proc entry was read.
+    const code = (thrown as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT' || code === 'ESRCH') return '';
+    throw thrown;
+  }
+}
+
+/** Looks at every process: the file with the process id can be lost, and the process not. */
+async function scanForDnsmasq(files: NetworkFiles): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry)).map(Number);
+  const found: number[] = [];
+  for (let at = 0; at < pids.length; at += SCAN_WIDTH) {
+    const batch = pids.slice(at, at + SCAN_WIDTH);
+    const verdicts = await Promise.all(batch.map((pid) => isDnsmasq(files, pid)));
+    found.push(...batch.filter((_, index) => verdicts[index]));
+  }
+  return found;
+}
+
+/**
+ * A zombie has no command line, so it counts as gone.
+ *
+ * The name comes first: to read a command line the kernel waits for a lock that a process stuck in the
+ * kernel may hold, and a name needs none.
+ */
+async function isDnsmasq(files: NetworkFiles, pid: number): Promise<boolean> {
+  if ((await readIfThere(`/proc/${pid}/comm`)) !== 'dnsmasq\n') return false;
+  const [, ...args] = (await readIfThere(`/proc/${pid}/cmdline`)).split('\0');
+  return args.includes(configArgument(files));
+}
+
+async function endProcess(call: HostCall, files: NetworkFiles, pid: number): Promise<void> {
+  const patienceMs = Math.min(END_TIMEOUT_MS, call.remainingMs());
+  signal(pid, 'SIGTERM');
+  if (await isGoneWithin(files, pid, patienceMs)) return;
+  signal(pid, 'SIGKILL');
+  if (await isGoneWithin(files, pid, call.remainingMs())) return;
+  throw call.error('DEADLINE_EXCEEDED');
+}
+
+async function isGoneWithin(files: NetworkFiles, pid: number, timeoutMs: number): Promise<boolean> {
+  const looks = Math.ceil(timeoutMs / END_POLL_MS);
+  for (let look = 0; look < looks; look++) {
+    if (!(await isDnsmasq(files, pid))) return true;
+    await delay(END_POLL_MS);
+  }
+  return false;
+}
+
+/** ESRCH: it ended by itself just now, which is what was wanted. */
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'ESRCH') throw thrown;
+  }
+}
+
+function configArgument(files: NetworkFiles): string {
+  return `--conf-file=${files.config}`;
+}

@@ -1,0 +1,115 @@
+/**
+ * The files of a network: the configuration of its dnsmasq, its ports' reservations and its leases.
+ *
+ * dnsmasq reads them as an unprivileged user, so they are readable by all; they hold names and addresses
+ * only. Each is put in place whole, by a rename.
+ */
+import { chmod, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { AgentError } from '../../model/errors.ts';
+import type { PortPlan } from '../contracts/network.ts';
+import { readIfThere } from './dnsmasq.ts';
+import { hostLine, parseLeases } from './dnsmasq-config.ts';
+import type { NetworkFiles } from './names.ts';
+
+const DIRECTORY_MODE = 0o755;
+const FILE_MODE = 0o644;
+/** The bit that lets any user pass through a folder. */
+const SEARCHABLE_BY_ALL = 0o001;
+
+/** Makes the folders. @throws {AgentError} HOST_CONFLICT: dnsmasq's user cannot get through to them. */
+export async function makeDirectories(files: NetworkFiles): Promise<void> {
+  await mkdir(files.hosts, { recursive: true, mode: DIRECTORY_MODE });
+  // The process may have a stricter umask.
+  for (const path of [files.directory, files.hosts]) await chmod(path, DIRECTORY_MODE);
+  const closed = await closedFolder(files.directory);
+  if (closed === null) return;
+  throw new AgentError('HOST_CONFLICT', `Folder ${closed} is closed to the user that dnsmasq runs as`, {
+    hint: `Let all users pass: chmod o+x ${closed}`,
+  });
+}
+
+export async function removeDirectories(files: NetworkFiles): Promise<void> {
+  await rm(files.directory, { recursive: true, force: true });
+}
+
+/** `partial`: the network has a folder, but no place for reservations in it. */
+export async function lookDirectories(files: NetworkFiles): Promise<'absent' | 'partial' | 'present'> {
+  if (await exists(files.hosts)) return 'present';
+  return (await exists(files.directory)) ? 'partial' : 'absent';
+}
+
+export async function readConfig(files: NetworkFiles): Promise<string> {
+  return readIfThere(files.config);
+}
+
+export async function writeConfig(files: NetworkFiles, text: string): Promise<void> {
+  await replaceFile(files, files.config, text);
+}
+
+export async function removeConfig(files: NetworkFiles): Promise<void> {
+  await rm(files.config, { force: true });
+}
+
+export async function hasReservation(files: NetworkFiles, port: PortPlan): Promise<boolean> {
+  return (await readIfThere(reservationPath(files, port))) === hostLine(port);
+}
+
+/** Writes the reservation. @returns Whether there was another one for this port before. */
+export async function writeReservation(files: NetworkFiles, port: PortPlan): Promise<boolean> {
+  const before = await readIfThere(reservationPath(files, port));
+  await replaceFile(files, reservationPath(files, port), hostLine(port));
+  return before !== '';
+}
+
+/** @returns Whether there was one. */
+export async function removeReservation(files: NetworkFiles, port: PortPlan): Promise<boolean> {
+  const before = await readIfThere(reservationPath(files, port));
+  await rm(reservationPath(files, port), { force: true });
+  return before !== '';
+}
+
+/** Whether another guest still has a lease on the port's address, so that dnsmasq would withhold it. */
+export async function isLeasedToAnother(files: NetworkFiles, port: PortPlan): Promise<boolean> {
+  return parseLeases(await readIfThere(files.leases)).some((lease) => isInTheWay(lease, port));
+}
+
+/** Takes leases of others on the port's address away; only while dnsmasq does not run, since it rewrites the file. */
+export async function dropLeases(files: NetworkFiles, port: PortPlan): Promise<void> {
+  const kept = parseLeases(await readIfThere(files.leases)).filter((lease) => !isInTheWay(lease, port));
+  await replaceFile(files, files.leases, kept.map(({ line }) => `${line}\n`).join(''));
+}
+
+function isInTheWay(lease: { macAddress: string; ipAddress: string }, port: PortPlan): boolean {
+  return lease.ipAddress === port.ipAddress && lease.macAddress !== port.macAddress;
+}
+
+function reservationPath(files: NetworkFiles, port: PortPlan): string {
+  return join(files.hosts, port.id);
+}
+
+/** The new text is written beside the hosts folder, where dnsmasq does not look, and moved in. */
+async function replaceFile(files: NetworkFiles, path: string, text: string): Promise<void> {
+  const draft = join(files.directory, `draft-${basename(path)}`);
+  await writeFile(draft, text, { mode: FILE_MODE });
+  await chmod(draft, FILE_MODE);
+  await rename(draft, path);
+}
+
+/** The nearest folder from `path` upwards that others cannot pass, or null. */
+async function closedFolder(path: string): Promise<string | null> {
+  for (let at = path; at !== dirname(at); at = dirname(at)) {
+    if (((await stat(at)).mode & SEARCHABLE_BY_ALL) === 0) return at;
+  }
+  return null;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw thrown;
+  }
+}

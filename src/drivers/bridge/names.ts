@@ -1,0 +1,93 @@
+/**
+ * Names and marks of what the bridge driver puts on a host. Pure.
+ *
+ * Every name follows from the id of the network or port, so that the journal can name a thing before it
+ * exists, and an operator who sees `bb-0a1b2c3d4e5` finds the network whose id begins with 0a1b2c3d-4e5.
+ *
+ * A bridge bears two marks. Its hardware address is set by the very system call that makes it, so even a
+ * crash at the next instant leaves a bridge that is known to be ours. Its alias (`ip link` shows it) holds
+ * the whole id, but the kernel takes an alias only of a link that exists already.
+ */
+import { join } from 'node:path';
+import { AgentError } from '../../model/errors.ts';
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** Hexadecimal digits of the id in an interface name: 3 characters of prefix + 11 < IFNAMSIZ (16, with NUL). */
+const NAME_DIGITS = 11;
+/** Every bridge of Berth begins so: the rules that keep networks apart match this prefix. */
+export const BRIDGE_PREFIX = 'bb-';
+/** Not vnet, vif, macvtap or macvlan: names that libvirt takes for its own and erases from definitions. */
+const TAP_PREFIX = 'bt-';
+const ALIAS_PREFIX = 'berth:network:';
+/** First byte of a bridge's hardware address: unicast, locally administered. */
+const HARDWARE_PREFIX = '0a';
+/** Bytes of the id's tail in a hardware address; the name holds the head. */
+const HARDWARE_BYTES = 5;
+
+/** What may be asked to be a bridge of ours. */
+export const BRIDGE_PATTERN = `^${BRIDGE_PREFIX}[0-9a-f]{8,${NAME_DIGITS}}$`;
+
+/** @throws {AgentError} INVALID_ARGUMENT: no lower-case UUID. */
+export function bridgeName(networkId: string): string {
+  return BRIDGE_PREFIX + digitsOf(networkId).slice(0, NAME_DIGITS);
+}
+
+/** @throws {AgentError} INVALID_ARGUMENT: no lower-case UUID. */
+export function tapName(portId: string): string {
+  return TAP_PREFIX + digitsOf(portId).slice(0, NAME_DIGITS);
+}
+
+/** The nftables table of a network; it holds the whole id, so that the name itself is the mark. */
+export function tableName(networkId: string): string {
+  return `berth_${digitsOf(networkId)}`;
+}
+
+/** The unit that dnsmasq runs in where systemd is the service manager. */
+export function unitName(networkId: string): string {
+  return `berth-dhcp-${digitsOf(networkId)}.service`;
+}
+
+/** The alias that marks a bridge as ours. */
+export function bridgeAlias(networkId: string): string {
+  return ALIAS_PREFIX + networkId;
+}
+
+/** The id in an alias of ours, or null for any other alias. */
+export function networkIdOfAlias(alias: string): string | null {
+  const id = alias.startsWith(ALIAS_PREFIX) ? alias.slice(ALIAS_PREFIX.length) : '';
+  return UUID.test(id) ? id : null;
+}
+
+/** The bridge's hardware address: the first of the two marks, and the same after each new making. */
+export function bridgeHardwareAddress(networkId: string): string {
+  const tail = digitsOf(networkId).slice(-2 * HARDWARE_BYTES);
+  return [HARDWARE_PREFIX, ...(tail.match(/../g) ?? [])].join(':');
+}
+
+/** Files of one network. */
+export interface NetworkFiles {
+  directory: string;
+  config: string;
+  pid: string;
+  leases: string;
+  /** One file for each port, read by dnsmasq. */
+  hosts: string;
+}
+
+export function networkFiles(stateDir: string, networkId: string): NetworkFiles {
+  digitsOf(networkId);
+  const directory = join(stateDir, networkId);
+  return {
+    directory,
+    config: join(directory, 'dnsmasq.conf'),
+    pid: join(directory, 'dnsmasq.pid'),
+    leases: join(directory, 'leases'),
+    hosts: join(directory, 'hosts'),
+  };
+}
+
+function digitsOf(id: string): string {
+  if (UUID.test(id)) return id.replaceAll('-', '');
+  throw new AgentError('INVALID_ARGUMENT', `Not a lower-case UUID: ${JSON.stringify(id.slice(0, 80))}`);
+}

@@ -1,0 +1,133 @@
+/**
+ * What this host can give to guests: emulator, machine type, firmware, acceleration.
+ *
+ * Read once for each connection, since an upgrade of QEMU or libvirt may change it; the acceleration is proved once,
+ * and again when the device or libvirt's offer has come or gone.
+ */
+import { access } from 'node:fs/promises';
+import type { Connection } from 'node-libvirt';
+import type { HypervisorFacts } from '../contracts/hypervisor.ts';
+import type { Exec } from '../host/exec.ts';
+import { type AccelerationVerdict, probeAcceleration } from './acceleration.ts';
+import { type EmulatorFacts, emulatorFacts, offersUefi } from './capabilities.ts';
+
+export interface HostPlatformOptions {
+  exec: Exec;
+  /** @default '/dev/kvm' */
+  kvmDevicePath?: string | undefined;
+}
+
+/** What is known for one connection. */
+export interface Platform extends EmulatorFacts {
+  verdict: AccelerationVerdict;
+}
+
+/** libvirt starts each emulator once to ask what it can do, which may take seconds on a cold host. Milliseconds. */
+const CAPABILITIES_TIMEOUT_MS = 30_000;
+const KIB_PER_MIB = 1024;
+
+/** What every guest of ours can have on every host. @see os-traits: compute/arch, firmware, graphics, net, storage */
+const TRAITS = [
+  'COMPUTE_ARCH_X86_64',
+  'COMPUTE_FIRMWARE_BIOS',
+  'COMPUTE_GRAPHICS_MODEL_VGA',
+  'COMPUTE_NET_VIF_MODEL_VIRTIO',
+  'COMPUTE_STORAGE_BUS_VIRTIO',
+];
+const TRAIT_UEFI = 'COMPUTE_FIRMWARE_UEFI';
+/** os-traits has none for it. */
+const TRAIT_KVM = 'CUSTOM_BERTH_KVM';
+
+export class HostPlatform {
+  readonly #exec: Exec;
+  readonly #devicePath: string;
+  #platform: Promise<Platform> | null = null;
+  #verdict: { key: string; promise: Promise<AccelerationVerdict> } | null = null;
+
+  constructor(options: HostPlatformOptions) {
+    this.#exec = options.exec;
+    this.#devicePath = options.kvmDevicePath ?? '/dev/kvm';
+  }
+
+  /** To be called when the connection is lost. */
+  forget(): void {
+    this.#platform = null;
+  }
+
+  /** Shared by all who ask at once, so it has limits of its own; callers wait for it within theirs. */
+  platform(connection: Connection): Promise<Platform> {
+    if (this.#platform !== null) return this.#platform;
+    const reading = this.#read(connection);
+    this.#platform = reading;
+    reading.catch(() => {
+      if (this.#platform === reading) this.#platform = null;
+    });
+    return reading;
+  }
+
+  /** All facts, read anew. */
+  async facts(connection: Connection): Promise<HypervisorFacts> {
+    this.forget();
+    const limits = { timeoutMs: CAPABILITIES_TIMEOUT_MS };
+    const platform = await this.platform(connection);
+    const [libvirt, qemu, node, uefi] = await Promise.all([
+      connection.getLibVersion(limits),
+      connection.getVersion(limits),
+      connection.nodeGetInfo(limits),
+      this.#offersUefi(connection, platform),
+    ]);
+    return {
+      libvirtVersion: versionText(libvirt),
+      qemuVersion: versionText(qemu),
+      acceleration: platform.verdict.acceleration,
+      accelerationReason: platform.verdict.reason,
+      memoryMib: Math.floor(node.memoryKib / KIB_PER_MIB),
+      cpus: node.cpus,
+      traits: traitsOf(platform, uefi),
+    };
+  }
+
+  async #read(connection: Connection): Promise<Platform> {
+    const facts = emulatorFacts(await connection.getCapabilities({ timeoutMs: CAPABILITIES_TIMEOUT_MS }));
+    return { ...facts, verdict: await this.#accelerationOf(facts) };
+  }
+
+  async #accelerationOf({ emulator, isKvmListed }: EmulatorFacts): Promise<AccelerationVerdict> {
+    const key = JSON.stringify([emulator, isKvmListed, await isThere(this.#devicePath)]);
+    if (this.#verdict?.key === key) return this.#verdict.promise;
+    const probe = { exec: this.#exec, emulator, isListed: isKvmListed, devicePath: this.#devicePath };
+    const verdict = { key, promise: probeAcceleration(probe) };
+    this.#verdict = verdict;
+    verdict.promise.catch(() => {
+      if (this.#verdict === verdict) this.#verdict = null;
+    });
+    return verdict.promise;
+  }
+
+  async #offersUefi(connection: Connection, { emulator, machine, verdict }: Platform): Promise<boolean> {
+    const virtType = verdict.acceleration === 'kvm' ? 'kvm' : 'qemu';
+    const limits = { timeoutMs: CAPABILITIES_TIMEOUT_MS };
+    return offersUefi(await connection.getDomainCapabilities(emulator, null, machine, virtType, 0, limits));
+  }
+}
+
+/** @param version 1,000,000 × major + 1,000 × minor + release. @see virConnectGetLibVersion, libvirt-host.h */
+export function versionText(version: number): string {
+  return [Math.floor(version / 1_000_000), Math.floor(version / 1000) % 1000, version % 1000].join('.');
+}
+
+function traitsOf({ verdict }: Platform, hasUefi: boolean): string[] {
+  return [
+    ...TRAITS,
+    ...(hasUefi ? [TRAIT_UEFI] : []),
+    ...(verdict.acceleration === 'kvm' ? [TRAIT_KVM] : []),
+  ].toSorted();
+}
+
+/** Only a part of a key: what cannot be looked at is as good as another answer. */
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,307 @@
+/**
+ * Hypervisor on libvirt (contracts/hypervisor.ts).
+ *
+ * Theory of operation:
+ *
+ *   LibvirtHypervisor ── deadline and words for each call, what is observed
+ *     ├─ Session        the connection, its health, its events
+ *     ├─ GuestCommands  what changes a guest
+ *     ├─ GuestRelay     domain events → guest events, in order
+ *     ├─ Definitions    what domains' definitions say, remembered until an event says otherwise
+ *     └─ HostPlatform   emulator, machine type, acceleration: for definitions and facts
+ *
+ * A domain is ours when it has our metadata element; nothing else is ever changed.
+ */
+import { constants, type Domain, type DomainEvent, type RoleCallOptions } from 'node-libvirt';
+import { AgentError } from '../../model/errors.ts';
+import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
+import type { Clock } from '../contracts/clock.ts';
+import type {
+  GuestAddress,
+  GuestDefinition,
+  GuestEvent,
+  Hypervisor,
+  HypervisorFacts,
+  HypervisorHealth,
+  ObservedGuest,
+} from '../contracts/hypervisor.ts';
+import { guestAddressesOf } from './addresses.ts';
+import { mapBounded } from './bounded.ts';
+import { Definitions } from './definitions.ts';
+import { type CallNature, isLibvirtError, toAgentError } from './errors.ts';
+import { type CommandContext, findDomain, GuestCommands, powerOf } from './guest-commands.ts';
+import { GuestRelay } from './guest-relay.ts';
+import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
+import { CallLimits } from './limits.ts';
+import type { DriverLog } from './listeners.ts';
+import { type ObservedPower, powerOfState } from './power-mapping.ts';
+import { Session } from './session.ts';
+
+export interface LibvirtHypervisorOptions extends HostPlatformOptions {
+  /** As qemu:///system. */
+  uri: string;
+  /** The daemon's socket. @default the URI's usual one */
+  socketPath?: string;
+  clock: Clock;
+  log: DriverLog;
+}
+
+/** Deadlines of calls that say nothing else, milliseconds. */
+const TIMEOUT_MS = {
+  /** libvirt answers these from memory. */
+  observe: 5_000,
+  /** Capabilities and the probe of KVM, on a cold host. */
+  facts: 45_000,
+  /** As facts, when it is the first call of all. */
+  define: 45_000,
+  /** QEMU starts within a second, within tens of seconds on a host that swaps. */
+  start: 60_000,
+  request: 15_000,
+  reset: 15_000,
+  /** libvirt waits 10 s for QEMU to obey SIGTERM, then kills it, and waits 5 s more. @see qemu_process.c, qemuProcessStop */
+  destroy: 30_000,
+  undefine: 15_000,
+  addresses: 5_000,
+} as const;
+/** Definitions read at once: enough to keep a connection busy, few enough for its queue. */
+const READS_AT_ONCE = 64;
+
+export class LibvirtHypervisor implements Hypervisor {
+  readonly #clock: Clock;
+  readonly #session: Session;
+  readonly #host: HostPlatform;
+  readonly #commands: GuestCommands;
+  readonly #definitions = new Definitions();
+  readonly #relay: GuestRelay;
+
+  constructor(options: LibvirtHypervisorOptions) {
+    this.#clock = options.clock;
+    this.#host = new HostPlatform(options);
+    this.#commands = new GuestCommands(options.clock);
+    this.#relay = new GuestRelay(options.log, (id) => this.#powerForRelay(id));
+    this.#session = new Session(options, {
+      onLifecycle: (event) => this.#sessionOnLifecycle(event),
+      onReboot: ({ domain }) => this.#relay.tell({ type: 'rebooted', id: domain.uuid }),
+      onAgent: (event) => this.#sessionOnAgent(event),
+      onMetadata: ({ domain }) => this.#definitions.forget(domain.uuid),
+      onGap: () => this.#sessionOnGap(),
+      onLoss: () => this.#sessionOnLoss(),
+    });
+  }
+
+  /** Begins to connect. To be called once. */
+  connect(): void {
+    this.#session.start();
+  }
+
+  health(): HypervisorHealth {
+    return this.#session.health;
+  }
+
+  onHealth(listener: (health: HypervisorHealth) => void): Unsubscribe {
+    return this.#session.onHealth(listener);
+  }
+
+  subscribe(listener: (event: GuestEvent) => void): Unsubscribe {
+    return this.#relay.listeners.add(listener);
+  }
+
+  facts(options: CallOptions = {}): Promise<HypervisorFacts> {
+    return this.#ask('Cannot tell what this host has', options, TIMEOUT_MS.facts, ({ connection, limits }) =>
+      limits.wait(this.#host.facts(connection), 'question'),
+    );
+  }
+
+  observe(options: CallOptions = {}): Promise<ObservedGuest[]> {
+    return this.#ask('Cannot observe the guests', options, TIMEOUT_MS.observe, async (context) => {
+      const states = await allStates(context);
+      const guests = await mapBounded(states, READS_AT_ONCE, ({ domain, observed }) =>
+        this.#observed(context, domain, observed),
+      );
+      return guests.filter((guest) => guest !== null);
+    });
+  }
+
+  observeGuest(id: string, options: CallOptions = {}): Promise<ObservedGuest | null> {
+    return this.#ask(`Cannot observe guest ${id}`, options, TIMEOUT_MS.observe, async (context) => {
+      const domain = await findDomain(context, id);
+      if (domain === null) return null;
+      const observed = await unlessGone(powerOf(domain, context.limits));
+      return observed === null ? null : this.#observed(context, domain, observed);
+    });
+  }
+
+  define(definition: GuestDefinition, options: CallOptions = {}): Promise<void> {
+    const { id } = definition;
+    return this.#command(`Cannot define guest ${id}`, options, TIMEOUT_MS.define, async (context) => {
+      const platform = await context.limits.wait(this.#host.platform(context.connection), 'command');
+      try {
+        await this.#commands.define(context, definition, platform);
+      } finally {
+        this.#definitions.forget(id);
+      }
+    });
+  }
+
+  start(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot start guest ${id}`, options, TIMEOUT_MS.start, (context) =>
+      this.#commands.start(context, id),
+    );
+  }
+
+  requestShutdown(id: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot ask guest ${id} to shut down`;
+    return this.#command(what, options, TIMEOUT_MS.request, (context) =>
+      this.#commands.requestShutdown(context, id),
+    );
+  }
+
+  requestReboot(id: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot ask guest ${id} to reboot`;
+    return this.#command(what, options, TIMEOUT_MS.request, (context) =>
+      this.#commands.requestReboot(context, id),
+    );
+  }
+
+  reset(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot reset guest ${id}`, options, TIMEOUT_MS.reset, (context) =>
+      this.#commands.reset(context, id),
+    );
+  }
+
+  destroy(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot destroy guest ${id}`, options, TIMEOUT_MS.destroy, (context) =>
+      this.#commands.destroy(context, id),
+    );
+  }
+
+  undefine(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot undefine guest ${id}`, options, TIMEOUT_MS.undefine, async (context) => {
+      try {
+        await this.#commands.undefine(context, id);
+      } finally {
+        this.#definitions.forget(id);
+      }
+    });
+  }
+
+  guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {
+    const what = `Cannot ask the agent in guest ${id}`;
+    return this.#ask(what, options, TIMEOUT_MS.addresses, async (context) =>
+      guestAddressesOf(await this.#commands.interfaces(context, id)),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#session.close();
+    this.#relay.listeners.clear();
+  }
+
+  #ask<T>(
+    what: string,
+    options: CallOptions,
+    defaultMs: number,
+    body: (context: CommandContext) => Promise<T>,
+  ): Promise<T> {
+    return this.#call({ what, nature: 'question', defaultMs }, options, body);
+  }
+
+  #command(
+    what: string,
+    options: CallOptions,
+    defaultMs: number,
+    body: (context: CommandContext) => Promise<void>,
+  ): Promise<void> {
+    return this.#call({ what, nature: 'command', defaultMs }, options, body);
+  }
+
+  async #call<T>(
+    { what, nature, defaultMs }: { what: string; nature: CallNature; defaultMs: number },
+    options: CallOptions,
+    body: (context: CommandContext) => Promise<T>,
+  ): Promise<T> {
+    try {
+      const limits = new CallLimits(this.#clock, options, defaultMs);
+      return await body({ connection: await this.#session.connection(limits), limits });
+    } catch (error) {
+      throw toAgentError(error, what, nature);
+    }
+  }
+
+  /** Null when the domain is gone meanwhile. */
+  async #observed(
+    { limits }: CommandContext,
+    domain: Domain,
+    { power, reason }: ObservedPower,
+  ): Promise<ObservedGuest | null> {
+    const facts = await unlessGone(this.#definitions.of(domain, limits.next()));
+    if (facts === null) return null;
+    const { metadata, vcpus, memoryMib } = facts;
+    return {
+      id: domain.uuid,
+      name: domain.name,
+      ours: metadata !== null,
+      power,
+      reason,
+      vcpus,
+      memoryMib,
+      metadata,
+    };
+  }
+
+  async #powerForRelay(id: string): Promise<ObservedPower | null> {
+    try {
+      return await this.#ask(`Cannot observe guest ${id}`, {}, TIMEOUT_MS.observe, async (context) => {
+        const domain = await findDomain(context, id);
+        return domain === null ? null : unlessGone(powerOf(domain, context.limits));
+      });
+    } catch (error) {
+      return { power: 'unknown', reason: AgentError.from(error).toBody().message };
+    }
+  }
+
+  #sessionOnLifecycle(event: DomainEvent<'lifecycle'>): void {
+    const { VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_UNDEFINED } = constants.virDomainEventType;
+    const isDefinition =
+      event.event === VIR_DOMAIN_EVENT_DEFINED || event.event === VIR_DOMAIN_EVENT_UNDEFINED;
+    if (isDefinition) this.#definitions.forget(event.domain.uuid);
+    this.#relay.lifecycle(event);
+  }
+
+  #sessionOnAgent({ domain, state }: DomainEvent<'agentLifecycle'>): void {
+    const states = constants.virConnectDomainEventAgentLifecycleState;
+    const connected = state === states.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED;
+    this.#relay.tell({ type: 'agent', id: domain.uuid, connected });
+  }
+
+  #sessionOnGap(): void {
+    this.#definitions.forgetAll();
+    this.#relay.tell({ type: 'gap' });
+  }
+
+  #sessionOnLoss(): void {
+    this.#definitions.forgetAll();
+    this.#host.forget();
+  }
+}
+
+/** The state of every domain, in one call that waits for no QEMU. */
+async function allStates({ connection, limits }: CommandContext) {
+  // The short lane: calls that wait for a stuck QEMU hold places on the long one.
+  const options: RoleCallOptions = { role: 'short', ...limits.next() };
+  const stats = constants.virDomainStatsTypes.VIR_DOMAIN_STATS_STATE;
+  const records = await connection.getAllDomainStats(stats, 0, [], options);
+  return records.map(({ domain, stats }) => ({
+    domain,
+    observed: powerOfState(Number(stats['state.state']), Number(stats['state.reason'])),
+  }));
+}
+
+async function unlessGone<T>(promise: Promise<T>): Promise<T | null> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * The hypervisor driver on libvirt: what the composition root needs of it.
+ */
+import type { Clock } from '../contracts/clock.ts';
+import type { Hypervisor } from '../contracts/hypervisor.ts';
+import type { Exec } from '../host/exec.ts';
+import { LibvirtHypervisor } from './hypervisor.ts';
+import type { DriverLog } from './listeners.ts';
+
+export type { DriverLog } from './listeners.ts';
+
+export interface LibvirtOptions {
+  /** @default 'qemu:///system' */
+  uri?: string;
+  /** The daemon's socket. @default the URI's usual one, under /run/libvirt */
+  socketPath?: string;
+  clock: Clock;
+  exec: Exec;
+  /** @default says nothing */
+  log?: DriverLog;
+}
+
+/**
+ * Makes the driver and begins to connect.
+ *
+ * It does not wait: `health()` and `onHealth` tell when libvirt is there, and calls made until the first attempt has
+ * ended wait for it. After that, calls without a connection are UNAVAILABLE at once, while it goes on trying.
+ */
+export function createLibvirtHypervisor(options: LibvirtOptions): Hypervisor {
+  const hypervisor = new LibvirtHypervisor({
+    uri: options.uri ?? 'qemu:///system',
+    ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
+    clock: options.clock,
+    exec: options.exec,
+    log: options.log ?? (() => undefined),
+  });
+  hypervisor.connect();
+  return hypervisor;
+}

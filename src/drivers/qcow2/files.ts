@@ -1,0 +1,128 @@
+/**
+ * Files, durably: what is published under its final name is complete and survives a power loss.
+ *
+ * Order of a publication: write under a partial name, fsync the file, rename, fsync the folder.
+ * Failures of the file system, and of the tools that write to it, become AgentErrors here, in one place.
+ */
+import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { AgentError, type ErrorCode } from '../../model/errors.ts';
+import { ProcessError } from '../host/exec.ts';
+
+/** Suffix of what is not complete yet. */
+export const PARTIAL_SUFFIX = '.partial';
+
+/** Unit of `st_blocks`, bytes. @see stat(2) */
+export const STAT_BLOCK_BYTES = 512;
+
+/** What the failures of a file system ask of the caller; all others are UNAVAILABLE: nothing is known. */
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: 'CAPACITY_EXCEEDED',
+  EDQUOT: 'CAPACITY_EXCEEDED',
+  EFBIG: 'CAPACITY_EXCEEDED',
+  EMFILE: 'LIMIT_REACHED',
+  ENFILE: 'LIMIT_REACHED',
+};
+
+/** How tools say the same; their messages are untranslated (LC_ALL=C). @see strerror(3) */
+const NO_ROOM = /No space left on device|Disk quota exceeded|File too large/;
+
+/** Publishes a file that was written under `partialPath` by whoever; `mode` are its final permissions. */
+export async function publish(partialPath: string, finalPath: string, mode: number): Promise<void> {
+  const file = await open(partialPath, 'r');
+  try {
+    await file.chmod(mode);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(partialPath, finalPath);
+  await syncFolder(dirname(finalPath));
+}
+
+/** Writes a small file durably; replaces what was there. */
+export async function writeDurably(path: string, text: string, mode: number): Promise<void> {
+  const partialPath = `${path}${PARTIAL_SUFFIX}`;
+  await removeDurably(partialPath);
+  const file = await open(partialPath, 'wx', mode);
+  try {
+    await file.writeFile(text);
+  } finally {
+    await file.close();
+  }
+  await publish(partialPath, path, mode);
+}
+
+/** Removes a file, or a folder with what is in it; done where there is none. */
+export async function removeDurably(path: string): Promise<void> {
+  if (!(await exists(path))) return;
+  await rm(path, { recursive: true, force: true });
+  await syncFolder(dirname(path));
+}
+
+/**
+ * Whether something has this name.
+ *
+ * @throws {AgentError} UNAVAILABLE: its folder is missing too, as when a file system is not mounted.
+ */
+export async function exists(path: string): Promise<boolean> {
+  return (await sizeOfRegular(path)) !== null;
+}
+
+/** Size in bytes; null where there is no such file, 0 for what is no regular file. Throws as `exists`. */
+export async function sizeOfRegular(path: string): Promise<number | null> {
+  try {
+    const stat = await lstat(path);
+    return stat.isFile() ? stat.size : 0;
+  } catch (error) {
+    if (errno(error) !== 'ENOENT') throw error;
+  }
+  await lstat(dirname(path));
+  return null;
+}
+
+/** Reads up to `length` bytes from `position`; fewer only where the file ends. */
+export async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.alloc(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await file.read(buffer, filled, length - filled, position + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return buffer.subarray(0, filled);
+}
+
+/** Runs `work`; a failure of a file or of a tool becomes an AgentError that says what could not be done. */
+export async function doing<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw storageError(what, error);
+  }
+}
+
+function storageError(what: string, error: unknown): unknown {
+  if (error instanceof ProcessError) {
+    const code = NO_ROOM.test(error.stderr) ? 'CAPACITY_EXCEEDED' : 'UNAVAILABLE';
+    return new AgentError(code, `Cannot ${what}`, { cause: error });
+  }
+  const code = errno(error);
+  if (code === null) return error;
+  return new AgentError(CODES[code] ?? 'UNAVAILABLE', `Cannot ${what}`, { cause: error });
+}
+
+/** The errno name of a failed system call; null for any other error. */
+export function errno(error: unknown): string | null {
+  if (!(error instanceof Error) || error instanceof AgentError || !('syscall' in error)) return null;
+  return 'code' in error && typeof error.code === 'string' ? error.code : null;
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * Where each file of a pool lies: a pure function of ids, and back from names to ids.
+ *
+ *   images/ID.qcow2 | ID.raw     published images          images/ID.json     their records
+ *   volumes/ID.qcow2             volumes                   seeds/ID.iso       NoCloud seeds
+ *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
+ *
+ * What is being written has `.partial` at the end (an image: ID.partial, since its format is not proven
+ * yet), and a seed's inputs lie in seeds/ID.work/. No name ever comes from outside but as a UUID.
+ */
+import { isAbsolute, join, normalize } from 'node:path';
+import { AgentError } from '../../model/errors.ts';
+import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
+import type { StoredFile } from '../contracts/storage.ts';
+
+const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
+const WHOLE_UUID = new RegExp(`^${UUID}$`);
+
+/** The names in each folder that are ours. */
+const FOLDERS = [
+  { name: 'images', kind: 'image', ours: ourNames('qcow2|raw|partial|json|json\\.partial') },
+  { name: 'volumes', kind: 'volume', ours: ourNames('qcow2|qcow2\\.partial') },
+  { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
+  { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
+] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
+
+export type Folder = (typeof FOLDERS)[number]['name'];
+
+export class Layout {
+  readonly root: string;
+
+  /** @throws {AgentError} INVALID_ARGUMENT: not an absolute, normal path. */
+  constructor(root: string) {
+    if (!isAbsolute(root) || normalize(root) !== root || root.endsWith('/')) {
+      throw new AgentError('INVALID_ARGUMENT', `A pool's path is absolute and normal, not ${excerpt(root)}`);
+    }
+    this.root = root;
+  }
+
+  readonly folders: readonly Folder[] = FOLDERS.map(({ name }) => name);
+
+  folder(name: Folder): string {
+    return join(this.root, name);
+  }
+
+  image(id: string, format: ImageFormat): string {
+    return this.#file('images', id, checkFormat(format));
+  }
+
+  imagePartial(id: string): string {
+    return this.#file('images', id, 'partial');
+  }
+
+  imageRecord(id: string): string {
+    return this.#file('images', id, 'json');
+  }
+
+  volume(id: string): string {
+    return this.#file('volumes', id, 'qcow2');
+  }
+
+  seed(instanceId: string): string {
+    return this.#file('seeds', instanceId, 'iso');
+  }
+
+  seedWork(instanceId: string): string {
+    return this.#file('seeds', instanceId, 'work');
+  }
+
+  consoleLog(instanceId: string): string {
+    return this.#file('consoles', instanceId, 'log');
+  }
+
+  /** What a name in a folder stands for; null where it is not one of ours. */
+  identify(folder: Folder, name: string): StoredFile | null {
+    const { kind, ours } = FOLDERS.find((entry) => entry.name === folder)!;
+    const id = ours.exec(name)?.[1];
+    return id === undefined ? null : { kind, id, path: join(this.root, folder, name) };
+  }
+
+  #file(folder: Folder, id: string, suffix: string): string {
+    return join(this.root, folder, `${checkId(id)}.${suffix}`);
+  }
+}
+
+/** @throws {AgentError} INVALID_ARGUMENT: not a UUID in lower case. */
+export function checkId(id: string): string {
+  if (typeof id === 'string' && WHOLE_UUID.test(id)) return id;
+  throw new AgentError('INVALID_ARGUMENT', `An id is a UUID in lower case, not ${excerpt(id)}`);
+}
+
+/** @throws {AgentError} INVALID_ARGUMENT: no format of images. */
+export function checkFormat(format: ImageFormat): ImageFormat {
+  if (IMAGE_FORMATS.includes(format)) return format;
+  throw new AgentError(
+    'INVALID_ARGUMENT',
+    `An image's format is one of ${IMAGE_FORMATS.join(', ')}, not ${excerpt(format)}`,
+  );
+}
+
+function ourNames(suffixes: string): RegExp {
+  return new RegExp(`^(${UUID})\\.(?:${suffixes})$`);
+}
+
+/** Longest excerpt of a caller's value that is put into a message, in characters. */
+const EXCERPT_LIMIT = 80;
+
+function excerpt(value: unknown): string {
+  return String(JSON.stringify(value)).slice(0, EXCERPT_LIMIT);
+}

@@ -1,0 +1,243 @@
+/**
+ * Qcow2Pool: the StoragePool whose images and volumes are files under one folder, made by qemu-img.
+ *
+ *   Qcow2Pool ── ImageStore   sources, hashing, inspection, records
+ *             ├─ VolumeStore  qemu-img create, headers
+ *             ├─ SeedStore    NoCloud ISOs
+ *             └─ ConsoleStore logs that virtlogd writes
+ *
+ * The folders belong to the agent's user and let others only pass through (0711), so that QEMU's user reaches
+ * the files it is given and can list none. A folder that is missing is never taken for an empty one: the file
+ * system may not be mounted, and that is UNAVAILABLE.
+ */
+import { lstat, readdir, statfs } from 'node:fs/promises';
+import type { ImageFormat } from '../../model/storage.ts';
+import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import { type Clock, systemClock } from '../contracts/clock.ts';
+import type {
+  ImageFacts,
+  ImageRequest,
+  PoolCapacity,
+  SeedContents,
+  StoragePool,
+  StoredFile,
+  VolumeRequest,
+} from '../contracts/storage.ts';
+import { CallLimit } from '../host/call-limit.ts';
+import type { Exec } from '../host/exec.ts';
+import { ConsoleStore } from './consoles.ts';
+import { doing, errno, STAT_BLOCK_BYTES } from './files.ts';
+import { type ImageLimits, ImageStore } from './images.ts';
+import { type Folder, Layout } from './layout.ts';
+import { preparePoolFolder } from './pool-folder.ts';
+import { SeedStore } from './seeds.ts';
+import { VolumeStore } from './volumes.ts';
+
+/** A call that touches a few names only; a disk that takes longer is in trouble. Milliseconds. */
+const QUICK_TIMEOUT_MS = 10_000;
+/** A child that writes less than a megabyte, on a busy disk. Milliseconds. */
+const MAKE_TIMEOUT_MS = 60_000;
+/** The largest image over a slow line. Milliseconds. */
+const IMPORT_TIMEOUT_MS = 4 * 3600_000;
+/** Largest image file: far beyond the images in use, far below what would fill a pool unnoticed. */
+const IMAGE_BYTES_MAX = 256 * 1024 ** 3;
+/** Largest disk that an image may show: ext4's largest file on common hosts. */
+const VIRTUAL_BYTES_MAX = 16 * 1024 ** 4;
+/** Longest silence of an image server. Milliseconds. */
+const SOURCE_IDLE_MS = 30_000;
+
+export interface Qcow2PoolParts {
+  name: string;
+  /** Absolute path of the pool's folder. */
+  path: string;
+  exec: Exec;
+  clock?: Clock;
+  /** Folders that local image sources may lie in, as real paths. @default null, any */
+  sourceFolders?: readonly string[] | null;
+  limits?: {
+    /** Largest image file, bytes. @default 256 GiB */
+    imageBytes?: number;
+    /** Largest size that a guest may see of an image, bytes. @default 16 TiB */
+    virtualBytes?: number;
+    /** Longest silence of an image server, milliseconds. @default 30_000 */
+    idleMs?: number;
+  };
+}
+
+export class Qcow2Pool implements StoragePool {
+  readonly name: string;
+  readonly paths: StoragePool['paths'];
+  readonly #layout: Layout;
+  readonly #images: ImageStore;
+  readonly #volumes: VolumeStore;
+  readonly #seeds: SeedStore;
+  readonly #consoles: ConsoleStore;
+
+  /** @throws {AgentError} INVALID_ARGUMENT: the path is not absolute and normal. */
+  constructor(parts: Qcow2PoolParts) {
+    const { name, path, exec, clock = systemClock } = parts;
+    const layout = new Layout(path);
+    this.name = name;
+    this.paths = layout;
+    this.#layout = layout;
+    const availableBytes = async () => (await measure(path)).availableBytes;
+    this.#images = new ImageStore({ layout, exec, clock, limits: imageLimits(parts), availableBytes });
+    this.#volumes = new VolumeStore({ layout, exec, images: this.#images });
+    this.#seeds = new SeedStore({ layout, exec });
+    this.#consoles = new ConsoleStore({ layout });
+  }
+
+  prepare(options: CallOptions = {}): Promise<void> {
+    return this.#quick('prepare it', options, () => preparePoolFolder(this.#layout));
+  }
+
+  capacity(options: CallOptions = {}): Promise<PoolCapacity> {
+    return this.#quick('measure it', options, async () => {
+      const files = await this.#listAll();
+      const [room, ownBytes] = await Promise.all([measure(this.#layout.root), occupied(files)]);
+      return { ...room, ownBytes };
+    });
+  }
+
+  list(options: CallOptions = {}): Promise<StoredFile[]> {
+    return this.#quick('list it', options, async () => withoutRecordsOfImages(await this.#listAll()));
+  }
+
+  makeImage(
+    request: ImageRequest,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<ImageFacts> {
+    const { onProgress = () => undefined } = options;
+    return this.#call(`make image ${request.id}`, options, IMPORT_TIMEOUT_MS, (limit) =>
+      this.#images.make(request, limit, onProgress),
+    );
+  }
+
+  lookImage(id: string, format: ImageFormat, options: CallOptions = {}): Promise<ImageFacts | null> {
+    return this.#quick(`look at image ${id}`, options, () => this.#images.look(id, format));
+  }
+
+  removeImage(id: string, format: ImageFormat, options: CallOptions = {}): Promise<void> {
+    return this.#call(`remove image ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#images.remove(id, format, limit),
+    );
+  }
+
+  makeVolume(request: VolumeRequest, options: CallOptions = {}): Promise<void> {
+    return this.#call(`make volume ${request.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#volumes.make(request, limit),
+    );
+  }
+
+  lookVolume(id: string, options: CallOptions = {}): Promise<{ sizeBytes: number } | null> {
+    return this.#quick(`look at volume ${id}`, options, () => this.#volumes.look(id));
+  }
+
+  removeVolume(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`remove volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#volumes.remove(id, limit),
+    );
+  }
+
+  makeSeed(contents: SeedContents, options: CallOptions = {}): Promise<void> {
+    return this.#call(`make seed ${contents.instanceId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#seeds.make(contents, limit),
+    );
+  }
+
+  lookSeed(instanceId: string, options: CallOptions = {}): Promise<boolean> {
+    return this.#quick(`look at seed ${instanceId}`, options, () => this.#seeds.look(instanceId));
+  }
+
+  removeSeed(instanceId: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`remove seed ${instanceId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#seeds.remove(instanceId, limit),
+    );
+  }
+
+  readConsole(
+    instanceId: string,
+    tailBytes: number,
+    options: CallOptions = {},
+  ): Promise<{ text: string; totalBytes: number }> {
+    return this.#quick(`read console ${instanceId}`, options, () =>
+      this.#consoles.read(instanceId, tailBytes),
+    );
+  }
+
+  removeConsole(instanceId: string, options: CallOptions = {}): Promise<void> {
+    return this.#quick(`remove console ${instanceId}`, options, () => this.#consoles.remove(instanceId));
+  }
+
+  async #listAll(): Promise<StoredFile[]> {
+    const folders = await Promise.all(this.#layout.folders.map((folder) => this.#listFolder(folder)));
+    return folders.flat();
+  }
+
+  async #listFolder(folder: Folder): Promise<StoredFile[]> {
+    const names = await readdir(this.#layout.folder(folder));
+    return names.sort().flatMap((name) => this.#layout.identify(folder, name) ?? []);
+  }
+
+  /** A call that is left alone when it takes too long: a system call that hangs cannot be ended. */
+  #quick<T>(what: string, options: CallOptions, work: () => Promise<T>): Promise<T> {
+    return this.#call(what, options, QUICK_TIMEOUT_MS, (limit) => limit.race(work()));
+  }
+
+  async #call<T>(
+    what: string,
+    options: CallOptions,
+    timeoutMs: number,
+    work: (limit: CallLimit) => Promise<T>,
+  ): Promise<T> {
+    using limit = new CallLimit(`Pool ${this.name}, ${what}`, options, timeoutMs);
+    limit.check();
+    return await doing(`${what} in pool ${this.name}`, () => work(limit));
+  }
+}
+
+function imageLimits({ path, sourceFolders = null, limits = {} }: Qcow2PoolParts): ImageLimits {
+  return {
+    imageBytes: limits.imageBytes ?? IMAGE_BYTES_MAX,
+    virtualBytes: limits.virtualBytes ?? VIRTUAL_BYTES_MAX,
+    idleMs: limits.idleMs ?? SOURCE_IDLE_MS,
+    folders: sourceFolders,
+    poolPath: path,
+  };
+}
+
+/** What an ordinary user could still write: room kept for root is not given to guests. */
+async function measure(path: string): Promise<Omit<PoolCapacity, 'ownBytes'>> {
+  const { bsize, blocks, bavail } = await statfs(path);
+  return { totalBytes: bsize * blocks, availableBytes: bsize * bavail };
+}
+
+/** Bytes that files take on disk, holes left out; a file that has gone meanwhile takes none. */
+async function occupied(files: readonly StoredFile[]): Promise<number> {
+  let bytes = 0;
+  for (const { path } of files) bytes += await occupiedBytes(path);
+  return bytes;
+}
+
+async function occupiedBytes(path: string): Promise<number> {
+  try {
+    return (await lstat(path)).blocks * STAT_BLOCK_BYTES;
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return 0;
+    throw error;
+  }
+}
+
+/** A record is shown only where its image is gone. */
+function withoutRecordsOfImages(files: StoredFile[]): StoredFile[] {
+  const images = new Set(
+    files.filter(({ path }) => /\.(qcow2|raw)$/.test(path)).map(({ path }) => stem(path)),
+  );
+  return files.filter(
+    ({ kind, path }) => !(kind === 'image' && path.endsWith('.json') && images.has(stem(path))),
+  );
+}
+
+function stem(path: string): string {
+  return path.slice(0, path.lastIndexOf('.'));
+}

@@ -1,0 +1,45 @@
+/**
+ * What an image source is, and the rules for all of them.
+ *
+ * Nothing of a source is trusted: what is no regular file is never opened, sizes are claims until the last
+ * byte is read, and more than the limit is refused whatever was announced.
+ */
+import { AgentError } from '../../model/errors.ts';
+
+/** Bytes handed on at once: large enough that system calls cost nothing, a few milliseconds of hashing. */
+export const CHUNK_BYTES = 1024 * 1024;
+
+export interface SourceLimits {
+  /** Largest image file, bytes. */
+  imageBytes: number;
+  /** Longest silence of a server, milliseconds. */
+  idleMs: number;
+  /** Folders that local sources may lie in, as real paths; null allows any. */
+  folders: readonly string[] | null;
+  /** The pool's own folder: another tenant's volume is no source. */
+  poolPath: string;
+}
+
+export interface ImageSource extends AsyncDisposable {
+  /** As announced; null where the server does not say. */
+  readonly sizeBytes: number | null;
+  /** Bytes that it will take on disk, as far as known: holes of a sparse file stay holes. */
+  readonly neededBytes: number;
+  /**
+   * The bytes, in pieces of up to CHUNK_BYTES. A piece is only valid until the next one is asked for: its
+   * buffer is used again.
+   *
+   * @throws {AgentError} IMAGE_REFUSED: larger than allowed. UNAVAILABLE: broken off.
+   */
+  chunks(): AsyncGenerator<Buffer>;
+}
+
+/** Refuses a size that no image may have. @param name Names the source in messages. */
+export function checkSourceSize(name: string, sizeBytes: number, limits: SourceLimits): void {
+  if (sizeBytes === 0) throw new AgentError('IMAGE_REFUSED', `Image from ${name} refused: it is empty`);
+  if (sizeBytes <= limits.imageBytes) return;
+  throw new AgentError(
+    'IMAGE_REFUSED',
+    `Image from ${name} refused: it has more than the ${limits.imageBytes} bytes allowed`,
+  );
+}

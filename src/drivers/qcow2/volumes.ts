@@ -1,0 +1,139 @@
+/**
+ * Volumes: qcow2 files, empty or as an overlay on an image of the pool.
+ *
+ * They are looked at by their headers, without a child and without QEMU's lock: a guest can write all of a
+ * volume's contents but nothing of its header. An overlay names its image by absolute path and by format, so
+ * that nothing has to be probed.
+ */
+import { open } from 'node:fs/promises';
+import { AgentError } from '../../model/errors.ts';
+import { DISK_GIB_MAX } from '../../model/instance.ts';
+import type { VolumeRequest } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
+import type { Exec } from '../host/exec.ts';
+import { doing, exists, PARTIAL_SUFFIX, publish, readAt, removeDurably } from './files.ts';
+import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
+import type { ImageStore } from './images.ts';
+import { KeyedLock } from './keyed-lock.ts';
+import { checkId, type Layout } from './layout.ts';
+
+/** libvirt gives the file to QEMU's user when the guest starts. */
+const VOLUME_MODE = 0o600;
+/** A virtual disk is whole sectors. @see BDRV_SECTOR_SIZE, QEMU */
+const SECTOR_BYTES = 512;
+const SIZE_BYTES_MAX = DISK_GIB_MAX * 1024 ** 3;
+/**
+ * Said in full, so that a volume is the same whatever qemu-img's defaults are: 64 KiB clusters are its
+ * default and the best tested; eager refcounts need no repair after a power loss; nothing is preallocated.
+ */
+const FORMAT_OPTIONS = 'compat=1.1,cluster_size=65536,refcount_bits=16,lazy_refcounts=off,preallocation=off';
+
+export interface VolumeStoreParts {
+  layout: Layout;
+  exec: Exec;
+  images: ImageStore;
+}
+
+export class VolumeStore {
+  readonly #parts: VolumeStoreParts;
+  readonly #lock = new KeyedLock();
+
+  constructor(parts: VolumeStoreParts) {
+    this.#parts = parts;
+  }
+
+  async make(request: VolumeRequest, limit: CallLimit): Promise<void> {
+    checkSize(request);
+    await this.#lock.hold(checkId(request.id), limit, async () => {
+      const backingFile = await this.#backingFile(request);
+      const header = await this.#readHeader(request.id);
+      if (header === null) await this.#create(request, backingFile, limit);
+      else checkAlike(request, header, backingFile);
+    });
+  }
+
+  async look(id: string): Promise<{ sizeBytes: number } | null> {
+    const header = await this.#readHeader(id);
+    return header === null ? null : { sizeBytes: header.virtualSizeBytes };
+  }
+
+  async remove(id: string, limit: CallLimit): Promise<void> {
+    const path = this.#parts.layout.volume(id);
+    await this.#lock.hold(id, limit, async () => {
+      await removeDurably(path);
+      await removeDurably(path + PARTIAL_SUFFIX);
+    });
+  }
+
+  /** Path of the image it is to stand on. */
+  async #backingFile({ image, sizeBytes }: VolumeRequest): Promise<string | null> {
+    if (image === null) return null;
+    const facts = await this.#parts.images.look(image.id, image.format);
+    if (facts === null) throw new AgentError('NOT_FOUND', `There is no image ${image.id} in this pool`);
+    if (sizeBytes < facts.virtualSizeBytes) {
+      throw new AgentError(
+        'INVALID_ARGUMENT',
+        `A volume of ${sizeBytes} bytes is smaller than its image, ${facts.virtualSizeBytes} bytes`,
+      );
+    }
+    return this.#parts.layout.image(image.id, image.format);
+  }
+
+  async #create(request: VolumeRequest, backingFile: string | null, limit: CallLimit): Promise<void> {
+    const path = this.#parts.layout.volume(request.id);
+    const partialPath = path + PARTIAL_SUFFIX;
+    const backing =
+      backingFile === null || request.image === null ? [] : ['-b', backingFile, '-F', request.image.format];
+    const args = ['create', '-q', '-f', 'qcow2', '-o', FORMAT_OPTIONS, ...backing, partialPath];
+    try {
+      await removeDurably(partialPath);
+      await this.#parts.exec.run('qemu-img', [...args, String(request.sizeBytes)], { signal: limit.signal });
+      await publish(partialPath, path, VOLUME_MODE);
+    } catch (error) {
+      // Where even this fails, the partial file stays, as the contract allows: `remove` finds it.
+      await removeDurably(partialPath).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #readHeader(id: string): Promise<Qcow2Header | null> {
+    const path = this.#parts.layout.volume(id);
+    if (!(await exists(path))) return null;
+    const start = await doing(`read ${path}`, () => readStart(path));
+    const header = readQcow2Header(start);
+    if (header.ok) return header.value;
+    throw new AgentError('HOST_CONFLICT', `${path} is no volume of this agent: ${header.reason}`);
+  }
+}
+
+function checkSize({ sizeBytes }: VolumeRequest): void {
+  const whole = Number.isSafeInteger(sizeBytes) && sizeBytes % SECTOR_BYTES === 0;
+  if (whole && sizeBytes > 0 && sizeBytes <= SIZE_BYTES_MAX) return;
+  throw new AgentError(
+    'INVALID_ARGUMENT',
+    `A volume has whole sectors of ${SECTOR_BYTES} bytes, up to ${SIZE_BYTES_MAX} bytes, not ${sizeBytes}`,
+  );
+}
+
+function checkAlike(request: VolumeRequest, header: Qcow2Header, backingFile: string | null): void {
+  if (header.virtualSizeBytes !== request.sizeBytes) {
+    throw new AgentError(
+      'HOST_CONFLICT',
+      `Volume ${request.id} exists with ${header.virtualSizeBytes} bytes, not ${request.sizeBytes}`,
+    );
+  }
+  if (header.backingFile === backingFile) return;
+  throw new AgentError(
+    'HOST_CONFLICT',
+    `Volume ${request.id} exists and stands on ${header.backingFile ?? 'nothing'}, not ${backingFile ?? 'nothing'}`,
+  );
+}
+
+async function readStart(path: string): Promise<Buffer> {
+  const file = await open(path, 'r');
+  try {
+    return await readAt(file, 0, HEADER_BYTES);
+  } finally {
+    await file.close();
+  }
+}

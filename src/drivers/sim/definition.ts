@@ -1,0 +1,50 @@
+/**
+ * What a definition must keep to on any host: libvirt and Linux would refuse it, so the sim does too.
+ */
+import { Type } from 'typebox';
+import { Id, MacAddress, Name, nullable, strict } from '../../model/common.ts';
+import { AgentError } from '../../model/errors.ts';
+import { FIRMWARES } from '../../model/instance.ts';
+import { IMAGE_FORMATS } from '../../model/storage.ts';
+import { parse } from '../../model/validate.ts';
+import type { GuestDefinition } from '../contracts/hypervisor.ts';
+
+/** IFNAMSIZ less its NUL. @see linux/if.h */
+const INTERFACE_NAME_MAX = 15;
+/** Of virtio disks. @see linux/virtio_blk.h, VIRTIO_BLK_ID_BYTES */
+const SERIAL_MAX = 20;
+
+const Path = Type.String({ pattern: '^/[^\\0]*$', description: 'absolute path' });
+const Format = Type.Enum([...IMAGE_FORMATS]);
+const Interface = Type.String({
+  pattern: `^[A-Za-z0-9._-]{1,${INTERFACE_NAME_MAX}}$`,
+  description: `name of an interface, 1 to ${INTERFACE_NAME_MAX} of letters, digits, dot, - and _`,
+});
+
+const Definition = strict({
+  id: Id,
+  name: Name,
+  vcpus: Type.Integer({ minimum: 1 }),
+  memoryMib: Type.Integer({ minimum: 1 }),
+  firmware: Type.Enum([...FIRMWARES]),
+  disks: Type.Array(
+    strict({
+      serial: Type.String({ minLength: 1, maxLength: SERIAL_MAX }),
+      path: Path,
+      format: Format,
+      readOnly: Type.Boolean(),
+      backing: nullable(strict({ path: Path, format: Format })),
+    }),
+  ),
+  nics: Type.Array(strict({ macAddress: MacAddress, bridge: Interface, tapName: Interface })),
+  consoleLogPath: nullable(Path),
+  metadata: Type.String(),
+});
+
+/** @throws {AgentError} INVALID_ARGUMENT */
+export function checkDefinition(definition: GuestDefinition): void {
+  parse(Definition, definition, 'definition of a guest');
+  const serials = definition.disks.map(({ serial }) => serial);
+  if (new Set(serials).size === serials.length) return;
+  throw new AgentError('INVALID_ARGUMENT', `Two disks of guest ${definition.id} have one serial`);
+}

@@ -1,0 +1,53 @@
+/**
+ * Files of a simulated host's pool, and the room that they take.
+ */
+import type { SimFile, WorldState } from './state.ts';
+
+export class Files {
+  readonly #state: WorldState;
+  #usedBytes = 0;
+
+  constructor(state: WorldState) {
+    this.#state = state;
+    for (const { sizeBytes } of state.files.values()) this.#usedBytes += sizeBytes;
+  }
+
+  get(path: string): SimFile | undefined {
+    return this.#state.files.get(path);
+  }
+
+  has(path: string): boolean {
+    return this.#state.files.has(path);
+  }
+
+  all(): Iterable<SimFile> {
+    return this.#state.files.values();
+  }
+
+  /** Room that is left, bytes. */
+  get availableBytes(): number {
+    return Math.max(0, this.#state.settings.poolBytes - this.#usedBytes);
+  }
+
+  /** Puts a file in place, instead of one that had its path. */
+  put(file: SimFile): void {
+    this.remove(file.path);
+    this.#state.files.set(file.path, file);
+    this.#usedBytes += file.sizeBytes;
+  }
+
+  /** Takes a file away; harmless where there is none. */
+  remove(path: string): void {
+    const file = this.#state.files.get(path);
+    if (file === undefined) return;
+    this.#state.files.delete(path);
+    this.#usedBytes -= file.sizeBytes;
+  }
+}
+
+/** A file of one kind; the rest of its data is given with it. */
+export function newFile(
+  made: Pick<SimFile, 'kind' | 'id' | 'path' | 'sizeBytes'> & Partial<SimFile>,
+): SimFile {
+  return { partial: false, image: null, volume: null, text: null, ...made };
+}

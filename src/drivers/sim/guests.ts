@@ -1,0 +1,283 @@
+/**
+ * How the guests of a simulated host live: the part of libvirt and QEMU, and of the systems in the guests.
+ *
+ * Theory of operation: a guest at rest is data and costs no timer. One that will do something by itself
+ * (boot, come down) has one `pending` entry in its data and one timer for it, set again when a world is read
+ * from its file.
+ *
+ * ```
+ *   stopped ─powerOn─▶ running (booting) ──bootMs──▶ running (booted, agent connected)
+ *      ▲                  ▲                             │ requestShutdown        │ requestReboot
+ *      │                  └─────────── reset ◀──────────┼──────── shutdownMs ────┘
+ *      └── haltMs ── stopping ◀──────── shutdownMs ─────┘
+ * ```
+ */
+import { AgentError, assertNever } from '../../model/errors.ts';
+import type { Clock } from '../contracts/clock.ts';
+import type { GuestEvent } from '../contracts/hypervisor.ts';
+import { type Files, newFile } from './files.ts';
+import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
+
+/** A console keeps this much of its end, in characters: a guest that boots for ever fills no memory. */
+const CONSOLE_LIMIT = 65_536;
+
+export class Guests {
+  readonly #state: WorldState;
+  readonly #files: Files;
+  readonly #clock: Clock;
+  readonly #listeners = new Set<(event: GuestEvent) => void>();
+  /** After a change that no call has made. */
+  readonly #changed: () => void;
+  readonly #timers = new Map<string, () => void>();
+  readonly #idsByName = new Map<string, string>();
+  /** Files that running guests hold open: path to the number of guests. */
+  readonly #openPaths = new Map<string, number>();
+  #usedMemoryMib = 0;
+
+  constructor(state: WorldState, files: Files, clock: Clock, changed: () => void) {
+    this.#state = state;
+    this.#files = files;
+    this.#clock = clock;
+    this.#changed = changed;
+    for (const guest of state.guests.values()) {
+      this.#idsByName.set(guest.name, guest.id);
+      if (guest.live !== null) this.#take(guest.live);
+      if (guest.pending !== null) this.#arm(guest, guest.pending);
+    }
+  }
+
+  get(id: string): SimGuest | undefined {
+    return this.#state.guests.get(id);
+  }
+
+  all(): Iterable<SimGuest> {
+    return this.#state.guests.values();
+  }
+
+  byName(name: string): SimGuest | undefined {
+    return this.#state.guests.get(this.#idsByName.get(name) ?? '');
+  }
+
+  /** Memory that running guests take, MiB. */
+  get usedMemoryMib(): number {
+    return this.#usedMemoryMib;
+  }
+
+  holdsOpen(path: string): boolean {
+    return this.#openPaths.has(path);
+  }
+
+  /** Each listener hears events in their order, after what made them is done. */
+  listen(listener: (event: GuestEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  add(guest: SimGuest): void {
+    this.#state.guests.set(guest.id, guest);
+    this.#idsByName.set(guest.name, guest.id);
+    this.#tellPower(guest);
+  }
+
+  /** Tells of a definition that was brought up to date. */
+  update(guest: SimGuest): void {
+    this.#tellPower(guest);
+  }
+
+  /** Forgets a guest; one that runs loses its process too, so callers refuse that before. */
+  remove(guest: SimGuest): void {
+    if (guest.live !== null) this.powerOff(guest, 'stopped', 'destroyed');
+    this.#state.guests.delete(guest.id);
+    this.#idsByName.delete(guest.name);
+    this.#emit({ type: 'power', id: guest.id, guest: null });
+  }
+
+  /**
+   * Starts the guest's process.
+   *
+   * @throws {AgentError} CAPACITY_EXCEEDED: memory. INTERNAL, as with libvirt, which has no code for it: a
+   * disk or a bridge is not there, or a tap of that name is there already.
+   */
+  powerOn(guest: SimGuest): void {
+    this.#checkRoom(guest);
+    const { disks, nics } = guest.definition ?? { disks: [], nics: [] };
+    for (const disk of disks) {
+      for (const path of [disk.path, disk.backing?.path]) this.#checkPath(guest, path);
+    }
+    for (const nic of nics) this.#checkNic(guest, nic);
+    guest.live = {
+      vcpus: guest.vcpus,
+      memoryMib: guest.memoryMib,
+      paths: disks.flatMap(({ path, backing }) => (backing === null ? [path] : [path, backing.path])),
+      taps: nics.map(({ tapName }) => tapName),
+    };
+    for (const { tapName, bridge } of nics) this.#state.devices.set(tapName, bridge);
+    this.#take(guest.live);
+    this.#become(guest, 'running', 'booted');
+    this.#bootLater(guest);
+  }
+
+  /** Ends the guest's process. */
+  powerOff(guest: SimGuest, power: SimPower, reason: string): void {
+    this.#disarm(guest);
+    if (guest.live !== null) this.#release(guest.live);
+    guest.live = null;
+    this.#loseSystem(guest);
+    this.#become(guest, power, reason);
+  }
+
+  /** What a paused guest was about to do waits until it is resumed. */
+  pause(guest: SimGuest): void {
+    this.#become(guest, 'paused', 'paused by the user');
+  }
+
+  resume(guest: SimGuest): void {
+    this.#become(guest, 'running', 'resumed');
+    if (guest.pending !== null && !this.#timers.has(guest.id)) this.#arm(guest, guest.pending);
+  }
+
+  /** The guest's system, where it runs and listens, comes down. */
+  askShutdown(guest: SimGuest): void {
+    if (guest.booted && guest.obeys) this.#later(guest, 'shutdown', this.#state.settings.timing.shutdownMs);
+  }
+
+  askReboot(guest: SimGuest): void {
+    if (guest.booted && guest.obeys) this.#later(guest, 'reboot', this.#state.settings.timing.shutdownMs);
+  }
+
+  reset(guest: SimGuest): void {
+    this.#disarm(guest);
+    this.#loseSystem(guest);
+    this.#emit({ type: 'rebooted', id: guest.id });
+    this.#bootLater(guest);
+  }
+
+  /** Connects or disconnects the guest agent of a booted guest. */
+  setAgent(guest: SimGuest, answers: boolean): void {
+    const changes = guest.booted && guest.agentAnswers !== answers;
+    guest.agentAnswers = answers;
+    if (changes) this.#emit({ type: 'agent', id: guest.id, connected: answers });
+  }
+
+  #bootLater(guest: SimGuest): void {
+    this.#later(guest, 'boot', this.#state.settings.timing.bootMs);
+  }
+
+  #later(guest: SimGuest, what: Pending['what'], delayMs: number): void {
+    this.#disarm(guest);
+    if (delayMs === 0) {
+      this.#happen(guest, what);
+      return;
+    }
+    guest.pending = { what, atMs: this.#clock.now() + delayMs };
+    this.#arm(guest, guest.pending);
+  }
+
+  #arm(guest: SimGuest, pending: Pending): void {
+    const cancel = this.#clock.after(Math.max(0, pending.atMs - this.#clock.now()), () => {
+      this.#timers.delete(guest.id);
+      if (guest.power === 'paused') return;
+      guest.pending = null;
+      this.#happen(guest, pending.what);
+      this.#changed();
+    });
+    this.#timers.set(guest.id, cancel);
+  }
+
+  #disarm(guest: SimGuest): void {
+    this.#timers.get(guest.id)?.();
+    this.#timers.delete(guest.id);
+    guest.pending = null;
+  }
+
+  #happen(guest: SimGuest, what: Pending['what']): void {
+    switch (what) {
+      case 'boot':
+        return this.#comeUp(guest);
+      case 'reboot':
+        return this.reset(guest);
+      case 'shutdown':
+        this.#loseSystem(guest);
+        this.#become(guest, 'stopping', 'shutting down');
+        return this.#later(guest, 'halt', this.#state.settings.timing.haltMs);
+      case 'halt':
+        return this.powerOff(guest, 'stopped', 'shut down by the guest');
+      default:
+        return assertNever(what);
+    }
+  }
+
+  #comeUp(guest: SimGuest): void {
+    guest.booted = true;
+    guest.boots++;
+    const path = guest.definition?.consoleLogPath ?? null;
+    if (path !== null) this.writeConsole(guest.id, path, `${guest.name} login: boot ${guest.boots}\n`);
+    if (guest.agentAnswers) this.#emit({ type: 'agent', id: guest.id, connected: true });
+  }
+
+  /** Adds to the end of a console's log. */
+  writeConsole(id: string, path: string, text: string): void {
+    const all = ((this.#files.get(path)?.text ?? '') + text).slice(-CONSOLE_LIMIT);
+    this.#files.put(newFile({ kind: 'console', id, path, sizeBytes: Buffer.byteLength(all), text: all }));
+  }
+
+  #loseSystem(guest: SimGuest): void {
+    if (guest.booted && guest.agentAnswers) this.#emit({ type: 'agent', id: guest.id, connected: false });
+    guest.booted = false;
+  }
+
+  #become(guest: SimGuest, power: SimPower, reason: string): void {
+    guest.power = power;
+    guest.reason = reason;
+    this.#tellPower(guest);
+  }
+
+  #tellPower({ id, power, reason }: SimGuest): void {
+    this.#emit({ type: 'power', id, guest: { power, reason } });
+  }
+
+  /** As from a real host: later than the change, and in order. */
+  #emit(event: GuestEvent): void {
+    for (const listener of this.#listeners) {
+      queueMicrotask(() => {
+        if (this.#listeners.has(listener)) listener(event);
+      });
+    }
+  }
+
+  #take(live: NonNullable<SimGuest['live']>): void {
+    this.#usedMemoryMib += live.memoryMib;
+    for (const path of live.paths) this.#openPaths.set(path, (this.#openPaths.get(path) ?? 0) + 1);
+  }
+
+  #release(live: NonNullable<SimGuest['live']>): void {
+    this.#usedMemoryMib -= live.memoryMib;
+    for (const tap of live.taps) this.#state.devices.delete(tap);
+    for (const path of live.paths) {
+      const left = (this.#openPaths.get(path) ?? 1) - 1;
+      if (left === 0) this.#openPaths.delete(path);
+      else this.#openPaths.set(path, left);
+    }
+  }
+
+  #checkRoom(guest: SimGuest): void {
+    const freeMib = this.#state.settings.memoryMib - this.#usedMemoryMib;
+    if (guest.memoryMib <= freeMib) return;
+    const message = `Guest ${guest.id} needs ${guest.memoryMib} MiB, and ${freeMib} MiB are free`;
+    throw new AgentError('CAPACITY_EXCEEDED', message);
+  }
+
+  #checkPath(guest: SimGuest, path: string | undefined): void {
+    if (path === undefined || this.#files.has(path)) return;
+    throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: its disk ${path} is not there`);
+  }
+
+  #checkNic(guest: SimGuest, nic: { bridge: string; tapName: string }): void {
+    if (!this.#state.bridges.has(nic.bridge)) {
+      throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: no bridge ${nic.bridge}`);
+    }
+    if (this.#state.devices.has(nic.tapName)) {
+      throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: ${nic.tapName} exists already`);
+    }
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * SimHostFacts: the Host contract on a simulated host, from the world's settings.
+ */
+import type { Finding } from '../../model/node.ts';
+import type { CallOptions } from '../contracts/calls.ts';
+import type { Host, HostFacts } from '../contracts/host.ts';
+import { type Attachment, Calls } from './call.ts';
+import type { SimWorld } from './world.ts';
+
+export class SimHostFacts implements Host {
+  readonly #world: SimWorld;
+  readonly #calls: Calls;
+
+  constructor(world: SimWorld, attachment: Attachment) {
+    this.#world = world;
+    this.#calls = new Calls(world, 'host', attachment);
+  }
+
+  facts(options?: CallOptions): Promise<HostFacts> {
+    const { hostname, cpus, memoryMib, traits } = this.#world.settings;
+    return this.#calls.run({ name: 'host.facts', id: null, options, nature: 'question' }, () => ({
+      hostname,
+      architecture: 'x86_64',
+      cpuModel: 'Simulated CPU',
+      cpus,
+      operatingSystem: 'Berth simulation',
+      kernel: 'none',
+      memoryMib: { procMeminfo: memoryMib, systeminformation: memoryMib },
+      traits: [...traits],
+    }));
+  }
+
+  examine(options?: CallOptions): Promise<Finding[]> {
+    return this.#calls.run({ name: 'host.examine', id: null, options, nature: 'question' }, () =>
+      structuredClone(this.#world.settings.findings),
+    );
+  }
+}

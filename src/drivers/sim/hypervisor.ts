@@ -1,0 +1,258 @@
+/**
+ * SimHypervisor: the Hypervisor contract on a simulated host.
+ *
+ * Guests are the world's (guests.ts); this is the connection to it, with its health, its deadlines and its
+ * refusals. Closing it, or killing the process that it stands for, touches no guest.
+ */
+import { AgentError } from '../../model/errors.ts';
+import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
+import type {
+  GuestAddress,
+  GuestDefinition,
+  GuestEvent,
+  Hypervisor,
+  HypervisorFacts,
+  HypervisorHealth,
+  ObservedGuest,
+} from '../contracts/hypervisor.ts';
+import { type Attachment, type CallRequest, Calls } from './call.ts';
+import type { CallName } from './faults.ts';
+import { checkDefinition } from './definition.ts';
+import { newGuest } from './outside.ts';
+import type { SimGuest } from './state.ts';
+import type { SimWorld } from './world.ts';
+
+type GuestCall = Extract<CallName, `hypervisor.${string}`>;
+
+export class SimHypervisor implements Hypervisor {
+  readonly #world: SimWorld;
+  readonly #attachment: Attachment;
+  readonly #calls: Calls;
+  readonly #listeners = new Set<(event: GuestEvent) => void>();
+  readonly #healthListeners = new Set<(health: HypervisorHealth) => void>();
+  readonly #ends: Unsubscribe[];
+  #health: HypervisorHealth;
+  #closed = false;
+
+  constructor(world: SimWorld, attachment: Attachment) {
+    this.#world = world;
+    this.#attachment = attachment;
+    this.#calls = new Calls(world, 'hypervisor', attachment);
+    this.#health = this.#lookHealth();
+    this.#ends = [
+      world.guests.listen((event) => this.#onGuestEvent(event)),
+      world.faults.onCutOff((driver) => {
+        if (driver === 'hypervisor') this.#onCutOff();
+      }),
+    ];
+  }
+
+  health(): HypervisorHealth {
+    return this.#health;
+  }
+
+  onHealth(listener: (health: HypervisorHealth) => void): Unsubscribe {
+    this.#healthListeners.add(listener);
+    return () => void this.#healthListeners.delete(listener);
+  }
+
+  subscribe(listener: (event: GuestEvent) => void): Unsubscribe {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  facts(options?: CallOptions): Promise<HypervisorFacts> {
+    const { settings } = this.#world;
+    return this.#ask('hypervisor.facts', null, options, () => ({
+      libvirtVersion: null,
+      qemuVersion: null,
+      acceleration: settings.acceleration,
+      accelerationReason: 'set by the simulation',
+      memoryMib: settings.memoryMib,
+      cpus: settings.cpus,
+      traits: [...settings.traits],
+    }));
+  }
+
+  observe(options?: CallOptions): Promise<ObservedGuest[]> {
+    return this.#ask('hypervisor.observe', null, options, () =>
+      Array.from(this.#world.guests.all(), observed),
+    );
+  }
+
+  observeGuest(id: string, options?: CallOptions): Promise<ObservedGuest | null> {
+    return this.#ask('hypervisor.observeGuest', id, options, () => {
+      const guest = this.#world.guests.get(id);
+      return guest === undefined ? null : observed(guest);
+    });
+  }
+
+  define(definition: GuestDefinition, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.define', definition.id, options, (guest) => {
+      checkDefinition(definition);
+      this.#checkName(definition);
+      const kept = structuredClone(definition);
+      const { id, name, vcpus, memoryMib } = kept;
+      if (guest === null) {
+        this.#world.guests.add(newGuest({ id, name, vcpus, memoryMib, definition: kept }));
+        return;
+      }
+      Object.assign(guest, { vcpus, memoryMib, definition: kept });
+      this.#world.guests.update(guest);
+    });
+  }
+
+  start(id: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.start', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.power === 'running') return;
+      if (guest.power === 'stopping') throw illegal(guest, 'it is shutting down');
+      if (guest.power === 'paused') this.#world.guests.resume(guest);
+      else this.#world.guests.powerOn(guest);
+    });
+  }
+
+  requestShutdown(id: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.requestShutdown', id, options, (guest) =>
+      this.#world.guests.askShutdown(running(guest, id)),
+    );
+  }
+
+  requestReboot(id: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.requestReboot', id, options, (guest) =>
+      this.#world.guests.askReboot(running(guest, id)),
+    );
+  }
+
+  reset(id: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.reset', id, options, (guest) =>
+      this.#world.guests.reset(running(guest, id)),
+    );
+  }
+
+  destroy(id: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.destroy', id, options, (guest) => {
+      if (guest !== null && guest.live !== null) this.#world.guests.powerOff(guest, 'stopped', 'destroyed');
+    });
+  }
+
+  undefine(id: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.undefine', id, options, (guest) => {
+      if (guest === null) return;
+      if (guest.live !== null) throw illegal(guest, `it is ${guest.power}`);
+      this.#world.guests.remove(guest);
+    });
+  }
+
+  guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]> {
+    return this.#ask('hypervisor.guestAddresses', id, options, () => {
+      const guest = there(this.#world.guests.get(id) ?? null, id);
+      if (guest.power === 'running' && guest.booted && guest.agentAnswers) return this.#addresses(guest);
+      throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const end of this.#ends) end();
+    this.#listeners.clear();
+    this.#healthListeners.clear();
+  }
+
+  #ask<T>(name: GuestCall, id: string | null, options: CallOptions | undefined, act: () => T): Promise<T> {
+    return this.#run({ name, id, options, nature: 'question' }, act);
+  }
+
+  /** A call that changes a guest of ours, or finds none. */
+  #change(
+    name: GuestCall,
+    id: string,
+    options: CallOptions | undefined,
+    act: (guest: SimGuest | null) => void,
+  ): Promise<void> {
+    return this.#run({ name, id, options }, () => {
+      const guest = this.#world.guests.get(id) ?? null;
+      if (guest !== null && guest.definition === null) throw foreign(guest);
+      this.#world.touch();
+      act(guest);
+    });
+  }
+
+  async #run<T>(request: CallRequest, act: () => T): Promise<T> {
+    if (this.#closed) throw new AgentError('UNAVAILABLE', `${request.name}: the connection is closed`);
+    return this.#calls.run(request, act);
+  }
+
+  #checkName({ id, name }: GuestDefinition): void {
+    const holder = this.#world.guests.byName(name);
+    if (holder !== undefined && holder.definition === null) throw foreign(holder);
+    const renamed = this.#world.guests.get(id);
+    if ((holder?.id ?? id) === id && (renamed?.name ?? name) === name) return;
+    const other =
+      holder === undefined ? `guest ${id} is named ${renamed?.name}` : `guest ${holder.id} has it`;
+    throw new AgentError('ALREADY_EXISTS', `Cannot define a guest named ${name}: ${other}`);
+  }
+
+  /** What the network hands to the guest's NICs, as its agent would tell. */
+  #addresses(guest: SimGuest): GuestAddress[] {
+    return (guest.definition?.nics ?? []).flatMap(({ macAddress, bridge }, index) => {
+      const { plan, ports } = this.#world.bridges.get(bridge) ?? { plan: null, ports: {} };
+      const port = Object.values(ports).find((each) => each.macAddress === macAddress);
+      if (plan === null || port === undefined) return [];
+      const prefix = Number(plan.cidr.split('/')[1]);
+      return [{ interface: `eth${index}`, macAddress, address: port.ipAddress, prefix }];
+    });
+  }
+
+  #lookHealth(): HypervisorHealth {
+    const reason = this.#world.faults.cutOffReason('hypervisor');
+    return { connected: reason === null, since: this.#world.clock.now(), reason: reason ?? 'connected' };
+  }
+
+  #onCutOff(): void {
+    this.#health = this.#lookHealth();
+    const health = this.#health;
+    queueMicrotask(() => {
+      if (!this.#attachment.alive) return;
+      for (const listener of [...this.#healthListeners]) listener(health);
+      if (health.connected) this.#tell({ type: 'gap' });
+    });
+  }
+
+  #onGuestEvent(event: GuestEvent): void {
+    if (this.#health.connected && this.#attachment.alive) this.#tell(event);
+  }
+
+  #tell(event: GuestEvent): void {
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+}
+
+function observed(guest: SimGuest): ObservedGuest {
+  const { id, name, power, reason, definition } = guest;
+  const { vcpus, memoryMib } = guest.live ?? guest;
+  const ours = definition !== null;
+  return { id, name, ours, power, reason, vcpus, memoryMib, metadata: definition?.metadata ?? null };
+}
+
+function there(guest: SimGuest | null, id: string): SimGuest {
+  if (guest === null) throw new AgentError('NOT_FOUND', `No guest ${id} on this host`);
+  return guest;
+}
+
+function running(maybe: SimGuest | null, id: string): SimGuest {
+  const guest = there(maybe, id);
+  if (guest.power !== 'running') throw illegal(guest, `it is ${guest.power}`);
+  return guest;
+}
+
+function illegal(guest: SimGuest, reason: string): AgentError {
+  return new AgentError('ILLEGAL_STATE', `Not possible for guest ${guest.id}: ${reason}`);
+}
+
+function foreign(guest: SimGuest): AgentError {
+  return new AgentError('HOST_CONFLICT', `Guest ${guest.name} (${guest.id}) was not defined by Berth`, {
+    hint: 'Leave it, or let an operator remove it.',
+  });
+}

@@ -1,0 +1,152 @@
+/**
+ * What happens on a simulated host without the agent: by its guests, by other people, by accident.
+ *
+ * Each takes effect at once and is told in events, as the host would tell it.
+ */
+import { AgentError } from '../../model/errors.ts';
+import { Layout } from '../qcow2/layout.ts';
+import type { SimGuest } from './state.ts';
+import type { SimWorld } from './world.ts';
+
+export class Outside {
+  readonly #world: SimWorld;
+  readonly #changed: () => void;
+
+  constructor(world: SimWorld, changed: () => void) {
+    this.#world = world;
+    this.#changed = changed;
+  }
+
+  /** A guest that Berth did not define. @param guest.power @default 'running' */
+  addForeign(guest: {
+    id: string;
+    name: string;
+    vcpus?: number;
+    memoryMib?: number;
+    power?: 'running' | 'stopped';
+  }): void {
+    const { id, name, vcpus = 1, memoryMib = 256, power = 'running' } = guest;
+    const made = newGuest({ id, name, vcpus, memoryMib, definition: null });
+    this.#world.guests.add(made);
+    if (power === 'running') this.#world.guests.powerOn(made);
+    this.#changed();
+  }
+
+  start(id: string): void {
+    this.#do(id, (guest) => {
+      if (guest.live === null) this.#world.guests.powerOn(guest);
+    });
+  }
+
+  /** Pulls the plug. */
+  stop(id: string): void {
+    this.#doRunning(id, (guest) => this.#world.guests.powerOff(guest, 'stopped', 'destroyed'));
+  }
+
+  /** The guest's system shuts itself down, after `shutdownMs`. */
+  shutDown(id: string): void {
+    this.#doRunning(id, (guest) => this.#world.guests.askShutdown(guest));
+  }
+
+  pause(id: string): void {
+    this.#doRunning(id, (guest) => this.#world.guests.pause(guest));
+  }
+
+  resume(id: string): void {
+    this.#doRunning(id, (guest) => this.#world.guests.resume(guest));
+  }
+
+  /** The guest's process dies. */
+  crash(id: string): void {
+    this.#doRunning(id, (guest) => this.#world.guests.powerOff(guest, 'crashed', 'crashed'));
+  }
+
+  /** Removes the guest; one that runs loses its process first. */
+  undefine(id: string): void {
+    this.#do(id, (guest) => this.#world.guests.remove(guest));
+  }
+
+  /** Whether the guest listens to requests to shut down and to reboot. */
+  setObeys(id: string, obeys: boolean): void {
+    this.#do(id, (guest) => void (guest.obeys = obeys));
+  }
+
+  /** Whether the guest agent is there and answers. */
+  setAgentAnswers(id: string, answers: boolean): void {
+    this.#do(id, (guest) => this.#world.guests.setAgent(guest, answers));
+  }
+
+  /** A bridge that does not bear our mark. */
+  addForeignBridge(name: string): void {
+    this.#world.bridges.set(name, { name, plan: null, damaged: [], ports: {} });
+    this.#changed();
+  }
+
+  /** Takes a part of one of our networks away. */
+  damageNetwork(bridge: string, part: 'address' | 'nat' | 'dhcp'): void {
+    this.#world.bridges.get(bridge)?.damaged.push(part);
+    this.#changed();
+  }
+
+  /** Removes a bridge with all that is on it. */
+  removeBridge(name: string): void {
+    this.#world.bridges.delete(name);
+    this.#changed();
+  }
+
+  /** Plugs a device into a bridge. */
+  plug(bridge: string, device: string): void {
+    this.#world.devices.set(device, bridge);
+    this.#changed();
+  }
+
+  unplug(device: string): void {
+    this.#world.devices.delete(device);
+    this.#changed();
+  }
+
+  /** Writes the whole console log of an instance, in the pool of this host. */
+  writeConsole(id: string, text: string): void {
+    const path = new Layout(this.#world.settings.poolRoot).consoleLog(id);
+    this.#world.files.remove(path);
+    this.#world.guests.writeConsole(id, path, text);
+    this.#changed();
+  }
+
+  /** Deletes a file of the pool. */
+  deleteFile(path: string): void {
+    this.#world.files.remove(path);
+    this.#changed();
+  }
+
+  #doRunning(id: string, act: (guest: SimGuest) => void): void {
+    this.#do(id, (guest) => {
+      if (guest.live === null) throw new AgentError('ILLEGAL_STATE', `Guest ${id} does not run`);
+      act(guest);
+    });
+  }
+
+  #do(id: string, act: (guest: SimGuest) => void): void {
+    const guest = this.#world.guests.get(id);
+    if (guest === undefined) throw new AgentError('NOT_FOUND', `No guest ${id} on the simulated host`);
+    act(guest);
+    this.#changed();
+  }
+}
+
+/** A stopped guest, as it is when it has just been defined. */
+export function newGuest(
+  made: Pick<SimGuest, 'id' | 'name' | 'vcpus' | 'memoryMib' | 'definition'>,
+): SimGuest {
+  return {
+    ...made,
+    power: 'stopped',
+    reason: 'never started',
+    live: null,
+    booted: false,
+    boots: 0,
+    pending: null,
+    obeys: true,
+    agentAnswers: true,
+  };
+}

@@ -1,0 +1,200 @@
+/**
+ * What a simulated host is made of, and how it is kept in a file.
+ *
+ * All of it is plain data, so that a world can be written down at any moment and read back by a process that
+ * knows nothing of the one before. The file replaces its predecessor by a rename: it is always whole.
+ */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { AgentError } from '../../model/errors.ts';
+import type { PowerState } from '../../model/instance.ts';
+import type { Acceleration, Finding } from '../../model/node.ts';
+import type { ImageFormat } from '../../model/storage.ts';
+import type { GuestDefinition } from '../contracts/hypervisor.ts';
+import type { NetworkPlan, PortPlan } from '../contracts/network.ts';
+import type { ImageFacts, StoredFile } from '../contracts/storage.ts';
+
+/** Form of the file; another one is refused. */
+const VERSION = 1;
+
+/** How long things take, in milliseconds of the world's clock. 0 is at once, within the call itself. */
+export interface SimTiming {
+  /** From power-on or reset until the guest's system runs. @default 3_000 */
+  bootMs: number;
+  /** From the request until the guest's system has come down. @default 1_500 */
+  shutdownMs: number;
+  /** How long the guest is then seen `stopping` before it is stopped. @default 0 */
+  haltMs: number;
+  /** Each driver call. @default 0 */
+  callMs: number;
+  /** Each copy of an image into the pool. @default 0 */
+  copyMs: number;
+}
+
+export interface WorldSettings {
+  /** @default 'sim' */
+  hostname: string;
+  /** @default 16 */
+  cpus: number;
+  /** @default 65_536 */
+  memoryMib: number;
+  /** @default 'default' */
+  poolName: string;
+  /** @default '/sim/pool' */
+  poolRoot: string;
+  /** @default 1 TiB */
+  poolBytes: number;
+  /** @default 'kvm' */
+  acceleration: Acceleration;
+  /** @default ['HW_CPU_X86_AVX2'] */
+  traits: string[];
+  /** Network features that are not usable, with the reason. @default none */
+  missingFeatures: Partial<Record<'bridge' | 'nat' | 'dhcp', string>>;
+  /** What `Host.examine` finds. @default one finding, that all is well */
+  findings: Finding[];
+  timing: SimTiming;
+}
+
+export const DEFAULT_SETTINGS: WorldSettings = {
+  hostname: 'sim',
+  cpus: 16,
+  memoryMib: 65_536,
+  poolName: 'default',
+  poolRoot: '/sim/pool',
+  poolBytes: 1024 ** 4,
+  acceleration: 'kvm',
+  traits: ['HW_CPU_X86_AVX2'],
+  missingFeatures: {},
+  findings: [{ check: 'simulation', verdict: 'ok', message: 'this host is simulated', mend: null }],
+  timing: { bootMs: 3_000, shutdownMs: 1_500, haltMs: 0, callMs: 0, copyMs: 0 },
+};
+
+/** The host always knows a guest's power. */
+export type SimPower = Exclude<PowerState, 'unknown'>;
+
+/** What a guest will do by itself, and when. */
+export interface Pending {
+  what: 'boot' | 'shutdown' | 'reboot' | 'halt';
+  /** Milliseconds since the epoch, by the world's clock. */
+  atMs: number;
+}
+
+export interface SimGuest {
+  id: string;
+  name: string;
+  /** What `define` was given; null for a guest that Berth did not define. */
+  definition: GuestDefinition | null;
+  /** Sizes of the definition; those that run are in `live`. */
+  vcpus: number;
+  memoryMib: number;
+  power: SimPower;
+  reason: string;
+  /** What the running process was started with; null while there is none. */
+  live: { vcpus: number; memoryMib: number; paths: string[]; taps: string[] } | null;
+  /** Its system has come up since power-on or the last reset. */
+  booted: boolean;
+  /** Times that its system has come up, ever. */
+  boots: number;
+  pending: Pending | null;
+  /** Listens to requests to shut down and to reboot. */
+  obeys: boolean;
+  /** Its guest agent connects when it boots, and answers. */
+  agentAnswers: boolean;
+}
+
+export interface SimFile extends StoredFile {
+  /** Bytes that it takes in the pool. */
+  sizeBytes: number;
+  /** An image whose copying has not ended. */
+  partial: boolean;
+  image: { format: ImageFormat; facts: ImageFacts } | null;
+  volume: { sizeBytes: number; imageId: string | null } | null;
+  /** A seed's contents as JSON, or a console's text. */
+  text: string | null;
+}
+
+export interface SimBridge {
+  name: string;
+  /** What it was made from: our mark. Null for a bridge that is not ours. */
+  plan: NetworkPlan | null;
+  /** Parts of the plan that somebody took away. */
+  damaged: ('address' | 'nat' | 'dhcp')[];
+  ports: Record<string, PortPlan>;
+}
+
+/** An image outside of the pool, at a path or a URL. */
+export interface SimSource extends ImageFacts {
+  /** Why an image like this must be refused. @default it is a good one */
+  refusal?: string;
+}
+
+export interface WorldState {
+  settings: WorldSettings;
+  guests: Map<string, SimGuest>;
+  files: Map<string, SimFile>;
+  bridges: Map<string, SimBridge>;
+  /** Device to the bridge that it is plugged into. */
+  devices: Map<string, string>;
+  sources: Map<string, SimSource>;
+}
+
+export function emptyState(settings: WorldSettings): WorldState {
+  return {
+    settings,
+    guests: new Map(),
+    files: new Map(),
+    bridges: new Map(),
+    devices: new Map(),
+    sources: new Map(),
+  };
+}
+
+/** Writes the state; the file is the old one or the new one, never a part. */
+export function writeState(path: string, state: WorldState, nowMs: number): void {
+  const { settings, guests, files, bridges, devices, sources } = state;
+  const body = {
+    version: VERSION,
+    nowMs,
+    settings,
+    guests: [...guests],
+    files: [...files],
+    bridges: [...bridges],
+    devices: [...devices],
+    sources: [...sources],
+  };
+  writeFileSync(`${path}.new`, JSON.stringify(body));
+  renameSync(`${path}.new`, path);
+}
+
+/**
+ * Reads what `writeState` wrote; null where there is no such file.
+ *
+ * @throws {AgentError} INVALID_ARGUMENT: not a world, or one in another form.
+ */
+export function readState(path: string): { state: WorldState; nowMs: number } | null {
+  const text = readIfThere(path);
+  if (text === null) return null;
+  try {
+    const body = JSON.parse(text);
+    if (body.version !== VERSION) throw new Error(`its version is ${body.version}, not ${VERSION}`);
+    const state: WorldState = {
+      settings: body.settings,
+      guests: new Map(body.guests),
+      files: new Map(body.files),
+      bridges: new Map(body.bridges),
+      devices: new Map(body.devices),
+      sources: new Map(body.sources),
+    };
+    return { state, nowMs: body.nowMs };
+  } catch (cause) {
+    throw new AgentError('INVALID_ARGUMENT', `${path} does not hold a simulated host`, { cause });
+  }
+}
+
+function readIfThere(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}

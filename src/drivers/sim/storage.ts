@@ -1,0 +1,304 @@
+/**
+ * SimStoragePool: the StoragePool contract on a simulated host.
+ *
+ * A file is a record of a few bytes with the size that it stands for. Paths are those of the real pool
+ * (qcow2/layout.ts). Images come from `world.sources`; their copying takes `copyMs`, and leaves a partial
+ * file behind when the process is killed meanwhile.
+ */
+import { Sha256 } from '../../model/common.ts';
+import { AgentError } from '../../model/errors.ts';
+import { DISK_GIB_MAX } from '../../model/instance.ts';
+import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
+import { parse } from '../../model/validate.ts';
+import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type {
+  ImageFacts,
+  ImageRequest,
+  PoolCapacity,
+  SeedContents,
+  StoragePool,
+  StoredFile,
+  VolumeRequest,
+} from '../contracts/storage.ts';
+import { Layout } from '../qcow2/layout.ts';
+import { type Attachment, Calls, type Waits } from './call.ts';
+import type { CallName } from './faults.ts';
+import { newFile } from './files.ts';
+import type { SimFile, SimSource } from './state.ts';
+import type { SimWorld } from './world.ts';
+
+/** Deadline of the making of an image, milliseconds: bytes have to travel. */
+const IMAGE_TIMEOUT_MS = 3_600_000;
+/** Times that progress is told while an image is copied. */
+const PROGRESS_STEPS = 4;
+/** A virtual disk is whole sectors. @see BDRV_SECTOR_SIZE, QEMU */
+const SECTOR_BYTES = 512;
+const VOLUME_BYTES_MAX = DISK_GIB_MAX * 1024 ** 3;
+/** What an empty qcow2 file takes: header, refcount table, refcount block, L1 table. */
+const EMPTY_VOLUME_BYTES = 196_768;
+/** What an ISO with the few files of a seed takes. */
+const SEED_BYTES = 372_736;
+/** Most bytes of a console read at once, as of the real pool. */
+const TAIL_BYTES_LIMIT = 1024 * 1024;
+
+type StorageCall = Extract<CallName, `storage.${string}`>;
+
+export class SimStoragePool implements StoragePool {
+  readonly name: string;
+  readonly paths: StoragePool['paths'];
+  readonly #layout: Layout;
+  readonly #world: SimWorld;
+  readonly #calls: Calls;
+  /** Images that are being copied, by id, with what waits for each. */
+  readonly #copying = new Map<string, Set<() => void>>();
+
+  constructor(world: SimWorld, attachment: Attachment) {
+    this.name = world.settings.poolName;
+    this.#layout = new Layout(world.settings.poolRoot);
+    this.paths = this.#layout;
+    this.#world = world;
+    this.#calls = new Calls(world, 'storage', attachment);
+  }
+
+  async prepare(options?: CallOptions): Promise<void> {
+    await this.#run('prepare', null, options, () => {});
+  }
+
+  capacity(options?: CallOptions): Promise<PoolCapacity> {
+    return this.#run('capacity', null, options, () => ({
+      totalBytes: this.#world.settings.poolBytes,
+      availableBytes: this.#world.files.availableBytes,
+    }));
+  }
+
+  list(options?: CallOptions): Promise<StoredFile[]> {
+    return this.#run('list', null, options, () =>
+      Array.from(this.#world.files.all(), ({ kind, id, path }) => ({ kind, id, path })),
+    );
+  }
+
+  async makeImage(
+    request: ImageRequest,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<ImageFacts> {
+    const { id } = request;
+    const path = this.paths.image(id, request.format);
+    if (request.sha256 !== null) parse(Sha256, request.sha256, 'digest of an image');
+    const call = { name: 'storage.makeImage', id, options, timeoutMs: IMAGE_TIMEOUT_MS } as const;
+    return this.#calls.run(call, async (waits) => {
+      await this.#turn(id, waits);
+      const known = this.#knownImage(request);
+      if (known !== null) return known;
+      const source = this.#source(request);
+      await this.#copy(request, source, waits, options.onProgress);
+      this.#world.touch();
+      this.#world.files.remove(this.#layout.imagePartial(id));
+      if (source.refusal !== undefined) throw refused(id, source.refusal);
+      if (request.sha256 !== null && request.sha256 !== source.sha256) {
+        throw refused(id, `its digest is ${source.sha256}, not ${request.sha256}`);
+      }
+      const image = { format: request.format, facts: factsOf(source) };
+      this.#world.files.put(newFile({ kind: 'image', id, path, sizeBytes: source.sizeBytes, image }));
+      return { ...image.facts };
+    });
+  }
+
+  lookImage(id: string, format: ImageFormat, options?: CallOptions): Promise<ImageFacts | null> {
+    return this.#run('lookImage', id, options, () => {
+      const image = this.#file(this.paths.image(id, format))?.image ?? null;
+      return image === null ? null : { ...image.facts };
+    });
+  }
+
+  removeImage(id: string, format: ImageFormat, options?: CallOptions): Promise<void> {
+    return this.#run('removeImage', id, options, () => {
+      this.#remove(this.paths.image(id, format));
+      this.#remove(this.#layout.imagePartial(id));
+    });
+  }
+
+  makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void> {
+    return this.#run('makeVolume', request.id, options, () => {
+      const { id, sizeBytes } = request;
+      const path = this.paths.volume(id);
+      checkSize(sizeBytes);
+      this.#checkBacking(request);
+      const volume = { sizeBytes, imageId: request.image?.id ?? null };
+      const before = this.#file(path)?.volume ?? null;
+      if (before === null) {
+        this.#put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
+      } else if (before.sizeBytes !== sizeBytes || before.imageId !== volume.imageId) {
+        throw new AgentError('HOST_CONFLICT', `Volume ${id} exists in another form`);
+      }
+    });
+  }
+
+  lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null> {
+    return this.#run('lookVolume', id, options, () => {
+      const volume = this.#file(this.paths.volume(id))?.volume ?? null;
+      return volume === null ? null : { sizeBytes: volume.sizeBytes };
+    });
+  }
+
+  removeVolume(id: string, options?: CallOptions): Promise<void> {
+    return this.#run('removeVolume', id, options, () => this.#remove(this.paths.volume(id)));
+  }
+
+  makeSeed(contents: SeedContents, options?: CallOptions): Promise<void> {
+    const id = contents.instanceId;
+    return this.#run('makeSeed', id, options, () => {
+      const path = this.paths.seed(id);
+      const text = JSON.stringify(contents);
+      const before = this.#file(path);
+      if (before === undefined) {
+        this.#put(newFile({ kind: 'seed', id, path, sizeBytes: SEED_BYTES, text }));
+      } else if (before.text !== text) {
+        throw new AgentError('HOST_CONFLICT', `The seed of instance ${id} exists with other contents`);
+      }
+    });
+  }
+
+  lookSeed(instanceId: string, options?: CallOptions): Promise<boolean> {
+    return this.#run('lookSeed', instanceId, options, () =>
+      this.#world.files.has(this.paths.seed(instanceId)),
+    );
+  }
+
+  removeSeed(instanceId: string, options?: CallOptions): Promise<void> {
+    return this.#run('removeSeed', instanceId, options, () => this.#remove(this.paths.seed(instanceId)));
+  }
+
+  readConsole(
+    instanceId: string,
+    tailBytes: number,
+    options?: CallOptions,
+  ): Promise<{ text: string; totalBytes: number }> {
+    return this.#run('readConsole', instanceId, options, () => {
+      const path = this.paths.consoleLog(instanceId);
+      if (!Number.isInteger(tailBytes) || tailBytes < 1 || tailBytes > TAIL_BYTES_LIMIT) {
+        throw new AgentError('INVALID_ARGUMENT', `1 to ${TAIL_BYTES_LIMIT} bytes can be read`);
+      }
+      const bytes = Buffer.from(this.#file(path)?.text ?? '');
+      return { text: bytes.subarray(-tailBytes).toString('utf8'), totalBytes: bytes.length };
+    });
+  }
+
+  removeConsole(instanceId: string, options?: CallOptions): Promise<void> {
+    return this.#run('removeConsole', instanceId, options, () =>
+      this.#remove(this.paths.consoleLog(instanceId)),
+    );
+  }
+
+  #run<T>(
+    name: StorageCall extends `storage.${infer Name}` ? Name : never,
+    id: string | null,
+    options: CallOptions | undefined,
+    act: () => T,
+  ): Promise<T> {
+    return this.#calls.run({ name: `storage.${name}`, id, options }, act);
+  }
+
+  #file(path: string): SimFile | undefined {
+    return this.#world.files.get(path);
+  }
+
+  #put(file: SimFile): void {
+    if (file.sizeBytes > this.#world.files.availableBytes) {
+      throw new AgentError('CAPACITY_EXCEEDED', `The pool has no room for ${file.kind} ${file.id}`);
+    }
+    this.#world.touch();
+    this.#world.files.put(file);
+  }
+
+  #remove(path: string): void {
+    if (!this.#world.files.has(path)) return;
+    if (this.#world.guests.holdsOpen(path))
+      this.#world.mishaps.push(`${path} was removed from a running guest`);
+    this.#world.touch();
+    this.#world.files.remove(path);
+  }
+
+  /** Waits until no other call copies this image. */
+  async #turn(id: string, waits: Waits): Promise<void> {
+    for (let queue = this.#copying.get(id); queue !== undefined; queue = this.#copying.get(id)) {
+      const waiting = queue;
+      await waits.until((goOn) => {
+        waiting.add(goOn);
+        return () => void waiting.delete(goOn);
+      });
+    }
+  }
+
+  /** The image that is there already; null for none. */
+  #knownImage({ id, format, sha256 }: ImageRequest): ImageFacts | null {
+    const other = IMAGE_FORMATS.find((each) => each !== format && this.#file(this.paths.image(id, each)));
+    if (other !== undefined) throw new AgentError('HOST_CONFLICT', `Image ${id} exists as ${other}`);
+    const facts = this.#file(this.paths.image(id, format))?.image?.facts;
+    if (facts === undefined) return null;
+    if (sha256 === null || sha256 === facts.sha256) return { ...facts };
+    throw new AgentError('HOST_CONFLICT', `Image ${id} exists with another digest, ${facts.sha256}`);
+  }
+
+  #source({ id, source }: ImageRequest): SimSource {
+    const found = this.#world.sources.get(source);
+    if (found === undefined) throw new AgentError('NOT_FOUND', `Image ${id}: there is no ${source}`);
+    return found;
+  }
+
+  async #copy(
+    { id }: ImageRequest,
+    { sizeBytes }: SimSource,
+    waits: Waits,
+    onProgress: ProgressListener = () => {},
+  ): Promise<void> {
+    const path = this.#layout.imagePartial(id);
+    this.#put(newFile({ kind: 'image', id, path, sizeBytes, partial: true }));
+    this.#world.flush();
+    const waiting = new Set<() => void>();
+    this.#copying.set(id, waiting);
+    const stepMs = this.#world.settings.timing.copyMs / PROGRESS_STEPS;
+    try {
+      for (let step = 1; step <= PROGRESS_STEPS; step++) {
+        if (stepMs > 0) await waits.sleep(stepMs);
+        onProgress(Math.floor((sizeBytes * step) / PROGRESS_STEPS), sizeBytes);
+      }
+    } catch (error) {
+      this.#world.touch();
+      this.#world.files.remove(path);
+      throw error;
+    } finally {
+      this.#copying.delete(id);
+      for (const goOn of [...waiting]) goOn();
+    }
+  }
+
+  #checkBacking({ id, sizeBytes, image }: VolumeRequest): void {
+    if (image === null) return;
+    const found = this.#file(this.paths.image(image.id, image.format))?.image ?? null;
+    if (found === null) {
+      throw new AgentError('NOT_FOUND', `Volume ${id} cannot stand on image ${image.id}: there is none`);
+    }
+    if (sizeBytes >= found.facts.virtualSizeBytes) return;
+    throw new AgentError(
+      'INVALID_ARGUMENT',
+      `Volume ${id} of ${sizeBytes} bytes is smaller than its image, ${found.facts.virtualSizeBytes} bytes`,
+    );
+  }
+}
+
+function factsOf({ sha256, sizeBytes, virtualSizeBytes }: SimSource): ImageFacts {
+  return { sha256, sizeBytes, virtualSizeBytes };
+}
+
+function refused(id: string, reason: string): AgentError {
+  return new AgentError('IMAGE_REFUSED', `Image ${id} is refused: ${reason}`);
+}
+
+function checkSize(sizeBytes: number): void {
+  const whole = Number.isSafeInteger(sizeBytes) && sizeBytes % SECTOR_BYTES === 0;
+  if (whole && sizeBytes > 0 && sizeBytes <= VOLUME_BYTES_MAX) return;
+  throw new AgentError(
+    'INVALID_ARGUMENT',
+    `A volume has whole sectors of ${SECTOR_BYTES} bytes, up to ${VOLUME_BYTES_MAX} bytes, not ${sizeBytes}`,
+  );
+}

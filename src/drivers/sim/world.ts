@@ -1,0 +1,102 @@
+/**
+ * SimWorld: one simulated server, which outlives the agents that drive it.
+ *
+ * Drivers are attached to it (index.ts) and detached or killed; its guests run on, as those of a real host
+ * do. With a `statePath` it is written to a file after each change and before the call that made it is
+ * answered, so that a process can be killed at any moment and another one finds the host as it was. The
+ * whole file is written each time: meant for tests with few guests; without a path nothing is written.
+ */
+import type { Clock } from '../contracts/clock.ts';
+import { SIM_EPOCH_MS, SimClock } from './clock.ts';
+import { Faults } from './faults.ts';
+import { Files } from './files.ts';
+import { Guests } from './guests.ts';
+import { Outside } from './outside.ts';
+import {
+  DEFAULT_SETTINGS,
+  emptyState,
+  readState,
+  type SimBridge,
+  type SimSource,
+  type SimTiming,
+  type WorldSettings,
+  type WorldState,
+  writeState,
+} from './state.ts';
+
+export interface WorldOptions extends Partial<Omit<WorldSettings, 'timing'>> {
+  timing?: Partial<SimTiming>;
+  /**
+   * Time of the world. @default a SimClock that starts at the time the state file tells, else SIM_EPOCH_MS
+   */
+  clock?: Clock;
+  /** File that the world is kept in, and read from where it exists. @default memory alone */
+  statePath?: string;
+}
+
+export class SimWorld {
+  readonly settings: WorldSettings;
+  readonly clock: Clock;
+  readonly faults = new Faults();
+  readonly files: Files;
+  readonly guests: Guests;
+  /** What others on the host do, and what guests do by themselves. */
+  readonly outside: Outside;
+  /** What no agent should do to a host and a host does not prevent, in words; tests expect none. */
+  readonly mishaps: string[] = [];
+  readonly #state: WorldState;
+  readonly #statePath: string | null;
+  #dirty = true;
+
+  /** Makes a world, or takes up the one in `statePath`; options that are given win over the file's. */
+  constructor(options: WorldOptions = {}) {
+    const { clock, statePath, ...given } = options;
+    const saved = statePath === undefined ? null : readState(statePath);
+    this.settings = settingsOf(saved?.state.settings ?? DEFAULT_SETTINGS, given);
+    this.#state = { ...(saved?.state ?? emptyState(this.settings)), settings: this.settings };
+    this.clock = clock ?? new SimClock({ startMs: saved?.nowMs ?? SIM_EPOCH_MS });
+    this.#statePath = statePath ?? null;
+    this.files = new Files(this.#state);
+    const changed = () => {
+      this.touch();
+      this.flush();
+    };
+    this.guests = new Guests(this.#state, this.files, this.clock, changed);
+    this.outside = new Outside(this, changed);
+    this.flush();
+  }
+
+  /** Images that `makeImage` finds, by path or URL. */
+  get sources(): Map<string, SimSource> {
+    return this.#state.sources;
+  }
+
+  get bridges(): Map<string, SimBridge> {
+    return this.#state.bridges;
+  }
+
+  /** Device to the bridge that it is plugged into. */
+  get devices(): Map<string, string> {
+    return this.#state.devices;
+  }
+
+  get callMs(): number {
+    return this.settings.timing.callMs;
+  }
+
+  /** Marks that something has changed. */
+  touch(): void {
+    this.#dirty = true;
+  }
+
+  /** Writes what has changed. */
+  flush(): void {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    if (this.#statePath !== null) writeState(this.#statePath, this.#state, this.clock.now());
+  }
+}
+
+function settingsOf(base: WorldSettings, given: Omit<WorldOptions, 'clock' | 'statePath'>): WorldSettings {
+  return { ...base, ...given, timing: { ...base.timing, ...given.timing } };
+}

@@ -1,0 +1,65 @@
+/**
+ * Schemas of what paths, queries and headers carry: texts, which become numbers here.
+ */
+import { type Static, type TSchema, Type } from 'typebox';
+import { Fence, Id, LIST_LIMIT, nullable, strict } from '../../model/common.ts';
+import { Operation } from '../../model/operation.ts';
+import { InstanceView } from '../instance-views.ts';
+
+/** Seconds that a caller may wait for an operation in one request; proxies cut what is longer. */
+export const WAIT_SECONDS_MAX = 60;
+
+export const IdempotencyKey: TSchema = Fence.key;
+
+export const NodeParam = Type.String({
+  pattern: '^[A-Za-z0-9._-]{1,253}$',
+  description: 'id or hostname of a node',
+});
+
+export const InstanceParam = Type.String({
+  pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$',
+  description: 'id or name of an instance',
+});
+
+export const WaitQuery = strict({
+  wait: Type.Optional(
+    Type.String({
+      pattern: '^([1-5]?[0-9]|60)$',
+      description: `seconds to wait for its end, 0 to ${WAIT_SECONDS_MAX}`,
+    }),
+  ),
+});
+
+/** Milliseconds that the query asks to wait. */
+export function waitMsOf(query: Static<typeof WaitQuery>): number {
+  return Number(query.wait ?? 0) * 1000;
+}
+
+const Limit = Type.Optional(
+  Type.String({ pattern: '^([1-9][0-9]{0,2}|1000)$', description: `1 to ${LIST_LIMIT}` }),
+);
+
+export const InstancePage = strict({ after: Type.Optional(Id), limit: Limit });
+
+export const EventPage = strict({
+  after: Type.Optional(
+    Type.String({ pattern: '^[0-9]{1,15}$', description: 'number of an event; those after it are listed' }),
+  ),
+  limit: Limit,
+});
+
+export function limitOf(query: { limit?: string }): number {
+  return query.limit === undefined ? LIST_LIMIT : Number(query.limit);
+}
+
+export const GenerationQuery = strict({
+  generation: Type.Optional(
+    Type.String({ pattern: '^[1-9][0-9]{0,14}$', description: 'refused where the instance has moved on' }),
+  ),
+});
+
+/** What every command is answered with. */
+export const CommandAnswer = strict({
+  instance: nullable(InstanceView),
+  operation: nullable(Operation),
+});

@@ -1,0 +1,226 @@
+/**
+ * Commands: what callers of the HTTP API ask of instances, journaled before it is sent.
+ *
+ * Promises: a repeat under one idempotency key gets the first answer, and is never done twice. A request that
+ * is refused before it is in the journal leaves nothing behind, and its key is free.
+ */
+import { AgentError } from '../../model/errors.ts';
+import type { InstanceSpec } from '../../model/instance.ts';
+import type { Operation } from '../../model/operation.ts';
+import { type Clock, timestamp } from '../clock.ts';
+import type { Links } from '../gateway/link-table.ts';
+import { type InstanceView, viewOf } from '../instance-views.ts';
+import type { Directory } from '../nodes/directory.ts';
+import { needsOf, rankNodes } from '../placement/place.ts';
+import { noNodeFits, type Refusal } from '../placement/refusals.ts';
+import type { CommandMethod, CommandRow } from '../store/commands.ts';
+import type { InstanceRow } from '../store/instances.ts';
+import type { NodeRow } from '../store/nodes.ts';
+import type { Store } from '../store/store.ts';
+import type { Waiters } from '../waiters.ts';
+import { digestOf } from './digest.ts';
+import { commandTopic, type Dispatcher } from './dispatcher.ts';
+
+/** Milliseconds a caller waits for the node's answer; then it is told what is known, and the command goes on. */
+const ANSWER_WAIT_MS = 15_000;
+/** Commands that a node may have unanswered; more are refused, for the node is stuck or gone. */
+const UNANSWERED_LIMIT = 256;
+
+export interface Answer {
+  /** Null for an instance that is gone by now. */
+  instance: InstanceView | null;
+  /** Null while the node has not answered. */
+  operation: Operation | null;
+}
+
+export interface CommandsParts {
+  store: Store;
+  directory: Directory;
+  dispatcher: Dispatcher;
+  links: Links;
+  waiters: Waiters;
+  clock: Clock;
+  /** Makes UUIDs, lower case. */
+  newId: () => string;
+}
+
+export class Commands {
+  readonly #parts: CommandsParts;
+
+  constructor(parts: CommandsParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Places an instance, or puts it on the node that is named, and has it made there.
+   *
+   * @param request.node Id or hostname; null to have one chosen.
+   * @param request.key Idempotency key of the caller, or null.
+   * @throws {AgentError} KEY_REUSED, ALREADY_EXISTS (the name), NOT_FOUND (the node, or something on it),
+   *   CAPACITY_EXCEEDED with each node's reason in `details.nodes`, UNAVAILABLE, LIMIT_REACHED, or what the
+   *   node refused with.
+   */
+  async create(request: { spec: InstanceSpec; node: string | null; key: string | null }): Promise<Answer> {
+    const { spec, node, key } = request;
+    const digest = digestOf({ method: 'instance.create', spec, node });
+    const repeated = this.#repeated(key, digest);
+    return this.#answer(repeated ?? this.#journalCreate(request, digest));
+  }
+
+  /**
+   * Has something done to an instance where it is.
+   *
+   * @param request.instance Id or name.
+   * @param request.params Parameters of the method besides id, key and epoch.
+   * @throws {AgentError} KEY_REUSED, NOT_FOUND, UNAVAILABLE (its node is not connected), LIMIT_REACHED, or
+   *   what the node refused with.
+   */
+  async act(request: {
+    method: Exclude<CommandMethod, 'instance.create'>;
+    instance: string;
+    params: Record<string, unknown>;
+    key: string | null;
+  }): Promise<Answer> {
+    const { method, instance, params, key } = request;
+    const digest = digestOf({ method, instance, params });
+    const repeated = this.#repeated(key, digest);
+    if (repeated !== null) return this.#answer(repeated);
+    const target = this.find(instance);
+    if (target.phase === 'failed') {
+      throw new AgentError('NOT_FOUND', `Instance ${target.name} was never made: its creation failed`);
+    }
+    if (this.#parts.links.session(target.nodeId) === null) {
+      throw new AgentError('UNAVAILABLE', `The node of instance ${target.name} is not connected`);
+    }
+    const command = this.#newCommand(request, {
+      digest,
+      nodeId: target.nodeId,
+      instanceId: target.id,
+      params: { ...params, id: target.id },
+    });
+    this.#journal(command);
+    return this.#answer(command);
+  }
+
+  /** @throws {AgentError} NOT_FOUND. INVALID_ARGUMENT: several instances have this name. */
+  find(idOrName: string): InstanceRow {
+    const { store } = this.#parts;
+    const byId = store.instances.get(idOrName);
+    if (byId !== null) return byId;
+    const named = store.instances.withName(idOrName);
+    const [instance, ...others] = named.filter(({ phase }) => phase !== 'failed');
+    const found = instance ?? named[0];
+    if (found === undefined) throw new AgentError('NOT_FOUND', `No instance ${idOrName} is known here`);
+    if (others.length === 0) return found;
+    throw new AgentError('INVALID_ARGUMENT', `${others.length + 1} instances have the name ${idOrName}`, {
+      hint: 'Name the instance by its id.',
+      details: { instances: [found, ...others].map(({ id }) => id) },
+    });
+  }
+
+  show(row: InstanceRow): InstanceView {
+    return viewOf(row, this.#parts.store.nodes.get(row.nodeId) as NodeRow);
+  }
+
+  #repeated(key: string | null, digest: string): CommandRow | null {
+    const command = key === null ? null : this.#parts.store.commands.withClientKey(key);
+    if (command === null || command.digest === digest) return command;
+    throw new AgentError('KEY_REUSED', 'The idempotency key was used for another request');
+  }
+
+  #journalCreate(request: { spec: InstanceSpec; node: string | null; key: string | null }, digest: string) {
+    const { store, clock, newId } = this.#parts;
+    const { spec, node } = request;
+    this.#checkName(spec.name);
+    const nodeId = this.#choose(spec, node === null ? null : this.#parts.directory.find(node).id);
+    const id = newId();
+    const command = this.#newCommand(
+      { method: 'instance.create', key: request.key },
+      { digest, nodeId, instanceId: id, params: { id, spec }, pinned: node !== null },
+    );
+    this.#journal(command, () => {
+      store.claims.hold(command.id, nodeId, needsOf(spec));
+      store.instances.put(newInstance({ id, nodeId, spec, createdAt: timestamp(clock) }), clock.now());
+    });
+    return command;
+  }
+
+  #checkName(name: string): void {
+    const taken = this.#parts.store.instances.withName(name).find(({ phase }) => phase !== 'failed');
+    if (taken === undefined) return;
+    throw new AgentError('ALREADY_EXISTS', `An instance has the name ${name} already`, {
+      details: { id: taken.id },
+    });
+  }
+
+  #choose(spec: InstanceSpec, pinnedId: string | null): string {
+    const nodes = this.#parts.directory.forPlacement();
+    const ranking = rankNodes(
+      needsOf(spec),
+      pinnedId === null ? nodes : nodes.filter(({ id }) => id === pinnedId),
+    );
+    const free = ranking.candidates.find((id) => !this.#isStuck(id));
+    if (free !== undefined) return free;
+    const stuck = ranking.candidates.map((id) => this.#stuckRefusal(id));
+    throw noNodeFits(spec.name, [...ranking.refusals, ...stuck]);
+  }
+
+  #isStuck(nodeId: string): boolean {
+    return this.#parts.store.commands.countUnanswered(nodeId) >= UNANSWERED_LIMIT;
+  }
+
+  #stuckRefusal(nodeId: string): Refusal {
+    const hostname = this.#parts.store.nodes.get(nodeId)?.hostname ?? nodeId;
+    const reason = `it has ${UNANSWERED_LIMIT} commands unanswered`;
+    return { node: nodeId, hostname, code: 'LIMIT_REACHED', reason };
+  }
+
+  #newCommand(
+    request: { method: CommandMethod; key: string | null },
+    rest: Pick<CommandRow, 'digest' | 'nodeId' | 'instanceId' | 'params'> & { pinned?: boolean },
+  ): CommandRow {
+    return {
+      id: this.#parts.newId(),
+      clientKey: request.key,
+      method: request.method,
+      pinned: true,
+      state: 'dispatching',
+      operationId: null,
+      answer: null,
+      refusals: [],
+      ...rest,
+    };
+  }
+
+  #journal(command: CommandRow, alongside?: () => void): void {
+    const { store, dispatcher, clock } = this.#parts;
+    if (this.#isStuck(command.nodeId)) {
+      throw new AgentError('LIMIT_REACHED', `The node has ${UNANSWERED_LIMIT} commands unanswered`);
+    }
+    store.db.transaction(() => {
+      store.commands.add(command, clock.now());
+      alongside?.();
+    });
+    dispatcher.pump(command.nodeId);
+  }
+
+  /** The first answer, once there is one; what is known so far, where it takes too long. */
+  async #answer(command: CommandRow): Promise<Answer> {
+    const { store, waiters } = this.#parts;
+    const answer = await waiters.until(
+      commandTopic(command.id),
+      ANSWER_WAIT_MS,
+      () => store.commands.get(command.id)?.answer ?? null,
+    );
+    if (answer === null) {
+      const instance = store.instances.get(command.instanceId);
+      return { instance: instance === null ? null : this.show(instance), operation: null };
+    }
+    if ('error' in answer) throw AgentError.fromBody(answer.error);
+    return answer.body as Answer;
+  }
+}
+
+function newInstance(of: Pick<InstanceRow, 'id' | 'nodeId' | 'spec' | 'createdAt'>): InstanceRow {
+  return { ...of, name: of.spec.name, phase: 'dispatching', operationId: null, told: null, error: null };
+}

@@ -1,0 +1,19 @@
+/**
+ * The digest of a request: whether two requests under one idempotency key ask for the same. Pure.
+ */
+import { createHash } from 'node:crypto';
+
+/** @param request JSON value, nested at most JSON_DEPTH_LIMIT deep. */
+export function digestOf(request: unknown): string {
+  return createHash('sha256').update(canonical(request)).digest('hex');
+}
+
+/** JSON with sorted keys. */
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+  const entries = Object.entries(value)
+    .filter(([, member]) => member !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([key, member]) => `${JSON.stringify(key)}:${canonical(member)}`).join(',')}}`;
+}

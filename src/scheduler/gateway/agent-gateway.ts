@@ -1,0 +1,126 @@
+/**
+ * The door for agents: GET /v1/agent with Upgrade, a bearer token and subprotocol `berth.v1`.
+ *
+ * What is not welcome is turned away with an HTTP status and an error body before the upgrade. The gateway
+ * holds all links, introduced or not, and finds those that are half-open.
+ */
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Logger } from 'pino';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { AgentError } from '../../model/errors.ts';
+import { httpStatusOf } from '../../model/http-status.ts';
+import { AGENT_PATH, MESSAGE_BYTES_LIMIT, SUBPROTOCOL } from '../../model/wire.ts';
+import type { Clock } from '../clock.ts';
+import type { BearerCheck } from '../token.ts';
+import { type AgentPeer, AgentSession } from './agent-session.ts';
+import { CLOSE } from './close-codes.ts';
+import type { LinkTable } from './link-table.ts';
+
+/** Links at a time; more are turned away with 503. The embedded engine serves hundreds of nodes. */
+const LINKS_LIMIT = 2_000;
+
+export interface GatewayParts {
+  clock: Clock;
+  logger: Logger;
+  bearer: BearerCheck;
+  peer: AgentPeer;
+  links: LinkTable;
+  /** Milliseconds between two probes of a link. */
+  probeIntervalMs: number;
+}
+
+export class AgentGateway {
+  readonly #parts: GatewayParts;
+  readonly #server: WebSocketServer;
+  readonly #sessions = new Set<AgentSession>();
+  readonly #stopProbing: () => void;
+  #stopping = false;
+
+  constructor(parts: GatewayParts) {
+    this.#parts = parts;
+    this.#server = new WebSocketServer({
+      noServer: true,
+      clientTracking: true,
+      maxPayload: MESSAGE_BYTES_LIMIT,
+      perMessageDeflate: false,
+      handleProtocols: () => SUBPROTOCOL,
+    });
+    this.#stopProbing = parts.clock.every(parts.probeIntervalMs, () => {
+      for (const session of this.#sessions) session.probe();
+    });
+  }
+
+  /** Handler of the HTTP server's `upgrade`. */
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', (error) => this.#parts.logger.debug({ err: error }, 'socket failed before upgrade'));
+    const refusal = this.#refusalOf(request);
+    if (refusal !== null) turnAway(socket, refusal);
+    else this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket));
+  }
+
+  /** Takes no more links and closes all; resolves when their sockets are gone. */
+  async close(): Promise<void> {
+    this.#stopping = true;
+    this.#stopProbing();
+    const gone = [...this.#server.clients].map(
+      (client) => new Promise((resolve) => client.once('close', resolve)),
+    );
+    for (const session of [...this.#sessions]) session.close(CLOSE.goingAway);
+    await Promise.all(gone);
+  }
+
+  #open(webSocket: WebSocket): void {
+    const { clock, logger, peer } = this.#parts;
+    const session = new AgentSession(webSocket, {
+      clock,
+      logger,
+      peer,
+      onClosed: (closed) => this.#handleClosed(closed),
+    });
+    this.#sessions.add(session);
+  }
+
+  #refusalOf(request: IncomingMessage): Refusal | null {
+    if (!this.#parts.bearer.accepts(request.headers.authorization)) {
+      return refusal('PERMISSION_DENIED', 'A bearer token is needed, and this is not it', 401);
+    }
+    if (request.url !== AGENT_PATH) return refusal('NOT_FOUND', `Agents connect to ${AGENT_PATH}`);
+    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+    if (!offered.includes(SUBPROTOCOL)) {
+      return refusal('INVALID_ARGUMENT', `Only the subprotocol ${SUBPROTOCOL} is spoken here`);
+    }
+    if (this.#stopping) return refusal('UNAVAILABLE', 'The scheduler is stopping');
+    if (this.#sessions.size < LINKS_LIMIT) return null;
+    return refusal('LIMIT_REACHED', `There are ${LINKS_LIMIT} links already`, 503);
+  }
+
+  #handleClosed(session: AgentSession): void {
+    this.#sessions.delete(session);
+    const nodeId = session.nodeId;
+    if (nodeId === null) return;
+    this.#parts.links.remove(nodeId, session);
+    this.#parts.peer.onClosed(session, nodeId);
+  }
+}
+
+interface Refusal {
+  error: AgentError;
+  status: number;
+}
+
+function refusal(code: AgentError['code'], message: string, status = httpStatusOf(code)): Refusal {
+  return { error: new AgentError(code, message), status };
+}
+
+function turnAway(socket: Duplex, { error, status }: Refusal): void {
+  const body = JSON.stringify({ error: error.toBody() });
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Connection: close',
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}

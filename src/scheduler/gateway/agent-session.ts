@@ -1,0 +1,280 @@
+/**
+ * One link to one agent: frames in and out, requests with ids and deadlines.
+ *
+ * Theory of operation:
+ *
+ *   connected ──hello──▶ introduced ──close, error, silence──▶ closed
+ *
+ * Before the hello nothing but the hello is taken. Each request that is sent settles exactly once: with the
+ * agent's answer, at its deadline, or when the link closes, whichever is first. After `closed` nothing more
+ * is taken from the socket. What a message means is the owner's business (AgentPeer).
+ */
+import type { Logger } from 'pino';
+import type { TSchema } from 'typebox';
+import type { RawData, WebSocket } from 'ws';
+import { AgentError } from '../../model/errors.ts';
+import type { BerthEvent } from '../../model/event.ts';
+import type { MethodName } from '../../model/methods.ts';
+import { parse } from '../../model/validate.ts';
+import {
+  AGENT_MESSAGES,
+  agentErrorOf,
+  type Heartbeat,
+  type Hello,
+  type HelloResult,
+  type Incoming,
+  METHOD_NOT_FOUND,
+  REQUESTS_IN_FLIGHT_LIMIT,
+  type RpcRequest,
+  type RpcResponse,
+  readMessage,
+  rpcErrorOf,
+} from '../../model/wire.ts';
+import type { Clock } from '../clock.ts';
+import { because, CLOSE, type CloseCause } from './close-codes.ts';
+
+/** Milliseconds an agent has to introduce itself: it needs none of its host for that. */
+const HELLO_DEADLINE_MS = 10_000;
+/** Milliseconds a peer has to answer a close before its socket is cut. */
+const CLOSE_GRACE_MS = 1_000;
+/** Bytes waiting to be read by an agent; beyond it the link is cut, for the agent reads too slowly to live. */
+const SEND_BUFFER_BYTES_LIMIT = 64 * 1024 * 1024;
+
+/** How a request ended. `unanswered`: the agent may have taken it or not. */
+export type Outcome =
+  | { kind: 'result'; result: unknown }
+  | { kind: 'refused'; error: AgentError }
+  | { kind: 'unanswered'; why: 'link-closed' | 'deadline' }
+  | { kind: 'unsent'; why: 'link-closed' | 'too-many' };
+
+/** What the owner of the links does with what agents say. */
+export interface AgentPeer {
+  /** @throws {AgentError} when the agent is not taken; the link is closed then. */
+  onHello(session: AgentSession, hello: Hello): HelloResult;
+  /** The answer to the hello is on its way: requests may follow. */
+  onIntroduced(session: AgentSession, nodeId: string): void;
+  /** @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
+  onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): void;
+  onEvent(session: AgentSession, nodeId: string, event: BerthEvent): void;
+  onClosed(session: AgentSession, nodeId: string): void;
+}
+
+export interface SessionParts {
+  clock: Clock;
+  logger: Logger;
+  peer: Omit<AgentPeer, 'onClosed'>;
+  /** Called once, when nothing more will come from the link. */
+  onClosed(session: AgentSession): void;
+}
+
+interface Pending {
+  settle(outcome: Outcome): void;
+}
+
+export class AgentSession {
+  readonly #socket: WebSocket;
+  readonly #clock: Clock;
+  readonly #peer: SessionParts['peer'];
+  readonly #logger: Logger;
+  readonly #onClosed: SessionParts['onClosed'];
+  readonly #pending = new Map<number, Pending>();
+  readonly #cancelHelloDeadline: () => void;
+  #nodeId: string | null = null;
+  #lastId = 0;
+  #heardSincePing = true;
+  #closed = false;
+
+  constructor(socket: WebSocket, parts: SessionParts) {
+    this.#socket = socket;
+    this.#clock = parts.clock;
+    this.#peer = parts.peer;
+    this.#logger = parts.logger;
+    this.#onClosed = parts.onClosed;
+    this.#cancelHelloDeadline = parts.clock.after(HELLO_DEADLINE_MS, () => this.close(CLOSE.noHello));
+    socket.on('message', (data, isBinary) => this.#handleMessage(data, isBinary));
+    socket.on('pong', () => {
+      this.#heardSincePing = true;
+    });
+    socket.on('error', (error) => this.#logger.info({ err: error }, 'link failed'));
+    socket.on('close', (code, reason) => this.#handleClose(code, reason.toString()));
+  }
+
+  /** Node at the other end; null before its hello. */
+  get nodeId(): string | null {
+    return this.#nodeId;
+  }
+
+  /** How many more requests may be sent now. */
+  get room(): number {
+    return this.#closed ? 0 : REQUESTS_IN_FLIGHT_LIMIT - this.#pending.size;
+  }
+
+  /**
+   * Sends a request. Never rejects.
+   *
+   * @param options.deadlineMs Milliseconds from now in which an answer counts.
+   */
+  request(
+    method: MethodName,
+    params: Record<string, unknown>,
+    options: { deadlineMs: number },
+  ): Promise<Outcome> {
+    if (this.#closed) return Promise.resolve({ kind: 'unsent', why: 'link-closed' });
+    if (this.room <= 0) return Promise.resolve({ kind: 'unsent', why: 'too-many' });
+    const id = ++this.#lastId;
+    return new Promise((resolve) => {
+      const settle = (outcome: Outcome): void => {
+        cancelDeadline();
+        this.#pending.delete(id);
+        resolve(outcome);
+      };
+      const cancelDeadline = this.#clock.after(options.deadlineMs, () =>
+        settle({ kind: 'unanswered', why: 'deadline' }),
+      );
+      this.#pending.set(id, { settle });
+      this.#send({ jsonrpc: '2.0', id, method, params });
+    });
+  }
+
+  /** Tells the agent that all events up to `seq` are on disk here. */
+  acknowledge(seq: number): void {
+    this.#send({ jsonrpc: '2.0', method: 'ack', params: { seq } });
+  }
+
+  /** Cuts the link where nothing was heard since the last call; else asks for a sign of life. */
+  probe(): void {
+    if (this.#closed) return;
+    if (!this.#heardSincePing) {
+      this.#logger.info('link is half-open: cut');
+      this.#socket.terminate();
+      return;
+    }
+    this.#heardSincePing = false;
+    this.#socket.ping();
+  }
+
+  /** Closes the link. Requests that are in flight settle at once. */
+  close(cause: CloseCause): void {
+    if (this.#closed) return;
+    this.#socket.close(cause.code, cause.reason);
+    this.#clock.after(CLOSE_GRACE_MS, () => this.#socket.terminate());
+    this.#end(cause.code, cause.reason);
+  }
+
+  #send(message: object): void {
+    if (this.#closed) return;
+    this.#socket.send(JSON.stringify(message));
+    if (this.#socket.bufferedAmount <= SEND_BUFFER_BYTES_LIMIT) return;
+    this.#logger.warn({ bufferedBytes: this.#socket.bufferedAmount }, 'agent reads too slowly: link cut');
+    this.#socket.terminate();
+  }
+
+  #reply(request: RpcRequest, outcome: { result: unknown } | { error: RpcResponse['error'] }): void {
+    if (request.id !== undefined) this.#send({ jsonrpc: '2.0', id: request.id, ...outcome });
+  }
+
+  #take(incoming: Incoming): void {
+    switch (incoming.type) {
+      case 'request':
+        this.#takeRequest(incoming.request);
+        break;
+      case 'response':
+        this.#takeResponse(incoming.response);
+        break;
+      case 'malformed':
+        this.#send(incoming.reply);
+        if (incoming.reply.id === null) this.close(CLOSE.malformed);
+    }
+  }
+
+  #takeRequest(request: RpcRequest): void {
+    try {
+      this.#takeCall(request);
+    } catch (thrown) {
+      const error = AgentError.from(thrown);
+      this.#reply(request, { error: rpcErrorOf(error) });
+      this.#refuse(request, error);
+    }
+  }
+
+  /** A request has had its answer; after a bad hello or notification the link has no use. */
+  #refuse(request: RpcRequest, error: AgentError): void {
+    const context = { err: error, nodeId: this.#nodeId, method: request.method };
+    if (error.code === 'INTERNAL') {
+      this.#logger.error(context, 'message failed');
+      this.close(CLOSE.internal);
+      return;
+    }
+    this.#logger.warn(context, 'message refused');
+    if (request.method === 'hello') this.close(because(CLOSE.refused, error.message));
+    else if (request.id === undefined) this.close(because(CLOSE.malformed, error.message));
+  }
+
+  #takeCall(request: RpcRequest): void {
+    if (request.method === 'hello') this.#takeHello(request);
+    else if (this.#nodeId === null) throw new AgentError('ILLEGAL_STATE', 'Say hello first');
+    else this.#takeReport(request, this.#nodeId);
+  }
+
+  #takeReport(request: RpcRequest, nodeId: string): void {
+    switch (request.method) {
+      case 'event':
+        this.#peer.onEvent(this, nodeId, read(AGENT_MESSAGES.event, request));
+        break;
+      case 'heartbeat':
+        this.#peer.onHeartbeat(this, nodeId, read(AGENT_MESSAGES.heartbeat, request));
+        break;
+      default:
+        this.#reply(request, {
+          error: { code: METHOD_NOT_FOUND, message: `No method ${request.method} here` },
+        });
+    }
+  }
+
+  #takeHello(request: RpcRequest): void {
+    if (this.#nodeId !== null) throw new AgentError('ILLEGAL_STATE', 'This link has had its hello');
+    if (request.id === undefined) throw new AgentError('INVALID_ARGUMENT', 'A hello needs an id');
+    const hello = read(AGENT_MESSAGES.hello, request);
+    const result = this.#peer.onHello(this, hello);
+    this.#cancelHelloDeadline();
+    this.#nodeId = hello.nodeId;
+    this.#reply(request, { result });
+    this.#peer.onIntroduced(this, hello.nodeId);
+  }
+
+  #takeResponse(response: RpcResponse): void {
+    const pending = typeof response.id === 'number' ? this.#pending.get(response.id) : undefined;
+    if (pending === undefined) {
+      this.#logger.info({ id: response.id }, 'answer to nothing that is waited for: dropped');
+    } else if (response.error !== undefined) {
+      pending.settle({ kind: 'refused', error: agentErrorOf(response.error) });
+    } else {
+      pending.settle({ kind: 'result', result: response.result });
+    }
+  }
+
+  #end(code: number, reason: string): void {
+    this.#closed = true;
+    this.#cancelHelloDeadline();
+    for (const pending of [...this.#pending.values()]) {
+      pending.settle({ kind: 'unanswered', why: 'link-closed' });
+    }
+    this.#logger.info({ nodeId: this.#nodeId, code, reason }, 'link closed');
+    this.#onClosed(this);
+  }
+
+  #handleMessage(data: RawData, isBinary: boolean): void {
+    if (this.#closed) return;
+    this.#heardSincePing = true;
+    if (isBinary) this.close(CLOSE.unsupportedData);
+    else this.#take(readMessage(data.toString()));
+  }
+
+  #handleClose(code: number, reason: string): void {
+    if (!this.#closed) this.#end(code, reason);
+  }
+}
+
+function read<S extends TSchema>(schema: S, request: RpcRequest) {
+  return parse(schema, request.params, `params of ${request.method}`);
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env node
+/**
+ * berth-scheduler: the composition root. Reads the command line, starts the scheduler, ends it on a signal.
+ *
+ * Exit codes: 0 ended by a signal, 1 could not start or failed, 2 usage.
+ */
+import { CommanderError } from 'commander';
+import { type Logger, pino } from 'pino';
+import { systemClock } from './clock.ts';
+import { type CommandLine, readCommandLine } from './options.ts';
+import { type Scheduler, startScheduler } from './scheduler.ts';
+import { loadOrCreateToken } from './token.ts';
+
+const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
+
+await main(process.argv.slice(2));
+
+async function main(argv: string[]): Promise<void> {
+  const commandLine = readOrExplain(argv);
+  if (commandLine === null) return;
+  const logger = pino({ name: 'berth-scheduler', level: commandLine.logLevel });
+  try {
+    const scheduler = await start(commandLine, logger);
+    logger.info({ address: scheduler.address, epoch: scheduler.epoch }, 'listening');
+    endOnSignal(scheduler, logger);
+  } catch (error) {
+    logger.fatal({ err: error }, 'cannot start');
+    process.exitCode = 1;
+  }
+}
+
+function readOrExplain(argv: string[]): CommandLine | null {
+  try {
+    return readCommandLine(argv);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+    return null;
+  }
+}
+
+async function start(commandLine: CommandLine, logger: Logger): Promise<Scheduler> {
+  const { listen, stateDir, tokenFile, heartbeatSeconds } = commandLine;
+  if (!LOOPBACK.has(listen.host)) {
+    logger.warn({ host: listen.host }, 'the token goes over the network in plain text: put TLS in front');
+  }
+  const token = loadOrCreateToken(tokenFile);
+  return startScheduler({ listen, stateDir, token, heartbeatSeconds }, { clock: systemClock, logger });
+}
+
+function endOnSignal(scheduler: Scheduler, logger: Logger): void {
+  let ending = false;
+  const end = (signal: string): void => {
+    if (ending) return;
+    ending = true;
+    logger.info({ signal }, 'stopping');
+    scheduler.close().then(
+      () => logger.info('stopped'),
+      (error) => {
+        logger.fatal({ err: error }, 'could not stop in order');
+        process.exitCode = 1;
+      },
+    );
+  };
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
+}

@@ -1,0 +1,77 @@
+/**
+ * Events of one link on their way to the disk: committed in batches, acknowledged after the commit.
+ *
+ *   event ──▶ batch ──(end of the turn, or full)──▶ transaction: events, mirror, last_seq ──▶ ack
+ *
+ * An event that is stored already is acknowledged and otherwise ignored, so a repeat does no harm. A batch
+ * that cannot be stored is not acknowledged: the link is closed, and the node sends it again.
+ */
+import type { Logger } from 'pino';
+import type { BerthEvent } from '../../model/event.ts';
+import type { AgentSession } from '../gateway/agent-session.ts';
+import { CLOSE } from '../gateway/close-codes.ts';
+import type { Store } from '../store/store.ts';
+import type { Mirror } from './mirror.ts';
+
+/** Events in one transaction: enough to share the cost of its fsync, few enough not to hold up the rest. */
+const BATCH_LIMIT = 256;
+
+export interface EventIntakeParts {
+  store: Store;
+  mirror: Mirror;
+  logger: Logger;
+  /** Called after events were missed: the node had already dropped them. */
+  onGap(nodeId: string): void;
+}
+
+export class EventIntake {
+  readonly #parts: EventIntakeParts;
+  readonly #session: AgentSession;
+  readonly #nodeId: string;
+  #batch: BerthEvent[] = [];
+
+  constructor(parts: EventIntakeParts, session: AgentSession, nodeId: string) {
+    this.#parts = parts;
+    this.#session = session;
+    this.#nodeId = nodeId;
+  }
+
+  add(event: BerthEvent): void {
+    if (this.#batch.push(event) === 1) setImmediate(() => this.flush());
+    if (this.#batch.length >= BATCH_LIMIT) this.flush();
+  }
+
+  flush(): void {
+    const batch = this.#batch;
+    this.#batch = [];
+    if (batch.length === 0) return;
+    try {
+      this.#session.acknowledge(this.#store(batch));
+    } catch (error) {
+      this.#parts.logger.error({ err: error, nodeId: this.#nodeId }, 'events could not be stored');
+      this.#session.close(CLOSE.internal);
+    }
+  }
+
+  /** Stores what is new; answers the number of the newest event that is stored. */
+  #store(batch: readonly BerthEvent[]): number {
+    const { store, mirror } = this.#parts;
+    return store.db.transaction(() => {
+      let lastSeq = store.nodes.get(this.#nodeId)?.lastSeq ?? 0;
+      for (const event of batch) {
+        if (event.seq <= lastSeq) continue;
+        if (event.seq > lastSeq + 1) this.#reportGap(lastSeq, event.seq);
+        store.events.add(this.#nodeId, event);
+        mirror.applyEvent(this.#nodeId, event);
+        lastSeq = event.seq;
+      }
+      store.nodes.setLastSeq(this.#nodeId, lastSeq);
+      return lastSeq;
+    });
+  }
+
+  #reportGap(after: number, seq: number): void {
+    this.#parts.logger.warn({ nodeId: this.#nodeId, after, seq }, 'events were missed');
+    this.#parts.store.db.onCommit(() => this.#parts.onGap(this.#nodeId));
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * The mirror: instances and operations as nodes tell them, by events and by polls, kept in the store.
+ *
+ * Promises: a node speaks for its own instances only; what it does not tell is changed only by a listing
+ * that was asked for after the instance was known here. Every method runs within a transaction of its caller.
+ */
+import type { Logger } from 'pino';
+import type { TSchema } from 'typebox';
+import { AgentError, type ErrorBody } from '../../model/errors.ts';
+import type { BerthEvent } from '../../model/event.ts';
+import { Instance } from '../../model/instance.ts';
+import { hasEnded, Operation } from '../../model/operation.ts';
+import { findFault } from '../../model/validate.ts';
+import type { Clock } from '../clock.ts';
+import type { InstanceRow } from '../store/instances.ts';
+import type { Store } from '../store/store.ts';
+import type { Waiters } from '../waiters.ts';
+
+export interface MirrorParts {
+  store: Store;
+  waiters: Waiters;
+  clock: Clock;
+  logger: Logger;
+}
+
+export function operationTopic(id: string): string {
+  return `operation:${id}`;
+}
+
+export class Mirror {
+  readonly #parts: MirrorParts;
+
+  constructor(parts: MirrorParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes what an event says about an instance or an operation. */
+  applyEvent(nodeId: string, event: BerthEvent): void {
+    switch (event.type) {
+      case 'instance.created':
+      case 'instance.changed':
+        if (this.#fits(nodeId, event, Instance, 'instance')) {
+          this.applyInstance(nodeId, event.data['instance'] as Instance);
+        }
+        break;
+      case 'instance.deleted':
+        this.applyDeleted(nodeId, String(event.data['id'] ?? event.target?.id));
+        break;
+      case 'operation.changed':
+        if (this.#fits(nodeId, event, Operation, 'operation')) {
+          this.applyOperation(nodeId, event.data['operation'] as Operation);
+        }
+        break;
+      default: // the others are stored, and change nothing here
+    }
+  }
+
+  applyInstance(nodeId: string, told: Instance): void {
+    const { store, clock, logger } = this.#parts;
+    const known = store.instances.get(told.id);
+    if (known !== null && known.nodeId !== nodeId && known.phase !== 'failed') {
+      logger.warn({ nodeId, instanceId: told.id, knownOn: known.nodeId }, 'two nodes tell of one instance');
+      return;
+    }
+    const row: InstanceRow = {
+      id: told.id,
+      nodeId,
+      name: told.name,
+      phase: 'present',
+      spec: told.spec,
+      operationId: known?.operationId ?? null,
+      told,
+      error: known?.error ?? null,
+      createdAt: known?.createdAt ?? told.createdAt,
+    };
+    store.instances.put(row, clock.now());
+  }
+
+  /** The node has it no more. One whose creation has not succeeded is kept as failed, to be shown. */
+  applyDeleted(nodeId: string, id: string): void {
+    const { store } = this.#parts;
+    const known = store.instances.get(id);
+    if (known === null || known.nodeId !== nodeId || known.phase === 'failed') return;
+    const creation =
+      known.operationId === null ? null : store.operations.get(nodeId, known.operationId)?.operation;
+    if (creation && creation.state !== 'succeeded') this.#fail(known, creation.error);
+    else store.instances.delete(id);
+  }
+
+  /**
+   * Takes a whole listing.
+   *
+   * @param knownBefore Ids of the node's instances that had been accepted when the listing was asked for:
+   *   those of them that are not listed are gone.
+   */
+  applyListing(nodeId: string, told: readonly Instance[], knownBefore: readonly string[]): void {
+    const { store } = this.#parts;
+    const listed = new Set(told.map((instance) => instance.id));
+    for (const instance of told) this.applyInstance(nodeId, instance);
+    for (const id of knownBefore.filter((known) => !listed.has(known))) {
+      const known = store.instances.get(id);
+      if (known?.phase === 'accepted') this.#fail(known, null);
+      else this.applyDeleted(nodeId, id);
+    }
+  }
+
+  /** Stores the operation unless a newer view is there, and wakes who waits for it; answers the stored one. */
+  applyOperation(nodeId: string, told: Operation): Operation {
+    const { store, waiters, clock } = this.#parts;
+    const operation = store.operations.put(nodeId, told, clock.now());
+    if (operation.kind === 'instance.create' && hasEnded(operation.state))
+      this.#endCreation(nodeId, operation);
+    store.db.onCommit(() => waiters.notify(operationTopic(operation.id)));
+    return operation;
+  }
+
+  #endCreation(nodeId: string, operation: Operation): void {
+    const { store, clock } = this.#parts;
+    if (operation.state === 'succeeded') return;
+    const command = store.commands.withOperation(operation.id);
+    if (command !== null) store.claims.release(command.id);
+    const instance = store.instances.get(operation.target.id);
+    if (instance === null || instance.nodeId !== nodeId) return;
+    if (instance.told === null) this.#fail(instance, operation.error);
+    else store.instances.put({ ...instance, error: operation.error }, clock.now());
+  }
+
+  #fail(instance: InstanceRow, error: ErrorBody | null): void {
+    const because = error ?? instance.error ?? notThere(instance);
+    this.#parts.store.instances.put(
+      { ...instance, phase: 'failed', told: null, error: because },
+      this.#parts.clock.now(),
+    );
+  }
+
+  /** An event whose data this version cannot read is kept as an event; the next poll tells what it meant. */
+  #fits(nodeId: string, event: BerthEvent, schema: TSchema, key: string): boolean {
+    const fault = findFault(schema, event.data[key]);
+    if (fault === null) return true;
+    const context = { nodeId, seq: event.seq, type: event.type, path: fault.path, message: fault.message };
+    this.#parts.logger.warn(context, 'event data does not fit');
+    return false;
+  }
+}
+
+function notThere(instance: InstanceRow): ErrorBody {
+  return new AgentError(
+    'NOT_FOUND',
+    `The node has no instance ${instance.name} any more; its creation ended without it`,
+  ).toBody();
+}

@@ -1,0 +1,138 @@
+/**
+ * What agents say, and what follows from it: hello, heartbeats, events.
+ *
+ *   hello ──▶ node stored, epoch and last event told ──▶ link assigned ──▶ unanswered commands sent again, poll
+ */
+import type { Logger } from 'pino';
+import { AgentError } from '../../model/errors.ts';
+import type { BerthEvent } from '../../model/event.ts';
+import type { Inventory } from '../../model/node.ts';
+import type { Heartbeat, Hello, HelloResult } from '../../model/wire.ts';
+import { type Clock, timestamp } from '../clock.ts';
+import type { AgentPeer, AgentSession } from '../gateway/agent-session.ts';
+import type { LinkTable } from '../gateway/link-table.ts';
+import type { NodeRow } from '../store/nodes.ts';
+import type { Store } from '../store/store.ts';
+import { EventIntake } from './event-intake.ts';
+import type { Mirror } from './mirror.ts';
+import type { Poller } from './poller.ts';
+import type { Presence } from './presence.ts';
+
+/** Nodes that are remembered; one more is refused with LIMIT_REACHED. */
+const NODES_LIMIT = 5_000;
+
+export interface NodePeerParts {
+  store: Store;
+  mirror: Mirror;
+  presence: Presence;
+  poller: Poller;
+  links: LinkTable;
+  clock: Clock;
+  logger: Logger;
+  epoch: number;
+  heartbeatSeconds: number;
+  /** The node can be sent requests now. */
+  onConnected(nodeId: string): void;
+}
+
+export class NodePeer implements AgentPeer {
+  readonly #parts: NodePeerParts;
+  readonly #intakes = new WeakMap<AgentSession, EventIntake>();
+
+  constructor(parts: NodePeerParts) {
+    this.#parts = parts;
+  }
+
+  onHello(session: AgentSession, hello: Hello): HelloResult {
+    const { store, epoch, heartbeatSeconds, logger } = this.#parts;
+    checkOwn(hello.nodeId, hello.inventory);
+    const lastSeq = store.db.transaction(() => this.#register(hello));
+    this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
+    logger.info({ nodeId: hello.nodeId, hostname: hello.inventory.hostname, lastSeq }, 'node connected');
+    return { epoch, lastSeq, heartbeatSeconds };
+  }
+
+  onIntroduced(session: AgentSession, nodeId: string): void {
+    const { links, presence, poller, onConnected } = this.#parts;
+    links.assign(nodeId, session);
+    presence.heard(nodeId);
+    onConnected(nodeId);
+    poller.start(nodeId);
+  }
+
+  onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): void {
+    const { store, presence } = this.#parts;
+    const { inventory } = heartbeat;
+    if (inventory !== undefined) {
+      checkOwn(nodeId, inventory);
+      store.db.transaction(() => store.nodes.setInventory(nodeId, inventory));
+    }
+    presence.heard(nodeId);
+  }
+
+  onEvent(session: AgentSession, _nodeId: string, event: BerthEvent): void {
+    this.#intakes.get(session)?.add(event);
+  }
+
+  onClosed(session: AgentSession, nodeId: string): void {
+    const { links, poller } = this.#parts;
+    this.#intakes.get(session)?.flush();
+    if (links.session(nodeId) === null) poller.stop(nodeId);
+  }
+
+  #newIntake(session: AgentSession, nodeId: string): EventIntake {
+    const { store, mirror, logger, poller } = this.#parts;
+    return new EventIntake(
+      { store, mirror, logger, onGap: (gapped) => poller.pollInBackground(gapped) },
+      session,
+      nodeId,
+    );
+  }
+
+  /** Stores who has come; answers the number of the last event that is stored of it. */
+  #register(hello: Hello): number {
+    const { store } = this.#parts;
+    const known = store.nodes.get(hello.nodeId);
+    if (known === null && store.nodes.count() >= NODES_LIMIT) {
+      throw new AgentError('LIMIT_REACHED', `${NODES_LIMIT} nodes are known already`);
+    }
+    const lastSeq = this.#resumeAfter(known, hello);
+    store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
+    // This inventory is younger than any answer on an earlier link: it counts what was accepted.
+    for (const commandId of store.claims.accepted(hello.nodeId)) store.claims.release(commandId);
+    return lastSeq;
+  }
+
+  /** A node that has fewer events than are stored of it has lost its database, and counts from the start. */
+  #resumeAfter(known: NodeRow | null, hello: Hello): number {
+    if (known === null || hello.lastSeq >= known.lastSeq) return known?.lastSeq ?? 0;
+    const { store, logger } = this.#parts;
+    logger.warn({ nodeId: hello.nodeId, had: known.lastSeq, has: hello.lastSeq }, 'events count anew');
+    store.events.forget(hello.nodeId);
+    return 0;
+  }
+
+  #stateOf(known: NodeRow | null): Pick<NodeRow, 'state' | 'since' | 'reason' | 'registeredAt'> {
+    if (known?.state === 'ready') return known;
+    const now = timestamp(this.#parts.clock);
+    return {
+      state: 'ready',
+      since: now,
+      reason: 'it has connected',
+      registeredAt: known?.registeredAt ?? now,
+    };
+  }
+}
+
+function identityOf(hello: Hello): Pick<NodeRow, 'id' | 'hostname' | 'version' | 'inventory'> {
+  const { nodeId, version, inventory } = hello;
+  return { id: nodeId, hostname: inventory.hostname, version, inventory };
+}
+
+function checkOwn(nodeId: string, inventory: Inventory): void {
+  if (inventory.nodeId === nodeId) return;
+  throw new AgentError(
+    'INVALID_ARGUMENT',
+    `The inventory is of node ${inventory.nodeId}, and the link of node ${nodeId}`,
+  );
+}

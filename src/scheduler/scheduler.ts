@@ -1,0 +1,120 @@
+/**
+ * The scheduler in one piece: parts made, wired, started and closed. Nothing here decides anything.
+ *
+ *   HTTP API ─▶ commands ─▶ journal (store) ─▶ dispatcher ─▶ link ─▶ agent
+ *      │           └ placement                                 │
+ *      └── directory, operations ◀── store ◀── mirror ◀── events, polls
+ */
+import { randomUUID } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import type { Logger } from 'pino';
+import { instanceRoutes } from './api/routes/instances.ts';
+import { nodeRoutes } from './api/routes/nodes.ts';
+import { operationRoutes } from './api/routes/operations.ts';
+import { buildHttpServer } from './api/http-server.ts';
+import type { Clock } from './clock.ts';
+import { Commands } from './commands/commands.ts';
+import { Dispatcher } from './commands/dispatcher.ts';
+import { AgentGateway } from './gateway/agent-gateway.ts';
+import { LinkTable } from './gateway/link-table.ts';
+import { Directory } from './nodes/directory.ts';
+import { Mirror } from './nodes/mirror.ts';
+import { NodePeer } from './nodes/node-peer.ts';
+import { Poller } from './nodes/poller.ts';
+import { Presence } from './nodes/presence.ts';
+import { Operations } from './operations.ts';
+import { takeEpoch } from './store/epoch.ts';
+import { Store } from './store/store.ts';
+import { BearerCheck } from './token.ts';
+import { Waiters } from './waiters.ts';
+
+/** Milliseconds between two clean-ups of the database. */
+const PRUNE_INTERVAL_MS = 600_000;
+
+/** Milliseconds that requests have to end when the scheduler stops; then their connections are cut. */
+const CLOSE_GRACE_MS = 3_000;
+
+export interface SchedulerOptions {
+  /** Where to listen; port 0 takes a free one. */
+  listen: { host: string; port: number };
+  /** Folder of the database, or `:memory:`. */
+  stateDir: string;
+  token: string;
+  heartbeatSeconds: number;
+}
+
+export interface Scheduler {
+  epoch: number;
+  address: AddressInfo;
+  /** Stops intake, closes links and the database. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a scheduler; it is ready when the promise resolves.
+ *
+ * @throws {AgentError} as Database does; an error of the system where the address is taken.
+ */
+export async function startScheduler(
+  options: SchedulerOptions,
+  host: { clock: Clock; logger: Logger },
+): Promise<Scheduler> {
+  const store = new Store(options.stateDir);
+  const wired = wire(store, options, host);
+  try {
+    await wired.app.listen(options.listen);
+  } catch (error) {
+    await wired.close();
+    throw error;
+  }
+  const address = wired.app.server.address() as AddressInfo;
+  return { epoch: wired.epoch, address, close: wired.close };
+}
+
+function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; logger: Logger }) {
+  const { clock, logger } = host;
+  const { heartbeatSeconds } = options;
+  const epoch = takeEpoch(store.db, clock.now());
+  const base = { store, clock, logger, epoch, heartbeatSeconds, newId: randomUUID };
+  const links = new LinkTable();
+  const waiters = new Waiters(clock);
+  const mirror = new Mirror({ ...base, waiters });
+  const presence = new Presence(base);
+  const directory = new Directory({ store, presence, links });
+  const poller = new Poller({ ...base, mirror, links });
+  const dispatcher = new Dispatcher({ ...base, mirror, directory, poller, links, waiters });
+  const commands = new Commands({ ...base, directory, dispatcher, links, waiters });
+  const operations = new Operations({ store, mirror, links, waiters });
+  const bearer = new BearerCheck(options.token);
+  const onConnected = (nodeId: string): void => dispatcher.pump(nodeId);
+  const peer = new NodePeer({ ...base, mirror, presence, poller, links, onConnected });
+  const gateway = new AgentGateway({
+    ...base,
+    bearer,
+    peer,
+    links,
+    probeIntervalMs: heartbeatSeconds * 1000,
+  });
+  const routes = [
+    ...nodeRoutes({ ...base, directory, poller, mirror, links }),
+    ...instanceRoutes({ store, commands }),
+    ...operationRoutes({ directory, operations }),
+  ];
+  const app = buildHttpServer({ routes, bearer, logger });
+  app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
+  const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
+  const close = async (): Promise<void> => {
+    stopPruning();
+    dispatcher.close();
+    const intakeClosed = app.close();
+    waiters.close();
+    await gateway.close();
+    const stopWaiting = clock.after(CLOSE_GRACE_MS, () => app.server.closeAllConnections());
+    await intakeClosed;
+    stopWaiting();
+    presence.close();
+    poller.close();
+    store.close();
+  };
+  return { app, epoch, close };
+}

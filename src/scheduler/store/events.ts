@@ -1,0 +1,61 @@
+/**
+ * Events of all nodes, each stored once by (node, seq).
+ */
+import type { BerthEvent, EventType } from '../../model/event.ts';
+import type { Database, Row } from './database.ts';
+
+/** Events kept of each node, for operators; older ones are deleted. */
+export const EVENTS_KEPT = 10_000;
+
+export class EventStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  add(nodeId: string, event: BerthEvent): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('INSERT OR IGNORE INTO events (node_id, seq, type, at, target, data) VALUES (?, ?, ?, ?, ?, ?)')
+      .run(
+        nodeId,
+        event.seq,
+        event.type,
+        event.at,
+        event.target === null ? null : JSON.stringify(event.target),
+        JSON.stringify(event.data),
+      );
+  }
+
+  /** Events of the node after `after`, oldest first. */
+  list(nodeId: string, page: { after: number; limit: number }): BerthEvent[] {
+    return this.#db
+      .sql('SELECT * FROM events WHERE node_id = ? AND seq > ? ORDER BY seq LIMIT ?')
+      .all(nodeId, page.after, page.limit)
+      .map(toEvent);
+  }
+
+  /** For a node whose numbering has begun anew. */
+  forget(nodeId: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('DELETE FROM events WHERE node_id = ?').run(nodeId);
+  }
+
+  prune(): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(`DELETE FROM events WHERE seq <= (SELECT last_seq FROM nodes WHERE nodes.id = events.node_id) - ?`)
+      .run(EVENTS_KEPT);
+  }
+}
+
+function toEvent(row: Row): BerthEvent {
+  return {
+    seq: row['seq'] as number,
+    type: row['type'] as EventType,
+    at: row['at'] as string,
+    target: row['target'] === null ? null : JSON.parse(row['target'] as string),
+    data: JSON.parse(row['data'] as string),
+  };
+}

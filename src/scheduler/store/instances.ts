@@ -1,0 +1,121 @@
+/**
+ * Instances: those that were asked for here, and those that nodes told of.
+ *
+ *   dispatching ──▶ accepted ──▶ present ──▶ (row deleted)
+ *        │              │           │
+ *        └──────────────┴───────────┴──────▶ failed   (kept for a while, so that its error can be read)
+ *
+ * dispatching: in the journal, the node has not answered. accepted: the node has an operation for it.
+ * present: the node has told of it. failed: refused, or its creation ended without it.
+ */
+import type { ErrorBody } from '../../model/errors.ts';
+import type { Instance, InstanceSpec } from '../../model/instance.ts';
+import type { Database, Row } from './database.ts';
+
+export const INSTANCE_PHASES = ['dispatching', 'accepted', 'present', 'failed'] as const;
+export type InstancePhase = (typeof INSTANCE_PHASES)[number];
+
+export interface InstanceRow {
+  id: string;
+  nodeId: string;
+  name: string;
+  phase: InstancePhase;
+  spec: InstanceSpec;
+  /** The operation that makes or made it; null where it was not asked for here, or is not yet accepted. */
+  operationId: string | null;
+  /** The instance as its node last told it; null before that. */
+  told: Instance | null;
+  error: ErrorBody | null;
+  createdAt: string;
+}
+
+export class InstanceStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  get(id: string): InstanceRow | null {
+    const row = this.#db.sql('SELECT * FROM instances WHERE id = ?').get(id);
+    return row === undefined ? null : toInstance(row);
+  }
+
+  withName(name: string): InstanceRow[] {
+    return this.#db
+      .sql('SELECT * FROM instances WHERE name = ? ORDER BY created_at DESC, id')
+      .all(name)
+      .map(toInstance);
+  }
+
+  /** Instances by id, after `after`. */
+  list(page: { after: string; limit: number }): InstanceRow[] {
+    return this.#db
+      .sql('SELECT * FROM instances WHERE id > ? ORDER BY id LIMIT ?')
+      .all(page.after, page.limit)
+      .map(toInstance);
+  }
+
+  ofNode(nodeId: string): { id: string; phase: InstancePhase }[] {
+    return this.#db
+      .sql('SELECT id, phase FROM instances WHERE node_id = ?')
+      .all(nodeId)
+      .map((row) => ({ id: row['id'] as string, phase: row['phase'] as InstancePhase }));
+  }
+
+  /** Number of instances that each node has told of. */
+  countByNode(): Map<string, number> {
+    const rows = this.#db
+      .sql("SELECT node_id, count(*) AS n FROM instances WHERE phase = 'present' GROUP BY node_id")
+      .all();
+    return new Map(rows.map((row) => [row['node_id'] as string, row['n'] as number]));
+  }
+
+  /** Adds the instance, or replaces it. */
+  put(instance: InstanceRow, nowMs: number): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        `INSERT OR REPLACE INTO instances
+           (id, node_id, name, phase, spec, operation_id, told, error, created_at, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      )
+      .run(
+        instance.id,
+        instance.nodeId,
+        instance.name,
+        instance.phase,
+        JSON.stringify(instance.spec),
+        instance.operationId,
+        instance.told === null ? null : JSON.stringify(instance.told),
+        instance.error === null ? null : JSON.stringify(instance.error),
+        instance.createdAt,
+        nowMs,
+      );
+  }
+
+  delete(id: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('DELETE FROM instances WHERE id = ?').run(id);
+  }
+
+  /** Deletes failed ones that have not changed since `beforeMs`. */
+  prune(beforeMs: number): void {
+    this.#db.assertTransaction();
+    this.#db.sql("DELETE FROM instances WHERE phase = 'failed' AND updated_ms < ?").run(beforeMs);
+  }
+}
+
+function toInstance(row: Row): InstanceRow {
+  return {
+    id: row['id'] as string,
+    nodeId: row['node_id'] as string,
+    name: row['name'] as string,
+    phase: row['phase'] as InstancePhase,
+    spec: JSON.parse(row['spec'] as string),
+    operationId: row['operation_id'] as string | null,
+    told: row['told'] === null ? null : JSON.parse(row['told'] as string),
+    error: row['error'] === null ? null : JSON.parse(row['error'] as string),
+    createdAt: row['created_at'] as string,
+  };
+}

@@ -1,0 +1,4 @@
+/** All migrations in order: the version of a database is the number of those it has been through. */
+import { init } from './001-init.ts';
+
+export const migrations: readonly string[] = [init];

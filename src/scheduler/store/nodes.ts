@@ -1,0 +1,104 @@
+/**
+ * Nodes as they introduced themselves, with the state that the scheduler last gave them.
+ */
+import type { Inventory } from '../../model/node.ts';
+import type { Database, Row } from './database.ts';
+
+export const NODE_STATES = ['ready', 'lost'] as const;
+export type NodeState = (typeof NODE_STATES)[number];
+
+export interface NodeRow {
+  id: string;
+  hostname: string;
+  version: string;
+  inventory: Inventory;
+  state: NodeState;
+  /** When `state` began, RFC 3339. */
+  since: string;
+  reason: string;
+  /** Number of the newest event that is stored; 0 before the first. */
+  lastSeq: number;
+  registeredAt: string;
+}
+
+export class NodeStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  get(id: string): NodeRow | null {
+    const row = this.#db.sql('SELECT * FROM nodes WHERE id = ?').get(id);
+    return row === undefined ? null : toNode(row);
+  }
+
+  withHostname(hostname: string): NodeRow[] {
+    return this.#db.sql('SELECT * FROM nodes WHERE hostname = ?').all(hostname).map(toNode);
+  }
+
+  all(): NodeRow[] {
+    return this.#db.sql('SELECT * FROM nodes ORDER BY hostname, id').all().map(toNode);
+  }
+
+  count(): number {
+    return this.#db.sql('SELECT count(*) AS n FROM nodes').get()?.['n'] as number;
+  }
+
+  /** Adds the node, or replaces what is known of it. */
+  put(node: NodeRow): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        `INSERT INTO nodes (id, hostname, version, inventory, state, since, reason, last_seq, registered_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET hostname = excluded.hostname, version = excluded.version,
+           inventory = excluded.inventory, state = excluded.state, since = excluded.since,
+           reason = excluded.reason, last_seq = excluded.last_seq`,
+      )
+      .run(
+        node.id,
+        node.hostname,
+        node.version,
+        JSON.stringify(node.inventory),
+        node.state,
+        node.since,
+        node.reason,
+        node.lastSeq,
+        node.registeredAt,
+      );
+  }
+
+  setInventory(id: string, inventory: Inventory): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE nodes SET inventory = ?, hostname = ? WHERE id = ?')
+      .run(JSON.stringify(inventory), inventory.hostname, id);
+  }
+
+  setState(id: string, change: { state: NodeState; since: string; reason: string }): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE nodes SET state = ?, since = ?, reason = ? WHERE id = ?')
+      .run(change.state, change.since, change.reason, id);
+  }
+
+  setLastSeq(id: string, seq: number): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE nodes SET last_seq = ? WHERE id = ?').run(seq, id);
+  }
+}
+
+function toNode(row: Row): NodeRow {
+  return {
+    id: row['id'] as string,
+    hostname: row['hostname'] as string,
+    version: row['version'] as string,
+    inventory: JSON.parse(row['inventory'] as string) as Inventory,
+    state: row['state'] as NodeState,
+    since: row['since'] as string,
+    reason: row['reason'] as string,
+    lastSeq: row['last_seq'] as number,
+    registeredAt: row['registered_at'] as string,
+  };
+}

@@ -1,0 +1,51 @@
+/**
+ * All tables of the scheduler behind one door, and what is deleted from them with time.
+ */
+import { ClaimStore } from './claims.ts';
+import { CommandStore } from './commands.ts';
+import { Database } from './database.ts';
+import { EventStore } from './events.ts';
+import { InstanceStore } from './instances.ts';
+import { NodeStore } from './nodes.ts';
+import { OperationStore } from './operations.ts';
+
+const HOUR_MS = 3_600_000;
+/** How long an idempotency key and an ended operation are remembered: longer than any caller retries. */
+const SETTLED_KEPT_MS = 7 * 24 * HOUR_MS;
+/** How long an instance that came to nothing can be shown. */
+const FAILED_KEPT_MS = 24 * HOUR_MS;
+
+export class Store {
+  readonly db: Database;
+  readonly nodes: NodeStore;
+  readonly events: EventStore;
+  readonly instances: InstanceStore;
+  readonly operations: OperationStore;
+  readonly commands: CommandStore;
+  readonly claims: ClaimStore;
+
+  /** @see Database for `folder` and errors. */
+  constructor(folder: string) {
+    this.db = new Database(folder);
+    this.nodes = new NodeStore(this.db);
+    this.events = new EventStore(this.db);
+    this.instances = new InstanceStore(this.db);
+    this.operations = new OperationStore(this.db);
+    this.commands = new CommandStore(this.db);
+    this.claims = new ClaimStore(this.db);
+  }
+
+  /** Deletes what is older than it is kept. */
+  prune(nowMs: number): void {
+    this.db.transaction(() => {
+      this.events.prune();
+      this.operations.prune(nowMs - SETTLED_KEPT_MS);
+      this.commands.prune(nowMs - SETTLED_KEPT_MS);
+      this.instances.prune(nowMs - FAILED_KEPT_MS);
+    });
+  }
+
+  close(): void {
+    this.db.close();
+  }
+}

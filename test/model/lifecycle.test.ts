@@ -1,0 +1,58 @@
+import t from 'tap';
+import { type InstanceState, type Request, decide } from '../../src/model/lifecycle.ts';
+import { LIFECYCLES, POWER_STATES, type PowerState } from '../../src/model/instance.ts';
+
+const REQUESTS: Request[] = ['start', 'stop', 'reboot', 'delete'];
+
+function state(power: PowerState, lifecycle: InstanceState['lifecycle'] = 'ready'): InstanceState {
+  return {
+    lifecycle,
+    power: { state: power, since: '2026-01-01T00:00:00.000Z', reason: 'libvirt does not answer' },
+  };
+}
+
+t.test('a repeated request is answered as done', async (t) => {
+  t.same(decide('start', state('running')), { verdict: 'done' });
+  t.same(decide('stop', state('stopped')), { verdict: 'done' });
+  t.same(decide('stop', state('crashed')), { verdict: 'done' });
+});
+
+t.test('nothing but a delete is accepted on doubt, and the refusal says since when and why', async (t) => {
+  for (const request of REQUESTS.filter((request) => request !== 'delete')) {
+    const decision = decide(request, state('unknown'));
+    t.match(
+      decision,
+      { verdict: 'refuse', code: 'UNAVAILABLE', reason: /since 2026.*libvirt does not answer/ },
+      request,
+    );
+  }
+});
+
+t.test(
+  'an instance that is being built or deleted takes no request, but a delete may be repeated',
+  async (t) => {
+    for (const request of REQUESTS) {
+      t.match(
+        decide(request, state('stopped', 'building')),
+        { verdict: 'refuse', code: 'ILLEGAL_STATE' },
+        request,
+      );
+    }
+    t.match(decide('start', state('stopped', 'deleting')), { verdict: 'refuse', code: 'ILLEGAL_STATE' });
+    t.same(decide('delete', state('stopped', 'deleting')), { verdict: 'accept' });
+  },
+);
+
+t.test('a paused guest may be started and stopped but not rebooted', async (t) => {
+  t.same(decide('start', state('paused')), { verdict: 'accept' });
+  t.same(decide('stop', state('paused')), { verdict: 'accept' });
+  t.match(decide('reboot', state('paused')), { verdict: 'refuse', reason: /start it first/ });
+});
+
+t.test('every request has a decision in every state', async (t) => {
+  for (const lifecycle of LIFECYCLES) {
+    for (const power of POWER_STATES) {
+      for (const request of REQUESTS) t.ok(decide(request, state(power, lifecycle)).verdict);
+    }
+  }
+});

@@ -1,0 +1,62 @@
+import t from 'tap';
+import type { AgentError } from '../../src/model/errors.ts';
+import { METHODS } from '../../src/model/methods.ts';
+import { parse, suggest } from '../../src/model/validate.ts';
+
+const CREATE = METHODS['instance.create'].params;
+
+function spec(change: Record<string, unknown> = {}) {
+  return { spec: { name: 'web', vcpus: 1, memoryMib: 256, disks: [{ image: 'debian' }], ...change } };
+}
+
+function refusal(value: unknown): AgentError {
+  try {
+    parse(CREATE, value, 'params');
+  } catch (error) {
+    return error as AgentError;
+  }
+  throw new Error(`accepted: ${JSON.stringify(value)}`);
+}
+
+t.test('what is left out gets its default', async (t) => {
+  const { spec: parsed } = parse(CREATE, spec(), 'params');
+  t.match(parsed, { firmware: 'bios', nics: [], sshAuthorizedKeys: [] });
+});
+
+t.test('an unknown key is refused with the key that was meant, at its place', async (t) => {
+  const error = refusal(spec({ memoryMiB: 1 }));
+  t.equal(error.code, 'INVALID_ARGUMENT');
+  t.match(error.message, /spec\.memoryMiB.*did you mean memoryMib\?/);
+  t.same(error.details, { path: 'spec.memoryMiB' });
+});
+
+t.test('a key that resembles none is told what is allowed', async (t) => {
+  t.match(refusal(spec({ zzzzzz: 1 })).message, /allowed are name, vcpus, memoryMib/);
+});
+
+t.test('names that could be paths, options or shell text are refused', async (t) => {
+  for (const name of ['../etc', '-rf', 'a b', 'a;b', '$(x)', 'A', '', 'a'.repeat(41), 'a\n', 'é']) {
+    t.match(refusal(spec({ name })).message, /spec\.name/, JSON.stringify(name));
+  }
+});
+
+t.test('numbers out of range, of the wrong type, or no numbers are refused', async (t) => {
+  for (const memoryMib of [0, -1, 1.5, '256', null, 1e12])
+    t.match(refusal(spec({ memoryMib })).message, /memoryMib/);
+});
+
+t.test('a long value is cut off in the message', async (t) => {
+  t.ok(refusal(spec({ name: 'x'.repeat(10_000) })).message.length < 400);
+});
+
+t.test('a key named __proto__ is unknown like any other', async (t) => {
+  const hostile = JSON.parse(
+    '{"spec":{"name":"web","vcpus":1,"memoryMib":256,"disks":[{}],"__proto__":{"x":1}}}',
+  );
+  t.equal(refusal(hostile).code, 'INVALID_ARGUMENT');
+});
+
+t.test('a suggestion is only made for a near word', async (t) => {
+  t.equal(suggest('instance.lst', ['instance.list', 'image.list']), 'instance.list');
+  t.equal(suggest('frobnicate', ['instance.list', 'image.list']), null);
+});
