@@ -96,6 +96,11 @@ export class Agent {
     store.close();
   }
 
+  /** Takes no more callers; for a test that plays a crash. */
+  async closeSocket(): Promise<void> {
+    await this.#socket.close();
+  }
+
   #makeLink(nodeId: string): Link | null {
     const { url, tokenFile } = this.#config.scheduler;
     if (url === undefined || tokenFile === undefined) return null;

@@ -24,6 +24,11 @@ export class Files {
     return this.#state.files.values();
   }
 
+  /** What the pool's files take, bytes. */
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
   /** Room that is left, bytes. */
   get availableBytes(): number {
     return Math.max(0, this.#state.settings.poolBytes - this.#usedBytes);

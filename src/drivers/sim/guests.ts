@@ -193,17 +193,21 @@ export class Guests {
   #happen(guest: SimGuest, what: Pending['what']): void {
     switch (what) {
       case 'boot':
-        return this.#comeUp(guest);
+        this.#comeUp(guest);
+        break;
       case 'reboot':
-        return this.reset(guest);
+        this.reset(guest);
+        break;
       case 'shutdown':
         this.#loseSystem(guest);
         this.#become(guest, 'stopping', 'shutting down');
-        return this.#later(guest, 'halt', this.#state.settings.timing.haltMs);
+        this.#later(guest, 'halt', this.#state.settings.timing.haltMs);
+        break;
       case 'halt':
-        return this.powerOff(guest, 'stopped', 'shut down by the guest');
+        this.powerOff(guest, 'stopped', 'shut down by the guest');
+        break;
       default:
-        return assertNever(what);
+        assertNever(what);
     }
   }
 

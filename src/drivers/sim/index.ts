@@ -34,7 +34,7 @@ export { Faults } from './faults.ts';
 export { SimHostFacts } from './host.ts';
 export { SimHypervisor } from './hypervisor.ts';
 export { SimNetwork } from './network.ts';
-export type { SimGuest, SimSource, SimTiming, WorldSettings } from './state.ts';
+export type { SimFile, SimGuest, SimSource, SimTiming, WorldSettings } from './state.ts';
 export { SimStoragePool } from './storage.ts';
 export { SimWorld, type WorldOptions } from './world.ts';
 

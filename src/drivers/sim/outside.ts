@@ -68,7 +68,9 @@ export class Outside {
 
   /** Whether the guest listens to requests to shut down and to reboot. */
   setObeys(id: string, obeys: boolean): void {
-    this.#do(id, (guest) => void (guest.obeys = obeys));
+    this.#do(id, (guest) => {
+      guest.obeys = obeys;
+    });
   }
 
   /** Whether the guest agent is there and answers. */

@@ -41,8 +41,6 @@ const SEED_BYTES = 372_736;
 /** Most bytes of a console read at once, as of the real pool. */
 const TAIL_BYTES_LIMIT = 1024 * 1024;
 
-type StorageCall = Extract<CallName, `storage.${string}`>;
-
 export class SimStoragePool implements StoragePool {
   readonly name: string;
   readonly paths: StoragePool['paths'];
@@ -61,18 +59,19 @@ export class SimStoragePool implements StoragePool {
   }
 
   async prepare(options?: CallOptions): Promise<void> {
-    await this.#run('prepare', null, options, () => {});
+    await this.#run('storage.prepare', null, options, () => {});
   }
 
   capacity(options?: CallOptions): Promise<PoolCapacity> {
-    return this.#run('capacity', null, options, () => ({
+    return this.#run('storage.capacity', null, options, () => ({
       totalBytes: this.#world.settings.poolBytes,
       availableBytes: this.#world.files.availableBytes,
+      ownBytes: this.#world.files.usedBytes,
     }));
   }
 
   list(options?: CallOptions): Promise<StoredFile[]> {
-    return this.#run('list', null, options, () =>
+    return this.#run('storage.list', null, options, () =>
       Array.from(this.#world.files.all(), ({ kind, id, path }) => ({ kind, id, path })),
     );
   }
@@ -104,21 +103,21 @@ export class SimStoragePool implements StoragePool {
   }
 
   lookImage(id: string, format: ImageFormat, options?: CallOptions): Promise<ImageFacts | null> {
-    return this.#run('lookImage', id, options, () => {
+    return this.#run('storage.lookImage', id, options, () => {
       const image = this.#file(this.paths.image(id, format))?.image ?? null;
       return image === null ? null : { ...image.facts };
     });
   }
 
   removeImage(id: string, format: ImageFormat, options?: CallOptions): Promise<void> {
-    return this.#run('removeImage', id, options, () => {
+    return this.#run('storage.removeImage', id, options, () => {
       this.#remove(this.paths.image(id, format));
       this.#remove(this.#layout.imagePartial(id));
     });
   }
 
   makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void> {
-    return this.#run('makeVolume', request.id, options, () => {
+    return this.#run('storage.makeVolume', request.id, options, () => {
       const { id, sizeBytes } = request;
       const path = this.paths.volume(id);
       checkSize(sizeBytes);
@@ -134,19 +133,19 @@ export class SimStoragePool implements StoragePool {
   }
 
   lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null> {
-    return this.#run('lookVolume', id, options, () => {
+    return this.#run('storage.lookVolume', id, options, () => {
       const volume = this.#file(this.paths.volume(id))?.volume ?? null;
       return volume === null ? null : { sizeBytes: volume.sizeBytes };
     });
   }
 
   removeVolume(id: string, options?: CallOptions): Promise<void> {
-    return this.#run('removeVolume', id, options, () => this.#remove(this.paths.volume(id)));
+    return this.#run('storage.removeVolume', id, options, () => this.#remove(this.paths.volume(id)));
   }
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void> {
     const id = contents.instanceId;
-    return this.#run('makeSeed', id, options, () => {
+    return this.#run('storage.makeSeed', id, options, () => {
       const path = this.paths.seed(id);
       const text = JSON.stringify(contents);
       const before = this.#file(path);
@@ -159,13 +158,15 @@ export class SimStoragePool implements StoragePool {
   }
 
   lookSeed(instanceId: string, options?: CallOptions): Promise<boolean> {
-    return this.#run('lookSeed', instanceId, options, () =>
+    return this.#run('storage.lookSeed', instanceId, options, () =>
       this.#world.files.has(this.paths.seed(instanceId)),
     );
   }
 
   removeSeed(instanceId: string, options?: CallOptions): Promise<void> {
-    return this.#run('removeSeed', instanceId, options, () => this.#remove(this.paths.seed(instanceId)));
+    return this.#run('storage.removeSeed', instanceId, options, () =>
+      this.#remove(this.paths.seed(instanceId)),
+    );
   }
 
   readConsole(
@@ -173,7 +174,7 @@ export class SimStoragePool implements StoragePool {
     tailBytes: number,
     options?: CallOptions,
   ): Promise<{ text: string; totalBytes: number }> {
-    return this.#run('readConsole', instanceId, options, () => {
+    return this.#run('storage.readConsole', instanceId, options, () => {
       const path = this.paths.consoleLog(instanceId);
       if (!Number.isInteger(tailBytes) || tailBytes < 1 || tailBytes > TAIL_BYTES_LIMIT) {
         throw new AgentError('INVALID_ARGUMENT', `1 to ${TAIL_BYTES_LIMIT} bytes can be read`);
@@ -184,18 +185,18 @@ export class SimStoragePool implements StoragePool {
   }
 
   removeConsole(instanceId: string, options?: CallOptions): Promise<void> {
-    return this.#run('removeConsole', instanceId, options, () =>
+    return this.#run('storage.removeConsole', instanceId, options, () =>
       this.#remove(this.paths.consoleLog(instanceId)),
     );
   }
 
   #run<T>(
-    name: StorageCall extends `storage.${infer Name}` ? Name : never,
+    name: Extract<CallName, `storage.${string}`>,
     id: string | null,
     options: CallOptions | undefined,
     act: () => T,
   ): Promise<T> {
-    return this.#calls.run({ name: `storage.${name}`, id, options }, act);
+    return this.#calls.run({ name, id, options }, act);
   }
 
   #file(path: string): SimFile | undefined {
@@ -252,6 +253,7 @@ export class SimStoragePool implements StoragePool {
     onProgress: ProgressListener = () => {},
   ): Promise<void> {
     const path = this.#layout.imagePartial(id);
+    this.#world.files.remove(path);
     this.#put(newFile({ kind: 'image', id, path, sizeBytes, partial: true }));
     this.#world.flush();
     const waiting = new Set<() => void>();

@@ -1,0 +1,13 @@
+/**
+ * Runs a listener. Its own mistake must stop neither the connection nor the other listeners: what it throws is thrown
+ * again where Node.js reports uncaught exceptions.
+ */
+export function guarded(listener: () => void): void {
+  try {
+    listener();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}

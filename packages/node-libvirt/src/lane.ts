@@ -1,0 +1,89 @@
+/**
+ * The channels of one role. Each role has its own, so that calls which hang in one do not hold up the others.
+ *
+ * Theory of operation: a call goes to the first channel with a free slot. When all are full it waits on the one with
+ * the shortest queue, unless every channel is stuck (four calls without a reply for a second, or all four abandoned);
+ * then another channel is opened, up to CHANNELS_MAX. Channels are opened when first needed, and an additional one is
+ * closed as soon as it is idle again.
+ */
+import type { LibvirtTransportError } from './errors.ts';
+import { withinLimits } from './limits.ts';
+import type { CallOptions } from './rpc/calls.ts';
+import type { Channel } from './rpc/channel.ts';
+
+/**
+ * Channels of one role. Two roles of 2 channels and 4 calls, and one of 1, take at most 20 of the daemon's workers,
+ * which is libvirtd's default for `max_workers`: more could not be served.
+ */
+export const CHANNELS_MAX = 2;
+
+export class Lane {
+  readonly #open: () => Promise<Channel>;
+  #channels: Channel[] = [];
+  #opening: Promise<Channel> | null = null;
+  #isClosed = false;
+
+  /** @param open Opens one more channel. */
+  constructor(open: () => Promise<Channel>) {
+    this.#open = open;
+  }
+
+  /** Calls on the best channel. The options' limits cover the opening of a channel, too. */
+  async call(name: string, args: unknown, options: CallOptions): Promise<unknown> {
+    const channel =
+      this.#pick() ?? (await withinLimits(this.#opened(), `${name}: opening a connection`, options));
+    try {
+      return await channel.call(name, args, options);
+    } finally {
+      this.#closeIdle();
+    }
+  }
+
+  /** Calls sent whose reply has not come, and calls that wait. */
+  get load(): { inFlight: number; waiting: number; abandoned: number; channels: number } {
+    const sum = (of: (channel: Channel) => number) =>
+      this.#channels.reduce((total, channel) => total + of(channel), 0);
+    return {
+      inFlight: sum((c) => c.calls.inFlight),
+      waiting: sum((c) => c.calls.waiting),
+      abandoned: sum((c) => c.calls.abandoned),
+      channels: this.#channels.length,
+    };
+  }
+
+  /** @param error What pending calls get; kind 'closed' when left out. */
+  close(error?: LibvirtTransportError): void {
+    this.#isClosed = true;
+    for (const channel of this.#channels) channel.close(error);
+  }
+
+  #pick(): Channel | undefined {
+    this.#channels = this.#channels.filter((channel) => !channel.isClosed);
+    const free = this.#channels.find((channel) => !channel.calls.isFull);
+    if (free !== undefined) return free;
+    const isRoom = this.#channels.length < CHANNELS_MAX;
+    if (isRoom && this.#channels.every((channel) => channel.calls.isStuck)) return undefined;
+    return this.#channels.toSorted((a, b) => a.calls.waiting - b.calls.waiting)[0];
+  }
+
+  #opened(): Promise<Channel> {
+    this.#opening ??= this.#open()
+      .then((channel) => this.#add(channel))
+      .finally(() => {
+        this.#opening = null;
+      });
+    return this.#opening;
+  }
+
+  #add(channel: Channel): Channel {
+    if (this.#isClosed) channel.close();
+    else this.#channels.push(channel);
+    return channel;
+  }
+
+  #closeIdle(): void {
+    const [, ...additional] = this.#channels;
+    for (const channel of additional)
+      if (channel.calls.inFlight + channel.calls.waiting === 0) channel.close();
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * Keeps the channels of one Connection open.
+ *
+ * Theory of operation: each channel has a role.
+ *
+ *   control  events, and calls that must get through when others hang (destroy, abort of a job)
+ *   short    calls that the daemon answers from memory
+ *   long     calls that wait for QEMU, the guest or the disk
+ *   streams  a channel for each open stream
+ *
+ * The control channel decides the state. When it is lost everything is lost: all pending calls fail, and unless
+ * `reconnect` is false it is opened again, with growing pauses. Then events are registered again, the state becomes
+ * 'connected', and a gap is told. A call made while disconnected fails at once: retrying is the caller's decision.
+ *
+ *   connected ──control lost──► disconnected ──opened, events registered──► connected, gap
+ *       └──────close()──────────────┴──────────► disconnected, for good
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { type BackoffOptions, backoffMs } from './backoff.ts';
+import { LibvirtError, LibvirtTransportError } from './errors.ts';
+import { Events } from './events.ts';
+import { guarded } from './guarded.ts';
+import { Lane } from './lane.ts';
+import { withinLimits } from './limits.ts';
+import type { CallOptions } from './rpc/calls.ts';
+import type { Channel, ChannelOptions } from './rpc/channel.ts';
+import { openChannel } from './rpc/handshake.ts';
+import type { KeepaliveOptions } from './rpc/keepalive.ts';
+import { LibvirtStream } from './rpc/stream.ts';
+import { chooseSocket, type Target } from './uri.ts';
+
+export interface PoolOptions {
+  target: Target;
+  access: 'readWrite' | 'readOnly';
+  callTimeoutMs: number;
+  keepalive: KeepaliveOptions | false;
+  reconnect: BackoffOptions | false;
+  /** From 0 to 1. */
+  random: () => number;
+}
+
+export type ConnectionState = 'connected' | 'disconnected';
+
+/** Which channels a call uses. */
+export type Role = 'control' | 'short' | 'long';
+
+/** @param cause What ended the connection; null when it is there again, or was closed on purpose. */
+export type StateListener = (state: ConnectionState, cause: LibvirtTransportError | null) => void;
+
+/** Streams open at once on one connection: each takes a socket here and a client there (libvirtd allows 5000). */
+export const STREAMS_MAX = 256;
+
+export class Pool {
+  readonly #options: PoolOptions;
+  readonly #closing = new AbortController();
+  readonly #stateListeners = new Set<StateListener>();
+  readonly #streams = new Set<LibvirtStream>();
+  readonly events: Events;
+  #control: Channel | null = null;
+  #lanes: Record<'short' | 'long', Lane> = this.#newLanes();
+  #state: ConnectionState = 'disconnected';
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+    const limits = { timeoutMs: options.callTimeoutMs };
+    this.events = new Events((name, args) => this.#callOnControl(name, args, limits));
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  get load(): Record<'short' | 'long', Lane['load']> {
+    return { short: this.#lanes.short.load, long: this.#lanes.long.load };
+  }
+
+  /** Fires when the pool is closed for good. */
+  get closed(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  onStateChange(listener: StateListener): () => void {
+    this.#stateListeners.add(listener);
+    return () => void this.#stateListeners.delete(listener);
+  }
+
+  /** Opens the control channel for the first time. */
+  async open(signal: AbortSignal | undefined): Promise<void> {
+    await this.#openControl(signal);
+    this.#setState('connected', null);
+  }
+
+  async call(name: string, args: unknown, role: Role, limits: CallOptions): Promise<unknown> {
+    this.checkConnected(name);
+    return role === 'control'
+      ? this.#callOnControl(name, args, limits)
+      : this.#lanes[role].call(name, args, limits);
+  }
+
+  async openStream(
+    name: string,
+    args: unknown,
+    limits: CallOptions,
+  ): Promise<{ reply: unknown; stream: LibvirtStream }> {
+    this.checkConnected(name);
+    if (this.#streams.size >= STREAMS_MAX) throw limitError(name);
+    const stream = await this.#newStream(name, limits);
+    try {
+      return { reply: await stream.open(name, args, limits), stream };
+    } catch (error) {
+      stream.destroy();
+      throw error;
+    }
+  }
+
+  /** @throws {LibvirtTransportError} closed */
+  checkConnected(name: string): void {
+    if (this.#state !== 'connected') throw closedError(name);
+  }
+
+  /** Ends everything for good. */
+  close(): void {
+    this.#closing.abort();
+    this.#dropAll(null);
+    this.#control?.close();
+    this.#setState('disconnected', null);
+  }
+
+  async #callOnControl(name: string, args: unknown, limits: CallOptions): Promise<unknown> {
+    if (this.#control === null) throw closedError(name);
+    return this.#control.call(name, args, limits);
+  }
+
+  async #newStream(name: string, limits: CallOptions): Promise<LibvirtStream> {
+    const stream = new LibvirtStream(await this.#streamChannel(name, limits));
+    this.#streams.add(stream);
+    stream.once('close', () => this.#streams.delete(stream));
+    return stream;
+  }
+
+  async #streamChannel(name: string, limits: CallOptions): Promise<Channel> {
+    const opening = this.#openChannel({ keepalive: false });
+    try {
+      const channel = await withinLimits(opening, `${name}: opening a connection`, limits);
+      this.checkConnected(name);
+      return channel;
+    } catch (error) {
+      opening.then(
+        (channel) => channel.close(),
+        () => {}, // the same error, or one that comes after the caller has been told
+      );
+      throw error;
+    }
+  }
+
+  #openChannel(options: Partial<ChannelOptions> = {}): Promise<Channel> {
+    return openChannel({
+      socketPath: chooseSocket(this.#options.target),
+      uri: this.#options.target.uri,
+      access: this.#options.access,
+      callTimeoutMs: this.#options.callTimeoutMs,
+      keepalive: this.#options.keepalive,
+      signal: this.#closing.signal,
+      ...options,
+    });
+  }
+
+  async #openControl(signal?: AbortSignal): Promise<void> {
+    const signals = signal ? [this.#closing.signal, signal] : [this.#closing.signal];
+    const channel = await this.#openChannel({
+      signal: AbortSignal.any(signals),
+      onMessage: (name, body) => this.events.dispatch(name, body),
+      onClose: (error) => this.#controlOnClose(error),
+    });
+    if (channel.isClosed) throw closedError('connect');
+    this.#control = channel;
+  }
+
+  #newLanes(): Record<'short' | 'long', Lane> {
+    return { short: new Lane(() => this.#openChannel()), long: new Lane(() => this.#openChannel()) };
+  }
+
+  /** @param error What ended the connection; null when it was closed on purpose, which is no error of a stream. */
+  #dropAll(error: LibvirtTransportError | null): void {
+    for (const lane of Object.values(this.#lanes)) lane.close(error ?? undefined);
+    for (const stream of this.#streams) {
+      if (error === null) stream.destroy();
+      else stream.failed(error);
+    }
+    this.#lanes = this.#newLanes();
+  }
+
+  #setState(state: ConnectionState, cause: LibvirtTransportError | null): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    for (const listener of this.#stateListeners) guarded(() => listener(state, cause));
+  }
+
+  async #reconnect(cause: LibvirtTransportError, backoff: BackoffOptions): Promise<void> {
+    for (let attempt = 0; !this.closed.aborted; attempt++) {
+      const pauseMs = backoffMs(backoff, attempt, this.#options.random());
+      await delay(pauseMs, undefined, { signal: this.closed }).catch(ignoreAbort);
+      if (this.closed.aborted || (await this.#tryAgain(cause))) return;
+    }
+  }
+
+  /** One attempt. @returns Whether the connection is there again. */
+  async #tryAgain(cause: LibvirtTransportError): Promise<boolean> {
+    try {
+      await this.#openControl();
+      const lostKinds = await this.events.registerAgain();
+      this.#setState('connected', null);
+      this.events.tellGap({ cause, lostKinds });
+      return true;
+    } catch (error) {
+      this.#control?.close();
+      if (error instanceof LibvirtTransportError || error instanceof LibvirtError) return false; // not ready yet
+      throw error;
+    }
+  }
+
+  #controlOnClose(error: LibvirtTransportError): void {
+    this.#control = null;
+    if (this.#state !== 'connected') return;
+    this.#dropAll(error);
+    this.#setState('disconnected', error);
+    if (this.#options.reconnect !== false && !this.closed.aborted)
+      void this.#reconnect(error, this.#options.reconnect);
+  }
+}
+
+function closedError(name: string): LibvirtTransportError {
+  return new LibvirtTransportError('closed', `${name}: there is no connection to libvirt`);
+}
+
+function limitError(name: string): LibvirtTransportError {
+  return new LibvirtTransportError('limit', `${name}: ${STREAMS_MAX} streams are open already`);
+}
+
+function ignoreAbort(error: unknown): void {
+  if (!(error instanceof Error) || error.name !== 'AbortError') throw error;
+}

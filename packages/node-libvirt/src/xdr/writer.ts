@@ -1,0 +1,121 @@
+/**
+ * XDR encoder (RFC 4506): big endian, everything padded to four bytes.
+ *
+ * Promises: a value that does not fit its type is refused with a LibvirtUsageError, never cut or wrapped. The buffer
+ * belongs to the writer until `finish`.
+ */
+import { LibvirtUsageError } from '../errors.ts';
+
+/** Most calls are smaller than this, so that most writers allocate once. */
+const INITIAL_BYTES = 512;
+
+export class XdrWriter {
+  #buffer = Buffer.allocUnsafe(INITIAL_BYTES);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  int(value: unknown): void {
+    this.#need(4);
+    this.#length = this.#buffer.writeInt32BE(integer(value, -0x8000_0000, 0x7fff_ffff), this.#length);
+  }
+
+  uint(value: unknown): void {
+    this.#need(4);
+    this.#length = this.#buffer.writeUInt32BE(integer(value, 0, 0xffff_ffff), this.#length);
+  }
+
+  hyper(value: unknown): void {
+    const big = bigInteger(value, -(2n ** 63n), 2n ** 63n - 1n);
+    this.#need(8);
+    this.#length = this.#buffer.writeBigInt64BE(big, this.#length);
+  }
+
+  uhyper(value: unknown): void {
+    const big = bigInteger(value, 0n, 2n ** 64n - 1n);
+    this.#need(8);
+    this.#length = this.#buffer.writeBigUInt64BE(big, this.#length);
+  }
+
+  double(value: unknown): void {
+    if (typeof value !== 'number') throw new LibvirtUsageError(`expected a number, got ${typeof value}`);
+    this.#need(8);
+    this.#length = this.#buffer.writeDoubleBE(value, this.#length);
+  }
+
+  /** UTF-8 text. C ends strings at NUL, so text that holds one is refused. */
+  string(value: unknown, maxBytes: number): void {
+    if (typeof value !== 'string') throw new LibvirtUsageError(`expected a string, got ${typeof value}`);
+    if (value.includes('\0')) throw new LibvirtUsageError('a string holds a NUL character');
+    this.opaque(Buffer.from(value, 'utf8'), maxBytes);
+  }
+
+  /** Bytes with their count. */
+  opaque(value: unknown, maxBytes: number): void {
+    if (!(value instanceof Uint8Array)) throw new LibvirtUsageError(`expected bytes, got ${typeof value}`);
+    if (value.length > maxBytes)
+      throw new LibvirtUsageError(`${value.length} bytes, at most ${maxBytes} are allowed`);
+    this.uint(value.length);
+    this.raw(value);
+    this.#pad(value.length);
+  }
+
+  /** Exactly so many bytes, without a count. */
+  fixed(value: unknown, bytes: number): void {
+    if (!(value instanceof Uint8Array) || value.length !== bytes)
+      throw new LibvirtUsageError(`expected ${bytes} bytes`);
+    this.raw(value);
+    this.#pad(bytes);
+  }
+
+  /** Bytes as they are: no count, no padding. */
+  raw(value: Uint8Array): void {
+    this.#need(value.length);
+    this.#buffer.set(value, this.#length);
+    this.#length += value.length;
+  }
+
+  /** Overwrites four bytes that were written before. */
+  patchUint(offset: number, value: number): void {
+    this.#buffer.writeUInt32BE(value, offset);
+  }
+
+  finish(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  #pad(bytes: number): void {
+    const padding = -bytes & 3;
+    this.#need(padding);
+    this.#buffer.fill(0, this.#length, this.#length + padding);
+    this.#length += padding;
+  }
+
+  #need(bytes: number): void {
+    if (this.#length + bytes <= this.#buffer.length) return;
+    const grown = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + bytes));
+    this.#buffer.copy(grown, 0, 0, this.#length);
+    this.#buffer = grown;
+  }
+}
+
+function integer(value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+    throw new LibvirtUsageError(
+      `expected an integer from ${min} to ${max}, got ${String(value).slice(0, 64)}`,
+    );
+  }
+  return value;
+}
+
+function bigInteger(value: unknown, min: bigint, max: bigint): bigint {
+  const big = typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value;
+  if (typeof big !== 'bigint' || big < min || big > max) {
+    throw new LibvirtUsageError(
+      `expected an integer from ${min} to ${max}, got ${String(value).slice(0, 64)}`,
+    );
+  }
+  return big;
+}

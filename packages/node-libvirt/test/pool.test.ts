@@ -1,0 +1,340 @@
+/** A connection to a daemon that misbehaves: the far side is a private fake on a unix socket. */
+import t, { type Test } from 'tap';
+import { type ConnectOptions, type Connection, connect } from '../src/client.ts';
+import {
+  LibvirtError,
+  type LibvirtTransportError,
+  LibvirtUnsupportedError,
+  LibvirtUsageError,
+} from '../src/errors.ts';
+import type { Gap } from '../src/events.ts';
+import type { Frame } from '../src/rpc/framing.ts';
+import { PING } from '../src/rpc/keepalive.ts';
+import { FakeDaemon, lifecycleFrame, type Peer, replyFrame } from './support/fake-daemon.ts';
+import { failureOf, kindOf } from './support/outcome.ts';
+import { until } from './support/until.ts';
+
+const FAST = { initialMs: 1, maxMs: 10 };
+
+async function setup(
+  t: Test,
+  options: ConnectOptions = {},
+): Promise<{ daemon: FakeDaemon; connection: Connection }> {
+  const daemon = await FakeDaemon.start();
+  const connection = await connect('test:///default', {
+    socketPath: daemon.socketPath,
+    reconnect: false,
+    ...options,
+  });
+  t.teardown(async () => {
+    await connection.close();
+    await daemon[Symbol.asyncDispose]();
+  });
+  return { daemon, connection };
+}
+
+/** Makes the daemon keep the calls of a procedure; they can be answered later. */
+function hold(daemon: FakeDaemon, procedure: string): { peer: Peer; call: Frame }[] {
+  const held: { peer: Peer; call: Frame }[] = [];
+  daemon.on(procedure, (peer, call) => void held.push({ peer, call }));
+  return held;
+}
+
+t.test('the first call on a connection asks for the authentication', async (t) => {
+  const { daemon } = await setup(t);
+  t.same(
+    daemon.peers[0]?.received.map((frame) => frame.procedure),
+    [66, 60, 1],
+  );
+});
+
+t.test('a daemon that wants SASL is a typed error', async (t) => {
+  await using daemon = await FakeDaemon.start();
+  daemon.on('authList', (peer, call) => {
+    peer.reply(call, (w) => {
+      w.uint(1);
+      w.int(1);
+    });
+  });
+  t.equal(await kindOf(connect('test:///default', { socketPath: daemon.socketPath })), 'auth');
+});
+
+t.test('a missing socket, a socket without listener and an aborted attempt are typed errors', async (t) => {
+  t.equal(await kindOf(connect('test:///default', { socketPath: '/nonexistent/nlv-sock' })), 'unreachable');
+  await using daemon = await FakeDaemon.start();
+  hold(daemon, 'connectOpen');
+  t.equal(
+    await kindOf(connect('test:///default', { socketPath: daemon.socketPath, callTimeoutMs: 20 })),
+    'timeout',
+  );
+  const options = { socketPath: daemon.socketPath, signal: AbortSignal.timeout(20) };
+  t.equal(await kindOf(connect('test:///default', options)), 'aborted');
+  await until(
+    () => daemon.peers.every((peer) => peer.socket.destroyed),
+    'the attempts leave no connection behind',
+  );
+});
+
+t.test('a hanging call times out, its late reply is dropped, and the connection goes on', async (t) => {
+  const { daemon, connection } = await setup(t);
+  const held = hold(daemon, 'connectGetHostname');
+  t.equal(await kindOf(connection.getHostname({ timeoutMs: 20 })), 'timeout');
+  t.match(connection.load.short, { inFlight: 1, abandoned: 1 });
+  held[0]?.peer.reply(held[0].call, (w) => w.string('late', 100));
+  t.equal(await connection.getLibVersion(), 9_000_000);
+  t.match(connection.load.short, { inFlight: 0, abandoned: 0 });
+});
+
+t.test(
+  'no more than four calls are outstanding on a connection, and all are answered in the end',
+  async (t) => {
+    const { daemon, connection } = await setup(t);
+    const held = hold(daemon, 'connectGetHostname');
+    const calls = Array.from({ length: 10 }, () => connection.getHostname());
+    await until(() => held.length === 4, 'four calls have come');
+    await connection.call('connectGetLibVersion', undefined, { role: 'control' });
+    t.equal(held.length, 4);
+    t.match(connection.load.short, { inFlight: 4, waiting: 6, channels: 1 });
+    daemon.on('connectGetHostname', (peer, call) => peer.reply(call, (w) => w.string('h', 10)));
+    for (const { peer, call } of held) peer.reply(call, (w) => w.string('h', 10));
+    t.same(
+      await Promise.all(calls),
+      Array.from({ length: 10 }, () => 'h'),
+    );
+  },
+);
+
+t.test('calls that hang for ever leave room for others on a second connection', async (t) => {
+  const { daemon, connection } = await setup(t);
+  hold(daemon, 'connectGetHostname');
+  const hanging = Array.from({ length: 4 }, () => kindOf(connection.getHostname({ timeoutMs: 20 })));
+  t.same(new Set(await Promise.all(hanging)), new Set(['timeout']));
+  t.equal(await connection.getLibVersion(), 9_000_000);
+  t.match(connection.load.short, { abandoned: 4 });
+});
+
+t.test('long calls that hang hold up neither short nor control calls', async (t) => {
+  const { daemon, connection } = await setup(t);
+  hold(daemon, 'connectGetCapabilities');
+  const hanging = Array.from({ length: 20 }, () => kindOf(connection.getCapabilities()));
+  t.equal(await connection.getLibVersion(), 9_000_000);
+  t.equal(
+    (await connection.call('connectGetLibVersion', undefined, { role: 'control' })).lib_ver,
+    9_000_000n,
+  );
+  await connection.close();
+  t.same(new Set(await Promise.all(hanging)), new Set(['closed']));
+});
+
+t.test('when the daemon closes, every pending call is rejected exactly once', async (t) => {
+  const { daemon, connection } = await setup(t);
+  const held = hold(daemon, 'connectGetHostname');
+  const states: string[] = [];
+  connection.onStateChange((state) => states.push(state));
+  const kinds: string[] = [];
+  const calls = Array.from({ length: 10 }, () =>
+    connection.getHostname().catch((error: LibvirtTransportError) => void kinds.push(error.kind)),
+  );
+  await until(() => held.length === 4, 'four calls have come');
+  daemon.dropAll();
+  await Promise.all(calls);
+  t.same(
+    kinds,
+    Array.from({ length: 10 }, () => 'closed'),
+  );
+  await until(() => states.length === 1, 'the state has changed');
+  t.same(states, ['disconnected']);
+  t.equal(await kindOf(connection.getHostname()), 'closed', 'later calls fail at once');
+});
+
+t.test('garbage from the daemon ends the connection with a protocol error', async (t) => {
+  const { daemon, connection } = await setup(t);
+  daemon.on('connectGetHostname', (peer) => void peer.socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'));
+  t.equal(await kindOf(connection.getHostname()), 'protocol');
+  daemon.on('connectGetHostname', (peer, call) => peer.reply(call, (w) => w.uint(0xffff_ffff)));
+  t.equal(await kindOf(connection.getHostname()), 'protocol', 'a reply that does not decode');
+  daemon.on('connectGetHostname', (peer, call) => peer.reply({ ...call, serial: 999 }));
+  t.equal(await kindOf(connection.getHostname()), 'protocol', 'a reply to no call');
+  daemon.on('connectGetHostname', (peer, call) => {
+    peer.reply(call, (w) => {
+      w.string('h', 10);
+      w.uint(0);
+    });
+  });
+  t.equal(await kindOf(connection.getHostname()), 'protocol', 'a reply with bytes left over');
+  t.equal(connection.state, 'connected', 'only the channel of short calls was closed');
+});
+
+t.test('a silent daemon is noticed by keepalive, and its own pings are answered', async (t) => {
+  const { daemon, connection } = await setup(t, { keepalive: { intervalMs: 10, count: 2 } });
+  hold(daemon, 'connectGetHostname');
+  daemon.isSilent = true;
+  daemon.peers[0]?.keepalive(PING);
+  await until(() => daemon.peers[0]?.pongs === 1, 'the ping is answered');
+  t.equal(await kindOf(connection.getHostname()), 'keepalive');
+  await until(() => connection.state === 'disconnected', 'the control channel is lost as well');
+});
+
+t.test('error replies become typed errors with code, name, domain and procedure', async (t) => {
+  const { daemon, connection } = await setup(t);
+  daemon.on('domainLookupByName', (peer, call) => peer.refuse(call, 42, 'no such domain'));
+  const error = await failureOf(connection.domainLookupByName('x'));
+  t.ok(error instanceof LibvirtError);
+  t.match(error, {
+    code: 42,
+    codeName: 'VIR_ERR_NO_DOMAIN',
+    domain: 10,
+    domainName: 'VIR_FROM_QEMU',
+    level: 2,
+  });
+  t.match(error, { message: 'no such domain', procedure: 'domainLookupByName' });
+  daemon.on('domainLookupByName', (peer, call) => peer.refuse(call, 39, 'unknown procedure: 23'));
+  t.ok((await failureOf(connection.domainLookupByName('x'))) instanceof LibvirtUnsupportedError);
+  daemon.on('domainLookupByName', (peer, call) => peer.refuse(call, 99_999, 'new'));
+  t.match(await failureOf(connection.domainLookupByName('x')), { codeName: 'VIR_ERR_99999' });
+});
+
+t.test('a call with wrong arguments writes nothing', async (t) => {
+  const { daemon, connection } = await setup(t);
+  await connection.getLibVersion();
+  const before = daemon.peers.flatMap((peer) => peer.received).length;
+  const wrong = [
+    () => connection.domainLookupByUUIDString('not a uuid'),
+    () => connection.domainLookupByName('x'.repeat(4_194_305)),
+    () => connection.call('domainLookupByName', { name: 7 as unknown as string }),
+    () =>
+      connection.call('domainOpenConsole', { dom: { name: '', uuid: '', id: 0 }, dev_name: null, flags: 0 }),
+    () => connection.call('noSuchProcedure' as 'connectGetUri', undefined),
+    () => connection.getHostname({ timeoutMs: Number.NaN }),
+  ];
+  for (const call of wrong) t.ok((await failureOf(call())) instanceof LibvirtUsageError);
+  await connection.getLibVersion();
+  t.equal(daemon.peers.flatMap((peer) => peer.received).length, before + 1);
+});
+
+t.test('an event that overtakes the reply to its registration is delivered', async (t) => {
+  const { daemon, connection } = await setup(t);
+  daemon.on('connectDomainEventCallbackRegisterAny', (peer, call) => {
+    peer.socket.write(
+      Buffer.concat([
+        lifecycleFrame(5, 'early'),
+        replyFrame(call, (w) => w.int(5)),
+        lifecycleFrame(5, 'late'),
+      ]),
+    );
+  });
+  const names: string[] = [];
+  await connection.domainEvents('lifecycle', (event) => names.push(event.domain.name));
+  await until(() => names.length === 2, 'both events are there');
+  t.same(names, ['early', 'late']);
+});
+
+t.test('a kind is registered once for all its listeners, and taken back with the last', async (t) => {
+  const { daemon, connection } = await setup(t);
+  const names: string[] = [];
+  const stopFirst = await connection.domainEvents('lifecycle', (event) =>
+    names.push(`1 ${event.domain.name}`),
+  );
+  const stopSecond = await connection.domainEvents('lifecycle', (event) =>
+    names.push(`2 ${event.domain.name}`),
+  );
+  t.equal(daemon.callsOf('connectDomainEventCallbackRegisterAny').length, 1);
+  await stopFirst();
+  await stopFirst();
+  t.equal(daemon.callsOf('connectDomainEventCallbackDeregisterAny').length, 0);
+  daemon.peers[0]?.lifecycleEvent(3, 'a');
+  await until(() => names.length === 1, 'the event is there');
+  t.same(names, ['2 a']);
+  await stopSecond();
+  t.equal(daemon.callsOf('connectDomainEventCallbackDeregisterAny').length, 1);
+});
+
+t.test('a function that listens twice is two listeners', async (t) => {
+  const { daemon, connection } = await setup(t);
+  let count = 0;
+  const listener = () => void count++;
+  const stop = await connection.domainEvents('lifecycle', listener);
+  await connection.domainEvents('lifecycle', listener);
+  daemon.peers[0]?.lifecycleEvent(3, 'a');
+  await until(() => count === 2, 'both have heard it');
+  await stop();
+  daemon.peers[0]?.lifecycleEvent(3, 'b');
+  await until(() => count === 3, 'one is left');
+});
+
+t.test('after a reconnection events are registered again and a gap is told', async (t) => {
+  const { daemon, connection } = await setup(t, { reconnect: FAST });
+  const names: string[] = [];
+  const gaps: Gap[] = [];
+  const states: string[] = [];
+  await connection.domainEvents('lifecycle', (event) => names.push(event.domain.name));
+  connection.onGap((gap) => gaps.push(gap));
+  connection.onStateChange((state) => states.push(state));
+  await daemon.stop();
+  await until(() => connection.state === 'disconnected', 'the loss is noticed');
+  t.equal(await kindOf(connection.getLibVersion()), 'closed');
+  await daemon.listen();
+  await until(() => gaps.length === 1, 'the gap is told');
+  t.match(gaps, [{ cause: { kind: 'closed' }, lostKinds: [] }]);
+  t.same(states, ['disconnected', 'connected']);
+  t.equal(daemon.callsOf('connectDomainEventCallbackRegisterAny').length, 2);
+  daemon.peers.at(-1)?.lifecycleEvent(3, 'after');
+  await until(() => names.length === 1, 'the event is there');
+  t.equal(await connection.getLibVersion(), 9_000_000);
+});
+
+t.test('a kind that the daemon refuses after a reconnection is told with the gap', async (t) => {
+  const { daemon, connection } = await setup(t, { reconnect: FAST });
+  await connection.domainEvents('lifecycle', () => {});
+  daemon.on('connectDomainEventCallbackRegisterAny', (peer, call) =>
+    peer.refuse(call, 1, 'unsupported event ID 0'),
+  );
+  const gap = new Promise<Gap>((resolve) => connection.onGap(resolve));
+  daemon.dropAll();
+  t.same((await gap).lostKinds, ['lifecycle']);
+});
+
+t.test('close() ends the attempts to reconnect', async (t) => {
+  const { daemon, connection } = await setup(t, { reconnect: FAST });
+  await daemon.stop();
+  await until(() => connection.state === 'disconnected', 'the loss is noticed');
+  await connection.close();
+  const peersBefore = daemon.peers.length;
+  await daemon.listen();
+  await new Promise((resolve) => setImmediate(resolve));
+  t.equal(daemon.peers.length, peersBefore);
+  t.equal(connection.state, 'disconnected');
+});
+
+t.test('an event stream tells overflow and gap in their places', async (t) => {
+  const { daemon, connection } = await setup(t, { reconnect: FAST });
+  const events = connection.domainEventStream('lifecycle', { bufferMax: 2 });
+  const first = events.next();
+  await until(() => daemon.callsOf('connectDomainEventCallbackRegisterAny').length === 1, 'it is registered');
+  const five = ['a', 'b', 'c', 'd', 'e'].map((name) => lifecycleFrame(3, name));
+  daemon.peers[0]?.socket.write(Buffer.concat(five));
+  t.match(await first, { value: { type: 'event', event: { domain: { name: 'a' } } } });
+  t.match(await events.next(), { value: { type: 'event', event: { domain: { name: 'b' } } } });
+  t.match(await events.next(), { value: { type: 'overflow', dropped: 3 } });
+  daemon.dropAll();
+  t.match(await events.next(), { value: { type: 'gap' } });
+  await events.return();
+  await until(
+    () => daemon.callsOf('connectDomainEventCallbackDeregisterAny').length === 1,
+    'it is taken back',
+  );
+});
+
+t.test('a listener that throws stops neither the connection nor the other listeners', async (t) => {
+  const { daemon, connection } = await setup(t);
+  const thrown = new Promise((resolve) => process.once('uncaughtException', resolve));
+  const names: string[] = [];
+  await connection.domainEvents('lifecycle', () => {
+    throw new Error('a mistake in a listener');
+  });
+  await connection.domainEvents('lifecycle', (event) => names.push(event.domain.name));
+  daemon.peers[0]?.lifecycleEvent(3, 'a');
+  t.match(await thrown, { message: 'a mistake in a listener' });
+  t.same(names, ['a']);
+  t.equal(await connection.getLibVersion(), 9_000_000);
+});

@@ -1,0 +1,13 @@
+/** Waits until a condition holds, looking often; fails after ten seconds. */
+import { setTimeout as delay } from 'node:timers/promises';
+
+const LIMIT_MS = 10_000;
+const LOOK_MS = 5;
+
+export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const deadline = Date.now() + LIMIT_MS;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`not within ${LIMIT_MS} ms: ${what}`);
+    await delay(LOOK_MS);
+  }
+}
