@@ -6,17 +6,22 @@
  * Exit codes: 0 stopped as asked; 1 could not start or broke; 2 usage or configuration.
  */
 import { parseArgs } from 'node:util';
-import { destination, type Logger, pino, stdSerializers } from 'pino';
+import { destination, pino, stdSerializers } from 'pino';
 import { systemClock } from '../drivers/contracts/clock.ts';
+import { HostExec } from '../drivers/host/exec.ts';
+import { ServiceNotifier } from '../drivers/host/notify.ts';
 import { AgentError } from '../model/errors.ts';
 import { Agent } from './agent.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { makeDrivers } from './drivers.ts';
-import { ServiceManager } from './service-manager.ts';
+import type { Log } from './services.ts';
 import { VERSION } from './version.ts';
 
 const DEFAULT_CONFIG = '/etc/berth/berthd.toml';
+
+/** Pulse without a watchdog, ms. */
+const IDLE_PULSE_MS = 60_000;
 
 const HELP = `berthd ${VERSION}: turns this server into a node of a cloud
 
@@ -61,27 +66,49 @@ async function run(config: Config): Promise<void> {
     { level: config.log.level, serializers: { error: stdSerializers.errWithCause } },
     destination({ fd: 1, sync: false }),
   );
-  const manager = new ServiceManager(log);
-  const drivers = await makeDrivers(config, { clock: systemClock, log });
+  const exec = new HostExec();
+  const notifier = new ServiceNotifier({ exec, environment: process.env, pid: process.pid });
+  const drivers = await makeDrivers(config, { clock: systemClock, exec, log });
   const agent = new Agent({ config, drivers, clock: systemClock, log });
-  const stopped = stopOnSignal(agent, manager, log);
-  await agent.start();
-  log.info({ version: VERSION, socket: config.socket.path, stateDir: config.node.stateDir }, 'ready');
-  await manager.ready();
-  await stopped;
+  const stopped = stopOnSignal(agent, notifier, log);
+  const pulse = startPulse(notifier, log);
+  try {
+    await agent.start();
+    log.info({ version: VERSION, socket: config.socket.path, stateDir: config.node.stateDir }, 'ready');
+    tell(log, notifier.ready(`version ${VERSION}, socket ${config.socket.path}`));
+    await stopped;
+    log.info({}, 'stopped');
+  } finally {
+    clearInterval(pulse);
+  }
 }
 
 /** The first SIGTERM or SIGINT stops the agent in order; what it was doing is taken up by the next one. */
-function stopOnSignal(agent: Agent, manager: ServiceManager, log: Logger): Promise<void> {
+function stopOnSignal(agent: Agent, notifier: ServiceNotifier, log: Log): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping');
-    void manager.stopping();
+    tell(log, notifier.stopping());
     agent.stop().then(resolve, reject);
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   return promise;
+}
+
+/**
+ * Keeps the process alive while nothing else does, and tells the service manager that the event loop turns:
+ * one that has stopped is restarted.
+ */
+function startPulse(notifier: ServiceNotifier, log: Log): NodeJS.Timeout {
+  return setInterval(() => {
+    if (notifier.watchdogIntervalMs !== null) tell(log, notifier.alive());
+  }, notifier.watchdogIntervalMs ?? IDLE_PULSE_MS);
+}
+
+/** A service manager that can't be told is a line in the log, and no reason to stop. */
+function tell(log: Log, told: Promise<void>): void {
+  told.catch((error: unknown) => log.warn({ error }, 'the service manager could not be told'));
 }
 
 main().catch((thrown: unknown) => {

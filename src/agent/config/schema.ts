@@ -61,11 +61,6 @@ export const ConfigSchema = Type.Object(
         description: 'libvirt, or sim: guests in memory, for trials without virtualization.',
       }),
       uri: Type.String({ maxLength: 1024, default: 'qemu:///system', description: 'URI of libvirt.' }),
-      acceleration: Type.Enum(['auto', 'tcg'], {
-        default: 'auto',
-        description:
-          'auto proves KVM with a short throw-away guest and falls back to tcg; tcg never uses KVM.',
-      }),
     }),
     storage: section('The pool of disks: images, volumes and seeds as files.', {
       path: AbsolutePath(

@@ -6,7 +6,7 @@ export function bashScript(views: readonly CommandView[]): string {
   return `# Completion of berth for bash, made by \`berth completion bash\`.
 
 _berth() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="" at="" count=0 words="" kind="" offered="" word i
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="" at="" count=0 offers="" kind="" offered="" word i
   local -a socket=()
   [[ $current == "=" ]] && current=""
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -41,8 +41,8 @@ ${wordArms(views)}
     return
   fi
   # Names are letters, digits and dashes only, whatever the agent says: compgen expands its words.
-  [[ -n $kind ]] && words="$("\${COMP_WORDS[0]}" "\${socket[@]}" complete-names "$kind" 2>/dev/null)"
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  [[ -n $kind ]] && offers="$("\${COMP_WORDS[0]}" "\${socket[@]}" complete-names "$kind" 2>/dev/null)"
+  mapfile -t COMPREPLY < <(compgen -W "$offers" -- "$current")
 }
 
 complete -F _berth berth

@@ -1,5 +1,5 @@
 /**
- * What bash and zsh share: `case` arms that set `words` (what to offer) or `kind` (whose names, or `file`).
+ * What bash and zsh share: `case` arms that set `offers` (what to offer) or `kind` (whose names, or `file`).
  *
  * Everything put into a script comes from declarations of this program: letters, digits and dashes.
  */
@@ -25,7 +25,7 @@ export function wordArms(views: readonly CommandView[]): string {
     .flatMap(({ path, children, args }) => [
       ...(children.length === 0
         ? []
-        : [`    "${path} "*) words="${children.map(({ name }) => name).join(' ')}" ;;`]),
+        : [`    "${path} "*) offers="${children.map(({ name }) => name).join(' ')}" ;;`]),
       ...args.map((offer, at) => `    "${path} ${at}") ${assignment(offer)} ;;`),
     ])
     .join('\n');
@@ -35,7 +35,7 @@ export function wordArms(views: readonly CommandView[]): string {
 export function optionArms(views: readonly CommandView[]): string {
   return views
     .map(
-      ({ path, options }) => `    "${path}") words="${options.flatMap(({ names }) => names).join(' ')}" ;;`,
+      ({ path, options }) => `    "${path}") offers="${options.flatMap(({ names }) => names).join(' ')}" ;;`,
     )
     .join('\n');
 }
@@ -49,5 +49,5 @@ export function pathPattern(views: readonly CommandView[]): string {
 }
 
 function assignment({ words, completes }: Offer): string {
-  return completes === undefined ? `words="${words.join(' ')}"` : `kind=${completes}`;
+  return completes === undefined ? `offers="${words.join(' ')}"` : `kind=${completes}`;
 }

@@ -8,11 +8,10 @@ export function zshScript(views: readonly CommandView[]): string {
 
 _berth() {
   local current="\${words[CURRENT]}" previous="" at="" count=0 kind="" offered="" word i program="\${words[1]}"
-  local -a socket typed
-  typed=("\${words[@]}")
-  local words=""
+  local -a socket
+  local offers=""
   for ((i = 2; i < CURRENT; i++)); do
-    word="\${typed[i]}"
+    word="\${words[i]}"
     case "$previous" in
       (--socket) socket=(--socket "$word"); previous=""; continue ;;
       (${valuedOptions(views).join('|')}) previous=""; continue ;;
@@ -40,8 +39,8 @@ ${wordArms(views)}
     _files
     return
   fi
-  [[ -n $kind ]] && words="$("$program" "\${socket[@]}" complete-names "$kind" 2>/dev/null)"
-  compadd -- \${=words}
+  [[ -n $kind ]] && offers="$("$program" "\${socket[@]}" complete-names "$kind" 2>/dev/null)"
+  compadd -- \${=offers}
 }
 
 if [[ \${funcstack[1]} == _berth ]]; then

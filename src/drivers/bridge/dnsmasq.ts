@@ -8,8 +8,9 @@
  * Theory of operation: the process is stopped before its configuration changes or its bridge is made anew
  * (its sockets are bound to the old one), and started after; so whenever it runs, it runs with what is on disk.
  */
+import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { AgentError } from '../../model/errors.ts';
 import { ProcessError } from '../host/exec.ts';
 import type { HostCall } from './host-call.ts';
@@ -21,8 +22,8 @@ export type ServiceManager = 'systemd' | 'none';
 const END_TIMEOUT_MS = 5_000;
 /** Milliseconds between two looks at a process that ends. */
 const END_POLL_MS = 10;
-/** Processes that are looked at side by side; reads wait for each other in a pool of 4 threads anyway. */
-const SCAN_WIDTH = 64;
+/** Processes that are looked at in one stretch, in about 1 ms, before others get their turn. */
+const SCAN_STRETCH = 64;
 /** Words with which systemctl answers for a unit that is not loaded. @see systemctl(1) */
 const UNIT_NOT_LOADED = /not loaded/;
 /** Code with which dnsmasq says that its address or port is taken. @see dnsmasq(8), EXIT CODES */
@@ -96,9 +97,7 @@ export async function readIfThere(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (thrown) {
-    // ESRCH: a process that ended while its /proc entry was read.
-    const code = (thrown as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ESRCH') return '';
+    if (isGone(thrown)) return '';
     throw thrown;
   }
 }
@@ -107,24 +106,31 @@ export async function readIfThere(path: string): Promise<string> {
 async function scanForDnsmasq(files: NetworkFiles): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry)).map(Number);
   const found: number[] = [];
-  for (let at = 0; at < pids.length; at += SCAN_WIDTH) {
-    const batch = pids.slice(at, at + SCAN_WIDTH);
-    const verdicts = await Promise.all(batch.map((pid) => isDnsmasq(files, pid)));
-    found.push(...batch.filter((_, index) => verdicts[index]));
+  for (const [index, pid] of pids.entries()) {
+    if (index % SCAN_STRETCH === 0) await nextTurn();
+    if (await isDnsmasq(files, pid)) found.push(pid);
   }
   return found;
 }
 
-/**
- * A zombie has no command line, so it counts as gone.
- *
- * The name comes first: to read a command line the kernel waits for a lock that a process stuck in the
- * kernel may hold, and a name needs none.
- */
+/** A zombie has no command line, so it counts as gone. */
 async function isDnsmasq(files: NetworkFiles, pid: number): Promise<boolean> {
-  if ((await readIfThere(`/proc/${pid}/comm`)) !== 'dnsmasq\n') return false;
+  if (programName(pid) !== 'dnsmasq') return false;
   const [, ...args] = (await readIfThere(`/proc/${pid}/cmdline`)).split('\0');
   return args.includes(configArgument(files));
+}
+
+/**
+ * The name alone sorts out nearly every process. It is read synchronously, ten times as fast: unlike a
+ * command line, whose reader waits for a lock that a process stuck in the kernel may hold, it is always at hand.
+ */
+function programName(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd();
+  } catch (thrown) {
+    if (isGone(thrown)) return '';
+    throw thrown;
+  }
 }
 
 async function endProcess(call: HostCall, files: NetworkFiles, pid: number): Promise<void> {
@@ -145,13 +151,19 @@ async function isGoneWithin(files: NetworkFiles, pid: number, timeoutMs: number)
   return false;
 }
 
-/** ESRCH: it ended by itself just now, which is what was wanted. */
+/** One that ended by itself just now is done. */
 function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== 'ESRCH') throw thrown;
+    if (!isGone(thrown)) throw thrown;
   }
+}
+
+/** ENOENT: no such file. ESRCH: no such process, or it ended while its /proc entry was read. */
+function isGone(thrown: unknown): boolean {
+  const code = (thrown as NodeJS.ErrnoException).code;
+  return code === 'ENOENT' || code === 'ESRCH';
 }
 
 function configArgument(files: NetworkFiles): string {

@@ -78,8 +78,8 @@ export interface Exec {
   run(program: string, args: readonly string[], options?: RunOptions): Promise<RunResult>;
 }
 
-/** Where programs are looked for, whatever environment the agent was started in. */
-const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Where programs are looked for, whatever environment the agent was started in; folders by colons. */
+export const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export class HostExec implements Exec {
   #running = 0;

@@ -34,6 +34,7 @@ export class GuestRelay {
 
   lifecycle({ domain, event, detail }: DomainEvent<'lifecycle'>): void {
     const meaning = meaningOfEvent(event, detail, domain.id !== -1);
+    if (meaning === 'nothing') return;
     // One that was defined and is gone again by now has its own event on the way.
     const isDefined = event === constants.virDomainEventType.VIR_DOMAIN_EVENT_DEFINED;
     this.#push(() => {

@@ -15,8 +15,8 @@ export interface ObservedPower {
   reason: string;
 }
 
-/** What an event says: the guest's power, that it is gone, or only that the host has to be asked. */
-export type EventMeaning = ObservedPower | 'gone' | 'ask';
+/** What an event says: the guest's power, that it is gone, nothing yet, or only that the host has to be asked. */
+export type EventMeaning = ObservedPower | 'gone' | 'nothing' | 'ask';
 
 /** Names of an enumeration of libvirt without its sentinel. */
 type NamesOf<E> = Exclude<keyof E, `${string}_LAST`>;
@@ -198,7 +198,8 @@ const EVENTS: Record<NamesOf<typeof constants.virDomainEventType>, ReadonlyMap<n
   VIR_DOMAIN_EVENT_SHUTDOWN: details(constants.virDomainEventShutdownDetailType, {
     VIR_DOMAIN_EVENT_SHUTDOWN_FINISHED: is('stopping', 'shutting down'),
     VIR_DOMAIN_EVENT_SHUTDOWN_GUEST: is('stopping', 'shut down by the guest'),
-    VIR_DOMAIN_EVENT_SHUTDOWN_HOST: is('stopping', 'shut down by the host'),
+    // Its QEMU was told to end, as libvirt does to destroy it: no guest shuts down, and its stop comes next.
+    VIR_DOMAIN_EVENT_SHUTDOWN_HOST: 'nothing',
   }),
   VIR_DOMAIN_EVENT_PMSUSPENDED: details(constants.virDomainEventPMSuspendedDetailType, {
     VIR_DOMAIN_EVENT_PMSUSPENDED_MEMORY: is('paused', 'suspended by the guest'),

@@ -1,0 +1,53 @@
+/**
+ * Names the drivers that the configuration asks for; part of the composition root.
+ */
+import { join } from 'node:path';
+import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
+import type { Clock } from '../drivers/contracts/clock.ts';
+import type { Exec } from '../drivers/host/exec.ts';
+import { LinuxHost } from '../drivers/host/linux-host.ts';
+import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
+import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
+import type { Config } from './config/schema.ts';
+import type { Drivers, Log } from './services.ts';
+
+/** QEMU's user on Debian and Ubuntu, who has to pass through the pool's folders. */
+const QEMU_USER = 'libvirt-qemu';
+const POOL_NAME = 'default';
+
+export async function makeDrivers(
+  config: Config,
+  parts: { clock: Clock; exec: Exec; log: Log },
+): Promise<Drivers> {
+  switch (config.hypervisor.driver) {
+    case 'libvirt':
+      return realDrivers(config, parts);
+    case 'sim':
+      return simDrivers(config, parts.clock);
+  }
+}
+
+function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec: Exec; log: Log }): Drivers {
+  return {
+    hypervisor: createLibvirtHypervisor({
+      uri: config.hypervisor.uri,
+      clock,
+      exec,
+      log: ({ level, message, error }) =>
+        level === 'warning' ? log.warn({ error }, message) : log.info({ error }, message),
+    }),
+    pool: new Qcow2Pool({ name: POOL_NAME, path: config.storage.path, exec, clock }),
+    network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
+    host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
+  };
+}
+
+/** Loaded only where it is asked for: a node that runs guests has no use for it. */
+async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
+  const { createSimHost } = await import('../drivers/sim/index.ts');
+  const { hypervisor, pool, network, host } = createSimHost({
+    clock,
+    statePath: join(config.node.stateDir, 'sim.json'),
+  });
+  return { hypervisor, pool, network, host };
+}
