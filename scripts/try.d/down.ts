@@ -1,0 +1,118 @@
+/**
+ * Down: deletes through the agent what the agent has made, stops the daemons, and proves that nothing is left.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import type { MethodName, Params, Result } from '../../src/model/methods.ts';
+import type { Operation } from '../../src/model/operation.ts';
+import { pidOf, start, stop } from './daemons.ts';
+import { FORWARD, FORWARD_BEFORE, RUN, SOCKET, STATE } from './places.ts';
+import { say, step, until } from './progress.ts';
+
+const AGENT_SECONDS = 30;
+
+/** What is still there of ours, in words; empty when all is gone. */
+export async function down(): Promise<string[]> {
+  if (existsSync(STATE)) {
+    await emptyAgent();
+    await stop('berthd');
+    await stop('berth-scheduler');
+    step('berthd and berth-scheduler are stopped');
+    if (existsSync(FORWARD_BEFORE)) writeFileSync(FORWARD, readFileSync(FORWARD_BEFORE));
+    rmSync(STATE, { recursive: true });
+    rmSync(RUN, { recursive: true, force: true });
+  }
+  return proof();
+}
+
+/** The agent undoes its own work: it alone knows all of it. */
+async function emptyAgent(): Promise<void> {
+  if (pidOf('berthd') === null) start('berthd');
+  await until('berthd answers', AGENT_SECONDS, () => local('node.status', {}));
+  for (const { id, name } of (await local('instance.list', {})).instances)
+    await remove('instance.delete', id, name);
+  for (const { id, name } of (await local('volume.list', {})).volumes)
+    await remove('volume.delete', id, name);
+  for (const { id, name } of (await local('image.list', {})).images) await remove('image.delete', id, name);
+  for (const { id, name } of (await local('network.list', {})).networks)
+    await remove('network.delete', id, name);
+}
+
+async function remove(method: MethodName, id: string, name: string): Promise<void> {
+  let { operation } = (await local(method, { id } as never)) as unknown as { operation: Operation };
+  while (operation.endedAt === null)
+    ({ operation } = await local('operation.get', { id: operation.id, waitSeconds: 20 }));
+  if (operation.state !== 'succeeded') throw new Error(`${method} ${name}: ${operation.error?.message}`);
+  step(`${method} ${name}`);
+}
+
+function local<M extends MethodName>(method: M, params: Partial<Params<M>>): Promise<Result<M>> {
+  const { promise, resolve, reject } = Promise.withResolvers<Result<M>>();
+  const call = httpRequest({ socketPath: SOCKET, path: `/v1/${method}`, method: 'POST' }, (response) => {
+    let text = '';
+    response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+    response.on('end', () => {
+      const answer = JSON.parse(text) as Result<M> & { error?: { message: string } };
+      if (answer.error === undefined) resolve(answer);
+      else reject(new Error(`${method}: ${answer.error.message}`));
+    });
+  });
+  call.on('error', reject).end(JSON.stringify(params));
+  return promise;
+}
+
+/** Looks with the host's own tools, not with ours. */
+function proof(): string[] {
+  const checks: [what: string, found: () => string[]][] = [
+    [
+      'domains (virsh list --all)',
+      () =>
+        lines('virsh', ['-q', '-c', 'qemu:///system', 'list', '--all', '--name']).filter((name) =>
+          name.startsWith('berth-'),
+        ),
+    ],
+    [
+      'bridges and taps (ip link)',
+      () => lines('ip', ['-o', 'link']).filter((line) => /\bb[bt]-[0-9a-f]/.test(line)),
+    ],
+    [
+      'firewall tables (nft list tables)',
+      () => lines('nft', ['list', 'tables']).filter((line) => line.includes('berth')),
+    ],
+    ['processes (/proc)', () => processes()],
+    [`folders (${STATE}, ${RUN})`, () => [STATE, RUN].filter((path) => existsSync(path))],
+  ];
+  const left = checks.flatMap(([what, look]) => {
+    const found = look();
+    say(
+      `${found.length === 0 ? 'nothing left' : 'LEFT        '}  ${what}${found.map((line) => `\n    ${line}`).join('')}`,
+    );
+    return found;
+  });
+  return left;
+}
+
+function lines(program: string, args: string[]): string[] {
+  return execFileSync(program, args, { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
+
+/** Processes whose command line names one of our folders. */
+function processes(): string[] {
+  return readdirSync('/proc')
+    .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
+    .map((pid) => `${pid} ${commandLine(pid)}`)
+    .filter((line) => line.includes(`${STATE}/`) || line.includes(`${RUN}/`));
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
+    throw error;
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Up: scheduler, agent, image, network, and one instance through the scheduler's HTTP API.
+ *
+ * Run again, it goes on from what is there.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Instance } from '../../src/model/instance.ts';
+import type { Operation } from '../../src/model/operation.ts';
+import { call, ended, request } from './api.ts';
+import { logOf, start } from './daemons.ts';
+import {
+  CIDR,
+  CONFIG,
+  FORWARD,
+  FORWARD_BEFORE,
+  NAMES,
+  ROOT,
+  RUN,
+  SCHEDULER_PORT,
+  SOCKET,
+  STATE,
+  TOKEN,
+} from './places.ts';
+import { elapsedSeconds, step, until } from './progress.ts';
+
+/** Seconds for a daemon to answer, and for a guest to be up, on a slow machine without KVM. */
+const DAEMON_SECONDS = 30;
+const GUEST_SECONDS = 180;
+/** The end of the console that is looked at, bytes. */
+const CONSOLE_BYTES = 4096;
+
+export interface UpResult {
+  node: string;
+  instance: Instance;
+  address: string;
+  consoleTail: string;
+  seconds: number;
+}
+
+export async function up(options: {
+  image: string | undefined;
+  vcpus: number;
+  memoryMib: number;
+}): Promise<UpResult> {
+  prepareFiles();
+  start('berth-scheduler');
+  await until(`berth-scheduler answers (see ${logOf('berth-scheduler')})`, DAEMON_SECONDS, () =>
+    request('GET', '/healthz'),
+  );
+  step('berth-scheduler answers');
+  start('berthd');
+  const node = await until(`berthd is linked (see ${logOf('berthd')})`, DAEMON_SECONDS, readyNode);
+  step(`berthd is linked to it, as node ${node}`);
+  await ensureImage(node, options.image);
+  await ensureNetwork(node);
+  const id = await ensureInstance(options);
+  const instance = await until('the guest reports an address', GUEST_SECONDS, () => withAddress(id));
+  const address = addressOf(instance) as string;
+  step(`the guest is up, and its agent reports ${address}`);
+  const { text } = await call(node, 'instance.console', { id, tailBytes: CONSOLE_BYTES });
+  return { node, instance, address, consoleTail: text, seconds: Number(elapsedSeconds().toFixed(1)) };
+}
+
+function prepareFiles(): void {
+  mkdirSync(STATE, { recursive: true, mode: 0o711 });
+  mkdirSync(RUN, { recursive: true, mode: 0o755 });
+  if (!existsSync(TOKEN)) writeFileSync(TOKEN, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
+  if (!existsSync(FORWARD_BEFORE)) writeFileSync(FORWARD_BEFORE, readFileSync(FORWARD));
+  writeFileSync(
+    CONFIG,
+    [
+      '[node]',
+      `stateDir = "${join(STATE, 'agent')}"`,
+      `runDir = "${RUN}"`,
+      '[socket]',
+      `path = "${SOCKET}"`,
+      '[scheduler]',
+      `url = "ws://127.0.0.1:${SCHEDULER_PORT}"`,
+      `tokenFile = "${TOKEN}"`,
+      '[storage]',
+      `path = "${join(STATE, 'agent', 'pool')}"`,
+      '',
+    ].join('\n'),
+  );
+}
+
+async function readyNode(): Promise<string | null> {
+  const { nodes } = await request<{ nodes: { id: string; hostname: string; state: string }[] }>(
+    'GET',
+    '/v1/nodes',
+  );
+  return nodes.find(({ state }) => state === 'ready')?.id ?? null;
+}
+
+async function ensureImage(node: string, image: string | undefined): Promise<void> {
+  const { images } = await call(node, 'image.list', {});
+  if (images.some(({ name }) => name === NAMES.image)) return;
+  const given = image ?? join(ROOT, 'build', 'test-image.qcow2');
+  const source = /^https?:/.test(given) ? given : resolve(given);
+  const { operation } = await call(node, 'image.import', { name: NAMES.image, source });
+  await ended(node, operation);
+  step(`image ${NAMES.image} is checked and imported from ${source}`);
+}
+
+async function ensureNetwork(node: string): Promise<void> {
+  const { networks } = await call(node, 'network.list', {});
+  if (networks.some(({ name }) => name === NAMES.network)) return;
+  const { operation } = await call(node, 'network.create', {
+    spec: { name: NAMES.network, cidr: CIDR } as never,
+  });
+  await ended(node, operation);
+  step(`network ${NAMES.network} has a bridge, DHCP and NAT on ${CIDR}`);
+}
+
+async function ensureInstance({ vcpus, memoryMib }: { vcpus: number; memoryMib: number }): Promise<string> {
+  const { instances } = await request<{ instances: { id: string; name: string }[] }>('GET', '/v1/instances');
+  const known = instances.find(({ name }) => name === NAMES.instance);
+  if (known !== undefined) return known.id;
+  const spec = {
+    name: NAMES.instance,
+    vcpus,
+    memoryMib,
+    disks: [{ image: NAMES.image }],
+    nics: [{ network: NAMES.network }],
+  };
+  const accepted = await request<{ instance: { id: string; node: string }; operation: Operation }>(
+    'POST',
+    '/v1/instances',
+    { spec },
+  );
+  step(`POST /v1/instances was placed on node ${accepted.instance.node}`);
+  await ended(accepted.instance.node, accepted.operation);
+  step(`instance ${NAMES.instance} is running`);
+  return accepted.instance.id;
+}
+
+async function withAddress(id: string): Promise<Instance | null> {
+  const { instance } = await request<{ instance: { instance: Instance } }>('GET', `/v1/instances/${id}`);
+  return addressOf(instance.instance) === undefined ? null : instance.instance;
+}
+
+function addressOf(instance: Instance | null): string | undefined {
+  return instance?.guest?.addresses.find(({ address }) => address.includes('.'))?.address;
+}

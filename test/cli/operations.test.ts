@@ -1,0 +1,255 @@
+import t from 'tap';
+import { fakeAgent, type Handlers } from './support/fake-agent.ts';
+import { ended, idOf, operation } from './support/fixtures.ts';
+import { berth, KEY } from './support/run.ts';
+
+/** An agent that takes anything and ends it after `looks` looks. */
+function working(looks: number, last = ended('succeeded')): Handlers {
+  let left = looks;
+  const begin = () => ({ operation: operation({ state: 'pending' }) });
+  return {
+    'instance.create': begin,
+    'instance.start': begin,
+    'instance.stop': begin,
+    'instance.reboot': begin,
+    'instance.delete': begin,
+    'image.import': begin,
+    'image.delete': begin,
+    'volume.create': begin,
+    'volume.delete': begin,
+    'network.create': begin,
+    'network.delete': begin,
+    'operation.cancel': begin,
+    'operation.get': () => ({ operation: left-- > 0 ? operation() : last }),
+  };
+}
+
+const CHANGES: [argv: string, method: string, params: Record<string, unknown>, said: RegExp][] = [
+  ['instance start demo', 'instance.start', { id: 'demo' }, /^Started instance demo in 1\.5 s\.\n$/],
+  [
+    'instance stop demo',
+    'instance.stop',
+    { id: 'demo', mode: 'graceful', timeoutSeconds: 60 },
+    /^Stopped instance demo/,
+  ],
+  [
+    'instance stop demo --mode graceful-then-forced --timeout-seconds 5',
+    'instance.stop',
+    { id: 'demo', mode: 'graceful-then-forced', timeoutSeconds: 5 },
+    /^Stopped/,
+  ],
+  [
+    'instance reboot demo --mode forced',
+    'instance.reboot',
+    { id: 'demo', mode: 'forced', timeoutSeconds: 60 },
+    /^Rebooted/,
+  ],
+  ['instance delete demo --yes', 'instance.delete', { id: 'demo' }, /^Deleted instance demo/],
+  [
+    'image import test images/t.img --format raw',
+    'image.import',
+    { name: 'test', source: '/srv/images/t.img', format: 'raw' },
+    /^Imported image test/,
+  ],
+  [
+    `image import test https://host/t.img --sha256 ${'AB'.repeat(32)}`,
+    'image.import',
+    { name: 'test', source: 'https://host/t.img', format: 'qcow2', sha256: 'ab'.repeat(32) },
+    /^Imported image test/,
+  ],
+  ['image delete test', 'image.delete', { id: 'test' }, /^Deleted image test/],
+  [
+    'volume create data --size-gib 10',
+    'volume.create',
+    { name: 'data', sizeGib: 10 },
+    /^Created volume data/,
+  ],
+  ['volume delete data', 'volume.delete', { id: 'data' }, /^Deleted volume data/],
+  [
+    'network create lab --cidr 10.81.0.0/24 --no-nat --dns 10.0.0.53 --dns 10.0.0.54',
+    'network.create',
+    {
+      spec: {
+        name: 'lab',
+        cidr: '10.81.0.0/24',
+        nat: false,
+        dhcp: true,
+        dnsServers: ['10.0.0.53', '10.0.0.54'],
+      },
+    },
+    /^Created network lab/,
+  ],
+  ['network delete lab', 'network.delete', { id: 'lab' }, /^Deleted network lab/],
+];
+
+t.test('each change is asked for with its parameters and a key, and waited for', async (t) => {
+  for (const [argv, method, params, said] of CHANGES) {
+    const { socketPath, calls } = await fakeAgent(t, working(3));
+    const { code, stdout, stderr } = await berth(argv.split(' '), { socketPath, cwd: '/srv' });
+    t.strictSame(calls[0], { method, params: { ...params, key: KEY } }, argv);
+    t.equal(calls.filter((call) => call.method === 'operation.get').length, 4, 'looks until it has ended');
+    t.match({ code, stdout, stderr }, { code: 0, stdout: said, stderr: '' });
+  }
+});
+
+t.test('--wait says what is so anyway', async (t) => {
+  const { socketPath } = await fakeAgent(t, working(1));
+  const { code, stdout } = await berth(['instance', 'start', 'demo', '--wait'], { socketPath });
+  t.match({ code, stdout }, { code: 0, stdout: /^Started/ });
+});
+
+t.test('--no-wait prints the id of the operation and looks no further', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, working(1));
+  const { code, stdout } = await berth(['instance', 'start', 'demo', '--no-wait'], { socketPath });
+  t.strictSame({ code, stdout, calls: calls.length }, { code: 0, stdout: `${idOf(7)}\n`, calls: 1 });
+});
+
+t.test('--key is sent as it is given', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, working(0));
+  await berth(['instance', 'start', 'demo', '--key', 'job-17'], { socketPath });
+  t.match(calls[0], { params: { key: 'job-17' } });
+});
+
+t.test('a failed operation fails the command, with its reason and what to do', async (t) => {
+  const error = { code: 'CAPACITY_EXCEEDED', message: 'no room for 256 MiB', hint: 'Ask for less.' } as const;
+  const { socketPath } = await fakeAgent(t, working(1, ended('failed', { error })));
+  const { code, stdout, stderr } = await berth(['instance', 'start', 'demo'], { socketPath });
+  t.equal(code, 1);
+  t.equal(stdout, '');
+  t.equal(
+    stderr,
+    'berth: Cannot start instance demo: no room for 256 MiB\n' +
+      `  hint: Ask for less. \`berth operation show ${idOf(7)}\` shows how far it came.\n`,
+  );
+});
+
+t.test('a failed operation is the one document that a script gets', async (t) => {
+  const { socketPath } = await fakeAgent(t, working(1, ended('cancelled')));
+  const { code, stdout } = await berth(['instance', 'start', 'demo', '--json'], { socketPath });
+  t.equal(code, 1);
+  t.match(JSON.parse(stdout), { operation: { state: 'cancelled' } });
+});
+
+t.test('waiting ends at the timeout and leaves the operation going', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, working(1_000_000));
+  const ran = await berth(['instance', 'start', 'demo', '--timeout', '5'], { socketPath });
+  t.match(ran, {
+    code: 1,
+    stdout: '',
+    stderr: /has not ended within 5 s and goes on\n {2}hint: `berth operation wait/,
+  });
+  t.equal(ran.spentMs, 5000);
+  t.notOk(calls.some(({ method }) => method === 'operation.cancel'));
+});
+
+t.test('Ctrl-C while waiting leaves the operation going and says how to look at it', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, working(1_000_000));
+  const ran = await berth(['instance', 'start', 'demo', '--json'], {
+    socketPath,
+    onSleep: ({ interrupt }) => interrupt(),
+  });
+  t.equal(ran.code, 130);
+  t.match(ran.stderr, `\`berth operation wait ${idOf(7)}\` waits again`);
+  t.match(JSON.parse(ran.stdout), { operation: { id: idOf(7), state: 'running' } });
+  t.notOk(calls.some(({ method }) => method === 'operation.cancel'));
+});
+
+t.test('a live line shows the step on a terminal, and is gone in the end', async (t) => {
+  const { socketPath } = await fakeAgent(t, working(1));
+  const { stdout, stderr } = await berth(['instance', 'start', 'demo'], { socketPath, terminal: true });
+  t.match(stderr, 'instance.create demo: define-domain, 60 %');
+  t.ok(stderr.endsWith('\r\u001b[K'));
+  t.match(stdout, /^Started instance demo/);
+});
+
+t.test('a restart of the agent while waiting is no failure', async (t) => {
+  const first = operation({ state: 'pending' });
+  let looks = 0;
+  const { socketPath } = await fakeAgent(t, {
+    'instance.start': () => ({ operation: first }),
+    'operation.get': () => (++looks < 4 ? { wire: 'break' } : { operation: ended('succeeded') }),
+  });
+  t.match(await berth(['instance', 'start', 'demo'], { socketPath }), { code: 0, stdout: /^Started/ });
+});
+
+t.test('an agent that stays away while waiting is not reachable', async (t) => {
+  const agent = await fakeAgent(t, working(1_000_000));
+  const ran = await berth(['instance', 'start', 'demo'], {
+    socketPath: agent.socketPath,
+    onSleep: () => void agent.close(),
+  });
+  t.match(ran, { code: 3, stdout: '', stderr: /^berth: Cannot reach the agent at/ });
+  t.ok(ran.spentMs >= 30_000, 'after patience enough for an upgrade');
+});
+
+t.test('a connection that breaks before the answer is used once more, with the same key', async (t) => {
+  let tries = 0;
+  const { socketPath, calls } = await fakeAgent(t, {
+    'instance.start': () => (++tries === 1 ? { wire: 'break' } : { operation: ended('succeeded') }),
+  });
+  t.equal((await berth(['instance', 'start', 'demo'], { socketPath })).code, 0);
+  t.strictSame(calls[0], calls[1]);
+});
+
+t.test('a connection that breaks twice leaves a command that can be repeated safely', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, { 'instance.start': () => ({ wire: 'break' }) });
+  const { code, stderr } = await berth(['instance', 'start', 'demo'], { socketPath });
+  t.equal(code, 3);
+  t.match(stderr, `--key ${KEY} is safe`);
+  t.equal(calls.length, 2);
+});
+
+t.test('a person is asked before data is lost', async (t) => {
+  for (const [argv, reply, asked, done] of [
+    ['instance delete demo', 'y', true, true],
+    ['instance delete demo', 'n', true, false],
+    ['instance delete demo', null, true, false],
+    ['volume delete data', 'YES', true, true],
+    ['instance delete demo --yes', null, false, true],
+    ['network delete lab', null, false, true],
+  ] as const) {
+    const { socketPath, calls } = await fakeAgent(t, working(0));
+    const ran = await berth(argv.split(' '), { socketPath, terminal: true, reply });
+    t.equal(ran.questions.length, asked ? 1 : 0, `${argv} asks as it should`);
+    t.equal(ran.code, done ? 0 : 1);
+    t.equal(calls.length > 0, done, `${argv}, answered ${reply}`);
+  }
+});
+
+t.test('a script is not asked', async (t) => {
+  const { socketPath } = await fakeAgent(t, working(0));
+  const ran = await berth(['instance', 'delete', 'demo'], { socketPath });
+  t.match(ran, { code: 0, questions: [] });
+});
+
+t.test('operation wait reports how the operation ended', async (t) => {
+  const good = await fakeAgent(t, working(2));
+  t.match(await berth(['operation', 'wait', idOf(7)], good), { code: 0, stdout: /succeeded in 1\.5 s/ });
+  const bad = await fakeAgent(
+    t,
+    working(2, ended('failed', { error: { code: 'INTERNAL', message: 'broke' } })),
+  );
+  t.match(await berth(['operation', 'wait', idOf(7)], bad), { code: 1, stderr: /broke/ });
+});
+
+t.test(
+  'operation cancel is done when the operation is cancelled, and failed when it came too late',
+  async (t) => {
+    const inTime = await fakeAgent(t, working(1, ended('cancelled')));
+    t.match(await berth(['operation', 'cancel', idOf(7)], inTime), {
+      code: 0,
+      stdout: /^Cancelled operation/,
+    });
+    const late = await fakeAgent(t, working(1));
+    t.match(await berth(['operation', 'cancel', idOf(7)], late), {
+      code: 1,
+      stderr: /had already succeeded/,
+    });
+  },
+);
+
+t.test('operation list passes its filters on', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, { 'operation.list': () => ({ operations: [] }) });
+  await berth('operation list --state failed --kind volume --limit 5'.split(' '), { socketPath });
+  t.strictSame(calls[0]?.params, { state: 'failed', targetKind: 'volume', limit: 5 });
+});

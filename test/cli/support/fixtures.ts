@@ -1,0 +1,199 @@
+/** Objects as an agent shows them, for tests of the command line. */
+import type { BerthEvent } from '../../../src/model/event.ts';
+import type { Instance } from '../../../src/model/instance.ts';
+import type { Network } from '../../../src/model/network.ts';
+import type { Finding, Inventory, NodeStatus } from '../../../src/model/node.ts';
+import type { Operation } from '../../../src/model/operation.ts';
+import type { Image, Volume } from '../../../src/model/storage.ts';
+import { NOW_MS } from './run.ts';
+
+export function ago(seconds: number): string {
+  return new Date(NOW_MS - seconds * 1000).toISOString();
+}
+
+export function idOf(number: number): string {
+  return `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`;
+}
+
+export function instance(changes: Partial<Instance> = {}): Instance {
+  return {
+    id: idOf(1),
+    name: 'demo',
+    generation: 3,
+    lifecycle: 'ready',
+    power: { state: 'running', since: ago(90), reason: 'booted' },
+    spec: {
+      name: 'demo',
+      vcpus: 1,
+      memoryMib: 256,
+      firmware: 'bios',
+      disks: [{ image: 'test', sizeGib: 1 }],
+      nics: [{ network: 'default' }],
+      sshAuthorizedKeys: ['ssh-ed25519 AAAA me'],
+      userData: '#!/bin/sh\necho hello\n',
+    },
+    disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', deletedWithInstance: true }],
+    nics: [
+      {
+        portId: idOf(3),
+        network: 'default',
+        macAddress: '52:54:00:00:00:01',
+        ipAddress: '10.80.0.2',
+        tapName: 'bt-000000000003',
+      },
+    ],
+    guest: null,
+    createdAt: ago(3 * 3600),
+    ...changes,
+  };
+}
+
+export function image(changes: Partial<Image> = {}): Image {
+  return {
+    id: idOf(4),
+    name: 'test',
+    pool: 'default',
+    format: 'qcow2',
+    sha256: 'ab'.repeat(32),
+    sizeBytes: 41_943_040,
+    virtualSizeBytes: 1_610_612_736,
+    state: 'ready',
+    createdAt: ago(9 * 24 * 3600),
+    ...changes,
+  };
+}
+
+export function volume(changes: Partial<Volume> = {}): Volume {
+  return {
+    id: idOf(2),
+    name: 'demo-disk-0',
+    pool: 'default',
+    sizeGib: 2048,
+    imageId: idOf(4),
+    instanceId: idOf(1),
+    deletedWithInstance: true,
+    state: 'ready',
+    createdAt: ago(50),
+    ...changes,
+  };
+}
+
+export function network(changes: Partial<Network> = {}): Network {
+  return {
+    id: idOf(5),
+    name: 'default',
+    bridge: 'br-default',
+    cidr: '10.80.0.0/24',
+    gatewayAddress: '10.80.0.1',
+    nat: true,
+    dhcp: true,
+    dnsServers: ['10.0.0.53', '10.0.0.54'],
+    ports: 1,
+    state: 'ready',
+    createdAt: ago(600),
+    ...changes,
+  };
+}
+
+export function operation(changes: Partial<Operation> = {}): Operation {
+  return {
+    id: idOf(7),
+    kind: 'instance.create',
+    target: { kind: 'instance', id: idOf(1), name: 'demo' },
+    state: 'running',
+    progress: { step: 'define-domain', percent: 60 },
+    steps: [
+      { name: 'make-disk', state: 'done', startedAt: ago(2), endedAt: ago(1) },
+      { name: 'define-domain', state: 'begun', startedAt: ago(1), endedAt: null },
+      { name: 'start-domain', state: 'waiting', startedAt: null, endedAt: null },
+    ],
+    error: null,
+    createdAt: ago(3),
+    startedAt: ago(2),
+    endedAt: null,
+    ...changes,
+  };
+}
+
+/** An operation that ended 1.5 s after it was asked for. */
+export function ended(
+  state: 'succeeded' | 'failed' | 'cancelled',
+  changes: Partial<Operation> = {},
+): Operation {
+  return operation({
+    state,
+    progress: { step: null, percent: 100 },
+    endedAt: ago(1.5),
+    ...changes,
+  });
+}
+
+export function event(seq: number, changes: Partial<BerthEvent> = {}): BerthEvent {
+  return {
+    seq,
+    type: 'instance.changed',
+    at: ago(60 - seq),
+    target: { kind: 'instance', id: idOf(1), name: 'demo' },
+    data: { state: 'running' },
+    ...changes,
+  };
+}
+
+export const NODE_STATUS: NodeStatus = {
+  nodeId: idOf(9),
+  hostname: 'host-1',
+  version: '0.1.0',
+  startedAt: ago(7200),
+  hypervisor: { state: 'ok', since: ago(7200), reason: 'connected to libvirt 9.0.0' },
+  storage: { state: 'degraded', since: ago(600), reason: 'pool default is 91 % full' },
+  scheduler: { state: 'unavailable', since: ago(30), reason: 'connection refused' },
+  instances: { running: 3, stopped: 1, crashed: 0 },
+  foreignDomains: 2,
+  operations: { running: 1, pending: 0 },
+  unacknowledgedEvents: 4,
+};
+
+export const INVENTORY: Inventory = {
+  nodeId: idOf(9),
+  hostname: 'host-1',
+  generation: 12,
+  resources: {
+    VCPU: { total: 2, reserved: 0, allocationRatio: 16, used: 1, available: 31 },
+    MEMORY_MB: { total: 24_064, reserved: 2048, allocationRatio: 1, used: 256, available: 21_760 },
+    DISK_GB: { total: 3000, reserved: 10, allocationRatio: 1.5, used: 1, available: 4484 },
+  },
+  traits: ['COMPUTE_NET_VIF_MODEL_VIRTIO', 'HW_CPU_X86_AVX2'],
+  acceleration: 'kvm-unusable',
+  discrepancies: [
+    {
+      resourceClass: 'MEMORY_MB',
+      sources: { libvirt: 4608, proc: 24_064 },
+      chosen: 'proc',
+      reason: 'libvirt does not count memory that was added after boot',
+    },
+  ],
+  host: {
+    architecture: 'x86_64',
+    cpuModel: 'Example CPU @ 2.00GHz',
+    operatingSystem: 'Debian GNU/Linux 12 (bookworm)',
+    kernel: '6.1.0-30-amd64',
+    libvirtVersion: '9.0.0',
+    qemuVersion: null,
+  },
+};
+
+export const FINDINGS: Finding[] = [
+  { check: 'libvirt', verdict: 'ok', message: 'answers, version 9.0.0', mend: null },
+  {
+    check: 'virtualization',
+    verdict: 'warning',
+    message: '/dev/kvm is absent: guests run without acceleration',
+    mend: 'Enable VT-x or AMD-V in the firmware of the host.',
+  },
+  {
+    check: 'disk-space',
+    verdict: 'failure',
+    message: 'the pool has 0.2 GiB left',
+    mend: 'Delete images that are no longer needed: `berth image list`.',
+  },
+];

@@ -1,0 +1,130 @@
+import t from 'tap';
+import { fakeAgent, type Handlers } from './support/fake-agent.ts';
+import {
+  ago,
+  ended,
+  event,
+  FINDINGS,
+  idOf,
+  image,
+  INVENTORY,
+  instance,
+  network,
+  NODE_STATUS,
+  operation,
+  volume,
+} from './support/fixtures.ts';
+import { matchesGolden } from './support/golden.ts';
+import { berth } from './support/run.ts';
+
+const GUEST = {
+  seenAt: ago(5),
+  addresses: [
+    { interface: 'eth0', macAddress: '52:54:00:00:00:01', address: '10.80.0.2', prefix: 24 },
+    { interface: 'eth0', macAddress: '52:54:00:00:00:01', address: 'fe80::1', prefix: 64 },
+  ],
+};
+
+const INSTANCES = [
+  instance({ guest: GUEST }),
+  instance({
+    id: idOf(11),
+    name: 'web-with-a-longer-name',
+    lifecycle: 'building',
+    nics: [],
+    createdAt: ago(4),
+  }),
+  instance({ id: idOf(12), name: 'db', power: { state: 'crashed', since: ago(9), reason: 'panicked' } }),
+];
+
+const FAILED = ended('failed', {
+  id: idOf(8),
+  error: { code: 'IMAGE_REFUSED', message: 'the image has a backing file', hint: 'Flatten it first.' },
+});
+
+const HANDLERS: Handlers = {
+  'node.status': () => NODE_STATUS,
+  'node.doctor': () => ({ findings: FINDINGS }),
+  'inventory.get': () => INVENTORY,
+  'instance.list': () => ({ instances: INSTANCES }),
+  'instance.show': () => ({ instance: INSTANCES[0]! }),
+  'image.list': () => ({ images: [image(), image({ name: 'other', state: 'importing', sha256: null })] }),
+  'image.show': () => ({ image: image() }),
+  'volume.list': () => ({ volumes: [volume(), volume({ name: 'data', instanceId: null, sizeGib: 10 })] }),
+  'volume.show': () => ({ volume: volume() }),
+  'network.list': () => ({ networks: [network(), network({ name: 'lab', nat: false, ports: 12 })] }),
+  'network.show': () => ({ network: network() }),
+  'operation.list': () => ({ operations: [operation(), FAILED] }),
+  'operation.get': () => ({ operation: FAILED }),
+  'event.list': () => ({ events: [event(1), event(2, { target: null, data: {} })], firstSeq: 1, lastSeq: 2 }),
+};
+
+const COMMANDS = [
+  'status',
+  'doctor',
+  'inventory',
+  'instance list',
+  'instance show demo',
+  'image list',
+  'image show test',
+  'volume list',
+  'volume show demo-disk-0',
+  'network list',
+  'network show default',
+  'operation list',
+  'operation show x',
+  'events',
+];
+
+t.test('people get aligned tables without colour when the output is no terminal', async (t) => {
+  const { socketPath } = await fakeAgent(t, HANDLERS);
+  for (const command of COMMANDS) {
+    const { stdout, stderr } = await berth(command.split(' '), { socketPath });
+    matchesGolden(t, command.replaceAll(' ', '-'), stdout);
+    t.equal(stderr, '', `${command} says nothing on standard error`);
+    t.notMatch(stdout, /\u001b/, `${command} has no colour`);
+  }
+});
+
+t.test('scripts get one JSON document with exact values from every reading command', async (t) => {
+  const { socketPath } = await fakeAgent(t, HANDLERS);
+  for (const command of COMMANDS.filter((one) => one !== 'events')) {
+    const { stdout, stderr } = await berth([...command.split(' '), '--json'], { socketPath, terminal: true });
+    const value: unknown = JSON.parse(stdout);
+    t.equal(typeof value, 'object', `${command} prints an object`);
+    t.equal(stderr, '');
+  }
+  const { stdout } = await berth(['--json', 'image', 'show', 'test'], { socketPath });
+  t.match(JSON.parse(stdout), { image: { sizeBytes: 41_943_040, virtualSizeBytes: 1_610_612_736 } });
+});
+
+t.test('states are coloured on a terminal', async (t) => {
+  const { socketPath } = await fakeAgent(t, HANDLERS);
+  const { stdout } = await berth(['instance', 'list'], { socketPath, terminal: true });
+  t.match(stdout, '\u001b[32mrunning\u001b[0m');
+  t.match(stdout, '\u001b[31mcrashed\u001b[0m');
+  const plain = stdout.replaceAll(/\u001b\[\d+m/g, '');
+  t.equal(plain, (await berth(['instance', 'list'], { socketPath })).stdout, 'colour changes no column');
+});
+
+t.test('there is no colour with NO_COLOR or on a dumb terminal', async (t) => {
+  const { socketPath } = await fakeAgent(t, HANDLERS);
+  for (const env of [{ NO_COLOR: '1' }, { TERM: 'dumb' }]) {
+    const { stdout } = await berth(['instance', 'list'], { socketPath, terminal: true, env });
+    t.notMatch(stdout, /\u001b/);
+  }
+});
+
+t.test('an empty list is a header', async (t) => {
+  const { socketPath } = await fakeAgent(t, { 'volume.list': () => ({ volumes: [] }) });
+  const { code, stdout } = await berth(['volume', 'list'], { socketPath });
+  t.equal(code, 0);
+  t.match(stdout, /^NAME +STATE +SIZE +INSTANCE +AGE +ID\n$/);
+});
+
+t.test('doctor fails where a check found a failure, and not for a warning', async (t) => {
+  const failing = await fakeAgent(t, HANDLERS);
+  t.equal((await berth(['doctor'], failing)).code, 1);
+  const warned = await fakeAgent(t, { 'node.doctor': () => ({ findings: FINDINGS.slice(0, 2) }) });
+  t.equal((await berth(['doctor', '--json'], warned)).code, 0);
+});

@@ -1,0 +1,24 @@
+import { readFileSync } from 'node:fs';
+import t from 'tap';
+import * as words from '../../src/cli/words.ts';
+import { VERSION } from '../../src/cli/version.ts';
+import { LIST_LIMIT } from '../../src/model/common.ts';
+import { FIRMWARES, REBOOT_MODES, STOP_MODES } from '../../src/model/instance.ts';
+import { hasEnded, OBJECT_KINDS, OPERATION_STATES } from '../../src/model/operation.ts';
+import { IMAGE_FORMATS } from '../../src/model/storage.ts';
+
+t.test("the command line's words are the model's", async (t) => {
+  t.strictSame(words.STOP_MODES, STOP_MODES);
+  t.strictSame(words.REBOOT_MODES, REBOOT_MODES);
+  t.strictSame(words.IMAGE_FORMATS, IMAGE_FORMATS);
+  t.strictSame(words.FIRMWARES, FIRMWARES);
+  t.strictSame(words.OBJECT_KINDS, OBJECT_KINDS);
+  t.strictSame(words.OPERATION_STATES, OPERATION_STATES);
+  t.equal(words.LIST_LIMIT, LIST_LIMIT);
+  for (const state of OPERATION_STATES) t.equal(words.hasEnded(state), hasEnded(state), state);
+});
+
+t.test('the version is that of the package', async (t) => {
+  const file = new URL('../../package.json', import.meta.url);
+  t.equal(VERSION, (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version);
+});
