@@ -22,12 +22,16 @@ export async function request<T>(verb: string, path: string, body?: object): Pro
 }
 
 /** Any method of an agent, through the scheduler. */
-export function call<M extends MethodName>(
+export async function call<M extends MethodName>(
   node: string,
   method: M,
   params: Partial<Params<M>>,
 ): Promise<Result<M>> {
-  return request('POST', `/v1/nodes/${node}/call`, { method, params });
+  const { result } = await request<{ result: Result<M> }>('POST', `/v1/nodes/${node}/call`, {
+    method,
+    params,
+  });
+  return result;
 }
 
 /** Waits for the end of an operation. @throws {Error} when it did not succeed */

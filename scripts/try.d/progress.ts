@@ -19,21 +19,22 @@ export function elapsedSeconds(): number {
 const LOOK_MS = 100;
 
 /**
- * Looks until the answer is neither null nor a failure.
+ * Looks until the answer is not null; a far side that does not listen yet is looked at again.
  *
- * @throws {Error} naming `what`, with the last failure, after `seconds`.
+ * @throws {Error} naming `what`, after `seconds`; whatever else `look` throws, at once.
  */
 export async function until<T>(what: string, seconds: number, look: () => Promise<T | null>): Promise<T> {
   const deadline = Date.now() + seconds * 1000;
-  let failure = '';
   while (Date.now() < deadline) {
-    try {
-      const found = await look();
-      if (found !== null) return found;
-    } catch (error) {
-      failure = `: ${(error as Error).message}`;
-    }
+    const found = await look().catch(ifNotListening);
+    if (found !== null) return found;
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
-  throw new Error(`${what}: not within ${seconds} s${failure}`);
+  throw new Error(`${what}: not within ${seconds} s`);
+}
+
+function ifNotListening(error: Error & { code?: string; cause?: { code?: string } }): null {
+  const code = error.code ?? error.cause?.code ?? '';
+  if (['ECONNREFUSED', 'ENOENT', 'ECONNRESET'].includes(code)) return null;
+  throw error;
 }

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Instance } from '../../src/model/instance.ts';
-import type { Operation } from '../../src/model/operation.ts';
+import type { InstanceView as View } from '../../src/scheduler/instance-views.ts';
 import { call, ended, request } from './api.ts';
 import { logOf, start } from './daemons.ts';
 import {
@@ -28,6 +28,8 @@ import { elapsedSeconds, step, until } from './progress.ts';
 /** Seconds for a daemon to answer, and for a guest to be up, on a slow machine without KVM. */
 const DAEMON_SECONDS = 30;
 const GUEST_SECONDS = 180;
+/** Seconds for the console's first words: they may come after the guest agent's. */
+const CONSOLE_SECONDS = 30;
 /** The end of the console that is looked at, bytes. */
 const CONSOLE_BYTES = 4096;
 
@@ -59,7 +61,7 @@ export async function up(options: {
   const instance = await until('the guest reports an address', GUEST_SECONDS, () => withAddress(id));
   const address = addressOf(instance) as string;
   step(`the guest is up, and its agent reports ${address}`);
-  const { text } = await call(node, 'instance.console', { id, tailBytes: CONSOLE_BYTES });
+  const text = await until('the console says something', CONSOLE_SECONDS, () => consoleTail(node, id));
   return { node, instance, address, consoleTail: text, seconds: Number(elapsedSeconds().toFixed(1)) };
 }
 
@@ -115,7 +117,7 @@ async function ensureNetwork(node: string): Promise<void> {
 }
 
 async function ensureInstance({ vcpus, memoryMib }: { vcpus: number; memoryMib: number }): Promise<string> {
-  const { instances } = await request<{ instances: { id: string; name: string }[] }>('GET', '/v1/instances');
+  const { instances } = await request<{ instances: View[] }>('GET', '/v1/instances');
   const known = instances.find(({ name }) => name === NAMES.instance);
   if (known !== undefined) return known.id;
   const spec = {
@@ -125,20 +127,27 @@ async function ensureInstance({ vcpus, memoryMib }: { vcpus: number; memoryMib: 
     disks: [{ image: NAMES.image }],
     nics: [{ network: NAMES.network }],
   };
-  const accepted = await request<{ instance: { id: string; node: string }; operation: Operation }>(
-    'POST',
-    '/v1/instances',
-    { spec },
-  );
-  step(`POST /v1/instances was placed on node ${accepted.instance.node}`);
-  await ended(accepted.instance.node, accepted.operation);
+  const { instance } = await request<{ instance: View }>('POST', '/v1/instances', { spec });
+  step(`POST /v1/instances placed it on node ${instance.node}`);
+  await until('the instance is running', GUEST_SECONDS, () => running(instance.id));
   step(`instance ${NAMES.instance} is running`);
-  return accepted.instance.id;
+  return instance.id;
+}
+
+async function running(id: string): Promise<true | null> {
+  const { instance: view } = await request<{ instance: View }>('GET', `/v1/instances/${id}`);
+  if (view.phase === 'failed') throw new Error(view.error?.message);
+  return view.instance?.lifecycle === 'ready' && view.power?.state === 'running' ? true : null;
 }
 
 async function withAddress(id: string): Promise<Instance | null> {
-  const { instance } = await request<{ instance: { instance: Instance } }>('GET', `/v1/instances/${id}`);
+  const { instance } = await request<{ instance: View }>('GET', `/v1/instances/${id}`);
   return addressOf(instance.instance) === undefined ? null : instance.instance;
+}
+
+async function consoleTail(node: string, id: string): Promise<string | null> {
+  const { text } = await call(node, 'instance.console', { id, tailBytes: CONSOLE_BYTES });
+  return text.trim() === '' ? null : text;
 }
 
 function addressOf(instance: Instance | null): string | undefined {
