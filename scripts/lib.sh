@@ -33,20 +33,24 @@ missing_packages() {
   done
 }
 
-# need_packages PACKAGE...: installs the Debian packages that are missing, and only those; the lists are fetched once a run.
+# need_packages PACKAGE...: installs the Debian packages that are missing, and only those.
 need_packages() {
   local missing
   command -v dpkg-query >/dev/null || die "dpkg is not here. Install by your own means what these Debian packages hold: $*"
   mapfile -t missing < <(missing_packages "$@")
   ((${#missing[@]} > 0)) || return 0
   ((EUID == 0)) || die "packages are missing; run as root: apt-get install --no-install-recommends ${missing[*]}"
-  if [[ -z ${BERTH_APT_UPDATED:-} ]]; then
-    step "apt-get update"
-    apt_get update || die "the package lists could not be fetched: is there a network, and are the apt sources right?"
-    export BERTH_APT_UPDATED=1
-  fi
+  update_package_lists
   step "apt-get install ${missing[*]}"
   apt_get install --no-install-recommends "${missing[@]}" || die "these packages could not be installed: ${missing[*]}"
+}
+
+# update_package_lists: fetches the lists, once a run.
+update_package_lists() {
+  [[ -z ${BERTH_APT_UPDATED:-} ]] || return 0
+  step "apt-get update"
+  apt_get update || die "the package lists could not be fetched: is there a network, and are the apt sources right?"
+  export BERTH_APT_UPDATED=1
 }
 
 # apt_get ARGUMENT...: apt-get that asks nothing, waits for the lock, and shows its output only when it fails.

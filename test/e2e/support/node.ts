@@ -1,0 +1,260 @@
+/**
+ * A real node: berthd as a process, on the libvirt, QEMU, bridges and disks of this machine.
+ *
+ * Everything of it is in one folder and named by ids of its own, so that tests see what they leave behind.
+ */
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type ErrorBody, AgentError } from '../../../src/model/errors.ts';
+import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
+import type { Operation } from '../../../src/model/operation.ts';
+
+const ROOT = join(import.meta.dirname, '..', '..', '..');
+export const IMAGE = join(ROOT, 'build', 'test-image.qcow2');
+const LIBVIRT_SOCKET = '/run/libvirt/libvirt-sock';
+
+/** Bounds of waits, ms: a guest under TCG on a loaded machine takes its time. */
+const GUEST_MS = 120_000;
+const START_MS = 30_000;
+const LOOK_MS = 50;
+
+/** Why the tests on real parts can't run here; false when they can. */
+export function cannotRun(): string | false {
+  if (process.getuid?.() !== 0) return 'needs root';
+  if (!existsSync(LIBVIRT_SOCKET)) return `no libvirtd answers on ${LIBVIRT_SOCKET}`;
+  if (!existsSync(IMAGE)) return 'no test image: run scripts/build-test-image';
+  return false;
+}
+
+export class RealNode {
+  readonly folder: string;
+  #process: ChildProcess | null = null;
+
+  /** Network of the node's guests; each test file has its own. */
+  readonly cidr: string;
+
+  constructor(cidr: string) {
+    this.cidr = cidr;
+    this.folder = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
+    chmodSync(this.folder, 0o711);
+    writeFileSync(this.#path('berthd.toml'), this.#config());
+  }
+
+  get socketPath(): string {
+    return this.#path('berth.sock');
+  }
+
+  get pid(): number {
+    return this.#process?.pid as number;
+  }
+
+  /** Starts berthd, and waits until it answers. */
+  async start(): Promise<void> {
+    const log = openSync(this.#path('log'), 'a');
+    const args = [
+      '--conditions=berth-source',
+      join(ROOT, 'src/agent/main.ts'),
+      '--config',
+      this.#path('berthd.toml'),
+    ];
+    this.#process = spawn(process.execPath, args, { stdio: ['ignore', log, log] });
+    await until('berthd answers', START_MS, () => this.call('node.status', {}).then(() => true, notYet));
+  }
+
+  /** @param signal SIGTERM to stop in order, SIGKILL to crash. */
+  async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const child = this.#process;
+    if (child === null || child.exitCode !== null) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    child.once('exit', () => resolve());
+    child.kill(signal);
+    await promise;
+    this.#process = null;
+  }
+
+  call<M extends MethodName>(method: M, params: Partial<Params<M>>): Promise<Result<M>> {
+    return this.post(`/v1/${method}`, JSON.stringify(params)) as Promise<Result<M>>;
+  }
+
+  /** Calls an operation and waits for its end. */
+  async run<M extends OperationMethod>(method: M, params: Partial<Params<M>>): Promise<Operation> {
+    const { operation } = (await this.call(method, params)) as { operation: Operation };
+    return this.ended(operation);
+  }
+
+  async ended(operation: Operation): Promise<Operation> {
+    let latest = operation;
+    while (latest.endedAt === null) {
+      ({ operation: latest } = await this.call('operation.get', { id: operation.id, waitSeconds: 30 }));
+    }
+    return latest;
+  }
+
+  /** Any body to any path of the local socket. @throws {AgentError} the one that was answered */
+  post(path: string, body: string): Promise<unknown> {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    const call = request({ socketPath: this.socketPath, path, method: 'POST' }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        text += chunk;
+      });
+      response.on('end', () => {
+        const answer = JSON.parse(text) as { error?: ErrorBody };
+        if (answer.error === undefined) resolve(answer);
+        else reject(AgentError.fromBody(answer.error));
+      });
+    });
+    call.on('error', reject).end(body);
+    return promise;
+  }
+
+  /** `berth` as a person calls it. */
+  async berth(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+    const argv = [
+      '--conditions=berth-source',
+      join(ROOT, 'src/cli/main.ts'),
+      '--socket',
+      this.socketPath,
+      ...args,
+    ];
+    return promisify(execFile)(process.execPath, argv).then(
+      (done) => ({ code: 0, ...done }),
+      (error: { code: number; stdout: string; stderr: string }) => error,
+    );
+  }
+
+  async untilAddress(name: string): Promise<string> {
+    return until(`${name} reports an address`, GUEST_MS, async () => {
+      const { instance } = await this.call('instance.show', { id: name });
+      return instance.guest?.addresses.find(({ address }) => address.includes('.'))?.address ?? null;
+    });
+  }
+
+  async untilPower(name: string, state: string): Promise<void> {
+    await until(`${name} is ${state}`, GUEST_MS, async () => {
+      const { instance } = await this.call('instance.show', { id: name });
+      return instance.power.state === state ? true : null;
+    });
+  }
+
+  /** What the host has of this node's, looked at with its own tools. */
+  async traces(): Promise<string[]> {
+    const { networks } = await this.call('network.list', {});
+    const { instances } = await this.call('instance.list', {});
+    const names = [...networks.map(({ bridge }) => bridge), ...instances.map(({ id }) => id)];
+    return [...names.flatMap((name) => hostTraces(name)), ...this.poolFiles()];
+  }
+
+  poolFiles(): string[] {
+    const pool = this.#path('state/pool');
+    return readdirSync(pool, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => entry.name);
+  }
+
+  log(): string {
+    return readFileSync(this.#path('log'), 'utf8');
+  }
+
+  /** Deletes all that is left, ends the daemon, removes the folder. */
+  async remove(): Promise<void> {
+    await this.end('SIGTERM');
+    await this.start();
+    for (const { id } of (await this.call('instance.list', {})).instances)
+      await this.run('instance.delete', { id });
+    for (const { id } of (await this.call('volume.list', {})).volumes)
+      await this.run('volume.delete', { id });
+    for (const { id } of (await this.call('image.list', {})).images) await this.run('image.delete', { id });
+    for (const { id } of (await this.call('network.list', {})).networks)
+      await this.run('network.delete', { id });
+    await this.end('SIGTERM');
+    rmSync(this.folder, { recursive: true });
+  }
+
+  #path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  #config(): string {
+    return [
+      '[node]',
+      `stateDir = "${this.#path('state')}"`,
+      `runDir = "${this.#path('run')}"`,
+      '[socket]',
+      `path = "${this.socketPath}"`,
+      '[storage]',
+      `path = "${this.#path('state/pool')}"`,
+      '',
+    ].join('\n');
+  }
+}
+
+/** Imports the test image as `test` and makes the network `default`. */
+export async function prepare(node: RealNode): Promise<void> {
+  const network = { name: 'default', cidr: node.cidr, nat: true, dhcp: true, dnsServers: [] };
+  const operations = [
+    await node.run('image.import', { name: 'test', source: IMAGE }),
+    await node.run('network.create', { spec: network }),
+  ];
+  const failed = operations.find(({ state }) => state !== 'succeeded');
+  if (failed !== undefined) throw new Error(`${failed.kind}: ${failed.error?.message}`);
+}
+
+export function spec(name: string, change: object = {}): Params<'instance.create'>['spec'] {
+  return {
+    name,
+    vcpus: 1,
+    memoryMib: 256,
+    firmware: 'bios',
+    disks: [{ image: 'test' }],
+    nics: [{ network: 'default' }],
+    sshAuthorizedKeys: [],
+    ...change,
+  };
+}
+
+/** Links, rules and processes that bear the name, and the domain with that UUID. */
+export function hostTraces(name: string): string[] {
+  const look = (program: string, ...args: string[]) =>
+    execFileSync(program, args, { encoding: 'utf8' })
+      .split('\n')
+      .filter((line) => line.includes(name));
+  return [
+    ...look('ip', '-o', 'link'),
+    ...look('nft', 'list', 'ruleset'),
+    ...look('virsh', '-q', '-c', 'qemu:///system', 'list', '--all', '--uuid'),
+  ];
+}
+
+/** Pid of the QEMU process of a domain. */
+export function qemuPid(domain: string): number {
+  return Number(readFileSync(`/run/libvirt/qemu/${domain}.pid`, 'utf8'));
+}
+
+export async function until<T>(what: string, boundMs: number, look: () => Promise<T | null>): Promise<T> {
+  const deadline = performance.now() + boundMs;
+  while (performance.now() < deadline) {
+    const found = await look();
+    if (found !== null) return found;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+  throw new Error(`${what}: not within ${boundMs} ms`);
+}
+
+function notYet(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') return null;
+  throw error;
+}
