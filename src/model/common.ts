@@ -1,7 +1,7 @@
 /**
  * Schemas that every noun is built from: names, ids, times, sizes, and the fence of a command.
  */
-import { type Static, type TProperties, type TSchema, Type } from 'typebox';
+import { type Static, type TProperties, type TSchema, Type } from './schema.ts';
 
 /** Most items in one listing or list parameter; a caller pages beyond it. */
 export const LIST_LIMIT = 1000;

@@ -3,7 +3,7 @@
  *
  * A consumer keeps the last `seq` that it has dealt with and asks for what came after.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 import { Id, nullable, strict, Timestamp } from './common.ts';
 import { OBJECT_KINDS } from './operation.ts';
 

@@ -1,7 +1,7 @@
 /**
  * Instances: what a scheduler asks for, and what a caller is shown.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 import { Id, Ipv4Address, MacAddress, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
 
 /** QEMU's own limit for the machine types in use. @see hw/i386/pc_q35.c, max_cpus */

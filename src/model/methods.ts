@@ -5,7 +5,7 @@
  * A `read` answers from memory and the store (the few that look at the host say so in their summary and
  * have a deadline); an `operation` answers `{ operation }` as soon as the operation is in the journal.
  */
-import { type Static, type TSchema, Type } from 'typebox';
+import { type Static, type TSchema, Type } from './schema.ts';
 import { Fence, LIST_LIMIT, Name, NameOrId, nullable, ObjectFence, Sha256, strict } from './common.ts';
 import { BerthEvent } from './event.ts';
 import { Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';

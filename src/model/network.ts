@@ -1,7 +1,7 @@
 /**
  * Networks as callers see them. Now: a Linux bridge with addresses, DHCP and NAT.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 import { Id, Ipv4Address, Name, strict, Timestamp } from './common.ts';
 
 /** A private IPv4 network, /16 to /29: enough room for a gateway and guests, small enough to list. */

@@ -3,7 +3,7 @@
  *
  * Resource classes and traits have the names of OpenStack's os-resource-classes and os-traits.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 import { Id, nullable, strict, Timestamp } from './common.ts';
 
 export const RESOURCE_CLASSES = ['VCPU', 'MEMORY_MB', 'DISK_GB'] as const;

@@ -1,7 +1,7 @@
 /**
  * Operations as callers see them. The machinery is in src/agent/operations.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 import { Id, nullable, strict, Timestamp } from './common.ts';
 import { ERROR_CODES, type ErrorCode } from './errors.ts';
 

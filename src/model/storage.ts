@@ -1,7 +1,7 @@
 /**
  * Images and volumes as callers see them.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from './schema.ts';
 import { Id, Name, nullable, Sha256, strict, Timestamp } from './common.ts';
 
 /** Formats that an image may have; named by the caller, never probed from the bytes. */

@@ -5,7 +5,7 @@
  * probably meant. Validators are compiled at first use and kept.
  */
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
-import type { Static, TSchema } from 'typebox';
+import type { Static, TSchema } from './schema.ts';
 import { AgentError } from './errors.ts';
 
 const ajv = new Ajv({ allErrors: false, strict: true, useDefaults: true, ownProperties: true });

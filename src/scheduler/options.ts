@@ -15,8 +15,14 @@ export interface CommandLine {
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
-/** @throws {CommanderError} for what is not allowed, after saying why on standard error. */
-export function readCommandLine(argv: readonly string[]): CommandLine {
+/**
+ * @param say Where it is said what is not allowed.
+ * @throws {CommanderError} for what is not allowed, or where help was asked for.
+ */
+export function readCommandLine(
+  argv: readonly string[],
+  say: (text: string) => void = (text) => process.stderr.write(text),
+): CommandLine {
   const command = new Command('berth-scheduler')
     .description('The reference scheduler of Berth: accepts agents, places instances, serves an HTTP API.')
     .addOption(
@@ -35,6 +41,7 @@ export function readCommandLine(argv: readonly string[]): CommandLine {
       new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'),
     )
     .allowExcessArguments(false)
+    .configureOutput({ writeErr: say })
     .exitOverride();
   const flags = command.parse(argv, { from: 'user' }).opts();
   return Object.freeze({

@@ -36,6 +36,12 @@ t.test(
   },
 );
 
+t.test("a guest's prompt does not stand before the operator's shell", async (t) => {
+  const { socketPath } = await fakeAgent(t, growing(['guest# ']));
+  t.equal((await berth(['instance', 'console', 'demo'], { socketPath, terminal: true })).stdout, 'guest# \n');
+  t.equal((await berth(['instance', 'console', 'demo'], { socketPath })).stdout, 'guest# ');
+});
+
 t.test('the console as JSON is one document', async (t) => {
   const { socketPath, calls } = await fakeAgent(t, growing([HOSTILE]));
   const argv = ['instance', 'console', 'demo', '--json', '--tail-bytes', '1000'];
@@ -70,10 +76,10 @@ t.test('a log that grows between two reads is read again, and a gap is told', as
   );
   t.strictSame(await tail.grown(), { text: 'x'.repeat(150), missedBytes: 0 });
   let size = 1000;
-  const racing = new ConsoleTail(
-    async (tailBytes) => ({ text: 'y'.repeat(tailBytes), totalBytes: (size += 10) }),
-    1000,
-  );
+  const racing = new ConsoleTail(async (tailBytes) => {
+    size += 10;
+    return { text: 'y'.repeat(tailBytes), totalBytes: size };
+  }, 1000);
   t.match(await racing.grown(), { missedBytes: 10 });
 });
 
@@ -92,7 +98,7 @@ t.test('the filter takes out whole sequences, also where they are split', async 
     [`\u001b]${'x'.repeat(5000)}`, 'x'.repeat(905)],
     ['\u001b\u001b[1ma', 'a'],
   ] as const) {
-    t.equal(new ConsoleFilter().push(input), output, JSON.stringify(input).slice(0, 40));
+    t.equal(new ConsoleFilter().push(input), output, encodeURI(input).slice(0, 60));
     const split = new ConsoleFilter();
     t.equal([...input].map((character) => split.push(character)).join(''), output, 'one character at a time');
   }

@@ -76,9 +76,13 @@ t.test('a private key stays where it is', async (t) => {
 });
 
 const WRONG: [name: string, text: string | Uint8Array, said: RegExp][] = [
-  ['not JSON', '{"name": }', /Cannot use the instance spec in spec\.json: not JSON: .*position/],
+  ['not JSON', '{"name": }', /Cannot use the instance spec in spec\.json: not JSON: /],
   ['not an object', '[]', /Invalid spec in spec\.json: must be object/],
-  ['a misspelt key', '{"name":"a","vcpu":1}', /at vcpu: unknown key "vcpu"; did you mean vcpus\?/],
+  [
+    'a misspelt key',
+    '{"name":"a","vcpus":1,"memoryMib":64,"disks":[{"sizeGb":1}]}',
+    /at disks\.0\.sizeGb: .*did you mean sizeGib\?/,
+  ],
   ['a missing key', '{"name":"a","vcpus":1,"disks":[{}]}', /memoryMib is missing/],
   [
     'a name with a path',

@@ -94,8 +94,8 @@ t.test('each change is asked for with its parameters and a key, and waited for',
 
 t.test('--wait says what is so anyway', async (t) => {
   const { socketPath } = await fakeAgent(t, working(1));
-  const { code, stdout } = await berth(['instance', 'start', 'demo', '--wait'], { socketPath });
-  t.match({ code, stdout }, { code: 0, stdout: /^Started/ });
+  const { code, stdout, listening } = await berth(['instance', 'start', 'demo', '--wait'], { socketPath });
+  t.match({ code, stdout, listening }, { code: 0, stdout: /^Started/, listening: 0 });
 });
 
 t.test('--no-wait prints the id of the operation and looks no further', async (t) => {
@@ -217,9 +217,11 @@ t.test('a person is asked before data is lost', async (t) => {
 });
 
 t.test('a script is not asked', async (t) => {
-  const { socketPath } = await fakeAgent(t, working(0));
-  const ran = await berth(['instance', 'delete', 'demo'], { socketPath });
-  t.match(ran, { code: 0, questions: [] });
+  for (const terminal of [false, 'output'] as const) {
+    const { socketPath } = await fakeAgent(t, working(0));
+    const ran = await berth(['instance', 'delete', 'demo'], { socketPath, terminal });
+    t.match(ran, { code: 0, questions: [] });
+  }
 });
 
 t.test('operation wait reports how the operation ended', async (t) => {

@@ -46,8 +46,7 @@ t.test('a process ends with the exit code, and the whole answer is written', asy
 t.test('a reader that goes away ends the command quietly', async (t) => {
   const handlers: Handlers = { 'event.list': () => ({ events: [], firstSeq: null, lastSeq: 0 }) };
   const agent = await fakeAgent(t, handlers);
-  let seq = 0;
-  agent.streams = Array.from({ length: 10_000 }, () => [event((seq += 1))]);
+  agent.streams = Array.from({ length: 10_000 }, (_, at) => [event(at + 1)]);
   const child = start(['events', '--follow', '--json'], agent.socketPath);
   child.stdout.once('data', () => child.stdout.destroy());
   const { code, stderr } = await finished(child);
@@ -74,8 +73,9 @@ t.test('Ctrl-C while waiting ends the process at once, and the operation goes on
   t.notOk(calls.some(({ method }) => method === 'operation.cancel'));
 });
 
-t.test('a socket that the caller may not open says so', async (t) => {
-  if (process.getuid?.() !== 0) return t.skip('only root can become another account');
+const notRoot = process.getuid?.() === 0 ? false : 'only root can become another account';
+
+t.test('a socket that the caller may not open says so', { skip: notRoot }, async (t) => {
   const { socketPath } = await fakeAgent(t, {});
   await chmod(dirname(socketPath), 0o755);
   await chmod(socketPath, 0o600);

@@ -7,15 +7,19 @@
  *
  * Who may connect is decided by the socket's owner, group and mode; whoever may is an admin. An error is
  * `{ "error": { code, message, hint?, details? } }` with the HTTP status of its code. A body over 1 MiB,
- * one that is not JSON, and a path that is not here get the same shape of error.
+ * one that is not JSON or nested too deep, a path that is not here, and what is no HTTP get the same shape of
+ * error.
  */
-import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, unlinkSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { once } from 'node:events';
+import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, unlinkSync } from 'node:fs';
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { dirname } from 'node:path';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { AgentError } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
+import { parseJson } from '../../model/json.ts';
 import { METHOD_NAMES } from '../../model/methods.ts';
 import type { EventStore } from '../store/events.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -30,6 +34,10 @@ const FOLLOWERS_LIMIT = 32;
 const EVENT_PAGE = 200;
 /** Pause after which an idle connection is closed, ms. */
 const IDLE_TIMEOUT_MS = 75_000;
+/** A whole request on a local socket arrives in milliseconds, or its sender holds a place for nothing, ms. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Longest path segment that is looked at, characters: a longer one is still answered as no method. */
+const SEGMENT_LIMIT = 16 * 1024;
 
 export interface LocalSocketOptions {
   path: string;
@@ -50,33 +58,43 @@ export class LocalSocket {
     this.#http = Fastify({
       bodyLimit: BODY_BYTES_LIMIT,
       keepAliveTimeout: IDLE_TIMEOUT_MS,
-      forceCloseConnections: true,
+      requestTimeout: REQUEST_TIMEOUT_MS,
       exposeHeadRoutes: false,
+      http: { requireHostHeader: false },
+      routerOptions: { maxParamLength: SEGMENT_LIMIT },
+      clientErrorHandler: refuseUnreadable,
+      frameworkErrors: (error, _request, reply) => sendError(reply, fromHttp(error)),
     });
     this.#http.server.maxConnections = CONNECTIONS_LIMIT;
     this.#acceptEmptyBodies();
     this.#routes();
   }
 
-  /** @throws {AgentError} HOST_CONFLICT: the path is taken by something that is no socket. */
+  /**
+   * @throws {AgentError} HOST_CONFLICT: the path is taken by something that is no socket. INVALID_ARGUMENT: no
+   * such group. UNAVAILABLE: no socket can be made there.
+   */
   async listen(): Promise<void> {
     const { path, group } = this.#options;
+    const gid = group === '' ? null : groupId(group);
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     removeStaleSocket(path);
-    const mask = process.umask(0o177);
-    try {
-      await this.#http.listen({ path });
-    } finally {
-      process.umask(mask);
-    }
-    if (group === '') return;
-    chownSync(path, 0, groupId(group));
+    await this.#http.ready();
+    await bind(this.#http.server, path);
+    if (gid === null) return;
+    chownSync(path, 0, gid);
     chmodSync(path, 0o660);
   }
 
+  /** Ends every connection, those that wait or follow too. */
   async close(): Promise<void> {
     this.#stop.abort();
+    const { server } = this.#http;
+    const closed = server.listening ? once(server, 'close') : null;
+    server.close();
+    server.closeAllConnections();
     await this.#http.close();
+    await closed;
   }
 
   #acceptEmptyBodies(): void {
@@ -84,9 +102,9 @@ export class LocalSocket {
     this.#http.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => {
       if (body === '') return done(null, undefined);
       try {
-        done(null, JSON.parse(body as string));
+        done(null, parseJson(body as string));
       } catch (cause) {
-        done(new AgentError('INVALID_ARGUMENT', 'The body is not JSON', { cause }));
+        done(new AgentError('INVALID_ARGUMENT', 'The body cannot be read', { cause }));
       }
     });
   }
@@ -96,12 +114,10 @@ export class LocalSocket {
     this.#http.get('/v1/events', (request, reply) =>
       this.#follow((request.query as { after?: string }).after, reply),
     );
-    this.#http.post('/v1/:method', async (request) => {
+    this.#http.post('/v1/:method', async (request, reply) => {
       const { method } = request.params as { method: string };
-      return this.#options.dispatcher.call(method, request.body, {
-        role: 'admin',
-        signal: this.#stop.signal,
-      });
+      const signal = closeSignal(reply.raw);
+      return this.#options.dispatcher.call(method, request.body, { role: 'admin', signal });
     });
     this.#http.setNotFoundHandler((request, reply) =>
       sendError(
@@ -156,6 +172,7 @@ async function pumpEvents(
   }
 }
 
+/** Aborted when the stream is closed: at its end, by the far side, or by ours. */
 function closeSignal(stream: NodeJS.WritableStream): AbortSignal {
   const closed = new AbortController();
   stream.once('close', () => closed.abort());
@@ -168,10 +185,14 @@ async function waitFor(emitter: NodeJS.EventEmitter, event: string, signal: Abor
 
 function nextEvent(events: EventStore, after: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const unsubscribe = events.subscribe((event: BerthEvent) => event.seq > after && resolve());
-  signal.addEventListener('abort', () => resolve(), { once: true });
-  if (signal.aborted || events.lastSeq() > after) resolve();
-  return promise.finally(unsubscribe);
+  const goOn = () => resolve();
+  const unsubscribe = events.subscribe((event: BerthEvent) => event.seq > after && goOn());
+  signal.addEventListener('abort', goOn, { once: true });
+  if (signal.aborted || events.lastSeq() > after) goOn();
+  return promise.finally(() => {
+    unsubscribe();
+    signal.removeEventListener('abort', goOn);
+  });
 }
 
 function sendError(reply: FastifyReply, error: AgentError): void {
@@ -187,6 +208,40 @@ function fromHttp(error: FastifyError): AgentError {
   if ((error.statusCode ?? 500) < 500)
     return new AgentError('INVALID_ARGUMENT', 'Not a request that this socket takes', { cause: error });
   return AgentError.from(error);
+}
+
+/** What did not even come to be a request; after it nothing on the connection can be read. */
+function refuseUnreadable(cause: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable || cause.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const error =
+    cause.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? new AgentError('DEADLINE_EXCEEDED', `No whole request in ${REQUEST_TIMEOUT_MS / 1000} s`)
+      : new AgentError('INVALID_ARGUMENT', 'Not an HTTP request', { cause });
+  const body = JSON.stringify({ error: error.toBody() });
+  const head = [
+    `HTTP/1.1 ${httpStatusOf(error.code)} Refused`,
+    'content-type: application/json; charset=utf-8',
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+/** Binds with mode 0600. The mask holds for the bind alone, which is made at once: other files keep their modes. */
+async function bind(server: Server, path: string): Promise<void> {
+  const listening = once(server, 'listening');
+  const mask = process.umask(0o177);
+  try {
+    server.listen({ path });
+  } finally {
+    process.umask(mask);
+  }
+  await listening.catch((cause: unknown) => {
+    throw new AgentError('UNAVAILABLE', `Cannot listen on ${path}`, { cause, hint: 'See socket.path.' });
+  });
 }
 
 /** The database's lock has shown that no other daemon serves here, so a socket that is left over can go. */

@@ -37,8 +37,8 @@ export function makeReaders(services: Services, operations: Operations, identity
     'network.show': ({ id }) => ({ network: store.networks.get(id) }),
 
     'operation.list': (filter) => ({ operations: operations.list(filter) }),
-    'operation.get': async ({ id, waitSeconds }) => ({
-      operation: await operations.wait(id, waitSeconds * 1000),
+    'operation.get': async ({ id, waitSeconds }, signal) => ({
+      operation: await operations.wait(id, waitSeconds * 1000, signal),
     }),
     'operation.cancel': ({ id }) => ({ operation: operations.cancel(id) }),
 

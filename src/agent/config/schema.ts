@@ -4,7 +4,7 @@
  * The commented configuration file in systemd/ is generated from here (`npm run docs`), so this is the one
  * place where a key is described.
  */
-import { type Static, type TObject, type TProperties, Type } from 'typebox';
+import { type Static, type TObject, type TProperties, Type } from '../../model/schema.ts';
 
 function section<P extends TProperties>(description: string, properties: P): TObject<P> {
   return Type.Object(properties, { additionalProperties: false, default: {}, description });

@@ -9,6 +9,7 @@ import { WebSocket } from 'ws';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { Health } from '../../model/node.ts';
 import { AGENT_PATH, MESSAGE_BYTES_LIMIT, SUBPROTOCOL } from '../../model/wire.ts';
+import { closeSocket } from './closing.ts';
 import { Session, type SessionParts } from './session.ts';
 
 /** Limits of the random pause before the next try, ms. */
@@ -16,6 +17,8 @@ const FIRST_BACKOFF_MS = 500;
 const LAST_BACKOFF_MS = 30_000;
 /** A TCP and WebSocket handshake that takes longer leads nowhere, ms. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Longest reason that is kept of what a far side has said, in characters. */
+const REASON_LIMIT = 200;
 
 export interface LinkParts extends SessionParts {
   /** ws:// or wss://, without a path. */
@@ -29,6 +32,7 @@ export interface LinkParts extends SessionParts {
 export class Link {
   readonly #parts: LinkParts;
   #socket: WebSocket | null = null;
+  #session: Session | null = null;
   #failures = 0;
   #closed = false;
   #cancelTimer: () => void = () => undefined;
@@ -56,7 +60,8 @@ export class Link {
   close(): void {
     this.#closed = true;
     this.#cancelTimer();
-    this.#socket?.close(1001, 'the agent goes down');
+    this.#session?.end();
+    if (this.#socket !== null) closeSocket(this.#socket, this.#parts.clock, 1001, 'the agent goes down');
   }
 
   #dial(): void {
@@ -70,10 +75,14 @@ export class Link {
       followRedirects: false,
     });
     this.#socket = socket;
-    let reason = 'closed by the scheduler';
-    socket.on('open', () => new Session(socket, this.#parts, () => this.#onReady()));
-    socket.on('error', (error) => (reason = error.message));
-    socket.on('close', (_code, text) => this.#onClose(text.toString('utf8').slice(0, 200) || reason));
+    let reason = '';
+    const onReady = () => this.#onReady();
+    const onDrop = (why: string) => (reason ||= why);
+    socket.on('open', () => {
+      this.#session = new Session(socket, this.#parts, { onReady, onDrop });
+    });
+    socket.on('error', (error) => onDrop(error.message));
+    socket.on('close', (_code, text) => this.#onClose(reason || String(text) || 'closed by the scheduler'));
   }
 
   #dialLater(): void {
@@ -89,7 +98,10 @@ export class Link {
   }
 
   #onClose(reason: string): void {
-    this.#setHealth('unavailable', reason);
+    this.#session?.end();
+    this.#session = null;
+    this.#socket = null;
+    this.#setHealth('unavailable', reason.slice(0, REASON_LIMIT));
     this.#dialLater();
   }
 

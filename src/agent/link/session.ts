@@ -4,11 +4,13 @@
  * Theory of operation
  *   hello ─▶ answered with the scheduler's last event ─▶ events from there on, at most a window of them
  *   unacknowledged ─▶ each ack moves the window. Heartbeats and answers come from memory and the store.
- *   Nothing received for three heartbeats: the connection is half-open, and is dropped.
+ *   Nothing received for three heartbeats: the connection is half-open, and is dropped. A session that has
+ *   ended reads and writes nothing more, however long its socket takes to close.
  *
  * What the far side may do wrong, and what it gets: not JSON or no JSON-RPC → an error, then the close;
  * more than MESSAGE_BYTES_LIMIT → close 1009 by ws; more than REQUESTS_IN_FLIGHT_LIMIT → LIMIT_REACHED;
- * unknown methods, wrong params, too small a role → the dispatcher's error; an ack of the future → ignored.
+ * a request before it has answered hello → UNAVAILABLE; unknown methods, wrong params, too small a role → the
+ * dispatcher's error; an ack of what was not sent → ignored; answers that it does not read → the close.
  */
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
@@ -20,6 +22,7 @@ import {
   agentErrorOf,
   type Hello,
   HelloResult,
+  MESSAGE_BYTES_LIMIT,
   readMessage,
   REQUESTS_IN_FLIGHT_LIMIT,
   type RpcRequest,
@@ -31,11 +34,14 @@ import type { Inventories } from '../inventory/inventories.ts';
 import type { Log } from '../services.ts';
 import type { Store } from '../store/store.ts';
 import { VERSION } from '../version.ts';
+import { closeSocket } from './closing.ts';
 
 /** Events sent and not yet acknowledged; beyond it the store is the buffer. */
 const EVENT_WINDOW = 500;
 /** Bytes waiting in the socket beyond which no event is added. */
 const BUFFERED_BYTES_LIMIT = 1024 * 1024;
+/** Bytes of answers waiting in the socket beyond which the scheduler is taken for one that does not read. */
+const UNREAD_BYTES_LIMIT = 2 * MESSAGE_BYTES_LIMIT;
 /** A scheduler that does not answer hello in this time is not one, ms. */
 const HELLO_TIMEOUT_MS = 10_000;
 /** Heartbeats without a word from the scheduler after which the connection is dropped. */
@@ -53,31 +59,45 @@ export interface SessionParts {
   nodeId: string;
 }
 
+export interface SessionListener {
+  /** Called once hello is answered. */
+  onReady(): void;
+  /** Called with the reason when this side ends the session. */
+  onDrop(reason: string): void;
+}
+
 export class Session {
   readonly #socket: WebSocket;
   readonly #parts: SessionParts;
   readonly #gone = new AbortController();
-  readonly #onReady: () => void;
+  readonly #listener: SessionListener;
   #heartbeatMs = 0;
   #heardAt = 0;
   #sentSeq = 0;
+  /** What this scheduler has acknowledged; it may have lost what it acknowledged to us before. */
+  #ackedSeq = 0;
   #inFlight = 0;
   #toldGeneration = -1;
   #cancelTimer: () => void = () => undefined;
   #unsubscribe: () => void = () => undefined;
 
-  /** @param onReady Called once hello is answered. */
-  constructor(socket: WebSocket, parts: SessionParts, onReady: () => void) {
+  constructor(socket: WebSocket, parts: SessionParts, listener: SessionListener) {
     this.#socket = socket;
     this.#parts = parts;
-    this.#onReady = onReady;
+    this.#listener = listener;
     this.#heardAt = parts.clock.monotonicMs();
     socket.on('message', (data) => this.#onMessage(String(data)));
     socket.on('ping', () => this.#heard());
     socket.on('pong', () => this.#heard());
-    socket.on('close', () => this.#onClose());
     this.#cancelTimer = parts.clock.after(HELLO_TIMEOUT_MS, () => this.#drop('hello was not answered'));
-    this.#sayHello();
+    this.#guarded(() => this.#sayHello());
+  }
+
+  /** Lets go of the socket, and of everyone who waits for an answer on it. */
+  end(): void {
+    this.#gone.abort();
+    this.#cancelTimer();
+    this.#unsubscribe();
   }
 
   #sayHello(): void {
@@ -95,16 +115,18 @@ export class Session {
     }
     const { epoch, lastSeq, heartbeatSeconds } = parse(HelloResult, answer.result, 'answer to hello');
     const { store } = this.#parts;
-    if (epoch < store.meta.getNumber('epoch')) {
-      this.#drop(`the scheduler has epoch ${epoch}; this node has seen ${store.meta.getNumber('epoch')}`);
+    const seen = store.meta.getNumber('epoch');
+    if (epoch < seen) {
+      this.#drop(`the scheduler has epoch ${epoch}; this node has seen ${seen}`);
       return;
     }
-    store.db.transaction(() => store.meta.set('epoch', epoch));
+    if (epoch > seen) store.db.transaction(() => store.meta.set('epoch', epoch));
     store.events.acknowledge(lastSeq);
     this.#sentSeq = Math.min(lastSeq, store.events.lastSeq());
+    this.#ackedSeq = this.#sentSeq;
     this.#heartbeatMs = heartbeatSeconds * 1000;
-    this.#unsubscribe = store.events.subscribe(() => this.#pump());
-    this.#onReady();
+    this.#unsubscribe = store.events.subscribe(() => this.#guarded(() => this.#pump()));
+    this.#listener.onReady();
     this.#pump();
     this.#beat();
   }
@@ -113,9 +135,10 @@ export class Session {
   #pump(): void {
     const { events } = this.#parts.store;
     if (this.#gone.signal.aborted || this.#heartbeatMs === 0) return;
-    const room = EVENT_WINDOW - (this.#sentSeq - events.acknowledged());
+    const room = EVENT_WINDOW - (this.#sentSeq - this.#ackedSeq);
     if (room <= 0 || this.#socket.bufferedAmount > BUFFERED_BYTES_LIMIT) return;
     for (const event of events.after(this.#sentSeq, room)) {
+      if (this.#socket.bufferedAmount > BUFFERED_BYTES_LIMIT) return;
       this.#send({ jsonrpc: '2.0', method: 'event', params: event });
       this.#sentSeq = event.seq;
     }
@@ -139,10 +162,11 @@ export class Session {
     this.#send({ jsonrpc: '2.0', method: 'heartbeat', params });
     this.#socket.ping();
     this.#pump();
-    this.#cancelTimer = clock.after(this.#heartbeatMs, () => this.#beat());
+    this.#cancelTimer = clock.after(this.#heartbeatMs, () => this.#guarded(() => this.#beat()));
   }
 
   #onMessage(text: string): void {
+    if (this.#gone.signal.aborted) return;
     this.#heard();
     const message = readMessage(text);
     switch (message.type) {
@@ -156,7 +180,7 @@ export class Session {
         break;
       case 'malformed':
         this.#send(message.reply);
-        this.#drop('the scheduler sent what is not JSON-RPC');
+        this.#drop('the scheduler sent what is not JSON-RPC', 1002);
         break;
     }
   }
@@ -164,41 +188,50 @@ export class Session {
   #onNotification({ method, params }: RpcRequest): void {
     if (method !== 'ack') return;
     this.#guarded(() => {
-      this.#parts.store.events.acknowledge(parse(Ack, params, 'ack').seq);
+      const { seq } = parse(Ack, params, 'ack');
+      if (seq > this.#sentSeq) return;
+      this.#ackedSeq = Math.max(this.#ackedSeq, seq);
+      this.#parts.store.events.acknowledge(seq);
       this.#pump();
     });
   }
 
   async #answer({ method, params }: RpcRequest, id: string | number): Promise<void> {
-    if (this.#inFlight >= REQUESTS_IN_FLIGHT_LIMIT) {
-      const error = new AgentError(
-        'LIMIT_REACHED',
-        `${REQUESTS_IN_FLIGHT_LIMIT} requests are under way on this link`,
-      );
-      this.#send({ jsonrpc: '2.0', id, error: rpcErrorOf(error) });
+    if (this.#socket.bufferedAmount > UNREAD_BYTES_LIMIT) {
+      this.#drop('the scheduler does not read its answers');
+      return;
+    }
+    const refusal = this.#refusal();
+    if (refusal !== null) {
+      this.#send({ jsonrpc: '2.0', id, error: rpcErrorOf(refusal) });
       return;
     }
     this.#inFlight++;
+    const outcome = await this.#outcome(method, params);
+    this.#sendText(answerText(id, outcome), () => this.#inFlight--);
+  }
+
+  #refusal(): AgentError | null {
+    if (this.#heartbeatMs === 0) return new AgentError('UNAVAILABLE', 'The hello is not answered yet');
+    if (this.#inFlight < REQUESTS_IN_FLIGHT_LIMIT) return null;
+    return new AgentError('LIMIT_REACHED', `${REQUESTS_IN_FLIGHT_LIMIT} requests are under way on this link`);
+  }
+
+  async #outcome(method: string, params: unknown): Promise<Outcome> {
     try {
-      const result = await this.#parts.dispatcher.call(method, params, {
-        role: SCHEDULER_ROLE,
-        signal: this.#gone.signal,
-      });
-      this.#send({ jsonrpc: '2.0', id, result });
+      const caller = { role: SCHEDULER_ROLE, signal: this.#gone.signal };
+      return { result: await this.#parts.dispatcher.call(method, params, caller) };
     } catch (error) {
-      this.#send({ jsonrpc: '2.0', id, error: rpcErrorOf(AgentError.from(error)) });
-    } finally {
-      this.#inFlight--;
+      return { error: rpcErrorOf(AgentError.from(error)) };
     }
   }
 
-  /** A far side that breaks the protocol loses the connection, and nothing else happens. */
+  /** Whatever goes wrong in here costs this connection, and nothing else. */
   #guarded(body: () => void): void {
     try {
-      body();
+      if (!this.#gone.signal.aborted) body();
     } catch (error) {
-      this.#parts.log.warn({ error }, 'the scheduler broke the protocol');
-      this.#drop('protocol error');
+      this.#drop(AgentError.from(error).toBody().message);
     }
   }
 
@@ -207,17 +240,33 @@ export class Session {
   }
 
   #send(message: object): void {
-    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(JSON.stringify(message));
+    this.#sendText(JSON.stringify(message));
   }
 
-  #drop(reason: string): void {
-    this.#parts.log.warn({ reason }, 'the link to the scheduler is dropped');
-    this.#socket.terminate();
+  /** @param sent Called when the message has left this process, or never will. */
+  #sendText(text: string, sent: () => void = () => undefined): void {
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text, sent);
+    else sent();
   }
 
-  #onClose(): void {
-    this.#gone.abort();
-    this.#cancelTimer();
-    this.#unsubscribe();
+  #drop(reason: string, code = 1000): void {
+    this.#listener.onDrop(reason);
+    this.end();
+    closeSocket(this.#socket, this.#parts.clock, code, reason);
   }
+}
+
+type Outcome = { result: unknown } | { error: RpcResponse['error'] };
+
+/** The answer as it goes over the wire; one that is too large for a message is an error instead. */
+function answerText(id: string | number, outcome: Outcome): string {
+  const text = JSON.stringify({ jsonrpc: '2.0', id, ...outcome });
+  const sizeBytes = Buffer.byteLength(text);
+  if (sizeBytes <= MESSAGE_BYTES_LIMIT) return text;
+  const error = new AgentError(
+    'LIMIT_REACHED',
+    `The answer has ${sizeBytes} bytes; a message may have ${MESSAGE_BYTES_LIMIT}`,
+    { hint: 'Ask for less at once.' },
+  );
+  return JSON.stringify({ jsonrpc: '2.0', id, error: rpcErrorOf(error) });
 }

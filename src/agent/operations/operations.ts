@@ -12,6 +12,7 @@ import { hasEnded, type ObjectKind, type Operation, type OperationState } from '
 import { type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
 import { checkEpoch, digestOf } from './fence.ts';
+import { giveUpMaking } from './half-made.ts';
 import { type Accepted, type AnyKind, stepsOf } from './kind.ts';
 import { KeyedQueue } from './queue.ts';
 import { Run, type RunLog, tellOperation } from './run.ts';
@@ -78,16 +79,20 @@ export class Operations {
     return this.#store.operations.list(filter).map((row) => this.view(row));
   }
 
-  /** The operation once it has ended, or as it is after `timeoutMs` milliseconds. */
-  async wait(id: string, timeoutMs: number): Promise<Operation> {
-    if (!hasEnded(this.get(id).state) && timeoutMs > 0) await this.#ended(id, timeoutMs);
+  /** The operation once it has ended, or as it is after `timeoutMs` milliseconds or when the signal is aborted. */
+  async wait(id: string, timeoutMs: number, signal?: AbortSignal): Promise<Operation> {
+    const now = this.get(id);
+    if (hasEnded(now.state) || timeoutMs === 0 || signal?.aborted) return now;
+    await this.#ended(id, timeoutMs, signal);
     return this.get(id);
   }
 
   /** Asks it to stop; one that has ended is answered as it is. */
   cancel(id: string): Operation {
+    const before = this.#store.operations.get(id);
+    this.#runs.get(id)?.cancel();
     const row = this.#store.operations.get(id);
-    this.#runs.get(row.id)?.cancel();
+    if (before.state === 'pending' && hasEnded(row.state)) this.#settle(id);
     return this.view(row);
   }
 
@@ -182,53 +187,57 @@ export class Operations {
   }
 
   #enqueue(row: OperationRow): void {
-    this.#unfinished++;
     const kind = this.#kinds.get(row.kind);
     if (kind === undefined || kind.version !== row.version) {
       this.#refuseUnknown(row);
       return;
     }
+    this.#unfinished++;
     const run = new Run({ store: this.#store, clock: this.#clock, log: this.#log, kind, row });
     this.#runs.set(row.id, run);
     this.#queue.push(queueKey(row.target), () => this.#execute(run, kind, row));
   }
 
   async #execute(run: Run, kind: AnyKind, row: OperationRow): Promise<void> {
-    if (!this.#stopped) await run.execute(kind.timeoutMs?.(row.plan as never) ?? this.#timeoutMs);
+    if (this.#stopped || !this.#runs.has(row.id)) return;
+    await run.execute(kind.timeoutMs?.(row.plan as never) ?? this.#timeoutMs);
     if (hasEnded(row.state)) this.#settle(row.id);
   }
 
-  /** Another version of Berth began it with steps that this one does not have: visible, and left as it is. */
+  /** Another version of Berth began it with steps that this one does not have: it ends visibly, as failed. */
   #refuseUnknown(row: OperationRow): void {
     const error = new AgentError(
       'UNSUPPORTED',
       `Operation ${row.id} (${row.kind} version ${row.version}) was begun by another version of Berth`,
       {
-        hint: 'Start that version once more to end it, or look at what it left and mend it by hand.',
+        hint: 'Look at what it left; what it was making can be deleted.',
       },
     );
     this.#store.db.transaction(() => {
       this.#store.operations.setError(row.id, error.toBody());
       this.#store.operations.setState(row.id, 'failed', { endedAt: timestamp(this.#clock) });
+      giveUpMaking(this.#store, row.target);
       tellOperation(this.#store, row.id);
     });
     this.#settle(row.id);
   }
 
   #settle(id: string): void {
-    this.#unfinished--;
-    this.#runs.delete(id);
+    if (this.#runs.delete(id)) this.#unfinished--;
     for (const wake of this.#waiters.get(id) ?? []) wake();
   }
 
-  #ended(id: string, timeoutMs: number): Promise<void> {
+  #ended(id: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiters = this.#waiters.get(id) ?? new Set();
     this.#waiters.set(id, waiters);
-    const cancelTimer = this.#clock.after(timeoutMs, resolve);
+    const wake = () => resolve();
+    const cancelTimer = this.#clock.after(timeoutMs, wake);
+    signal?.addEventListener('abort', wake, { once: true });
     waiters.add(resolve);
     return promise.finally(() => {
       cancelTimer();
+      signal?.removeEventListener('abort', wake);
       waiters.delete(resolve);
       if (waiters.size === 0) this.#waiters.delete(id);
     });

@@ -6,10 +6,13 @@
  * commit. A step found `begun` at the start was cut off by a crash: the host is looked at before it is run
  * again. A failed step sends the walk backwards through the undo of every step that was begun. Undo is
  * tried until it works, with growing pauses: an operation that can't be undone stays visible as `undoing`.
+ * The row in memory follows the journal's commits, never runs ahead of them; so where the journal can't be
+ * written (a full disk) the walk breaks off, and is taken up after a pause from where the journal stands.
  * A run that is suspended (the daemon goes down) writes nothing more, exactly as if it had crashed.
  */
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
+import { hasEnded } from '../../model/operation.ts';
 import type { StepRow, OperationRow } from '../store/operations.ts';
 import { viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
@@ -17,7 +20,7 @@ import { type AnyKind, type Step, type StepContext, stepsOf } from './kind.ts';
 
 /** Pauses before a step is tried again, ms; the code of its error must say that trying may help. */
 const RETRY_DELAYS_MS = [250, 1_000, 4_000];
-/** Pauses before an undo is tried again, ms; the last one is repeated. */
+/** Pauses before an undo, or a walk that broke off, is tried again, ms; the last one is repeated. */
 const UNDO_DELAYS_MS = [250, 1_000, 4_000, 15_000, 60_000];
 
 /** Breaks off a walk whose daemon goes down. */
@@ -39,8 +42,8 @@ export class Run {
   /** The daemon goes down: everything stops. */
   readonly #down = new AbortController();
   readonly #percents = new Map<number, number>();
-  /** Steps that a crash has cut off: looked at before they act. */
-  readonly #cutOff: Set<number>;
+  /** Steps that were cut off: looked at before they act. */
+  #cutOff: ReadonlySet<number> = new Set();
 
   constructor(parts: { store: Store; clock: Clock; log: RunLog; kind: AnyKind; row: OperationRow }) {
     this.#store = parts.store;
@@ -48,9 +51,6 @@ export class Run {
     this.#log = parts.log;
     this.#kind = parts.kind;
     this.#row = parts.row;
-    this.#cutOff = new Set(
-      parts.row.steps.filter((step) => step.state === 'begun').map((step) => step.position),
-    );
   }
 
   /** How far the steps under way have come, 0 to 100. */
@@ -59,8 +59,15 @@ export class Run {
     return percents.length === 0 ? 0 : Math.floor(percents.reduce((a, b) => a + b) / percents.length);
   }
 
+  /** Stops the steps under way, to be undone; one that has not begun ends at once. */
   cancel(): void {
-    this.#stop.abort(new AgentError('CANCELLED', 'Cancelled by a caller'));
+    const error = new AgentError('CANCELLED', 'Cancelled by a caller');
+    this.#stop.abort(error);
+    if (this.#row.state !== 'pending') return;
+    this.#finish('cancelled', () => {
+      this.#setError(error);
+      this.#kind.undone(this.#row.plan as never);
+    });
   }
 
   suspend(): void {
@@ -72,31 +79,42 @@ export class Run {
     const cancelTimer = this.#clock.after(timeoutMs, () =>
       this.#stop.abort(new AgentError('DEADLINE_EXCEEDED', `Not done in ${timeoutMs / 1000} s`)),
     );
+    for (let attempt = 0; !(await this.#walked(attempt)); attempt++) {
+      await this.#pause(undoDelayMs(attempt), this.#down.signal);
+    }
+    cancelTimer();
+  }
+
+  /** Walks; false when it broke off before the end, and should be tried again. */
+  async #walked(attempt: number): Promise<boolean> {
     try {
-      if (this.#row.state !== 'undoing') await this.#forward();
-      else await this.#undo(AgentError.from(this.#row.error && AgentError.fromBody(this.#row.error)));
+      if (this.#row.state === 'pending' || this.#row.state === 'running') await this.#forward();
+      if (this.#row.state === 'undoing') await this.#backward();
+      return true;
     } catch (error) {
-      if (!(error instanceof Suspended))
-        this.#log.warn({ operation: this.#row.id, error }, 'the run of an operation broke off');
-    } finally {
-      cancelTimer();
+      if (this.#down.signal.aborted) return true;
+      const delayMs = undoDelayMs(attempt);
+      this.#log.warn({ operation: this.#row.id, delayMs, error }, 'a run broke off and is tried again');
+      return false;
     }
   }
 
   async #forward(): Promise<void> {
+    const begun = this.#row.steps.filter((step) => step.state === 'begun');
+    this.#cutOff = new Set(begun.map(({ position }) => position));
     try {
+      this.#throwIfStopped();
       const stages = this.#openStages();
       if (stages.length > 0) this.#begin(stages[0] as number[], 'running');
       for (const [index, positions] of stages.entries()) {
         await this.#runStage(positions, stages[index + 1] ?? []);
       }
       this.#throwIfStopped();
+      this.#succeed();
     } catch (error) {
-      if (this.#down.signal.aborted) throw this.#down.signal.reason;
-      await this.#undo(this.#reasonFor(error));
-      return;
+      this.#down.signal.throwIfAborted();
+      this.#turnBack(this.#reasonFor(error));
     }
-    this.#succeed();
   }
 
   /** Positions of the steps still to be done, stage by stage. */
@@ -145,16 +163,20 @@ export class Run {
     }
   }
 
-  async #undo(error: AgentError): Promise<void> {
+  #turnBack(error: AgentError): void {
     this.#store.db.transaction(() => {
       this.#setState('undoing');
-      this.#store.operations.setError(this.#row.id, error.toBody());
+      this.#setError(error);
       this.#tell();
     });
+  }
+
+  /** Takes back what was begun, last things first. */
+  async #backward(): Promise<void> {
     for (const step of this.#row.steps.toReversed()) {
       if (step.state === 'begun' || step.state === 'done') await this.#undoStep(step);
     }
-    this.#finish(error.code === 'CANCELLED' ? 'cancelled' : 'failed', () =>
+    this.#finish(this.#row.error?.code === 'CANCELLED' ? 'cancelled' : 'failed', () =>
       this.#kind.undone(this.#row.plan as never),
     );
   }
@@ -168,7 +190,7 @@ export class Run {
         break;
       } catch (error) {
         this.#down.signal.throwIfAborted();
-        const delayMs = UNDO_DELAYS_MS[Math.min(attempt, UNDO_DELAYS_MS.length - 1)] as number;
+        const delayMs = undoDelayMs(attempt);
         this.#log.warn(
           { operation: this.#row.id, step: step.name, delayMs, error },
           'an undo failed and is tried again',
@@ -178,8 +200,8 @@ export class Run {
     }
     this.#store.db.transaction(() => {
       const at = timestamp(this.#clock);
-      row.state = 'undone';
       this.#store.operations.endStep(this.#row.id, row.position, { state: 'undone', at });
+      this.#onCommit(row, { state: 'undone', endedAt: at });
     });
   }
 
@@ -209,7 +231,7 @@ export class Run {
     this.#store.db.transaction(() => {
       const at = timestamp(this.#clock);
       this.#store.operations.endStep(this.#row.id, position, { state: 'done', result, at });
-      Object.assign(this.#stepRow(position), { state: 'done', result, endedAt: at });
+      this.#onCommit(this.#stepRow(position), { state: 'done', result, endedAt: at });
       this.#beginSteps(following);
     });
   }
@@ -218,15 +240,28 @@ export class Run {
     const at = timestamp(this.#clock);
     for (const position of positions) {
       this.#store.operations.beginStep(this.#row.id, position, at);
-      Object.assign(this.#stepRow(position), { state: 'begun', startedAt: at });
+      this.#onCommit(this.#stepRow(position), { state: 'begun', startedAt: at });
     }
   }
 
   #setState(state: OperationRow['state']): void {
     const at = timestamp(this.#clock);
-    const ended = state !== 'running' && state !== 'undoing';
-    this.#store.operations.setState(this.#row.id, state, ended ? { endedAt: at } : { startedAt: at });
-    this.#row.state = state;
+    this.#store.operations.setState(
+      this.#row.id,
+      state,
+      hasEnded(state) ? { endedAt: at } : { startedAt: at },
+    );
+    this.#onCommit(this.#row, { state });
+  }
+
+  #setError(error: AgentError): void {
+    const body = error.toBody();
+    this.#store.operations.setError(this.#row.id, body);
+    this.#onCommit(this.#row, { error: body });
+  }
+
+  #onCommit<T extends object>(row: T, change: Partial<T>): void {
+    this.#store.db.onCommit(() => void Object.assign(row, change));
   }
 
   #tell(): void {
@@ -253,9 +288,12 @@ export class Run {
 
   async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const cancelTimer = this.#clock.after(delayMs, resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    const goOn = () => resolve();
+    const cancelTimer = this.#clock.after(delayMs, goOn);
+    signal.addEventListener('abort', goOn, { once: true });
+    if (signal.aborted) goOn();
     await promise;
+    signal.removeEventListener('abort', goOn);
     cancelTimer();
   }
 
@@ -266,6 +304,10 @@ export class Run {
   #stepRow(position: number): StepRow {
     return this.#row.steps[position] as StepRow;
   }
+}
+
+function undoDelayMs(attempt: number): number {
+  return UNDO_DELAYS_MS[Math.min(attempt, UNDO_DELAYS_MS.length - 1)] as number;
 }
 
 /** The event about an operation as it is now; within the transaction that changed it. */

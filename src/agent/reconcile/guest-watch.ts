@@ -45,7 +45,8 @@ export class GuestWatch {
 
   #askRunning(): void {
     for (const { id, power, guest } of this.#store.instances.list()) {
-      if (power.state === 'running' && guest === null) this.#begin(id);
+      // After a gap a power is unknown until the guests are looked at; one that is down just does not answer.
+      if ((power.state === 'running' || power.state === 'unknown') && guest === null) this.#begin(id);
     }
   }
 
@@ -63,15 +64,17 @@ export class GuestWatch {
 
   async #ask(id: string, round: symbol, attempt: number): Promise<void> {
     if (this.#rounds.get(id) !== round) return;
-    let addresses: GuestAddress[] = [];
+    let known = false;
     try {
-      addresses = await this.#hypervisor.guestAddresses(id, { timeoutMs: ASK_TIMEOUT_MS });
+      const addresses = await this.#hypervisor.guestAddresses(id, { timeoutMs: ASK_TIMEOUT_MS });
+      if (this.#rounds.get(id) !== round) return;
+      if (addresses.length > 0) this.#write(id, addresses.slice(0, ADDRESSES_LIMIT));
+      known = addresses.some(({ address }) => address.includes('.'));
     } catch (error) {
-      this.#log.debug({ instance: id, error }, 'the guest agent did not answer');
+      this.#log.debug({ instance: id, error }, 'the addresses of a guest are not known yet');
     }
     if (this.#rounds.get(id) !== round) return;
-    if (addresses.length > 0) this.#write(id, addresses.slice(0, ADDRESSES_LIMIT));
-    if (addresses.some(({ address }) => address.includes('.'))) this.#rounds.delete(id);
+    if (known) this.#rounds.delete(id);
     else this.#askLater(id, round, attempt + 1);
   }
 
@@ -87,7 +90,12 @@ export class GuestWatch {
 
   #onEvent(event: GuestEvent): void {
     if (event.type === 'gap') this.#askRunning();
-    else if (event.type === 'agent' && event.connected) this.#begin(event.id);
+    else if (event.type === 'agent' && event.connected) this.#onAgent(event.id);
     else if (event.type === 'power' && event.guest?.power !== 'running') this.#rounds.delete(event.id);
+  }
+
+  /** Guests that are not ours are not asked anything. */
+  #onAgent(id: string): void {
+    if (this.#store.instances.find(id) !== null) this.#begin(id);
   }
 }

@@ -8,7 +8,8 @@
  *   connection lost ──▶ every power becomes `unknown`, with since and why
  *
  * It only ever writes what the host has said: a failed call changes nothing but to `unknown` (promise 2).
- * An answer that an event has overtaken is asked for again.
+ * An answer that an event has overtaken is asked for again. What can't be written (a full disk) is looked at
+ * again until it can.
  */
 import type { CallOptions, Unsubscribe } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
@@ -40,12 +41,14 @@ export class Observer {
   readonly #hypervisor: Hypervisor;
   readonly #clock: Clock;
   readonly #log: Log;
-  /** Counts the events of each guest, so that an overtaken answer is noticed. */
-  readonly #eventCounts = new Map<string, number>();
+  /** One set for each look under way: the guests of which an event has overtaken its answer. */
+  readonly #looks = new Set<Set<string>>();
   readonly #listeners = new Set<(id: string) => void>();
   readonly #unsubscribe: Unsubscribe[] = [];
   #foreign = 0;
-  #observing = false;
+  #observing: Promise<void> | null = null;
+  #observeAsked = false;
+  #cancelTimer: () => void = () => undefined;
   #closed = false;
 
   constructor(parts: { store: Store; hypervisor: Hypervisor; clock: Clock; log: Log }) {
@@ -69,6 +72,7 @@ export class Observer {
 
   close(): void {
     this.#closed = true;
+    this.#cancelTimer();
     for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
   }
 
@@ -81,10 +85,9 @@ export class Observer {
   /** Looks at one guest now, and writes what it finds. @throws {AgentError} UNAVAILABLE */
   async refresh(id: string, options?: CallOptions): Promise<ObservedGuest | null> {
     for (let attempt = 0; ; attempt++) {
-      const count = this.#eventCounts.get(id);
-      const guest = await this.#hypervisor.observeGuest(id, options);
-      if (this.#eventCounts.get(id) !== count && attempt < OVERTAKEN_LIMIT) continue;
-      this.#write([[id, guest ?? GONE]]);
+      const { answer: guest, overtaken } = await this.#look(() => this.#hypervisor.observeGuest(id, options));
+      if (overtaken.has(id) && attempt < OVERTAKEN_LIMIT) continue;
+      if (!overtaken.has(id)) this.#write([[id, guest ?? GONE]]);
       return guest;
     }
   }
@@ -99,6 +102,7 @@ export class Observer {
     states: readonly PowerState[],
     options: { timeoutMs: number; signal: AbortSignal },
   ): Promise<void> {
+    options.signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const check = () => {
       const instance = this.#store.instances.find(id);
@@ -118,31 +122,58 @@ export class Observer {
     });
   }
 
-  /** Looks at all guests; tried again until it works or the connection is lost. */
-  async #observeAll(): Promise<void> {
-    if (this.#observing || this.#closed) return;
-    this.#observing = true;
+  /** Looks at all guests, from now on: a look that is under way already may not show what this one is for. */
+  #observeAll(): Promise<void> {
+    this.#observeAsked = true;
+    this.#observing ??= this.#observeWhileAsked();
+    return this.#observing;
+  }
+
+  async #observeWhileAsked(): Promise<void> {
+    while (this.#observeAsked && !this.#closed) {
+      this.#observeAsked = false;
+      await this.#observeOnce();
+    }
+    this.#observing = null;
+  }
+
+  /** Tried again until it works or the connection is lost. */
+  async #observeOnce(): Promise<void> {
     try {
-      const before = new Map(this.#eventCounts);
-      const guests = await this.#hypervisor.observe();
-      this.#foreign = guests.filter((guest) => !guest.ours).length;
-      this.#writeAll(new Map(guests.filter((guest) => guest.ours).map((guest) => [guest.id, guest])), before);
+      const { answer, overtaken } = await this.#look(() => this.#hypervisor.observe());
+      if (!this.#closed) this.#writeAll(answer, overtaken);
     } catch (error) {
       this.#log.warn({ error }, 'the guests could not be observed');
-      if (this.#hypervisor.health().connected)
-        this.#clock.after(OBSERVE_RETRY_MS, () => void this.#observeAll());
-    } finally {
-      this.#observing = false;
+      this.#observeLater();
     }
   }
 
-  #writeAll(guests: ReadonlyMap<string, ObservedGuest>, before: ReadonlyMap<string, number>): void {
+  #writeAll(guests: readonly ObservedGuest[], overtaken: ReadonlySet<string>): void {
+    const ours = new Map(guests.filter((guest) => guest.ours).map((guest) => [guest.id, guest]));
+    this.#foreign = guests.length - ours.size;
     const fresh = this.#store.instances
       .list()
-      .filter(({ id, lifecycle }) => guests.has(id) || lifecycle === 'ready')
-      .filter(({ id }) => this.#eventCounts.get(id) === before.get(id))
-      .map(({ id }): [string, Seen] => [id, guests.get(id) ?? GONE]);
+      .filter(({ id, lifecycle }) => ours.has(id) || lifecycle === 'ready')
+      .filter(({ id }) => !overtaken.has(id))
+      .map(({ id }): [string, Seen] => [id, ours.get(id) ?? GONE]);
     this.#write(fresh);
+  }
+
+  #observeLater(): void {
+    if (this.#closed || !this.#hypervisor.health().connected) return;
+    this.#cancelTimer();
+    this.#cancelTimer = this.#clock.after(OBSERVE_RETRY_MS, () => void this.#observeAll());
+  }
+
+  /** Asks, and notes which guests' events came meanwhile. */
+  async #look<T>(ask: () => Promise<T>): Promise<{ answer: T; overtaken: ReadonlySet<string> }> {
+    const overtaken = new Set<string>();
+    this.#looks.add(overtaken);
+    try {
+      return { answer: await ask(), overtaken };
+    } finally {
+      this.#looks.delete(overtaken);
+    }
   }
 
   #write(entries: readonly [string, Seen][]): void {
@@ -182,23 +213,38 @@ export class Observer {
     this.#write(ready.map(({ id }) => [id, seen]));
   }
 
-  async #onHealth(health: HypervisorHealth): Promise<void> {
+  /** What the driver tells is never answered by an exception, which would end up in the driver. */
+  #guarded(body: () => void): void {
     if (this.#closed) return;
-    this.#store.db.transaction(() => this.#store.events.append('hypervisor.changed', null, { ...health }));
+    try {
+      body();
+    } catch (error) {
+      this.#log.error({ error }, 'what the hypervisor told could not be written');
+      this.#observeLater();
+    }
+  }
+
+  async #onHealth(health: HypervisorHealth): Promise<void> {
+    this.#guarded(() => {
+      this.#store.db.transaction(() => this.#store.events.append('hypervisor.changed', null, { ...health }));
+      if (!health.connected) this.#writeUnknown(health);
+    });
     if (health.connected) await this.#observeAll();
-    else this.#writeUnknown(health);
   }
 
   #onEvent(event: GuestEvent): void {
-    if (this.#closed) return;
     if (event.type === 'gap') void this.#observeAll();
     if (event.type !== 'power') return;
-    this.#eventCounts.set(event.id, (this.#eventCounts.get(event.id) ?? 0) + 1);
-    const instance = this.#store.instances.find(event.id);
+    for (const overtaken of this.#looks) overtaken.add(event.id);
+    this.#guarded(() => this.#writePower(event.id, event.guest));
+  }
+
+  #writePower(id: string, guest: Seen | null): void {
+    const instance = this.#store.instances.find(id);
     if (instance === null) return;
     // Between the undefine of a delete and its end, and before the define of a create, absence is no news.
-    if (event.guest === null && instance.lifecycle !== 'ready') return;
-    this.#write([[event.id, event.guest ?? GONE]]);
+    if (guest === null && instance.lifecycle !== 'ready') return;
+    this.#write([[id, guest ?? GONE]]);
   }
 }
 

@@ -3,7 +3,8 @@
  *
  * Promises: a commit is on disk when `transaction` returns (WAL, synchronous=FULL). One process at a time:
  * the lock is the kernel's, so it ends with the process. What is to be told after a change is handed to
- * `onCommit` within the transaction, and runs after the commit or not at all.
+ * `onCommit` within the transaction, and runs after the commit or not at all; one that fails is reported, and
+ * neither undoes the change nor keeps the others from being told.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,31 +17,36 @@ const CACHE_KIB = 4096;
 /** A lock is only ever held by another daemon on the same folder: there is nothing to wait for. */
 const BUSY_TIMEOUT_MS = 0;
 
+/** What SQLite says when the disk is full, gone, or may not be written. @see sqlite3.h, result codes */
+const DISK_FAULT = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|PERM)/;
+/** What it says of a file that is damaged, or was never its own. */
+const FILE_FAULT = /^SQLITE_(NOTADB|CORRUPT)/;
+
 export type Row = Record<string, unknown>;
 export type Sql = Sqlite.Statement<unknown[], Row>;
 
 export class Database {
   readonly #sqlite: Sqlite.Database;
   readonly #statements = new Map<string, Sql>();
+  readonly #report: (error: unknown) => void;
   #afterCommit: (() => void)[] | null = null;
 
   /**
    * Opens `berth.sqlite` in `folder`, which is made when absent; `:memory:` opens a database of its own.
    *
-   * @throws {AgentError} HOST_CONFLICT: another daemon has it. UNSUPPORTED: made by a newer Berth.
+   * @param report Told what an `onCommit` callback has thrown. @default a warning of the process
+   * @throws {AgentError} HOST_CONFLICT: another daemon has it, or the file is damaged. UNAVAILABLE: the folder
+   * can't be written. UNSUPPORTED: made by a newer Berth.
    */
-  constructor(folder: string) {
+  constructor(folder: string, report: (error: unknown) => void = warn) {
+    this.#report = report;
     this.#sqlite = folder === ':memory:' ? new Sqlite(folder) : openFile(folder);
     try {
       this.#configure();
       this.#migrate();
     } catch (error) {
       this.#sqlite.close();
-      if ((error as { code?: string }).code !== 'SQLITE_BUSY') throw error;
-      throw new AgentError('HOST_CONFLICT', `Another berthd already works on ${folder}`, {
-        hint: 'Stop it first, or give this one a state folder of its own.',
-        cause: error,
-      });
+      throw whyNotOpened(error, folder);
     }
   }
 
@@ -54,7 +60,11 @@ export class Database {
     return statement;
   }
 
-  /** Runs `body` in one durable transaction; an exception undoes all of it. Does not nest. */
+  /**
+   * Runs `body` in one durable transaction; an exception undoes all of it. Does not nest.
+   *
+   * @throws {AgentError} UNAVAILABLE: the disk is full or can't be written. Else what `body` throws.
+   */
   transaction<T>(body: () => T): T {
     if (this.#afterCommit !== null) throw new Error('a transaction within a transaction');
     const callbacks: (() => void)[] = [];
@@ -62,10 +72,12 @@ export class Database {
     let result: T;
     try {
       result = this.#sqlite.transaction(body).immediate();
+    } catch (error) {
+      throw whyNotWritten(error);
     } finally {
       this.#afterCommit = null;
     }
-    for (const callback of callbacks) callback();
+    for (const callback of callbacks) this.#tell(callback);
     return result;
   }
 
@@ -81,6 +93,15 @@ export class Database {
 
   close(): void {
     this.#sqlite.close();
+  }
+
+  /** The change is made, whatever becomes of those who are told. */
+  #tell(callback: () => void): void {
+    try {
+      callback();
+    } catch (error) {
+      this.#report(error);
+    }
   }
 
   #configure(): void {
@@ -116,9 +137,53 @@ export class Database {
 
 /** Root alone may read the file: it holds user-data, which may hold secrets. Others may pass the folder, to the pool. */
 function openFile(folder: string): Sqlite.Database {
-  mkdirSync(folder, { recursive: true, mode: 0o711 });
   const file = join(folder, 'berth.sqlite');
-  closeSync(openSync(file, 'a', 0o600));
-  chmodSync(file, 0o600);
-  return new Sqlite(file);
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o711 });
+    closeSync(openSync(file, 'a', 0o600));
+    chmodSync(file, 0o600);
+    return new Sqlite(file);
+  } catch (error) {
+    throw cannotOpen(folder, error);
+  }
+}
+
+function whyNotOpened(error: unknown, folder: string): unknown {
+  const code = codeOf(error);
+  if (code.startsWith('SQLITE_BUSY')) {
+    return new AgentError('HOST_CONFLICT', `Another berthd already works on ${folder}`, {
+      hint: 'Stop it first, or give this one a state folder of its own.',
+      cause: error,
+    });
+  }
+  if (FILE_FAULT.test(code)) {
+    return new AgentError('HOST_CONFLICT', `${join(folder, 'berth.sqlite')} is damaged, or no database`, {
+      hint: 'Restore it, or move it away to begin with an empty one.',
+      cause: error,
+    });
+  }
+  return DISK_FAULT.test(code) ? cannotOpen(folder, error) : error;
+}
+
+function cannotOpen(folder: string, cause: unknown): AgentError {
+  return new AgentError('UNAVAILABLE', `Cannot open the database in ${folder}`, {
+    hint: 'See that the folder (node.stateDir) can be written and that its disk has room.',
+    cause,
+  });
+}
+
+function whyNotWritten(error: unknown): unknown {
+  if (!DISK_FAULT.test(codeOf(error))) return error;
+  return new AgentError('UNAVAILABLE', "Cannot write the node's database", {
+    hint: 'See that the disk of node.stateDir has room and can be written.',
+    cause: error,
+  });
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Sqlite.SqliteError ? error.code : '';
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error));
 }

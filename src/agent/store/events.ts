@@ -1,7 +1,9 @@
 /**
  * Events: appended in the transaction of the change, told to listeners after its commit.
  *
- * The table is the outbox of the link to the scheduler: what is not acknowledged stays, up to a limit.
+ * The table is the outbox of the link to the scheduler: what is not acknowledged stays, up to a limit. How far
+ * the scheduler has acknowledged is kept in memory, and written with the next event: a commit for each
+ * acknowledgement would cost more than it is worth, since the scheduler tells it anew at each hello.
  */
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
@@ -21,12 +23,15 @@ export class EventStore {
   readonly #meta: MetaStore;
   readonly #clock: Clock;
   readonly #listeners = new Set<(event: BerthEvent) => void>();
-  #sinceTrim = 0;
+  #acknowledged: number;
+  #acknowledgedOnDisk: number;
 
   constructor(db: Database, meta: MetaStore, clock: Clock) {
     this.#db = db;
     this.#meta = meta;
     this.#clock = clock;
+    this.#acknowledged = meta.getNumber('acknowledged_seq');
+    this.#acknowledgedOnDisk = this.#acknowledged;
   }
 
   append(type: EventType, target: BerthEvent['target'], data: Record<string, unknown>): void {
@@ -35,14 +40,16 @@ export class EventStore {
     const { lastInsertRowid } = this.#db
       .sql('INSERT INTO events (type, at, target, data) VALUES (?, ?, ?, ?)')
       .run(type, at, target === null ? null : JSON.stringify(target), JSON.stringify(data));
-    if (++this.#sinceTrim >= TRIM_INTERVAL) this.#trim();
     const event: BerthEvent = { seq: Number(lastInsertRowid), type, at, target, data };
-    this.#db.onCommit(() => {
-      for (const listener of this.#listeners) listener(event);
-    });
+    this.#writeAcknowledged();
+    if (event.seq % TRIM_INTERVAL === 0) this.#trim();
+    for (const listener of this.#listeners)
+      this.#db.onCommit(() => {
+        if (this.#listeners.has(listener)) listener(event);
+      });
   }
 
-  /** Listeners are called after the commit, in order, and must not throw. */
+  /** Listeners are called after the commit, in order. */
   subscribe(listener: (event: BerthEvent) => void): Unsubscribe {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -65,16 +72,23 @@ export class EventStore {
   }
 
   acknowledged(): number {
-    return this.#meta.getNumber('acknowledged_seq');
+    return this.#acknowledged;
   }
 
   acknowledge(seq: number): void {
-    if (seq <= this.acknowledged()) return;
-    this.#db.transaction(() => this.#meta.set('acknowledged_seq', Math.min(seq, this.lastSeq())));
+    this.#acknowledged = Math.max(this.#acknowledged, Math.min(seq, this.lastSeq()));
+  }
+
+  #writeAcknowledged(): void {
+    const seq = this.#acknowledged;
+    if (seq === this.#acknowledgedOnDisk) return;
+    this.#meta.set('acknowledged_seq', seq);
+    this.#db.onCommit(() => {
+      this.#acknowledgedOnDisk = seq;
+    });
   }
 
   #trim(): void {
-    this.#sinceTrim = 0;
     const last = this.lastSeq();
     const keepFrom = Math.max(last - UNACKNOWLEDGED_LIMIT, Math.min(last - KEPT_EVENTS, this.acknowledged()));
     this.#db.sql('DELETE FROM events WHERE seq <= ?').run(keepFrom);

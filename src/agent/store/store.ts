@@ -24,8 +24,9 @@ export class Store {
   readonly allocations: AllocationStore;
   readonly operations: OperationStore;
 
-  constructor(folder: string, clock: Clock) {
-    this.db = new Database(folder);
+  /** @param report Told what a listener of a change has thrown. @default a warning of the process */
+  constructor(folder: string, clock: Clock, report?: (error: unknown) => void) {
+    this.db = new Database(folder, report);
     this.meta = new MetaStore(this.db);
     this.events = new EventStore(this.db, this.meta, clock);
     this.images = new ImageStore(this.db);

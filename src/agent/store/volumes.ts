@@ -78,10 +78,15 @@ export class VolumeStore {
     return this.#db.sql('SELECT count(*) AS n FROM volumes WHERE image_id = ?').get(imageId)?.['n'] as number;
   }
 
+  find(nameOrId: string): Volume | null {
+    const row = this.#db.sql('SELECT * FROM volumes WHERE id = ? OR name = ?').get(nameOrId, nameOrId);
+    return row === undefined ? null : toVolume(row);
+  }
+
   /** @throws {AgentError} NOT_FOUND */
   get(nameOrId: string): Volume {
-    const row = this.#db.sql('SELECT * FROM volumes WHERE id = ? OR name = ?').get(nameOrId, nameOrId);
-    if (row !== undefined) return toVolume(row);
+    const volume = this.find(nameOrId);
+    if (volume !== null) return volume;
     throw new AgentError('NOT_FOUND', `No volume ${nameOrId} on this node`, {
       hint: 'List them with `berth volume list`.',
     });

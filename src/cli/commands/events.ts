@@ -13,9 +13,6 @@ import { LIST_LIMIT } from '../words.ts';
 const WIDTH = { seq: 6, at: 24, type: 18, target: 24 } as const;
 /** A column is cut before it pushes the others out of line. */
 const TARGET_LIMIT = 40;
-/** Facts of an event that are worth a place on its line. */
-const DETAIL_KEYS = ['state', 'from', 'to', 'kind', 'step', 'reason'];
-
 export const events: Leaf = {
   name: 'events',
   summary: 'Print what has changed on this node, one event a line',
@@ -71,12 +68,37 @@ function writeEvent(session: Session, event: BerthEvent): void {
 
 function renderEvent({ seq, at, type, target, data }: BerthEvent, look: Look): string {
   const where = target === null ? '-' : `${target.kind} ${target.name}`;
-  const facts = DETAIL_KEYS.filter((key) => Object.hasOwn(data, key) && data[key] !== null).map(
-    (key) => `${key}=${clean(data[key])}`,
-  );
-  const state = typeof data['state'] === 'string' ? data['state'] : '';
-  const detail = look.paint(facts.join(' ') || '-', toneOf(state));
+  const [state, ...rest] = detailOf(data).map((fact) => clean(fact));
+  const detail = state === undefined ? '-' : [look.paint(state, toneOf(state)), ...rest].join(' ');
   return `${columns(String(seq), clean(at), clean(type), clean(where, TARGET_LIMIT), detail)}\n`;
+}
+
+/** How the thing is now, first in one word; what the event carries besides is in --json. */
+function detailOf(data: BerthEvent['data']): string[] {
+  const { instance, operation } = data;
+  if (isRecord(instance)) return instanceFacts(instance);
+  if (isRecord(operation)) return operationFacts(operation);
+  return texts(data['state'], data['reason']);
+}
+
+function instanceFacts({ lifecycle, power }: Record<string, unknown>): string[] {
+  if (lifecycle !== 'ready' || !isRecord(power)) return texts(lifecycle);
+  return texts(power['state'], power['reason']);
+}
+
+function operationFacts({ state, target, progress, error }: Record<string, unknown>): string[] {
+  const on = isRecord(target) ? texts(target['name']) : [];
+  const step = isRecord(progress) ? texts(progress['step']) : [];
+  const why = isRecord(error) ? texts(error['message']) : [];
+  return [...texts(state), ...on, ...step, ...why];
+}
+
+function texts(...values: unknown[]): string[] {
+  return values.filter((value) => typeof value === 'string' && value !== '') as string[];
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
 }
 
 function columns(seq: string, at: string, type: string, target: string, detail: string): string {

@@ -40,6 +40,7 @@ export const consoleLeaf: Leaf = {
     const filter = filterFor(session, given);
     await session.answerResult('instance.console', end, ({ text }) => filter(text));
     if (given.on('follow')) await follow(session, id, end, filter);
+    else endLine(session, end.text);
     return EXIT.done;
   },
 };
@@ -48,6 +49,11 @@ function filterFor({ io }: Session, given: Given): (text: string) => string {
   if (given.on('raw') || !io.stdout.isTTY) return (text) => text;
   const filter = new ConsoleFilter();
   return (text) => filter.push(text);
+}
+
+/** The guest's own prompt must not stand before the operator's shell. */
+function endLine({ io, format }: Session, text: string): void {
+  if (format === 'people' && io.stdout.isTTY && !text.endsWith('\n')) io.stdout.write('\n');
 }
 
 async function follow(

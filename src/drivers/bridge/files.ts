@@ -5,7 +5,7 @@
  * only. Each is put in place whole, by a rename.
  */
 import { chmod, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { PortPlan } from '../contracts/network.ts';
 import { readIfThere } from './dnsmasq.ts';
@@ -88,9 +88,9 @@ function reservationPath(files: NetworkFiles, port: PortPlan): string {
   return join(files.hosts, port.id);
 }
 
-/** The new text is written beside the hosts folder, where dnsmasq does not look, and moved in. */
+/** The new text is written beside the hosts folder, where dnsmasq does not look, and moved in; one at a time. */
 async function replaceFile(files: NetworkFiles, path: string, text: string): Promise<void> {
-  const draft = join(files.directory, `draft-${basename(path)}`);
+  const draft = join(files.directory, 'draft');
   await writeFile(draft, text, { mode: FILE_MODE });
   await chmod(draft, FILE_MODE);
   await rename(draft, path);

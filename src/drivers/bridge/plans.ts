@@ -2,7 +2,7 @@
  * The gate for plans: what passes here is safe in an argument, an nft ruleset, a dnsmasq file and a path.
  * Pure.
  */
-import { Type } from 'typebox';
+import { Type } from '../../model/schema.ts';
 import { Id, Ipv4Address, MacAddress, Name, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { Cidr } from '../../model/network.ts';

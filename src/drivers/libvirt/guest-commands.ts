@@ -5,6 +5,7 @@
  */
 import { open } from 'node:fs/promises';
 import { constants as fsConstants } from 'node:fs';
+import { totalmem } from 'node:os';
 import { type Connection, constants, type Domain } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
@@ -26,6 +27,8 @@ export interface CommandContext {
 
 /** The guest agent answers in milliseconds or not at all; half of the command's time at most is spent on it. */
 const AGENT_TIMEOUT_MS = 5_000;
+
+const BYTES_PER_KIB = 1024;
 
 const STATE = constants.virDomainState;
 const UNDEFINE = constants.virDomainUndefineFlagsValues;
@@ -68,6 +71,7 @@ export class GuestCommands {
     try {
       await this.#startFrom(context, domain);
     } catch (error) {
+      if (isLibvirtError(error, 'VIR_ERR_INTERNAL_ERROR')) await checkFits(context, domain, error);
       // Someone else was faster, or it ended by itself meanwhile: what counts is how it is now.
       if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
       if ((await powerOf(domain, context.limits)).power !== 'running') throw error;
@@ -231,6 +235,20 @@ async function nameTaken(
     if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return taken; // gone meanwhile: the next attempt succeeds
     throw error;
   }
+}
+
+/**
+ * A start has failed: was it for want of memory? libvirt does not always wait for QEMU's own words, so a guest larger
+ * than the host is told by its size.
+ *
+ * @throws {AgentError} CAPACITY_EXCEEDED
+ */
+async function checkFits({ limits }: CommandContext, domain: Domain, cause: unknown): Promise<void> {
+  const { maxMemoryKib } = await domain.getInfo(limits.next());
+  if (maxMemoryKib * BYTES_PER_KIB <= totalmem()) return;
+  throw new AgentError('CAPACITY_EXCEEDED', `Guest ${domain.uuid} is larger than this host's memory`, {
+    cause,
+  });
 }
 
 function foreign(message: string, cause?: unknown): AgentError {

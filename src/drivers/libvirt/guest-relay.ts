@@ -9,6 +9,7 @@
  *                    └──► 'ask' ──► state of the domain ──┘
  */
 import { constants, type DomainEvent } from 'node-libvirt';
+import type { Clock } from '../contracts/clock.ts';
 import type { GuestEvent } from '../contracts/hypervisor.ts';
 import { type DriverLog, Listeners } from './listeners.ts';
 import { meaningOfEvent, type ObservedPower } from './power-mapping.ts';
@@ -19,15 +20,25 @@ const QUEUE_LIMIT = 10_000;
 /** Makes what is to be told, or null for nothing. */
 type Step = () => GuestEvent | Promise<GuestEvent | null>;
 
+/**
+ * Resets of one guest that follow one another within this count as one, milliseconds: on its way through a reset the
+ * firmware resets the machine again, and QEMU tells each. No guest boots and reboots in that time.
+ */
+const SAME_RESET_MS = 2_000;
+
 export class GuestRelay {
   readonly listeners: Listeners<GuestEvent>;
   readonly #ask: (id: string) => Promise<ObservedPower | null>;
+  readonly #clock: Clock;
   readonly #queue: Step[] = [];
+  /** When each guest was reset last, for those that were within SAME_RESET_MS. */
+  readonly #resetAtMs = new Map<string, number>();
   #isRunning = false;
   #isOverflown = false;
 
   /** @param ask The domain's power now, null when there is none; it never rejects, and says `unknown` on doubt. */
-  constructor(log: DriverLog, ask: (id: string) => Promise<ObservedPower | null>) {
+  constructor(clock: Clock, log: DriverLog, ask: (id: string) => Promise<ObservedPower | null>) {
+    this.#clock = clock;
     this.listeners = new Listeners(log, 'a listener to guest events');
     this.#ask = ask;
   }
@@ -41,6 +52,17 @@ export class GuestRelay {
       if (meaning === 'ask') return this.#asked(domain.uuid, isDefined ? 'skipped' : 'told');
       return { type: 'power', id: domain.uuid, guest: meaning === 'gone' ? null : meaning };
     });
+  }
+
+  /** The guest's machine was reset, by the host or by itself. */
+  reset(id: string): void {
+    const nowMs = this.#clock.monotonicMs();
+    for (const [guest, atMs] of this.#resetAtMs) {
+      if (nowMs - atMs > SAME_RESET_MS) this.#resetAtMs.delete(guest);
+    }
+    const isSame = this.#resetAtMs.has(id);
+    this.#resetAtMs.set(id, nowMs);
+    if (!isSame) this.tell({ type: 'rebooted', id });
   }
 
   tell(event: GuestEvent): void {

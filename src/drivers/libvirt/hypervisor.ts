@@ -78,10 +78,10 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#clock = options.clock;
     this.#host = new HostPlatform(options);
     this.#commands = new GuestCommands(options.clock);
-    this.#relay = new GuestRelay(options.log, (id) => this.#powerForRelay(id));
+    this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.#session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
-      onReboot: ({ domain }) => this.#relay.tell({ type: 'rebooted', id: domain.uuid }),
+      onReboot: ({ domain }) => this.#relay.reset(domain.uuid),
       onAgent: (event) => this.#sessionOnAgent(event),
       onMetadata: ({ domain }) => this.#definitions.forget(domain.uuid),
       onGap: () => this.#sessionOnGap(),

@@ -7,7 +7,7 @@
  * fails, the partial file is removed; after a crash the next `make` begins anew.
  */
 import { open } from 'node:fs/promises';
-import { Type } from 'typebox';
+import { Type } from '../../model/schema.ts';
 import { AgentError } from '../../model/errors.ts';
 import { Sha256, strict } from '../../model/common.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';

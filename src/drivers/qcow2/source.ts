@@ -7,7 +7,7 @@
 import { AgentError } from '../../model/errors.ts';
 
 /** Bytes handed on at once: large enough that system calls cost nothing, a few milliseconds of hashing. */
-export const CHUNK_BYTES = 1024 * 1024;
+export const CHUNK_BYTES = 128 * 1024;
 
 export interface SourceLimits {
   /** Largest image file, bytes. */

@@ -1,7 +1,7 @@
 /**
  * What a definition must keep to on any host: libvirt and Linux would refuse it, so the sim does too.
  */
-import { Type } from 'typebox';
+import { Type } from '../../model/schema.ts';
 import { Id, MacAddress, Name, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { FIRMWARES } from '../../model/instance.ts';

@@ -127,6 +127,11 @@ export class Faults {
     return () => void this.#cutOffListeners.delete(listener);
   }
 
+  /** Whether no rule and no listener waits for a call. */
+  get isQuiet(): boolean {
+    return this.#rules.length === 0 && this.#callListeners.size === 0;
+  }
+
   /** Tells the listeners of a call. */
   async tell(call: SimCall, when: Moment): Promise<void> {
     for (const listener of [...this.#callListeners]) await listener(call, when);

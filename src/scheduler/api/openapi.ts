@@ -1,7 +1,7 @@
 /**
  * The OpenAPI document of the HTTP API, made from the routes themselves. Pure.
  */
-import type { TSchema } from 'typebox';
+import type { TSchema } from '../../model/schema.ts';
 import { strict } from '../../model/common.ts';
 import { ErrorBodySchema } from '../../model/operation.ts';
 import { IdempotencyKey } from './parameters.ts';

@@ -1,7 +1,7 @@
 /**
  * Schemas of what paths, queries and headers carry: texts, which become numbers here.
  */
-import { type Static, type TSchema, Type } from 'typebox';
+import { type Static, type TSchema, Type } from '../../model/schema.ts';
 import { Fence, Id, LIST_LIMIT, nullable, strict } from '../../model/common.ts';
 import { Operation } from '../../model/operation.ts';
 import { InstanceView } from '../instance-views.ts';

@@ -1,7 +1,7 @@
 /**
  * Nodes as the rest of the scheduler sees them: found by id or hostname, shown to callers, judged for placement.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from '../../model/schema.ts';
 import { Id, nullable, strict, Timestamp } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { Inventory, RESOURCE_CLASSES, type ResourceAmounts } from '../../model/node.ts';

@@ -5,7 +5,7 @@
  * that was asked for after the instance was known here. Every method runs within a transaction of its caller.
  */
 import type { Logger } from 'pino';
-import type { TSchema } from 'typebox';
+import type { TSchema } from '../../model/schema.ts';
 import { AgentError, type ErrorBody } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import { Instance } from '../../model/instance.ts';

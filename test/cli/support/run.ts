@@ -11,8 +11,8 @@ export const KEY = '99999999-9999-4999-8999-999999999999';
 
 export interface RunOptions {
   socketPath?: string;
-  /** All three streams are terminals. */
-  terminal?: boolean;
+  /** All three streams are terminals, or all but standard input. */
+  terminal?: boolean | 'output';
   env?: Record<string, string>;
   stdin?: string;
   cwd?: string;
@@ -28,19 +28,21 @@ export interface Ran {
   stdout: string;
   stderr: string;
   questions: string[];
+  /** Who still listens for Ctrl-C in the end: must be nobody, or the process would not obey it. */
+  listening: number;
   /** Milliseconds that passed on the clock. */
   spentMs: number;
 }
 
 export async function berth(argv: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  const ran: Ran = { code: -1, stdout: '', stderr: '', questions: [], spentMs: 0 };
+  const ran: Ran = { code: -1, stdout: '', stderr: '', questions: [], listening: 0, spentMs: 0 };
   const io = ioFor(ran, options);
   ran.code = await main(argv, io, { ...CLIENT_LIMITS, ...options.limits });
   return ran;
 }
 
 function ioFor(ran: Ran, options: RunOptions): Io {
-  const isTTY = options.terminal === true;
+  const isTTY = options.terminal !== undefined && options.terminal !== false;
   const closed = new AbortController();
   const listeners = new Set<() => void>();
   const interrupt = () => {
@@ -48,7 +50,7 @@ function ioFor(ran: Ran, options: RunOptions): Io {
   };
   const env = options.socketPath === undefined ? {} : { BERTH_SOCKET: options.socketPath };
   return {
-    stdin: Object.assign(lines(options.stdin ?? ''), { isTTY }),
+    stdin: Object.assign(lines(options.stdin ?? ''), { isTTY: options.terminal === true }),
     stdout: { write: (text) => (ran.stdout += text), isTTY, columns: 80 },
     stderr: { write: (text) => (ran.stderr += text), isTTY, columns: 80 },
     env: { ...env, ...options.env },
@@ -65,7 +67,11 @@ function ioFor(ran: Ran, options: RunOptions): Io {
     newKey: () => KEY,
     onInterrupt(listener) {
       listeners.add(listener);
-      return () => listeners.delete(listener);
+      ran.listening += 1;
+      return () => {
+        listeners.delete(listener);
+        ran.listening -= 1;
+      };
     },
     async ask(question) {
       ran.questions.push(question);

@@ -1,7 +1,7 @@
 /**
  * /v1/nodes: what nodes there are, what they say, and the operator's way to ask them anything.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, Type } from '../../../model/schema.ts';
 import { strict } from '../../../model/common.ts';
 import { AgentError } from '../../../model/errors.ts';
 import { BerthEvent } from '../../../model/event.ts';

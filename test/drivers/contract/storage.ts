@@ -1,0 +1,408 @@
+/**
+ * The contract of StoragePool, as tests: each implementation calls `storageContract` and passes all of it.
+ *
+ * Driver-neutral: what a test needs from outside the contract (sources that exist, a hostile one, a console
+ * log that somebody wrote) comes from the fixture. What only real files can show (durability, room on the
+ * file system, attacks by bytes) is in the driver's own tests.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Test } from 'tap';
+import type { SeedContents, StoragePool } from '../../../src/drivers/contracts/storage.ts';
+import type { ErrorCode } from '../../../src/model/errors.ts';
+import type { ImageFormat } from '../../../src/model/storage.ts';
+
+/** An image that an implementation must take, with what it must say of it. */
+export interface ValidSource {
+  /** What `ImageRequest.source` accepts here. */
+  source: string;
+  format: ImageFormat;
+  sha256: string;
+  sizeBytes: number;
+  /** More than 1 MiB and a multiple of 1 MiB, so that volumes can be asked smaller and larger. */
+  virtualSizeBytes: number;
+}
+
+/** A fresh pool, empty and not yet prepared, and what the tests need around it. */
+export interface StorageFixture {
+  pool: StoragePool;
+  valid: ValidSource;
+  /** An image that must be refused whatever its digest. */
+  hostile: { source: string; format: ImageFormat };
+  /** A source of which there is nothing. */
+  missingSource: string;
+  /** Writes an instance's console log, as the hypervisor does; replaces what was there. */
+  writeConsole(instanceId: string, text: string): Promise<void>;
+}
+
+/** Makes one fixture; registers its own clean-up with `t.teardown`. */
+export type MakePool = (t: Test) => Promise<StorageFixture>;
+
+const MIB = 1024 * 1024;
+const OTHER_SHA256 = '0'.repeat(64);
+const BAD_IDS = ['', '../../etc/shadow', 'a/b', 'x'.repeat(36), '.', '00000000-0000-0000-0000-00000000000G'];
+const BAD_SIZES = [0, -512, 1.5, Number.NaN, Number.POSITIVE_INFINITY, Number.MAX_SAFE_INTEGER];
+
+/** Registers the whole suite as one subtest of `t`. */
+export function storageContract(t: Test, name: string, makePool: MakePool): void {
+  t.test(`${name} keeps the contract of StoragePool`, async (t) => {
+    const prepared: MakePool = async (t) => {
+      const fixture = await makePool(t);
+      await fixture.pool.prepare();
+      return fixture;
+    };
+    poolTests(t, prepared);
+    refusalTests(t, prepared);
+    imageTests(t, prepared);
+    imageRefusalTests(t, prepared);
+    volumeTests(t, prepared);
+    volumeRefusalTests(t, prepared);
+    seedTests(t, prepared);
+    consoleTests(t, prepared);
+  });
+}
+
+function poolTests(t: Test, make: MakePool): void {
+  t.test('preparing again changes nothing', async (t) => {
+    const { pool, valid } = await make(t);
+    const id = randomUUID();
+    await pool.makeImage({ id, ...request(valid) });
+    await pool.prepare();
+    t.ok(await pool.lookImage(id, valid.format));
+  });
+
+  t.test('a new pool is empty and tells its room in whole bytes', async (t) => {
+    const { pool } = await make(t);
+    t.same(await pool.list(), []);
+    const { totalBytes, availableBytes, ownBytes } = await pool.capacity();
+    t.ok([totalBytes, availableBytes, ownBytes].every(Number.isSafeInteger));
+    t.ok(totalBytes > 0 && availableBytes >= 0 && availableBytes <= totalBytes);
+    t.equal(ownBytes, 0);
+  });
+
+  t.test("what the pool's own files take is counted, and is no more once they are removed", async (t) => {
+    const { pool, valid } = await make(t);
+    const { id, format } = await madeImage(pool, valid);
+    t.ok((await pool.capacity()).ownBytes > 0);
+    await pool.removeImage(id, format);
+    t.equal((await pool.capacity()).ownBytes, 0);
+  });
+
+  t.test('paths are pure, absolute, and different for each file', async (t) => {
+    const { pool } = await make(t);
+    const id = randomUUID();
+    const all = () => [
+      pool.paths.image(id, 'qcow2'),
+      pool.paths.image(id, 'raw'),
+      pool.paths.volume(id),
+      pool.paths.seed(id),
+      pool.paths.consoleLog(id),
+    ];
+    t.same(all(), all());
+    t.equal(new Set(all()).size, 5);
+    t.ok(all().every((path) => path.startsWith('/') && path.includes(id)));
+  });
+}
+
+function refusalTests(t: Test, make: MakePool): void {
+  t.test('an id that is no UUID is refused by every call, and nothing is made', async (t) => {
+    const { pool, valid } = await make(t);
+    for (const id of BAD_IDS) {
+      t.throws(() => pool.paths.volume(id), { code: 'INVALID_ARGUMENT' }, `path of ${id}`);
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.makeImage({ id, ...request(valid) }));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.lookImage(id, 'qcow2'));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.removeImage(id, 'qcow2'));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.makeVolume({ id, sizeBytes: MIB, image: null }));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.lookVolume(id));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.removeVolume(id));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.makeSeed(seed({ instanceId: id })));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.lookSeed(id));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.removeSeed(id));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.readConsole(id, 1));
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.removeConsole(id));
+    }
+    t.same(await pool.list(), []);
+  });
+
+  t.test('a call whose signal is aborted already is CANCELLED and makes nothing', async (t) => {
+    const { pool, valid } = await make(t);
+    const signal = AbortSignal.abort();
+    const id = randomUUID();
+    await rejectsWith(t, 'CANCELLED', () => pool.makeImage({ id, ...request(valid) }, { signal }));
+    await rejectsWith(t, 'CANCELLED', () => pool.makeVolume({ id, sizeBytes: MIB, image: null }, { signal }));
+    await rejectsWith(t, 'CANCELLED', () => pool.makeSeed(seed({ instanceId: id }), { signal }));
+    t.same(await pool.list(), []);
+  });
+
+  t.test('removing what is absent is done', async (t) => {
+    const { pool } = await make(t);
+    const id = randomUUID();
+    await pool.removeImage(id, 'qcow2');
+    await pool.removeVolume(id);
+    await pool.removeSeed(id);
+    await pool.removeConsole(id);
+    t.same(await pool.list(), []);
+  });
+}
+
+function imageTests(t: Test, make: MakePool): void {
+  t.test('an image is made, looked up, listed and removed', async (t) => {
+    const { pool, valid } = await make(t);
+    const id = randomUUID();
+    const facts = await pool.makeImage({ id, ...request(valid) });
+    const { sha256, sizeBytes, virtualSizeBytes } = valid;
+    t.same(facts, { sha256, sizeBytes, virtualSizeBytes });
+    t.same(await pool.lookImage(id, valid.format), facts);
+    t.same(await pool.list(), [{ kind: 'image', id, path: pool.paths.image(id, valid.format) }]);
+    await pool.removeImage(id, valid.format);
+    t.equal(await pool.lookImage(id, valid.format), null);
+    t.same(await pool.list(), []);
+  });
+
+  t.test('an image needs no digest from the caller', async (t) => {
+    const { pool, valid } = await make(t);
+    const facts = await pool.makeImage({ id: randomUUID(), ...request(valid), sha256: null });
+    t.equal(facts.sha256, valid.sha256);
+  });
+
+  t.test('making an image again is answered as done', async (t) => {
+    const { pool, valid } = await make(t);
+    const id = randomUUID();
+    const first = await pool.makeImage({ id, ...request(valid) });
+    t.same(await pool.makeImage({ id, ...request(valid) }), first);
+    t.same(await pool.makeImage({ id, ...request(valid), sha256: null }), first);
+    t.equal((await pool.list()).length, 1);
+  });
+
+  t.test('two callers that make one image at once both get it', async (t) => {
+    const { pool, valid } = await make(t);
+    const id = randomUUID();
+    const make2 = () => pool.makeImage({ id, ...request(valid) });
+    const [a, b] = await Promise.all([make2(), make2()]);
+    t.same(a, b);
+    t.equal((await pool.list()).length, 1);
+  });
+
+  t.test('progress only grows, and ends with all bytes', async (t) => {
+    const { pool, valid } = await make(t);
+    const seen: number[] = [];
+    const onProgress = (doneBytes: number) => void seen.push(doneBytes);
+    await pool.makeImage({ id: randomUUID(), ...request(valid) }, { onProgress });
+    t.same(
+      seen,
+      seen.toSorted((a, b) => a - b),
+    );
+    t.equal(seen.at(-1), valid.sizeBytes);
+  });
+}
+
+function imageRefusalTests(t: Test, make: MakePool): void {
+  t.test('an image of another digest is refused, and nothing is left', async (t) => {
+    const { pool, valid } = await make(t);
+    const id = randomUUID();
+    await rejectsWith(t, 'IMAGE_REFUSED', () =>
+      pool.makeImage({ id, ...request(valid), sha256: OTHER_SHA256 }),
+    );
+    await nothingLeft(t, pool, id, valid.format);
+  });
+
+  t.test('a digest that is no digest is an invalid argument', async (t) => {
+    const { pool, valid } = await make(t);
+    await rejectsWith(t, 'INVALID_ARGUMENT', () =>
+      pool.makeImage({ id: randomUUID(), ...request(valid), sha256: 'beef' }),
+    );
+  });
+
+  t.test('a hostile image is refused, and nothing is left', async (t) => {
+    const { pool, hostile } = await make(t);
+    const id = randomUUID();
+    await rejectsWith(t, 'IMAGE_REFUSED', () => pool.makeImage({ id, ...hostile, sha256: null }));
+    await nothingLeft(t, pool, id, hostile.format);
+  });
+
+  t.test('a source of which there is nothing is NOT_FOUND, and nothing is left', async (t) => {
+    const { pool, missingSource } = await make(t);
+    const id = randomUUID();
+    await rejectsWith(t, 'NOT_FOUND', () =>
+      pool.makeImage({ id, source: missingSource, format: 'qcow2', sha256: null }),
+    );
+    await nothingLeft(t, pool, id, 'qcow2');
+  });
+
+  t.test('an image that exists with another digest or format is a conflict, and stays', async (t) => {
+    const { pool, valid } = await make(t);
+    const id = randomUUID();
+    const facts = await pool.makeImage({ id, ...request(valid) });
+    const other: ImageFormat = valid.format === 'qcow2' ? 'raw' : 'qcow2';
+    await rejectsWith(t, 'HOST_CONFLICT', () =>
+      pool.makeImage({ id, ...request(valid), sha256: OTHER_SHA256 }),
+    );
+    await rejectsWith(t, 'HOST_CONFLICT', () => pool.makeImage({ id, ...request(valid), format: other }));
+    t.same(await pool.lookImage(id, valid.format), facts);
+  });
+}
+
+function volumeTests(t: Test, make: MakePool): void {
+  t.test('an empty volume is made, looked up, listed and removed', async (t) => {
+    const { pool } = await make(t);
+    const id = randomUUID();
+    t.equal(await pool.lookVolume(id), null);
+    await pool.makeVolume({ id, sizeBytes: 8 * MIB, image: null });
+    t.same(await pool.lookVolume(id), { sizeBytes: 8 * MIB });
+    t.same(await pool.list(), [{ kind: 'volume', id, path: pool.paths.volume(id) }]);
+    await pool.removeVolume(id);
+    t.equal(await pool.lookVolume(id), null);
+    t.same(await pool.list(), []);
+  });
+
+  t.test('a volume stands on an image, of its size or larger', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    for (const sizeBytes of [valid.virtualSizeBytes, 2 * valid.virtualSizeBytes]) {
+      const id = randomUUID();
+      await pool.makeVolume({ id, sizeBytes, image });
+      t.same(await pool.lookVolume(id), { sizeBytes });
+    }
+  });
+
+  t.test('making a volume again, or twice at once, is answered as done', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const volume = { id: randomUUID(), sizeBytes: valid.virtualSizeBytes, image };
+    await Promise.all([pool.makeVolume(volume), pool.makeVolume(volume)]);
+    await pool.makeVolume(volume);
+    t.equal((await pool.list()).filter(({ kind }) => kind === 'volume').length, 1);
+  });
+}
+
+function volumeRefusalTests(t: Test, make: MakePool): void {
+  t.test('a volume that exists in another form is a conflict, and stays', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const id = randomUUID();
+    const sizeBytes = valid.virtualSizeBytes;
+    await pool.makeVolume({ id, sizeBytes, image: null });
+    await rejectsWith(t, 'HOST_CONFLICT', () =>
+      pool.makeVolume({ id, sizeBytes: 2 * sizeBytes, image: null }),
+    );
+    await rejectsWith(t, 'HOST_CONFLICT', () => pool.makeVolume({ id, sizeBytes, image }));
+    t.same(await pool.lookVolume(id), { sizeBytes });
+  });
+
+  t.test('a volume smaller than its image is an invalid argument', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const id = randomUUID();
+    await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.makeVolume({ id, sizeBytes: MIB, image }));
+    t.equal(await pool.lookVolume(id), null);
+  });
+
+  t.test('a volume on an image that is not there is NOT_FOUND', async (t) => {
+    const { pool } = await make(t);
+    const image = { id: randomUUID(), format: 'qcow2' } as const;
+    await rejectsWith(t, 'NOT_FOUND', () =>
+      pool.makeVolume({ id: randomUUID(), sizeBytes: 64 * MIB, image }),
+    );
+    t.same(await pool.list(), []);
+  });
+
+  t.test('a size that no volume can have is an invalid argument', async (t) => {
+    const { pool } = await make(t);
+    for (const sizeBytes of BAD_SIZES) {
+      await rejectsWith(t, 'INVALID_ARGUMENT', () =>
+        pool.makeVolume({ id: randomUUID(), sizeBytes, image: null }),
+      );
+    }
+    t.same(await pool.list(), []);
+  });
+}
+
+function seedTests(t: Test, make: MakePool): void {
+  t.test('a seed is made, looked up, listed and removed', async (t) => {
+    const { pool } = await make(t);
+    const contents = seed();
+    const id = contents.instanceId;
+    t.equal(await pool.lookSeed(id), false);
+    await pool.makeSeed(contents);
+    t.equal(await pool.lookSeed(id), true);
+    t.same(await pool.list(), [{ kind: 'seed', id, path: pool.paths.seed(id) }]);
+    await pool.removeSeed(id);
+    t.equal(await pool.lookSeed(id), false);
+    t.same(await pool.list(), []);
+  });
+
+  t.test('a seed made again is done; with other contents it is a conflict', async (t) => {
+    const { pool } = await make(t);
+    const contents = seed();
+    await pool.makeSeed(contents);
+    await pool.makeSeed(structuredClone(contents));
+    await rejectsWith(t, 'HOST_CONFLICT', () => pool.makeSeed({ ...contents, hostname: 'other' }));
+  });
+
+  t.test('a seed may hold nothing but its names', async (t) => {
+    const { pool } = await make(t);
+    const contents = seed({ sshAuthorizedKeys: [], userData: null, nics: [] });
+    await pool.makeSeed(contents);
+    t.equal(await pool.lookSeed(contents.instanceId), true);
+  });
+}
+
+function consoleTests(t: Test, make: MakePool): void {
+  t.test('a console that was never written is empty', async (t) => {
+    const { pool } = await make(t);
+    t.same(await pool.readConsole(randomUUID(), 4096), { text: '', totalBytes: 0 });
+  });
+
+  t.test('the end of a console is read, as many bytes as asked', async (t) => {
+    const { pool, writeConsole } = await make(t);
+    const id = randomUUID();
+    await writeConsole(id, 'first line\nlast line\n');
+    t.same(await pool.readConsole(id, 4096), { text: 'first line\nlast line\n', totalBytes: 21 });
+    t.same(await pool.readConsole(id, 10), { text: 'last line\n', totalBytes: 21 });
+    t.same(await pool.list(), [{ kind: 'console', id, path: pool.paths.consoleLog(id) }]);
+    await pool.removeConsole(id);
+    t.same(await pool.readConsole(id, 4096), { text: '', totalBytes: 0 });
+  });
+
+  t.test('an impossible length of console is an invalid argument', async (t) => {
+    const { pool } = await make(t);
+    for (const tailBytes of [0, -1, 1.5, Number.NaN]) {
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.readConsole(randomUUID(), tailBytes));
+    }
+  });
+}
+
+function request({ source, format, sha256 }: ValidSource) {
+  return { source, format, sha256 };
+}
+
+async function madeImage(
+  pool: StoragePool,
+  valid: ValidSource,
+): Promise<{ id: string; format: ImageFormat }> {
+  const id = randomUUID();
+  await pool.makeImage({ id, ...request(valid) });
+  return { id, format: valid.format };
+}
+
+function seed(changes: Partial<SeedContents> = {}): SeedContents {
+  return {
+    instanceId: randomUUID(),
+    hostname: 'guest-1',
+    sshAuthorizedKeys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample someone@example'],
+    userData: '#!/bin/sh\necho hello\n',
+    nics: [{ macAddress: '52:54:00:12:34:56', static: null }],
+    ...changes,
+  };
+}
+
+/** `call` must fail with an AgentError of `code`; a synchronous throw counts as a failure of the driver. */
+async function rejectsWith(t: Test, code: ErrorCode, call: () => Promise<unknown>): Promise<void> {
+  await t.rejects(call(), { name: 'AgentError', code });
+}
+
+/** A failed make leaves at most the partial file, and `removeImage` removes that. */
+async function nothingLeft(t: Test, pool: StoragePool, id: string, format: ImageFormat): Promise<void> {
+  t.equal(await pool.lookImage(id, format), null);
+  await pool.removeImage(id, format);
+  t.same(await pool.list(), []);
+}

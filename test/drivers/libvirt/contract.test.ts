@@ -1,0 +1,83 @@
+/**
+ * The libvirt driver keeps the contract of Hypervisor, on the libvirtd of this machine.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { systemClock } from '../../../src/drivers/contracts/clock.ts';
+import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
+import { type HypervisorBench, hypervisorContract } from '../contract/hypervisor.ts';
+import { isThere, Lab, look, PATIENCE_MS, TEST_IMAGE, takeTime, whyNotHere } from './lab.ts';
+import { SocketProxy } from './socket-proxy.ts';
+
+/** More memory than any host of these tests has, and less than a virtual CPU can address (1 TiB). */
+const OVERSIZED_MIB = 900 * 1024;
+
+takeTime(t);
+const reason = await whyNotHere();
+if (reason !== false) {
+  t.test('the libvirt driver keeps the contract of Hypervisor', { skip: reason }, async () => undefined);
+} else {
+  const hasImage = await isThere(TEST_IMAGE);
+  const overcommitsAlways = (await readFile('/proc/sys/vm/overcommit_memory', 'utf8')).trim() === '1';
+  hypervisorContract(t, 'the libvirt driver', (t) => makeBench(t, { hasImage, overcommitsAlways }));
+}
+
+interface Machine {
+  hasImage: boolean;
+  overcommitsAlways: boolean;
+}
+
+async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Promise<HypervisorBench> {
+  const lab = await Lab.open(t);
+  const proxy = new SocketProxy(join(lab.folder, 'proxy.sock'), lab.socketPath);
+  await proxy.open();
+  t.teardown(() => proxy.cut());
+  const hypervisor = lab.driver(t, proxy.path);
+  await hypervisor.observe();
+  const ready: GuestDefinition[] = [];
+  for (let count = 0; count < 2; count++) {
+    ready.push(hasImage ? await lab.bootingGuest() : await lab.emptyGuest());
+  }
+  const oversized = await lab.emptyGuest({ memoryMib: OVERSIZED_MIB });
+  const domain = (id: string) => lab.admin.domainLookupByUUIDString(id);
+  return {
+    hypervisor,
+    reopen: async () => lab.driver(t),
+    definition: () => {
+      const definition = ready.shift();
+      if (definition === undefined)
+        throw new Error('a test of the contract needs more guests than were made');
+      return definition;
+    },
+    makeForeign: () => lab.foreignGuest(),
+    outside: {
+      pause: async (id) => (await domain(id)).suspend(),
+      stop: async (id) => (await domain(id)).destroyFlags(),
+      undefine: async (id) => (await domain(id)).undefineFlags(),
+    },
+    hasBooted: hasImage ? (id) => answersPing(lab, id) : { unable: `${TEST_IMAGE} has not been built` },
+    freeze: async (id) => {
+      const pid = await lab.qemuPid(id);
+      process.kill(pid, 'SIGSTOP');
+      return async () => void process.kill(pid, 'SIGCONT');
+    },
+    cutOff: async () => {
+      await proxy.cut();
+      return () => proxy.open();
+    },
+    oversized: overcommitsAlways ? { unable: 'this host promises any amount of memory' } : () => oversized,
+    clock: systemClock,
+    pass: look,
+    patienceMs: PATIENCE_MS,
+  };
+}
+
+/** The guest's agent starts when the guest has booted, and is gone after a reset until it has booted again. */
+async function answersPing(lab: Lab, id: string): Promise<boolean> {
+  const domain = await lab.admin.domainLookupByUUIDString(id);
+  return domain.qemuAgentCommand('{"execute":"guest-ping"}', { timeoutSeconds: 2 }).then(
+    () => true,
+    () => false,
+  );
+}

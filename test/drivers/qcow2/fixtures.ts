@@ -1,0 +1,107 @@
+/**
+ * What the tests of the qcow2 pool stand on: a pool in a folder of its own, and image files made on the spot.
+ */
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { HostExec } from '../../../src/drivers/host/exec.ts';
+import { Qcow2Pool, type Qcow2PoolParts } from '../../../src/drivers/qcow2/pool.ts';
+import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
+import type { MakePool, ValidSource } from '../contract/storage.ts';
+
+export const MIB = 1024 * 1024;
+export const exec = new HostExec();
+
+/** A folder that goes with the test. */
+export async function makeFolder(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'gqs-'));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A pool that is prepared, in a folder of its own, beside a folder for sources. */
+export async function makePool(t: Test, parts: Partial<Qcow2PoolParts> = {}) {
+  const folder = await makeFolder(t);
+  const pool = new Qcow2Pool({ name: 'main', path: join(folder, 'pool'), exec, ...parts });
+  await pool.prepare();
+  return { folder, pool };
+}
+
+/** Makes a qcow2 file with some data in it. */
+export async function makeQcow2(path: string, options: string[] = [], size = '4M'): Promise<string> {
+  await exec.run('qemu-img', ['create', '-q', '-f', 'qcow2', ...options, path, size]);
+  if (options.length === 0) {
+    await exec.run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 90 0 1M', '-c', 'write -P 91 3M 64k', path]);
+  }
+  return path;
+}
+
+/** Overwrites some bytes of a file. */
+export async function patch(path: string, at: number, bytes: Buffer): Promise<void> {
+  const content = await readFile(path);
+  bytes.copy(content, at);
+  await writeFile(path, content);
+}
+
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+export function u64(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(value);
+  return bytes;
+}
+
+export async function sha256Of(path: string): Promise<string> {
+  return createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
+}
+
+/** Makes the sources once, and then a fixture of the contract suite for each test. */
+export async function fixtureMaker(t: Test): Promise<MakePool> {
+  const sources = await makeFolder(t);
+  const valid = await validSource(join(sources, 'valid.qcow2'));
+  const backing = ['-u', '-b', '/etc/shadow', '-F', 'raw'];
+  const hostile = await makeQcow2(join(sources, 'hostile.qcow2'), backing);
+  return async (t) => {
+    const pool = new Qcow2Pool({ name: 'main', path: join(await makeFolder(t), 'pool'), exec });
+    return {
+      pool,
+      valid,
+      hostile: { source: hostile, format: 'qcow2' },
+      missingSource: join(sources, 'missing.qcow2'),
+      writeConsole: (instanceId, text) => writeFile(pool.paths.consoleLog(instanceId), text),
+    };
+  };
+}
+
+async function validSource(path: string): Promise<ValidSource> {
+  await makeQcow2(path);
+  const sha256 = await sha256Of(path);
+  const sizeBytes = (await stat(path)).size;
+  return { source: path, format: 'qcow2', sha256, sizeBytes, virtualSizeBytes: 4 * MIB };
+}
+
+/** `call` fails with an AgentError of this code, whose message matches. */
+export async function refuses(
+  t: Test,
+  call: Promise<unknown>,
+  code: ErrorCode,
+  message: RegExp,
+): Promise<void> {
+  await t.rejects(
+    call.catch((error: unknown) => {
+      // The whole chain, as a caller would be shown it.
+      throw error instanceof AgentError
+        ? Object.assign(new Error(error.toBody().message), { code: error.code })
+        : error;
+    }),
+    { code, message },
+  );
+}

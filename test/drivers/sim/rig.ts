@@ -1,0 +1,110 @@
+/**
+ * Simulated hosts as the contract suites want them.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Test } from 'tap';
+import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
+import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
+import type { HypervisorBench } from '../contract/hypervisor.ts';
+import type { NetworkRig } from '../contract/network.ts';
+import type { StorageFixture } from '../contract/storage.ts';
+
+const MIB = 1024 * 1024;
+/** Time that passes between two looks at a condition, milliseconds of the world. */
+const PASS_MS = 100;
+
+/** A host on a stepped clock, with the clock at hand. */
+export function steppedHost(options: WorldOptions = {}): SimHost & { clock: SimClock } {
+  const clock = new SimClock();
+  return { ...createSimHost({ clock, ...options }), clock };
+}
+
+/** A guest without disks and NICs, which starts on any host that has memory. */
+export function guestDefinition(changes: Partial<GuestDefinition> = {}): GuestDefinition {
+  const id = changes.id ?? randomUUID();
+  return {
+    id,
+    name: `g-${id.slice(0, 8)}`,
+    vcpus: 1,
+    memoryMib: 128,
+    firmware: 'bios',
+    disks: [],
+    nics: [],
+    consoleLogPath: null,
+    metadata: '{"generation":1}',
+    ...changes,
+  };
+}
+
+export async function makeHypervisorBench(_t: Test): Promise<HypervisorBench> {
+  const { hypervisor, world, clock } = steppedHost();
+  return {
+    hypervisor,
+    reopen: async () => createSimHost({ world }).hypervisor,
+    definition: () => guestDefinition(),
+    makeForeign: async () => {
+      const foreign = { id: randomUUID(), name: 'someone-elses' };
+      world.outside.addForeign(foreign);
+      return foreign;
+    },
+    outside: {
+      pause: async (id) => world.outside.pause(id),
+      stop: async (id) => world.outside.stop(id),
+      undefine: async (id) => world.outside.undefine(id),
+    },
+    hasBooted: async (id) => world.guests.get(id)?.booted === true,
+    freeze: async (id) => {
+      const release = world.faults.hang('hypervisor.*', { id });
+      return async () => release();
+    },
+    cutOff: async () => {
+      const restore = world.faults.cutOff('hypervisor');
+      return async () => restore();
+    },
+    oversized: () => guestDefinition({ memoryMib: world.settings.memoryMib + 1 }),
+    clock,
+    pass: () => clock.advance(PASS_MS),
+    patienceMs: 60_000,
+  };
+}
+
+export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
+  const { pool, world } = steppedHost();
+  const facts = { sha256: 'ab'.repeat(32), sizeBytes: 3 * MIB + 17, virtualSizeBytes: 16 * MIB };
+  world.sources.set('/images/valid.qcow2', facts);
+  world.sources.set('/images/hostile.qcow2', { ...facts, refusal: 'it has a backing file' });
+  return {
+    pool,
+    valid: { source: '/images/valid.qcow2', format: 'qcow2', ...facts },
+    hostile: { source: '/images/hostile.qcow2', format: 'qcow2' },
+    missingSource: '/images/missing.qcow2',
+    writeConsole: async (id, text) => world.outside.writeConsole(id, text),
+  };
+}
+
+export async function makeNetworkRig(_t: Test): Promise<NetworkRig> {
+  const { network: driver, world } = steppedHost();
+  return {
+    driver,
+    reopen: () => createSimHost({ world }).network,
+    addForeignBridge: async (name) => world.outside.addForeignBridge(name),
+    hasBridge: async (name) => world.bridges.has(name),
+    plugDevice: async (bridge, device) => {
+      world.outside.plug(bridge, device);
+      return async () => world.outside.unplug(device);
+    },
+    cutOff: async () => {
+      const restore = world.faults.cutOff('network');
+      return async () => restore();
+    },
+    damages: {
+      address: async ({ bridge }) => world.outside.damageNetwork(bridge, 'address'),
+      nat: async ({ bridge }) => world.outside.damageNetwork(bridge, 'nat'),
+      dhcp: async ({ bridge }) => world.outside.damageNetwork(bridge, 'dhcp'),
+    },
+    leftovers: async () => [
+      ...[...world.bridges.keys()].map((name) => `bridge ${name}`),
+      ...[...world.devices.keys()].map((name) => `device ${name}`),
+    ],
+  };
+}

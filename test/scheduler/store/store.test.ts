@@ -1,0 +1,160 @@
+/** The store: locking, versions, epochs, what is kept and for how long. */
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import t, { type Test } from 'tap';
+import { takeEpoch } from '../../../src/scheduler/store/epoch.ts';
+import { isOlder } from '../../../src/scheduler/store/operations.ts';
+import { Store } from '../../../src/scheduler/store/store.ts';
+import { anInventory, anOperation } from '../support/samples.ts';
+
+const NODE = '11111111-1111-4111-8111-111111111111';
+const DAY_MS = 24 * 3_600_000;
+const NOTHING = { VCPU: 0, MEMORY_MB: 0, DISK_GB: 0 };
+
+function folder(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'gsch-'));
+  t.teardown(() => rmSync(path, { recursive: true }));
+  return path;
+}
+
+function storeWithNode(path = ':memory:'): Store {
+  const store = new Store(path);
+  const inventory = anInventory({
+    nodeId: NODE,
+    hostname: 'alpha',
+    generation: 1,
+    total: NOTHING,
+    used: NOTHING,
+  });
+  store.db.transaction(() =>
+    store.nodes.put({
+      id: NODE,
+      hostname: 'alpha',
+      version: '0.1.0',
+      inventory,
+      state: 'ready',
+      since: '2026-01-01T00:00:00.000Z',
+      reason: 'it has connected',
+      lastSeq: 0,
+      registeredAt: '2026-01-01T00:00:00.000Z',
+    }),
+  );
+  return store;
+}
+
+t.test('a second scheduler on the same folder is refused', async (t) => {
+  const path = folder(t);
+  const store = new Store(path);
+  t.throws(() => new Store(path), { code: 'HOST_CONFLICT', message: /already works on/ });
+  store.close();
+  new Store(path).close();
+});
+
+t.test('a database of a newer version is refused, and left as it is', async (t) => {
+  const path = folder(t);
+  new Store(path).close();
+  const sqlite = new Sqlite(join(path, 'scheduler.sqlite'));
+  sqlite.pragma('user_version = 99');
+  sqlite.close();
+  t.throws(() => new Store(path), { code: 'UNSUPPORTED' });
+});
+
+t.test('the database is for its owner alone', async (t) => {
+  const path = folder(t);
+  new Store(path).close();
+  t.equal(statSync(join(path, 'scheduler.sqlite')).mode & 0o777, 0o600);
+});
+
+t.test('the epoch grows with each start, even when the clock goes back', async (t) => {
+  const path = folder(t);
+  const epochs = [5_000_000, 5_000_000, 1_000, 9_000_000].map((nowMs) => {
+    const store = new Store(path);
+    const epoch = takeEpoch(store.db, nowMs);
+    store.close();
+    return epoch;
+  });
+  t.same(epochs, [5_000, 5_001, 5_002, 9_000]);
+});
+
+t.test('a write outside of a transaction is a defect', async (t) => {
+  const store = storeWithNode();
+  t.throws(() => store.nodes.setLastSeq(NODE, 1), /outside of a transaction/);
+});
+
+t.test('what a transaction would tell after its commit is not told when it fails', async (t) => {
+  const store = storeWithNode();
+  let told = 0;
+  t.throws(() =>
+    store.db.transaction(() => {
+      store.nodes.setLastSeq(NODE, 7);
+      store.db.onCommit(() => told++);
+      throw new Error('no');
+    }),
+  );
+  t.equal(told, 0);
+  t.equal(store.nodes.get(NODE)?.lastSeq, 0);
+});
+
+t.test('only the newest events of a node are kept', async (t) => {
+  const store = storeWithNode();
+  const at = '2026-01-01T00:00:00.000Z';
+  store.db.transaction(() => {
+    for (let seq = 1; seq <= 10_005; seq++) {
+      store.events.add(NODE, { seq, type: 'image.created', at, target: null, data: {} });
+    }
+    store.nodes.setLastSeq(NODE, 10_005);
+  });
+  store.prune(0);
+  t.equal(store.events.list(NODE, { after: 0, limit: 1 })[0]?.seq, 6);
+});
+
+t.test('ended operations and settled commands are kept for a week, others for ever', async (t) => {
+  const store = storeWithNode();
+  const target = { id: NODE, name: 'web' };
+  const ended = { ...anOperation('instance.stop', target), state: 'succeeded' as const };
+  const open = anOperation('instance.stop', target);
+  store.db.transaction(() => {
+    store.operations.put(NODE, ended, 0);
+    store.operations.put(NODE, open, 0);
+    for (const id of ['settled', 'unanswered']) {
+      store.commands.add(aCommand(id), 0);
+      store.claims.hold(id, NODE, NOTHING);
+    }
+    store.commands.settle('settled', { state: 'refused', operationId: null, answer: null }, 0);
+  });
+  store.prune(7 * DAY_MS);
+  t.ok(store.operations.withId(ended.id));
+  t.ok(store.commands.get('settled'));
+  store.prune(7 * DAY_MS + 1);
+  t.equal(store.operations.withId(ended.id), null);
+  t.ok(store.operations.withId(open.id));
+  t.equal(store.commands.get('settled'), null);
+  t.ok(store.commands.get('unanswered'));
+});
+
+t.test('an operation never goes back', async (t) => {
+  t.equal(isOlder('running', 'succeeded'), true);
+  t.equal(isOlder('pending', 'running'), true);
+  t.equal(isOlder('running', 'running'), false);
+  t.equal(isOlder('failed', 'undoing'), false);
+  t.equal(isOlder('succeeded', 'failed'), false);
+});
+
+function aCommand(id: string) {
+  return {
+    id,
+    clientKey: null,
+    digest: 'd',
+    method: 'instance.create' as const,
+    params: {},
+    nodeId: NODE,
+    instanceId: NODE,
+    pinned: false,
+    state: 'dispatching' as const,
+    operationId: null,
+    answer: null,
+    refusals: [],
+  };
+}
