@@ -15,6 +15,12 @@ import type { Drivers, Log } from './services.ts';
 const QEMU_USER = 'libvirt-qemu';
 const POOL_NAME = 'default';
 
+/** The one image that a simulated host can import. */
+const SIM_IMAGE = {
+  path: '/sim/image.qcow2',
+  facts: { sha256: '0'.repeat(64), sizeBytes: 64 * 1024 * 1024, virtualSizeBytes: 1024 ** 3 },
+};
+
 export async function makeDrivers(
   config: Config,
   parts: { clock: Clock; exec: Exec; log: Log },
@@ -45,9 +51,10 @@ function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec:
 /** Loaded only where it is asked for: a node that runs guests has no use for it. */
 async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
   const { createSimHost } = await import('../drivers/sim/index.ts');
-  const { hypervisor, pool, network, host } = createSimHost({
+  const { hypervisor, pool, network, host, world } = createSimHost({
     clock,
     statePath: join(config.node.stateDir, 'sim.json'),
   });
+  world.sources.set(SIM_IMAGE.path, SIM_IMAGE.facts);
   return { hypervisor, pool, network, host };
 }

@@ -58,7 +58,7 @@ export const ConfigSchema = Type.Object(
     hypervisor: section('What runs the guests.', {
       driver: Type.Enum(['libvirt', 'sim'], {
         default: 'libvirt',
-        description: 'libvirt, or sim: guests in memory, for trials without virtualization.',
+        description: 'libvirt, or sim: guests in memory, whose one image is /sim/image.qcow2; for trials.',
       }),
       uri: Type.String({ maxLength: 1024, default: 'qemu:///system', description: 'URI of libvirt.' }),
     }),

@@ -26,8 +26,8 @@ import type { Store } from '../store/store.ts';
 
 /** Times that an answer overtaken by an event is asked for again, before the newest event is believed. */
 const OVERTAKEN_LIMIT = 3;
-/** Pause before a failed look at all guests is tried again, ms. */
-const OBSERVE_RETRY_MS = 1_000;
+/** Pause after a look at all guests that failed, or could not be written, ms. */
+const LOOK_RETRY_MS = 1_000;
 
 interface Seen {
   power: PowerState;
@@ -122,7 +122,7 @@ export class Observer {
     });
   }
 
-  /** Looks at all guests, from now on: a look that is under way already may not show what this one is for. */
+  /** Looks at all guests, once more where a look is under way: that one may not show what this one is for. */
   #observeAll(): Promise<void> {
     this.#observeAsked = true;
     this.#observing ??= this.#observeWhileAsked();
@@ -137,14 +137,14 @@ export class Observer {
     this.#observing = null;
   }
 
-  /** Tried again until it works or the connection is lost. */
+  /** One that fails is followed by another. */
   async #observeOnce(): Promise<void> {
     try {
       const { answer, overtaken } = await this.#look(() => this.#hypervisor.observe());
       if (!this.#closed) this.#writeAll(answer, overtaken);
     } catch (error) {
       this.#log.warn({ error }, 'the guests could not be observed');
-      this.#observeLater();
+      this.#lookLater();
     }
   }
 
@@ -159,10 +159,14 @@ export class Observer {
     this.#write(fresh);
   }
 
-  #observeLater(): void {
-    if (this.#closed || !this.#hypervisor.health().connected) return;
+  #lookLater(): void {
+    if (this.#closed) return;
     this.#cancelTimer();
-    this.#cancelTimer = this.#clock.after(OBSERVE_RETRY_MS, () => void this.#observeAll());
+    this.#cancelTimer = this.#clock.after(LOOK_RETRY_MS, () => {
+      const health = this.#hypervisor.health();
+      if (health.connected) void this.#observeAll();
+      else this.#guarded(() => this.#writeUnknown(health));
+    });
   }
 
   /** Asks, and notes which guests' events came meanwhile. */
@@ -220,7 +224,7 @@ export class Observer {
       body();
     } catch (error) {
       this.#log.error({ error }, 'what the hypervisor told could not be written');
-      this.#observeLater();
+      this.#lookLater();
     }
   }
 

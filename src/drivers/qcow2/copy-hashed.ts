@@ -15,6 +15,8 @@ import { CHUNK_BYTES, type ImageSource } from './source.ts';
 const PARTIAL_MODE = 0o600;
 /** Bytes after which what was written is sent to the disk, in the background. */
 const FLUSH_BYTES = 64 * 1024 * 1024;
+/** Bytes between two reports of progress: some hundred a second on a fast disk would serve nobody. */
+const PROGRESS_BYTES = 16 * 1024 * 1024;
 
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
@@ -29,14 +31,18 @@ export async function copyHashed(
   const sink = new Sink(file, path);
   try {
     const hash = createHash('sha256');
+    let reported = 0;
     for await (const chunk of source.chunks()) {
       limit.check();
       const writing = sink.write(chunk);
       hash.update(chunk);
       await writing;
-      onProgress(sink.position, source.sizeBytes);
+      if (sink.position - reported < PROGRESS_BYTES) continue;
+      reported = sink.position;
+      onProgress(reported, source.sizeBytes);
     }
     await sink.finish();
+    onProgress(sink.position, source.sizeBytes);
     return { sha256: hash.digest('hex'), sizeBytes: sink.position };
   } finally {
     await sink.settle();

@@ -106,9 +106,9 @@ t.test(
     await until('an address', async () => (await hypervisor.guestAddresses(id)).length > 0);
     const [address] = await hypervisor.guestAddresses(id);
     t.match(address, { macAddress: nic.macAddress, address: /^(fe80:|[0-9])/ });
-    t.ok(
-      (await readFile(definition.consoleLogPath!, 'utf8')).includes('BERTH-GUEST'),
-      'its console is logged',
+    const consoleLog = () => readFile(definition.consoleLogPath!, 'utf8');
+    await until('its words in the log of its console', async () =>
+      (await consoleLog()).includes('BERTH-GUEST-READY'),
     );
     const after = await stat(base);
     t.same(
