@@ -1,7 +1,7 @@
 # Functions that several of the guest's scripts use. Sourced by busybox sh.
 
 # say WORDS: a line on the console that tests read, which is the kernel's last console=, the serial port.
-say() { printf '%s\r\n' "$*" >/dev/console; }
+say() { printf '%s\n' "$*" >/dev/console; }
 
 # load_drivers_of_devices: loads, with one modprobe, the module of every device that the kernel has found so far.
 load_drivers_of_devices() {

@@ -2,10 +2,10 @@
  * `berth`, the operator's command line, as a function: arguments and a process in, an exit code out.
  */
 import { Client, CLIENT_LIMITS, type ClientLimits, DEFAULT_SOCKET_PATH } from './client.ts';
-import { TREE } from './commands/tree.ts';
+import { treeFor } from './commands/tree.ts';
 import { EXIT, type ExitCode, type Report, reportOf, usageError } from './failure.ts';
 import type { Io } from './io.ts';
-import { isGroup, type Node } from './leaf.ts';
+import { type Head, isGroup } from './leaf.ts';
 import { buildProgram, type Choice } from './program.ts';
 import { document } from './render/json.ts';
 import { paintFor } from './render/style.ts';
@@ -24,7 +24,7 @@ export async function main(
   io: Io,
   limits: ClientLimits = CLIENT_LIMITS,
 ): Promise<ExitCode> {
-  const chosen = choose(argv, io);
+  const chosen = await choose(argv, io);
   if (typeof chosen === 'number') return chosen;
   const { leaf, given, globals } = chosen;
   const socketPath = globals.socket || io.env['BERTH_SOCKET'] || DEFAULT_SOCKET_PATH;
@@ -33,14 +33,20 @@ export async function main(
   try {
     return await leaf.run(session, given);
   } catch (error) {
-    if (io.env['BERTH_DEBUG'] && error instanceof Error) io.stderr.write(`${error.stack ?? error.message}\n`);
+    if (io.env['BERTH_DEBUG']) traceback(error, io);
     const streams = leaf.name === 'events';
     return tell(reportOf(error, leaf.doing(given)), io, globals.json && !streams);
   }
 }
 
+function traceback(error: unknown, io: Io): void {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  for (const line of text.split('\n')) io.stderr.write(`${clean(line)}\n`);
+}
+
 /** The command that the line names, or the exit code where it is already dealt with. */
-function choose(argv: readonly string[], io: Io): Choice | ExitCode {
+async function choose(argv: readonly string[], io: Io): Promise<Choice | ExitCode> {
+  const tree = await treeFor(argv);
   const json = argv.includes('--json');
   let chosen: Choice | undefined;
   const write = {
@@ -49,21 +55,20 @@ function choose(argv: readonly string[], io: Io): Choice | ExitCode {
     err: (text: string) => io.stderr.write(text),
   };
   try {
-    buildProgram(TREE, write, (choice) => {
+    buildProgram(tree, write, (choice) => {
       chosen = choice;
     }).parse(argv, { from: 'user' });
   } catch (error) {
-    return tellUsage(error, argv, io, json);
+    return tellUsage(error, commandPath(argv, tree), io, json);
   }
   if (chosen === undefined) throw new Error('a command line was parsed and chose nothing');
   return chosen;
 }
 
-function tellUsage(error: unknown, argv: readonly string[], io: Io, json: boolean): ExitCode {
+function tellUsage(error: unknown, path: readonly string[], io: Io, json: boolean): ExitCode {
   const { code, exitCode } = error as { code?: unknown; exitCode?: unknown };
   if (typeof code !== 'string' || !code.startsWith('commander.')) throw error;
   if (exitCode === 0) return EXIT.done;
-  const path = commandPath(argv);
   if (code === 'commander.help') {
     if (json)
       io.stdout.write(document({ error: { code: 'INVALID_ARGUMENT', message: 'a command is missing' } }));
@@ -76,9 +81,9 @@ function tellUsage(error: unknown, argv: readonly string[], io: Io, json: boolea
 }
 
 /** The words of the line that name a command, for help. */
-function commandPath(argv: readonly string[]): string[] {
+function commandPath(argv: readonly string[], tree: readonly Head[]): string[] {
   const path: string[] = [];
-  let nodes: readonly Node[] = TREE;
+  let nodes = tree;
   for (const word of argv) {
     const node = nodes.find(({ name }) => name === word);
     if (node === undefined) continue;

@@ -28,30 +28,38 @@ export interface OptionSpec {
   completes?: Completes;
 }
 
-export interface Leaf {
+/** What help says of a command on one line. */
+export interface Head {
   name: string;
   summary: string;
+  /** Neither in help nor in completion. */
+  hidden?: true;
+}
+
+export interface LeafBody {
   args?: readonly ArgumentSpec[];
   options?: readonly OptionSpec[];
   /** More help, below the options. */
   details?: string;
-  /** Neither in help nor in completion. */
-  hidden?: true;
   /** What it does, for messages, as in "start instance demo". */
   doing(given: Given): string;
   run(session: Session, given: Given): Promise<ExitCode>;
 }
 
-export interface Group {
-  name: string;
-  summary: string;
+export interface Leaf extends Head, LeafBody {}
+
+export interface Group extends Head {
   commands: readonly Leaf[];
 }
 
 export type Node = Leaf | Group;
 
-export function isGroup(node: Node): node is Group {
+export function isGroup(node: Head): node is Group {
   return 'commands' in node;
+}
+
+export function isLeaf(node: Head): node is Leaf {
+  return 'run' in node;
 }
 
 export type GivenValue = string | number | boolean | readonly string[];

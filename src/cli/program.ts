@@ -9,10 +9,10 @@ import {
   type ArgumentSpec,
   Given,
   type GivenValue,
-  type Group,
+  type Head,
   isGroup,
+  isLeaf,
   type Leaf,
-  type Node,
   type OptionSpec,
 } from './leaf.ts';
 import { VERSION } from './version.ts';
@@ -48,7 +48,7 @@ export interface Writers {
 }
 
 export function buildProgram(
-  tree: readonly Node[],
+  tree: readonly Head[],
   write: Writers,
   choose: (choice: Choice) => void,
 ): Command {
@@ -64,19 +64,18 @@ export function buildProgram(
     .addHelpText('after', EXIT_CODES_HELP);
   for (const option of GLOBAL_OPTIONS) program.addOption(optionOf(option));
   for (const node of tree) {
-    if (isGroup(node)) addGroup(program, node, choose);
-    else addLeaf(program, node, choose);
+    const command = program.command(node.name, node.hidden ? { hidden: true } : {}).description(node.summary);
+    if (isLeaf(node)) fillLeaf(command, node, choose);
+    else if (isGroup(node)) fillGroup(command, node.commands, choose);
   }
   return program;
 }
 
-function addGroup(parent: Command, group: Group, choose: (choice: Choice) => void): void {
-  const command = parent.command(group.name).description(group.summary);
-  for (const leaf of group.commands) addLeaf(command, leaf, choose);
+function fillGroup(group: Command, leaves: readonly Leaf[], choose: (choice: Choice) => void): void {
+  for (const leaf of leaves) fillLeaf(group.command(leaf.name).description(leaf.summary), leaf, choose);
 }
 
-function addLeaf(parent: Command, leaf: Leaf, choose: (choice: Choice) => void): void {
-  const command = parent.command(leaf.name, leaf.hidden ? { hidden: true } : {}).description(leaf.summary);
+function fillLeaf(command: Command, leaf: Leaf, choose: (choice: Choice) => void): void {
   for (const argument of leaf.args ?? []) command.addArgument(argumentOf(argument));
   for (const option of leaf.options ?? []) command.addOption(optionOf(option));
   if (leaf.details !== undefined) command.addHelpText('after', `\n${leaf.details}`);

@@ -205,3 +205,14 @@ t.test('call sends once, as it is, and prints the result', async (t) => {
   t.strictSame(agent.calls.at(-1)?.params, { id: 'other' });
   t.match(await berth(['call', '../x?y', '{}'], agent), { code: 1, stderr: /There is no method \.\.\/x\?y/ });
 });
+
+t.test('BERTH_DEBUG adds where a failure came from, printable too', async (t) => {
+  const { socketPath } = await fakeAgent(t, {
+    'image.show': () => {
+      throw new AgentError('NOT_FOUND', HOSTILE);
+    },
+  });
+  const { stderr } = await berth(['image', 'show', 'x'], { socketPath, env: { BERTH_DEBUG: '1' } });
+  t.match(stderr, /client\.ts:\d+/);
+  t.notMatch(stderr.replaceAll('\n', ''), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
+});

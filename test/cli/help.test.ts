@@ -1,13 +1,15 @@
 import t from 'tap';
-import { TREE } from '../../src/cli/commands/tree.ts';
+import { wholeTree } from '../../src/cli/commands/tree.ts';
 import { isGroup } from '../../src/cli/leaf.ts';
 import { matchesGolden } from './support/golden.ts';
 import { berth } from './support/run.ts';
 
 t.test('each command has help', async (t) => {
-  const paths = TREE.filter((node) => isGroup(node) || !node.hidden).flatMap((node) =>
-    isGroup(node) ? [[node.name], ...node.commands.map(({ name }) => [node.name, name])] : [[node.name]],
-  );
+  const paths = (await wholeTree())
+    .filter((node) => isGroup(node) || !node.hidden)
+    .flatMap((node) =>
+      isGroup(node) ? [[node.name], ...node.commands.map(({ name }) => [node.name, name])] : [[node.name]],
+    );
   let text = '';
   for (const path of [[], ...paths]) {
     const { code, stdout, stderr } = await berth([...path, '--help']);

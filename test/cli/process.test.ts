@@ -5,7 +5,7 @@ import { chmod } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { fakeAgent, type Handlers } from './support/fake-agent.ts';
-import { event, instance, operation } from './support/fixtures.ts';
+import { event, instance, NODE_STATUS, operation } from './support/fixtures.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
 /** An account that owns nothing. */
@@ -83,3 +83,25 @@ t.test('a socket that the caller may not open says so', { skip: notRoot }, async
   t.strictSame({ code, stdout }, { code: 3, stdout: '' });
   t.match(stderr, /permission denied\n {2}hint: Use sudo, or join the group/);
 });
+
+/** Prints each module that is resolved. */
+const TELL_MODULES =
+  'data:text/javascript,import { registerHooks } from "node:module";' +
+  'registerHooks({ resolve(name, context, next) {' +
+  ' const found = next(name, context); console.error(found.url); return found; } });';
+
+t.test(
+  'a command loads only what it needs: no schemas, no other commands, no second HTTP client',
+  async (t) => {
+    const { socketPath } = await fakeAgent(t, { 'node.status': () => NODE_STATUS });
+    const child = spawn(process.execPath, ['--import', TELL_MODULES, MAIN, 'status'], {
+      env: { PATH: process.env['PATH'], BERTH_SOCKET: socketPath },
+    });
+    const { code, stderr } = await finished(child);
+    t.equal(code, 0);
+    t.match(stderr, /commands\/node\.ts/, 'the modules are seen');
+    for (const heavy of ['typebox', '/ajv/', 'commands/instance.ts', 'node:http', 'node:crypto']) {
+      t.notOk(stderr.includes(heavy), heavy);
+    }
+  },
+);

@@ -63,7 +63,7 @@ async function ended(lab: Lab, answer: Answer): Promise<{ state: string; error: 
   return (await lab.get(`/v1/operations/${operation.id}?wait=30`)).body.operation;
 }
 
-async function prepare(lab: Lab, host: Host): Promise<void> {
+async function prepare(t: Test, lab: Lab, host: Host): Promise<void> {
   const path = `/v1/nodes/${host.hostname}/call`;
   const image = { method: 'image.import', params: { name: 'debian', source: IMAGE } };
   t.match(await ended(lab, await lab.post(path, image)), { state: 'succeeded' });
@@ -74,7 +74,7 @@ async function prepare(lab: Lab, host: Host): Promise<void> {
 t.test('an instance lives its whole life through scheduler and agent', async (t) => {
   const lab = await startLab(t);
   const host = await startHost(t, lab);
-  await prepare(lab, host);
+  await prepare(t, lab, host);
   const spec = aSpec({ vcpus: 1, memoryMib: 256, nics: [{ network: 'lan' }], disks: [{ image: 'debian' }] });
   const created = await lab.post('/v1/instances', { spec }, { 'idempotency-key': 'once' });
   t.equal(created.status, 202);
@@ -108,7 +108,7 @@ t.test('the agent refuses what its host lacks, and the scheduler passes it on', 
 t.test('an agent that comes back goes on with its events where it was', async (t) => {
   const lab = await startLab(t);
   const host = await startHost(t, lab);
-  await prepare(lab, host);
+  await prepare(t, lab, host);
   const path = `/v1/nodes/${host.hostname}`;
   await eventually(async () => (await lab.get(path)).body.node.lastSeq === lastSeqOf(host));
   await host.restart();

@@ -15,6 +15,7 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, unlinkSync } 
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { AgentError } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
@@ -51,7 +52,8 @@ export class LocalSocket {
   readonly #options: LocalSocketOptions;
   readonly #http: FastifyInstance;
   readonly #stop = new AbortController();
-  #followers = 0;
+  /** One for each follower of events. */
+  readonly #streams = new Set<Promise<void>>();
 
   constructor(options: LocalSocketOptions) {
     this.#options = options;
@@ -86,12 +88,14 @@ export class LocalSocket {
     chmodSync(path, 0o660);
   }
 
-  /** Ends every connection, those that wait or follow too. */
+  /** Ends the streams, then cuts every connection, those that wait for an answer too. */
   async close(): Promise<void> {
     this.#stop.abort();
     const { server } = this.#http;
     const closed = server.listening ? once(server, 'close') : null;
     server.close();
+    await Promise.allSettled(this.#streams);
+    await turn(); // in which the ends of the streams go out
     server.closeAllConnections();
     await this.#http.close();
     await closed;
@@ -135,21 +139,21 @@ export class LocalSocket {
     if (!Number.isSafeInteger(after) || after < 0) {
       return sendError(reply, new AgentError('INVALID_ARGUMENT', 'after must be a whole number, 0 or more'));
     }
-    if (this.#followers >= FOLLOWERS_LIMIT) {
+    if (this.#streams.size >= FOLLOWERS_LIMIT) {
       return sendError(
         reply,
         new AgentError('LIMIT_REACHED', `${FOLLOWERS_LIMIT} callers follow the events already`),
       );
     }
-    this.#followers++;
     reply.hijack();
     reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson' });
     reply.raw.flushHeaders();
+    const stream = pumpEvents(this.#options.events, after, reply.raw, this.#stop.signal);
+    this.#streams.add(stream);
     try {
-      await pumpEvents(this.#options.events, after, reply.raw, this.#stop.signal);
+      await stream.finally(() => reply.raw.end());
     } finally {
-      this.#followers--;
-      reply.raw.end();
+      this.#streams.delete(stream);
     }
   }
 }

@@ -1,12 +1,10 @@
 /** `berth call`: any method of the agent, for debugging. */
 import { EXIT } from '../failure.ts';
-import type { Leaf } from '../leaf.ts';
+import type { LeafBody } from '../leaf.ts';
 import { parseJson, readTextFile } from '../read-file.ts';
 import { document } from '../render/json.ts';
 
-export const call: Leaf = {
-  name: 'call',
-  summary: 'Call a method of the agent as it is, once, and print its result as JSON',
+export const call: LeafBody = {
   args: [
     { name: 'method', summary: 'method, such as node.status; docs/protocol.md lists them' },
     { name: 'params', summary: 'parameters as JSON; - is standard input (default: {})', optional: true },

@@ -1,12 +1,9 @@
 /** `berth completion SHELL`, and the hidden command that the scripts ask for names. */
 import { EXIT } from '../failure.ts';
-import type { Completes, Group, Leaf } from '../leaf.ts';
+import type { Completes, LeafBody } from '../leaf.ts';
 import type { Session } from '../session.ts';
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
-
-/** Name of the hidden command; the scripts call it, so it is part of what they rely on. */
-export const NAMES_COMMAND = 'complete-names';
 
 /** Kinds that have names to offer; files are the shell's own business. */
 const NAME_KINDS = ['instance', 'image', 'volume', 'network', 'operation'] as const satisfies Completes[];
@@ -16,32 +13,28 @@ const NAMES_LIMIT = 200;
 /** Only what is a name or a UUID is offered: the words end up in a command line. */
 const OFFERABLE = /^[a-z0-9-]{1,40}$/;
 
-export function completionOf(tree: () => readonly (Leaf | Group)[]): Leaf {
-  return {
-    name: 'completion',
-    summary: 'Print the completion script of a shell',
-    args: [{ name: 'shell', summary: 'the shell', choices: SHELLS }],
-    details: [
-      'Install it with one of:',
-      '  berth completion bash > /etc/bash_completion.d/berth',
-      '  berth completion zsh > /usr/local/share/zsh/site-functions/_berth',
-      '  berth completion fish > /etc/fish/completions/berth.fish',
-    ].join('\n'),
-    doing: () => 'print the completion script',
-    async run(session, given) {
-      const { scriptFor } = await import('../completion/script.ts');
-      const shell = SHELLS.find((one) => one === given.argument('shell')) ?? 'bash';
-      const script = scriptFor(shell, tree());
-      session.answer({ shell, script }, () => script);
-      return EXIT.done;
-    },
-  };
-}
+export const completion: LeafBody = {
+  args: [{ name: 'shell', summary: 'the shell', choices: SHELLS }],
+  details: [
+    'Install it with one of:',
+    '  berth completion bash > /etc/bash_completion.d/berth',
+    '  berth completion zsh > /usr/local/share/zsh/site-functions/_berth',
+    '  berth completion fish > /etc/fish/completions/berth.fish',
+  ].join('\n'),
+  doing: () => 'print the completion script',
+  async run(session, given) {
+    const [{ scriptFor }, { wholeTree }] = await Promise.all([
+      import('../completion/script.ts'),
+      import('./tree.ts'),
+    ]);
+    const shell = SHELLS.find((one) => one === given.argument('shell')) ?? 'bash';
+    const script = scriptFor(shell, await wholeTree());
+    session.answer({ shell, script }, () => script);
+    return EXIT.done;
+  },
+};
 
-export const completeNames: Leaf = {
-  name: NAMES_COMMAND,
-  summary: 'Print the names that a shell may offer',
-  hidden: true,
+export const completeNames: LeafBody = {
   args: [{ name: 'kind', summary: 'kind of object', choices: NAME_KINDS }],
   doing: () => 'list names',
   async run(session, given) {

@@ -1,7 +1,7 @@
 /** `berth events`: what has changed on this node, and what changes. */
 import type { BerthEvent } from '../../model/event.ts';
 import { EXIT } from '../failure.ts';
-import type { Leaf } from '../leaf.ts';
+import type { LeafBody } from '../leaf.ts';
 import { line } from '../render/json.ts';
 import { toneOf } from '../render/style.ts';
 import type { Look } from '../render/table.ts';
@@ -13,9 +13,7 @@ import { LIST_LIMIT } from '../words.ts';
 const WIDTH = { seq: 6, at: 24, type: 18, target: 24 } as const;
 /** A column is cut before it pushes the others out of line. */
 const TARGET_LIMIT = 40;
-export const events: Leaf = {
-  name: 'events',
-  summary: 'Print what has changed on this node, one event a line',
+export const events: LeafBody = {
   options: [
     { flag: 'follow', short: 'F', summary: 'go on with events as they happen, until Ctrl-C' },
     {

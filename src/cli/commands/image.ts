@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import type { Image } from '../../model/storage.ts';
 import { usageError } from '../failure.ts';
-import type { Given, Group, Leaf } from '../leaf.ts';
+import type { Given, Leaf } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatBytes } from '../render/units.ts';
@@ -49,42 +49,38 @@ const importLeaf: Leaf = {
   },
 };
 
-export const image: Group = {
-  name: 'image',
-  summary: 'Images that volumes are made from',
-  commands: [
-    listLeaf({
-      method: 'image.list',
-      plural: 'images',
-      render: ({ images }, look) => table(COLUMNS, images, look),
-    }),
-    showLeaf({
-      method: 'image.show',
-      kind: 'image',
-      render: ({ image: shown }, look) =>
-        fields(
-          [
-            ['Name', shown.name],
-            ['ID', shown.id],
-            ['State', shown.state, 'state'],
-            ['Format', shown.format],
-            ['Size', `${formatBytes(shown.sizeBytes)} (${shown.sizeBytes} bytes)`],
-            ['Virtual size', `${formatBytes(shown.virtualSizeBytes)} (${shown.virtualSizeBytes} bytes)`],
-            ['SHA-256', shown.sha256 ?? '-'],
-            ['Pool', shown.pool],
-            ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
-          ],
-          look,
-        ),
-    }),
-    importLeaf,
-    deleteLeaf({
-      method: 'image.delete',
-      kind: 'image',
-      summary: 'Delete an image that no volume stands on',
-    }),
-  ],
-};
+export const commands: readonly Leaf[] = [
+  listLeaf({
+    method: 'image.list',
+    plural: 'images',
+    render: ({ images }, look) => table(COLUMNS, images, look),
+  }),
+  showLeaf({
+    method: 'image.show',
+    kind: 'image',
+    render: ({ image: shown }, look) =>
+      fields(
+        [
+          ['Name', shown.name],
+          ['ID', shown.id],
+          ['State', shown.state, 'state'],
+          ['Format', shown.format],
+          ['Size', `${formatBytes(shown.sizeBytes)} (${shown.sizeBytes} bytes)`],
+          ['Virtual size', `${formatBytes(shown.virtualSizeBytes)} (${shown.virtualSizeBytes} bytes)`],
+          ['SHA-256', shown.sha256 ?? '-'],
+          ['Pool', shown.pool],
+          ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
+        ],
+        look,
+      ),
+  }),
+  importLeaf,
+  deleteLeaf({
+    method: 'image.delete',
+    kind: 'image',
+    summary: 'Delete an image that no volume stands on',
+  }),
+];
 
 /** The agent takes absolute paths only: it does not know where the operator stands. */
 function sourceOf(given: Given, cwd: string): string {

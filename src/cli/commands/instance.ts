@@ -1,7 +1,7 @@
 /** `berth instance …`, except create and console. */
 import type { Instance } from '../../model/instance.ts';
 import type { OperationMethod } from '../../model/methods.ts';
-import type { Given, Group, Leaf, OptionSpec } from '../leaf.ts';
+import type { Given, Leaf, OptionSpec } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { formatAge, formatBytes, formatGib, formatMib } from '../render/units.ts';
@@ -95,33 +95,29 @@ const rebootLeaf = verbLeaf({
   }),
 });
 
-export const instance: Group = {
-  name: 'instance',
-  summary: 'Instances: the virtual machines of this node',
-  commands: [
-    listLeaf({
-      method: 'instance.list',
-      plural: 'instances',
-      render: ({ instances }, look) => table(COLUMNS, instances, look),
-    }),
-    showLeaf({
-      method: 'instance.show',
-      kind: 'instance',
-      render: ({ instance: shown }, look) => renderInstance(shown, look),
-    }),
-    createLeaf,
-    startLeaf,
-    stopLeaf,
-    rebootLeaf,
-    deleteLeaf({
-      method: 'instance.delete',
-      kind: 'instance',
-      summary: 'Stop an instance and delete it with the disks that were made with it',
-      loses: 'the disks that were made with it',
-    }),
-    consoleLeaf,
-  ],
-};
+export const commands: readonly Leaf[] = [
+  listLeaf({
+    method: 'instance.list',
+    plural: 'instances',
+    render: ({ instances }, look) => table(COLUMNS, instances, look),
+  }),
+  showLeaf({
+    method: 'instance.show',
+    kind: 'instance',
+    render: ({ instance: shown }, look) => renderInstance(shown, look),
+  }),
+  createLeaf,
+  startLeaf,
+  stopLeaf,
+  rebootLeaf,
+  deleteLeaf({
+    method: 'instance.delete',
+    kind: 'instance',
+    summary: 'Stop an instance and delete it with the disks that were made with it',
+    loses: 'the disks that were made with it',
+  }),
+  consoleLeaf,
+];
 
 interface Verb<M extends OperationMethod> {
   name: string;

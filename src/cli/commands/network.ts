@@ -1,7 +1,7 @@
 /** `berth network …` */
 import type { Network, NetworkSpec } from '../../model/network.ts';
 import { usageError } from '../failure.ts';
-import type { Given, Group, Leaf } from '../leaf.ts';
+import type { Given, Leaf } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { readJsonFile } from '../read-file.ts';
 import { type Column, fields, table } from '../render/table.ts';
@@ -53,40 +53,36 @@ const createLeaf: Leaf = {
   },
 };
 
-export const network: Group = {
-  name: 'network',
-  summary: 'Networks that instances are on',
-  commands: [
-    listLeaf({
-      method: 'network.list',
-      plural: 'networks',
-      render: ({ networks }, look) => table(COLUMNS, networks, look),
-    }),
-    showLeaf({
-      method: 'network.show',
-      kind: 'network',
-      render: ({ network: shown }, look) =>
-        fields(
-          [
-            ['Name', shown.name],
-            ['ID', shown.id],
-            ['State', shown.state, 'state'],
-            ['CIDR', shown.cidr],
-            ['Gateway', shown.gatewayAddress],
-            ['Bridge', shown.bridge],
-            ['NAT', yesNo(shown.nat)],
-            ['DHCP', yesNo(shown.dhcp)],
-            ['DNS servers', shown.dnsServers],
-            ['Ports in use', shown.ports],
-            ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
-          ],
-          look,
-        ),
-    }),
-    createLeaf,
-    deleteLeaf({ method: 'network.delete', kind: 'network', summary: 'Delete a network that no port uses' }),
-  ],
-};
+export const commands: readonly Leaf[] = [
+  listLeaf({
+    method: 'network.list',
+    plural: 'networks',
+    render: ({ networks }, look) => table(COLUMNS, networks, look),
+  }),
+  showLeaf({
+    method: 'network.show',
+    kind: 'network',
+    render: ({ network: shown }, look) =>
+      fields(
+        [
+          ['Name', shown.name],
+          ['ID', shown.id],
+          ['State', shown.state, 'state'],
+          ['CIDR', shown.cidr],
+          ['Gateway', shown.gatewayAddress],
+          ['Bridge', shown.bridge],
+          ['NAT', yesNo(shown.nat)],
+          ['DHCP', yesNo(shown.dhcp)],
+          ['DNS servers', shown.dnsServers],
+          ['Ports in use', shown.ports],
+          ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
+        ],
+        look,
+      ),
+  }),
+  createLeaf,
+  deleteLeaf({ method: 'network.delete', kind: 'network', summary: 'Delete a network that no port uses' }),
+];
 
 async function specOf({ io }: Session, given: Given): Promise<unknown> {
   const file = given.text('file');

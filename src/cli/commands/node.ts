@@ -1,15 +1,13 @@
 /** `berth status`, `berth doctor` and `berth inventory`: the node itself. */
 import type { Finding, Health, Inventory, NodeStatus, ResourceInventory } from '../../model/node.ts';
 import { EXIT } from '../failure.ts';
-import type { Leaf } from '../leaf.ts';
+import type { LeafBody } from '../leaf.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { toneOf } from '../render/style.ts';
 import { clean, padEnd, widthOf } from '../render/text.ts';
 import { formatAge, formatCounts, formatGib, formatMib } from '../render/units.ts';
 
-export const status: Leaf = {
-  name: 'status',
-  summary: 'Tell how the node is: hypervisor, storage, scheduler, instances, operations',
+export const status: LeafBody = {
   doing: () => 'tell how the node is',
   async run(session) {
     const result = await session.client.call('node.status', {});
@@ -18,9 +16,7 @@ export const status: Leaf = {
   },
 };
 
-export const doctor: Leaf = {
-  name: 'doctor',
-  summary: 'Look for what keeps this host from running instances, and how to mend it',
+export const doctor: LeafBody = {
   details: 'The exit code is 1 where a check found a failure; a warning is none.',
   doing: () => 'examine the node',
   async run(session) {
@@ -30,9 +26,7 @@ export const doctor: Leaf = {
   },
 };
 
-export const inventory: Leaf = {
-  name: 'inventory',
-  summary: 'Tell what the node has, what is taken, and what is left',
+export const inventory: LeafBody = {
   doing: () => 'tell what the node has',
   async run(session) {
     const result = await session.client.call('inventory.get', {});

@@ -1,7 +1,7 @@
 /** `berth operation …` */
 import type { Operation } from '../../model/operation.ts';
 import { CliError, EXIT } from '../failure.ts';
-import type { ArgumentSpec, Given, Group, Leaf } from '../leaf.ts';
+import type { ArgumentSpec, Given, Leaf } from '../leaf.ts';
 import { failureOf, finish, WAIT_OPTIONS } from '../operate.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { clean } from '../render/text.ts';
@@ -98,11 +98,7 @@ const waitLeaf: Leaf = {
   },
 };
 
-export const operation: Group = {
-  name: 'operation',
-  summary: 'Operations: what the agent does, did and will do',
-  commands: [listLeaf, showLeaf, cancelLeaf, waitLeaf],
-};
+export const commands: readonly Leaf[] = [listLeaf, showLeaf, cancelLeaf, waitLeaf];
 
 async function waitShown(session: Session, given: Given, begun: Operation) {
   return finish(

@@ -1,26 +1,92 @@
-/** Every command of `berth`, in the order in which help shows them. */
-import type { Node } from '../leaf.ts';
-import { call } from './call.ts';
-import { completeNames, completionOf } from './completion.ts';
-import { events } from './events.ts';
-import { image } from './image.ts';
-import { instance } from './instance.ts';
-import { network } from './network.ts';
-import { doctor, inventory, status } from './node.ts';
-import { operation } from './operation.ts';
-import { volume } from './volume.ts';
+/**
+ * Every command of `berth`, in the order in which help shows them.
+ *
+ * Only the commands that a line may mean are loaded, with what they need: loading all of them costs as much
+ * as the rest of a short command.
+ */
+import type { Head, Leaf, LeafBody, Node } from '../leaf.ts';
 
-export const TREE: readonly Node[] = [
-  status,
-  doctor,
-  inventory,
-  instance,
-  image,
-  volume,
-  network,
-  operation,
-  events,
-  call,
-  completionOf(() => TREE),
-  completeNames,
+type Entry = Head & ({ leaf: () => Promise<LeafBody> } | { group: () => Promise<readonly Leaf[]> });
+
+const ENTRIES: readonly Entry[] = [
+  {
+    name: 'status',
+    summary: 'Tell how the node is: hypervisor, storage, scheduler, instances, operations',
+    leaf: async () => (await import('./node.ts')).status,
+  },
+  {
+    name: 'doctor',
+    summary: 'Look for what keeps this host from running instances, and how to mend it',
+    leaf: async () => (await import('./node.ts')).doctor,
+  },
+  {
+    name: 'inventory',
+    summary: 'Tell what the node has, what is taken, and what is left',
+    leaf: async () => (await import('./node.ts')).inventory,
+  },
+  {
+    name: 'instance',
+    summary: 'Instances: the virtual machines of this node',
+    group: async () => (await import('./instance.ts')).commands,
+  },
+  {
+    name: 'image',
+    summary: 'Images that volumes are made from',
+    group: async () => (await import('./image.ts')).commands,
+  },
+  {
+    name: 'volume',
+    summary: 'Volumes: the disks of instances',
+    group: async () => (await import('./volume.ts')).commands,
+  },
+  {
+    name: 'network',
+    summary: 'Networks that instances are on',
+    group: async () => (await import('./network.ts')).commands,
+  },
+  {
+    name: 'operation',
+    summary: 'Operations: what the agent does, did and will do',
+    group: async () => (await import('./operation.ts')).commands,
+  },
+  {
+    name: 'events',
+    summary: 'Print what has changed on this node, one event a line',
+    leaf: async () => (await import('./events.ts')).events,
+  },
+  {
+    name: 'call',
+    summary: 'Call a method of the agent as it is, once, and print its result as JSON',
+    leaf: async () => (await import('./call.ts')).call,
+  },
+  {
+    name: 'completion',
+    summary: 'Print the completion script of a shell',
+    leaf: async () => (await import('./completion.ts')).completion,
+  },
+  {
+    name: 'complete-names',
+    summary: 'Print the names that a shell may offer',
+    hidden: true,
+    leaf: async () => (await import('./completion.ts')).completeNames,
+  },
 ];
+
+/** The commands whose names are words of the line, loaded; of all others what help says of them. */
+export function treeFor(argv: readonly string[]): Promise<Head[]> {
+  return Promise.all(ENTRIES.map((entry) => (argv.includes(entry.name) ? load(entry) : headOf(entry))));
+}
+
+/** Every command, loaded. */
+export function wholeTree(): Promise<Node[]> {
+  return Promise.all(ENTRIES.map(load));
+}
+
+async function load(entry: Entry): Promise<Node> {
+  const head = headOf(entry);
+  return 'leaf' in entry ? { ...head, ...(await entry.leaf()) } : { ...head, commands: await entry.group() };
+}
+
+function headOf({ name, summary, hidden }: Entry): Head {
+  return hidden ? { name, summary, hidden } : { name, summary };
+}

@@ -1,6 +1,6 @@
 /** `berth volume …` */
 import type { Volume } from '../../model/storage.ts';
-import type { Group, Leaf } from '../leaf.ts';
+import type { Leaf } from '../leaf.ts';
 import { usageError } from '../failure.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
@@ -41,40 +41,36 @@ const createLeaf: Leaf = {
   },
 };
 
-export const volume: Group = {
-  name: 'volume',
-  summary: 'Volumes: the disks of instances',
-  commands: [
-    listLeaf({
-      method: 'volume.list',
-      plural: 'volumes',
-      render: ({ volumes }, look) => table(COLUMNS, volumes, look),
-    }),
-    showLeaf({
-      method: 'volume.show',
-      kind: 'volume',
-      render: ({ volume: shown }, look) =>
-        fields(
-          [
-            ['Name', shown.name],
-            ['ID', shown.id],
-            ['State', shown.state, 'state'],
-            ['Size', formatGib(shown.sizeGib)],
-            ['Image', shown.imageId ?? '-'],
-            ['Instance', shown.instanceId ?? '-'],
-            ['Deleted with instance', shown.deletedWithInstance ? 'yes' : 'no'],
-            ['Pool', shown.pool],
-            ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
-          ],
-          look,
-        ),
-    }),
-    createLeaf,
-    deleteLeaf({
-      method: 'volume.delete',
-      kind: 'volume',
-      summary: 'Delete a volume that no instance uses',
-      loses: 'what is on it',
-    }),
-  ],
-};
+export const commands: readonly Leaf[] = [
+  listLeaf({
+    method: 'volume.list',
+    plural: 'volumes',
+    render: ({ volumes }, look) => table(COLUMNS, volumes, look),
+  }),
+  showLeaf({
+    method: 'volume.show',
+    kind: 'volume',
+    render: ({ volume: shown }, look) =>
+      fields(
+        [
+          ['Name', shown.name],
+          ['ID', shown.id],
+          ['State', shown.state, 'state'],
+          ['Size', formatGib(shown.sizeGib)],
+          ['Image', shown.imageId ?? '-'],
+          ['Instance', shown.instanceId ?? '-'],
+          ['Deleted with instance', shown.deletedWithInstance ? 'yes' : 'no'],
+          ['Pool', shown.pool],
+          ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
+        ],
+        look,
+      ),
+  }),
+  createLeaf,
+  deleteLeaf({
+    method: 'volume.delete',
+    kind: 'volume',
+    summary: 'Delete a volume that no instance uses',
+    loses: 'what is on it',
+  }),
+];

@@ -42,11 +42,14 @@ export class EventStore {
     this.#db.sql('DELETE FROM events WHERE node_id = ?').run(nodeId);
   }
 
+  /** Deletes what is too old, node by node, so that the index leads to it. */
   prune(): void {
     this.#db.assertTransaction();
-    this.#db
-      .sql(`DELETE FROM events WHERE seq <= (SELECT last_seq FROM nodes WHERE nodes.id = events.node_id) - ?`)
-      .run(EVENTS_KEPT);
+    for (const node of this.#db.sql('SELECT id, last_seq FROM nodes').all()) {
+      this.#db
+        .sql('DELETE FROM events WHERE node_id = ? AND seq <= ?')
+        .run(node['id'], (node['last_seq'] as number) - EVENTS_KEPT);
+    }
   }
 }
 

@@ -3,7 +3,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { TREE } from '../../../src/cli/commands/tree.ts';
+import { wholeTree } from '../../../src/cli/commands/tree.ts';
 import { valuedOptions, viewOf } from '../../../src/cli/completion/view.ts';
 import { fakeAgent } from '../support/fake-agent.ts';
 import { idOf, instance, operation } from '../support/fixtures.ts';
@@ -96,7 +96,7 @@ t.test('only what is a name is offered, whatever the agent says', async (t) => {
 });
 
 t.test('an option takes a value everywhere or nowhere, so that a script can skip it', async (t) => {
-  const views = viewOf(TREE);
+  const views = viewOf(await wholeTree());
   const valued = new Set(valuedOptions(views));
   const switches = views.flatMap(({ options }) => options.filter(({ takesValue }) => !takesValue));
   for (const { names, flag } of switches)

@@ -10,8 +10,8 @@ const sh = (script: string, options = {}) => exec.run('sh', ['-c', script], opti
 t.test('a program gets a clean environment, its arguments as they are, and its input', async (t) => {
   process.env['BERTH_SECRET'] = 'x';
   t.teardown(() => delete process.env['BERTH_SECRET']);
-  const { stdout } = await exec.run('env', [], { env: { EXTRA: '1' } });
-  const names = stdout.trim().split('\n').map(nameOf);
+  const { stdout } = await exec.run('env', ['-0'], { env: { EXTRA: '1' } });
+  const names = stdout.split('\0').slice(0, -1).map(nameOf);
   // tap's own are put into every child of a test.
   const ours = names.filter((name) => !name.startsWith('_TAPJS') && name !== 'NODE_OPTIONS');
   t.same(ours.sort(), ['EXTRA', 'HOME', 'LC_ALL', 'PATH']);

@@ -2,7 +2,8 @@
  * What the libvirt driver promises beyond the contract: on a real libvirtd, with real guests.
  */
 import { execFile } from 'node:child_process';
-import { readFile, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { constants } from 'node-libvirt';
 import t from 'tap';
@@ -30,6 +31,26 @@ t.test('a definition that is brought up to date keeps its machine type', { skip 
   const root = readXml(await domain.getXMLDesc(INACTIVE));
   t.equal(attributeOf(elementsAt(root, 'os', 'type')[0]!, 'machine'), 'pc-q35-6.0');
   t.match(await hypervisor.observeGuest(definition.id), { memoryMib: 96 });
+});
+
+t.test('a disk on a file system without direct I/O is used through the page cache', { skip }, async (t) => {
+  const lab = await Lab.open(t);
+  const hypervisor = lab.driver(t);
+  const folder = join(lab.folder, 'ram');
+  await mkdir(folder);
+  await run('mount', ['-t', 'ramfs', '-o', 'mode=0755', 'ramfs', folder]);
+  t.teardown(() => run('umount', ['--lazy', folder]));
+  const path = join(folder, 'root.raw');
+  await writeFile(path, Buffer.alloc(1024 * 1024));
+  const definition = await lab.emptyGuest();
+  const disk = { ...definition.disks[0]!, path };
+  await hypervisor.define({ ...definition, disks: [disk] });
+  const domain = await lab.admin.domainLookupByUUIDString(definition.id);
+  const driver = elementsAt(readXml(await domain.getXMLDesc(INACTIVE)), 'devices', 'disk', 'driver')[0]!;
+  t.equal(attributeOf(driver, 'cache'), 'writeback');
+  await hypervisor.start(definition.id);
+  t.match(await hypervisor.observeGuest(definition.id), { power: 'running' });
+  await hypervisor.destroy(definition.id);
 });
 
 t.test(

@@ -27,6 +27,8 @@ const FILE_TIMEOUT_MS = 600_000;
 const LOOK_MS = 25;
 /** QEMU's user has to reach the disks. */
 const FOLDER_MODE = 0o755;
+/** libvirt keeps the log of each guest's QEMU, even of one that is no longer defined. */
+const LOG_FOLDER = '/var/log/libvirt/qemu';
 /** managed save, snapshots, NVRAM, checkpoints */
 const UNDEFINE_ALL = 1 | 2 | 4 | 16;
 
@@ -114,7 +116,7 @@ export class Lab {
   /** Starts a transient guest that the driver has not defined. */
   async foreignGuest(): Promise<{ id: string; name: string }> {
     const id = this.#newId();
-    const name = `${NAME_PREFIX}foreign-${id.slice(0, 8)}`;
+    const name = foreignNameOf(id);
     await this.admin.domainCreateXML(
       `<domain type='qemu'><name>${name}</name><uuid>${id}</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>
        <os><type arch='x86_64' machine='q35'>hvm</type></os><devices><video><model type='vga'/></video></devices></domain>`,
@@ -151,7 +153,11 @@ export class Lab {
   }
 
   async #close(): Promise<void> {
-    for (const id of this.#ids) await this.remove(id);
+    for (const id of this.#ids) {
+      await this.remove(id);
+      for (const name of [nameOf(id), foreignNameOf(id)])
+        await rm(join(LOG_FOLDER, `${name}.log`), { force: true });
+    }
     await this.admin.close();
     await rm(this.folder, { recursive: true, force: true });
   }
@@ -164,10 +170,18 @@ export function openDriver(t: Test, socketPath: string): Hypervisor {
   return hypervisor;
 }
 
+function nameOf(id: string): string {
+  return `${NAME_PREFIX}${id.slice(0, 8)}`;
+}
+
+function foreignNameOf(id: string): string {
+  return `${NAME_PREFIX}foreign-${id.slice(0, 8)}`;
+}
+
 function definitionOf(id: string): GuestDefinition {
   return {
     id,
-    name: `${NAME_PREFIX}${id.slice(0, 8)}`,
+    name: nameOf(id),
     vcpus: 1,
     memoryMib: 64,
     firmware: 'bios',

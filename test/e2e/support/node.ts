@@ -46,8 +46,14 @@ export class RealNode {
   /** Network of the node's guests; each test file has its own. */
   readonly cidr: string;
 
-  constructor(cidr: string) {
+  readonly #program: string[];
+
+  /** @param options.built Run the bundle in dist/ instead of the source. @default false */
+  constructor(cidr: string, options: { built?: boolean } = {}) {
     this.cidr = cidr;
+    this.#program = options.built
+      ? [join(ROOT, 'dist/agent/main.js')]
+      : ['--conditions=berth-source', join(ROOT, 'src/agent/main.ts')];
     this.folder = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
     chmodSync(this.folder, 0o711);
     writeFileSync(this.#path('berthd.toml'), this.#config());
@@ -64,12 +70,7 @@ export class RealNode {
   /** Starts berthd, and waits until it answers. */
   async start(): Promise<void> {
     const log = openSync(this.#path('log'), 'a');
-    const args = [
-      '--conditions=berth-source',
-      join(ROOT, 'src/agent/main.ts'),
-      '--config',
-      this.#path('berthd.toml'),
-    ];
+    const args = [...this.#program, '--config', this.#path('berthd.toml')];
     this.#process = spawn(process.execPath, args, { stdio: ['ignore', log, log] });
     await until('berthd answers', START_MS, () => this.call('node.status', {}).then(() => true, notYet));
   }

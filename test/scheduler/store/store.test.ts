@@ -97,6 +97,16 @@ t.test('what a transaction would tell after its commit is not told when it fails
   t.equal(store.nodes.get(NODE)?.lastSeq, 0);
 });
 
+t.test('an event is stored once, and the first stays', async (t) => {
+  const store = storeWithNode();
+  const event = { seq: 1, type: 'image.created' as const, at: '2026-01-01T00:00:00.000Z', target: null };
+  store.db.transaction(() => {
+    store.events.add(NODE, { ...event, data: { first: true } });
+    store.events.add(NODE, { ...event, data: { first: false } });
+  });
+  t.same(store.events.list(NODE, { after: 0, limit: 9 }), [{ ...event, data: { first: true } }]);
+});
+
 t.test('only the newest events of a node are kept', async (t) => {
   const store = storeWithNode();
   const at = '2026-01-01T00:00:00.000Z';

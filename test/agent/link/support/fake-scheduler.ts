@@ -63,7 +63,9 @@ export class Peer {
   }
 
   async answerTo(id: string | number): Promise<Message> {
-    return eventually(() => this.messages.find((message) => message.id === id && message.method === undefined));
+    return eventually(() =>
+      this.messages.find((message) => message.id === id && message.method === undefined),
+    );
   }
 
   async call(method: string, params: unknown = {}): Promise<Message> {

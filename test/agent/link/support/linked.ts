@@ -33,7 +33,11 @@ export async function linked(t: Test, options: LinkedOptions = {}): Promise<Link
   const scheduler = await FakeScheduler.listen({ token: TOKEN, mute: options.mute ?? false });
   const tokenFile = join(sim.folder, 'token');
   if (options.token !== null) writeFileSync(tokenFile, `${options.token ?? TOKEN}\n`);
-  const link = linkOf(sim, { url: options.url ?? scheduler.url, tokenFile, random: options.random ?? (() => 1) });
+  const link = linkOf(sim, {
+    url: options.url ?? scheduler.url,
+    tokenFile,
+    random: options.random ?? (() => 1),
+  });
   t.teardown(async () => {
     link.close();
     await scheduler.close();
@@ -42,10 +46,7 @@ export async function linked(t: Test, options: LinkedOptions = {}): Promise<Link
   return { sim, scheduler, link, tokenFile };
 }
 
-export function linkOf(
-  sim: SimAgent,
-  parts: { url: string; tokenFile: string; random: () => number },
-): Link {
+export function linkOf(sim: SimAgent, parts: { url: string; tokenFile: string; random: () => number }): Link {
   const { store, inventories, clock, log } = sim.agent.services;
   const nodeId = store.meta.get('node_id') as string;
   return new Link({ ...parts, store, inventories, clock, log, nodeId, dispatcher: sim.agent.dispatcher });

@@ -1,0 +1,27 @@
+/**
+ * npm run bench -- NAME [--json]
+ *
+ * Prints a table, or with --json one document; exit code 1 when a case does not hold its goal, 2 for usage.
+ */
+import { parseArgs } from 'node:util';
+import { createBench } from './create.ts';
+import { type Case, reportOf, tableOf } from './harness.ts';
+import { restBench } from './rest.ts';
+
+const BENCHES: Record<string, () => Promise<Case[]>> = { create: createBench, rest: restBench };
+
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean', default: false } },
+  allowPositionals: true,
+});
+const [name = ''] = positionals;
+const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
+
+if (bench === undefined) {
+  console.error(`Usage: npm run bench -- NAME [--json], NAME one of ${Object.keys(BENCHES).join(', ')}`);
+  process.exitCode = 2;
+} else {
+  const report = reportOf(name, await bench());
+  console.log(values.json ? JSON.stringify(report) : tableOf(report));
+  process.exitCode = report.cases.every(({ holds }) => holds) ? 0 : 1;
+}
