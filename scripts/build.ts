@@ -5,7 +5,7 @@
  * A bundle starts faster and takes less memory than a thousand small modules, and an installation needs no
  * node_modules but SQLite's. The licences of all that is bundled go into dist/THIRD-PARTY-LICENSES.
  */
-import { chmodSync, existsSync, globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, globSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 
@@ -16,11 +16,13 @@ const PROGRAMS = ['agent', 'scheduler', 'cli'];
 const BANNER =
   "import { createRequire as createRequireOfBundle } from 'node:module';\nconst require = createRequireOfBundle(import.meta.url);";
 
-rmSync(join(root, 'dist'), { recursive: true, force: true });
+/** Built beside the old one, which stays whole until the new one takes its place. */
+const out = join(root, 'dist.new');
+rmSync(out, { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: Object.fromEntries(PROGRAMS.map((program) => [`${program}/main`, `src/${program}/main.ts`])),
-  outdir: 'dist',
+  outdir: out,
   bundle: true,
   splitting: true,
   chunkNames: 'shared/[name]-[hash]',
@@ -33,11 +35,13 @@ const { metafile } = await build({
   legalComments: 'none',
   metafile: true,
 });
-for (const program of PROGRAMS) chmodSync(join(root, 'dist', program, 'main.js'), 0o755);
+for (const program of PROGRAMS) chmodSync(join(out, program, 'main.js'), 0o755);
 writeFileSync(
   join(root, 'dist', 'THIRD-PARTY-LICENSES'),
   licences(bundledPackages(Object.keys(metafile.inputs))),
 );
+rmSync(join(root, 'dist'), { recursive: true, force: true });
+renameSync(out, join(root, 'dist'));
 console.log('built dist/');
 
 function bundledPackages(inputs: string[]): string[] {

@@ -63,7 +63,7 @@ function methodSection(name: string, method: Method): string {
   const results = propertyRows(method.result as SchemaNode);
   return [
     `### ${name}`,
-    `${method.summary} Kind: ${method.kind}. Role: ${method.role}.${method.legalIn === undefined ? '' : ` Legal when ${method.legalIn}.`}`,
+    `${method.summary} Kind: ${method.kind}. Role: ${method.role}${method.raised === undefined ? '' : `, or ${method.raised.role} ${method.raised.words}`}.${method.legalIn === undefined ? '' : ` Legal when ${method.legalIn}.`}`,
     params.length === 0
       ? 'No params.'
       : table(

@@ -14,7 +14,7 @@ const STOP_SECONDS = 30;
 
 const DAEMONS = {
   'berth-scheduler': [
-    'dist/scheduler/main.js',
+    'bin/berth-scheduler',
     '--listen',
     `127.0.0.1:${SCHEDULER_PORT}`,
     '--state-dir',
@@ -22,7 +22,7 @@ const DAEMONS = {
     '--token-file',
     TOKEN,
   ],
-  berthd: ['dist/agent/main.js', '--config', CONFIG],
+  berthd: ['bin/berthd', '--config', CONFIG],
 } as const;
 export type Daemon = keyof typeof DAEMONS;
 
@@ -35,7 +35,7 @@ export function start(daemon: Daemon): void {
   if (pidOf(daemon) !== null) return;
   const log = openSync(logOf(daemon), 'a');
   const [program, ...args] = DAEMONS[daemon];
-  const child = spawn(process.execPath, [join(ROOT, program), ...args], {
+  const child = spawn(join(ROOT, program), args, {
     detached: true,
     stdio: ['ignore', log, log],
   });
@@ -56,7 +56,7 @@ export function pidOf(daemon: Daemon): number | null {
   try {
     const pid = Number(readFileSync(pidFile(daemon), 'utf8'));
     const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    return commandLine.includes(join(ROOT, DAEMONS[daemon][0])) ? pid : null;
+    return DAEMONS[daemon].slice(1).every((argument) => commandLine.includes(argument)) ? pid : null;
   } catch (error) {
     if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
     throw error;

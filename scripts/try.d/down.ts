@@ -3,11 +3,10 @@
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { request as httpRequest } from 'node:http';
-import type { MethodName, Params, Result } from '../../src/model/methods.ts';
-import type { Operation } from '../../src/model/operation.ts';
+import type { MethodName } from '../../src/model/methods.ts';
 import { pidOf, start, stop } from './daemons.ts';
-import { FORWARD, FORWARD_BEFORE, RUN, SOCKET, STATE } from './places.ts';
+import { local, operate } from './local.ts';
+import { FORWARD, FORWARD_BEFORE, RUN, STATE } from './places.ts';
 import { say, step, until } from './progress.ts';
 
 const AGENT_SECONDS = 30;
@@ -40,26 +39,8 @@ async function emptyAgent(): Promise<void> {
 }
 
 async function remove(method: MethodName, id: string, name: string): Promise<void> {
-  let { operation } = (await local(method, { id } as never)) as unknown as { operation: Operation };
-  while (operation.endedAt === null)
-    ({ operation } = await local('operation.get', { id: operation.id, waitSeconds: 20 }));
-  if (operation.state !== 'succeeded') throw new Error(`${method} ${name}: ${operation.error?.message}`);
+  await operate(method, { id } as never);
   step(`${method} ${name}`);
-}
-
-function local<M extends MethodName>(method: M, params: Partial<Params<M>>): Promise<Result<M>> {
-  const { promise, resolve, reject } = Promise.withResolvers<Result<M>>();
-  const call = httpRequest({ socketPath: SOCKET, path: `/v1/${method}`, method: 'POST' }, (response) => {
-    let text = '';
-    response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-    response.on('end', () => {
-      const answer = JSON.parse(text) as Result<M> & { error?: { message: string } };
-      if (answer.error === undefined) resolve(answer);
-      else reject(new Error(`${method}: ${answer.error.message}`));
-    });
-  });
-  call.on('error', reject).end(JSON.stringify(params));
-  return promise;
 }
 
 /** Looks with the host's own tools, not with ours. */

@@ -7,7 +7,7 @@ import type { UpResult } from './up.ts';
 const CONSOLE_LINES = 4;
 
 export function summary({ instance, address, node, consoleTail, seconds }: UpResult): string {
-  const berth = `${ROOT}/node_modules/.bin/node ${ROOT}/dist/cli/main.js --socket ${SOCKET}`;
+  const berth = `${ROOT}/bin/berth --socket ${SOCKET}`;
   const lines = stripVTControlCharacters(consoleTail)
     .split(/\r?\n/)
     .filter((line) => line.trim() !== '');

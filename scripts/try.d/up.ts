@@ -10,6 +10,7 @@ import type { Instance } from '../../src/model/instance.ts';
 import type { InstanceView as View } from '../../src/scheduler/instance-views.ts';
 import { call, ended, request } from './api.ts';
 import { logOf, start } from './daemons.ts';
+import { operate } from './local.ts';
 import {
   CIDR,
   CONFIG,
@@ -101,8 +102,7 @@ async function ensureImage(node: string, image: string | undefined): Promise<voi
   if (images.some(({ name }) => name === NAMES.image)) return;
   const given = image ?? join(ROOT, 'build', 'test-image.qcow2');
   const source = /^https?:/.test(given) ? given : resolve(given);
-  const { operation } = await call(node, 'image.import', { name: NAMES.image, source });
-  await ended(node, operation);
+  await operate('image.import', { name: NAMES.image, source });
   step(`image ${NAMES.image} is checked and imported from ${source}`);
 }
 

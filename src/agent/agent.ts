@@ -26,7 +26,9 @@ import type { AnyKind } from './operations/kind.ts';
 import { Operations } from './operations/operations.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
-import type { Drivers, Log, Services } from './services.ts';
+import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { Log } from './log.ts';
+import type { Services } from './services.ts';
 import { Store } from './store/store.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
 

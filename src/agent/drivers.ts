@@ -9,7 +9,8 @@ import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
 import type { Config } from './config/schema.ts';
-import type { Drivers, Log } from './services.ts';
+import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { Log } from './log.ts';
 
 /** QEMU's user on Debian and Ubuntu, who has to pass through the pool's folders. */
 const QEMU_USER = 'libvirt-qemu';

@@ -15,8 +15,8 @@ import { Agent } from './agent.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { makeDrivers } from './drivers.ts';
-import type { Log } from './services.ts';
-import { VERSION } from './version.ts';
+import type { Log } from './log.ts';
+import { VERSION } from '../model/version.ts';
 
 const DEFAULT_CONFIG = '/etc/berth/berthd.toml';
 

@@ -11,7 +11,7 @@ import { document } from './render/json.ts';
 import { paintFor } from './render/style.ts';
 import { clean } from './render/text.ts';
 import { Session } from './session.ts';
-import { VERSION } from './version.ts';
+import { VERSION } from '../model/version.ts';
 
 /**
  * Runs one command line.

@@ -15,7 +15,7 @@ import {
   type Leaf,
   type OptionSpec,
 } from './leaf.ts';
-import { VERSION } from './version.ts';
+import { VERSION } from '../model/version.ts';
 
 export interface Globals {
   json: boolean;

@@ -74,6 +74,7 @@ export const InstanceNic = strict({
 export const InstanceDisk = strict({
   volumeId: Id,
   volume: Type.String(),
+  sizeGib: Type.Integer({ description: 'GiB' }),
   deletedWithInstance: Type.Boolean(),
 });
 

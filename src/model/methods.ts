@@ -26,6 +26,8 @@ export interface Method<P extends TSchema = TSchema, R extends TSchema = TSchema
   summary: string;
   params: P;
   result: R;
+  /** A higher role that some params need, and which. */
+  raised?: { role: Role; words: string; needed(params: Record<string, unknown>): boolean };
   /** States of the object in which it is legal, for readers; src/model/lifecycle.ts decides. */
   legalIn?: string;
 }
@@ -131,19 +133,26 @@ export const METHODS = {
 
   'image.list': read('List the images.', none, strict({ images: Type.Array(Image) })),
   'image.show': read('Show one image.', one, strict({ image: Image })),
-  'image.import': operation(
-    'Fetch an image from a file of this host or by http(s), check it as hostile, and keep it read-only.',
-    strict({
-      name: Name,
-      source: Type.String({
-        pattern: '^(/|https?://)[^\\x00-\\x20]{0,2047}$',
-        description: 'absolute path on the host, or http(s) URL',
+  'image.import': {
+    ...operation(
+      'Fetch an image from a file of this host or by http(s), check it as hostile, and keep it read-only.',
+      strict({
+        name: Name,
+        source: Type.String({
+          pattern: '^(/|https?://)[^\\x00-\\x20]{0,2047}$',
+          description: 'absolute path on the host, or http(s) URL',
+        }),
+        format: Type.Enum([...IMAGE_FORMATS], { default: 'qcow2' }),
+        sha256: Type.Optional(Sha256),
+        ...Fence,
       }),
-      format: Type.Enum([...IMAGE_FORMATS], { default: 'qcow2' }),
-      sha256: Type.Optional(Sha256),
-      ...Fence,
-    }),
-  ),
+    ),
+    raised: {
+      role: 'admin',
+      words: 'for a path, since it reads a file of the host',
+      needed: ({ source }) => String(source).startsWith('/'),
+    },
+  },
   'image.delete': operation(
     'Delete an image that no volume stands on.',
     strict({ id: NameOrId, ...Fence }),

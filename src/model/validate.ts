@@ -73,7 +73,12 @@ function describe(errors: ErrorObject[], schema: TSchema, value: unknown): Fault
       return { path: [...path, key], message: unknownKey(key, propertiesAt(schema, path)) };
     }
     case 'required':
-      return { path, message: `${error.params['missingProperty']} is missing` };
+      return (
+        unknownKeyAt(schema, value, path) ?? {
+          path,
+          message: `${error.params['missingProperty']} is missing`,
+        }
+      );
     case 'enum':
       return {
         path,
@@ -85,6 +90,13 @@ function describe(errors: ErrorObject[], schema: TSchema, value: unknown): Fault
         message: `${error.message ?? 'is invalid'}${describedAt(schema, path)}, got ${excerpt(valueAt(value, path))}`,
       };
   }
+}
+
+/** A key that is missing is often there, misspelt: that says more. */
+function unknownKeyAt(schema: TSchema, value: unknown, path: string[]): Fault | null {
+  const allowed = propertiesAt(schema, path);
+  const unknown = Object.keys(valueAt(value, path) as object).find((key) => !allowed.includes(key));
+  return unknown === undefined ? null : { path: [...path, unknown], message: unknownKey(unknown, allowed) };
 }
 
 function unknownKey(key: string, allowed: string[]): string {

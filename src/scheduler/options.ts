@@ -2,6 +2,7 @@
  * The command line of berth-scheduler: read, checked once, frozen.
  */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { VERSION } from '../model/version.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 /** Seconds; the wire allows no more. */
@@ -24,6 +25,7 @@ export function readCommandLine(
   say: (text: string) => void = (text) => process.stderr.write(text),
 ): CommandLine {
   const command = new Command('berth-scheduler')
+    .version(VERSION)
     .description('The reference scheduler of Berth: accepts agents, places instances, serves an HTTP API.')
     .addOption(
       new Option('--listen <host:port>', 'address of the HTTP API and of the endpoint for agents')

@@ -57,3 +57,11 @@ t.test('a method above the role, and one that does not exist, are refused', asyn
   await t.rejects(call('constructor', {}), { code: 'UNSUPPORTED' });
   await t.rejects(call('instance.show', { id: '../../etc' }), { code: 'INVALID_ARGUMENT' });
 });
+
+t.test('a scheduler may have an image fetched, but not a file of the host read', async (t) => {
+  const sim = await readyAgent(t);
+  const call = (source: string) =>
+    sim.agent.dispatcher.call('image.import', { name: 'secrets', source }, { role: 'operate' });
+  await t.rejects(call('/dev/vda'), { code: 'PERMISSION_DENIED', message: /needs the role admin/ });
+  t.match(await call('http://127.0.0.1:1/image.qcow2'), { operation: { kind: 'image.import' } });
+});

@@ -34,6 +34,15 @@ t.test('a key that resembles none is told what is allowed', async (t) => {
   t.match(refusal(spec({ zzzzzz: 1 })).message, /allowed are name, vcpus, memoryMib/);
 });
 
+t.test('a needed key that is misspelt is told as what it is', async (t) => {
+  const { vcpus: _vcpus, ...rest } = spec().spec;
+  t.match(
+    refusal({ spec: { ...rest, vcpu: 1 } }).message,
+    /spec\.vcpu: unknown key "vcpu"; did you mean vcpus\?/,
+  );
+  t.match(refusal({ spec: rest }).message, /vcpus is missing/);
+});
+
 t.test('names that could be paths, options or shell text are refused', async (t) => {
   for (const name of ['../etc', '-rf', 'a b', 'a;b', '$(x)', 'A', '', 'a'.repeat(41), 'a\n', 'é']) {
     t.match(refusal(spec({ name })).message, /spec\.name/, JSON.stringify(name));

@@ -11,6 +11,7 @@ import {
   isMethodName,
   METHOD_NAMES,
   METHODS,
+  type Method,
   type MethodName,
   type OperationMethod,
   type Params,
@@ -40,18 +41,21 @@ export class Dispatcher {
   /** @throws {AgentError} whatever is wrong with the call, or whatever the method says. */
   async call(name: string, params: unknown, caller: { role: Role; signal?: AbortSignal }): Promise<unknown> {
     if (!isMethodName(name)) throw unknownMethod(name);
-    const method = METHODS[name];
-    if (!roleAllows(caller.role, method.role)) {
-      throw new AgentError(
-        'PERMISSION_DENIED',
-        `${name} needs the role ${method.role}; the caller has ${caller.role}`,
-      );
-    }
+    const method: Method = METHODS[name];
+    assertRole(name, caller.role, method.role);
     const parsed: unknown = parse(method.params, params ?? {}, `params of ${name}`);
+    if (method.raised?.needed(parsed as Record<string, unknown>)) {
+      assertRole(`${name} ${method.raised.words}`, caller.role, method.raised.role);
+    }
     if (method.kind === 'operation')
       return { operation: this.#operations.submit(name as OperationMethod, parsed as never) };
     return this.#readers[name as ReadMethod](parsed as never, caller.signal);
   }
+}
+
+function assertRole(what: string, has: Role, needs: Role): void {
+  if (roleAllows(has, needs)) return;
+  throw new AgentError('PERMISSION_DENIED', `${what} needs the role ${needs}; the caller has ${has}`);
 }
 
 function unknownMethod(name: string): AgentError {

@@ -5,7 +5,7 @@ import type { NodeStatus } from '../../model/node.ts';
 import { examineNode } from '../inventory/doctor.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Services } from '../services.ts';
-import { VERSION } from '../version.ts';
+import { VERSION } from '../../model/version.ts';
 import type { Readers } from './dispatcher.ts';
 
 /** Reading the end of a log file takes milliseconds, or the pool hangs. */

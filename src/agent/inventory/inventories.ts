@@ -12,7 +12,8 @@ import { assertFits, type Capacities, inventoryOf } from '../../model/capacity.t
 import { AgentError } from '../../model/errors.ts';
 import type { Health, Inventory, ResourceAmounts } from '../../model/node.ts';
 import type { Config } from '../config/schema.ts';
-import type { Drivers, Log } from '../services.ts';
+import type { Drivers } from '../../drivers/contracts/drivers.ts';
+import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import { capacitiesOf, discrepanciesOf, traitsOf } from './capacities.ts';
 

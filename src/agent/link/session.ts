@@ -31,9 +31,9 @@ import {
 } from '../../model/wire.ts';
 import type { Dispatcher } from '../api/dispatcher.ts';
 import type { Inventories } from '../inventory/inventories.ts';
-import type { Log } from '../services.ts';
+import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
-import { VERSION } from '../version.ts';
+import { VERSION } from '../../model/version.ts';
 import { closeSocket } from './closing.ts';
 
 /** Events sent and not yet acknowledged; beyond it the store is the buffer. */

@@ -97,15 +97,24 @@ export function deleteNetwork({
 }
 
 /** After a reboot of the host bridges, rules and DHCP servers are gone; each network is made whole again. */
-export async function mendNetworks({ store, network: driver, log }: Services): Promise<void> {
-  for (const network of store.networks.list()) {
-    if (network.state !== 'ready') continue;
-    try {
-      const plan = planOf(network);
-      if ((await driver.look(plan)) !== 'present') await driver.ensureNetwork(plan);
-    } catch (error) {
-      log.error({ network: network.name, error }, 'a network could not be mended');
-    }
+export async function mendNetworks(services: Services): Promise<void> {
+  const ready = services.store.networks.list().filter(({ state }) => state === 'ready');
+  for (const network of ready) {
+    await mendNetwork(services, planOf(network)).catch((error: unknown) =>
+      services.log.error({ network: network.name, error }, 'a network could not be mended'),
+    );
+  }
+}
+
+async function mendNetwork({ store, network: driver, log }: Services, plan: NetworkPlan): Promise<void> {
+  const presence = await driver.look(plan);
+  if (presence === 'present') return;
+  log.info({ network: plan.name, presence }, 'a network is mended');
+  await driver.ensureNetwork(plan);
+  for (const port of store.networks.portsIn(plan.id)) {
+    const { name: hostname } = store.instances.get(port.instanceId);
+    const { id, macAddress, ipAddress } = port;
+    await driver.ensurePort(plan, { id, macAddress, ipAddress, hostname });
   }
 }
 

@@ -7,7 +7,7 @@
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { GuestAddress, GuestEvent, Hypervisor } from '../../drivers/contracts/hypervisor.ts';
-import type { Log } from '../services.ts';
+import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 
 /** Pauses between two questions to one guest, ms; then it is left alone until its agent connects again. */

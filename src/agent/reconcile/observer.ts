@@ -21,7 +21,7 @@ import type {
 } from '../../drivers/contracts/hypervisor.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Instance, PowerState } from '../../model/instance.ts';
-import type { Log } from '../services.ts';
+import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 
 /** Times that an answer overtaken by an event is asked for again, before the newest event is believed. */

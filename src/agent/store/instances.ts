@@ -110,6 +110,7 @@ export class InstanceStore {
       disks: this.#volumes.listOf(id).map((volume) => ({
         volumeId: volume.id,
         volume: volume.name,
+        sizeGib: volume.sizeGib,
         deletedWithInstance: volume.deletedWithInstance,
       })),
       nics: this.#networks.portsOf(id).map((port) => ({

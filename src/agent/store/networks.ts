@@ -88,6 +88,10 @@ export class NetworkStore {
       .map(toPort);
   }
 
+  portsIn(networkId: string): Port[] {
+    return this.#db.sql('SELECT * FROM ports WHERE network_id = ?').all(networkId).map(toPort);
+  }
+
   addressesIn(networkId: string): Set<string> {
     const rows = this.#db.sql('SELECT ip_address FROM ports WHERE network_id = ?').all(networkId);
     return new Set(rows.map((row) => row['ip_address'] as string));

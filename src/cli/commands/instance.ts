@@ -157,7 +157,7 @@ function addressesOf({ guest, nics }: Instance): string[] {
 
 function renderInstance(shown: Instance, look: Look): string {
   const { spec, power, guest } = shown;
-  const disks = shown.disks.map((disk, at) => ({ disk, size: diskSize(spec.disks[at]?.sizeGib) }));
+  const disks = shown.disks.map((disk) => ({ disk, size: formatGib(disk.sizeGib) }));
   return [
     fields(
       [
@@ -186,8 +186,4 @@ function renderInstance(shown: Instance, look: Look): string {
 
 function guestLines(addresses: NonNullable<Instance['guest']>['addresses']): string[] {
   return addresses.map((one) => `${one.interface} ${one.address}/${one.prefix} (${one.macAddress})`);
-}
-
-function diskSize(sizeGib: number | undefined): string {
-  return sizeGib === undefined ? '-' : formatGib(sizeGib);
 }

@@ -109,9 +109,8 @@ function devices(definition: GuestDefinition, platform: GuestPlatform): XmlNode 
     ...definition.nics.map(nicDevice),
     ...consoleDevices(definition.consoleLogPath),
     xml('channel', { type: 'unix' }, [xml('target', { type: 'virtio', name: 'org.qemu.guest_agent.0' })]),
-    xml('graphics', { type: 'vnc', port: -1, autoport: 'yes', listen: '127.0.0.1' }, [
-      xml('listen', { type: 'address', address: '127.0.0.1' }),
-    ]),
+    // A socket in a folder of libvirt's: on a loopback port every user of the host could look on.
+    xml('graphics', { type: 'vnc' }, [xml('listen', { type: 'socket' })]),
     xml('video', {}, [xml('model', { type: 'vga', vram: VIDEO_MEMORY_KIB, heads: 1, primary: 'yes' })]),
     // No statistics period: QEMU would wake the guest for each, whether or not anyone reads them.
     xml('memballoon', { model: 'virtio' }),

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { Agent } from '../../../src/agent/agent.ts';
 import { parseConfig } from '../../../src/agent/config/load.ts';
-import type { Log } from '../../../src/agent/services.ts';
+import type { Log } from '../../../src/agent/log.ts';
 import {
   createSimHost,
   type SimClock,

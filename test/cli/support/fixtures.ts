@@ -32,7 +32,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
       sshAuthorizedKeys: ['ssh-ed25519 AAAA me'],
       userData: '#!/bin/sh\necho hello\n',
     },
-    disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', deletedWithInstance: true }],
+    disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
     nics: [
       {
         portId: idOf(3),

@@ -8,6 +8,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { tableName } from '../../../src/drivers/bridge/names.ts';
 import type { NetworkPlan, PortPlan } from '../../../src/drivers/contracts/network.ts';
 import type { Exec } from '../../../src/drivers/host/exec.ts';
 import { networkPlan, portPlan } from '../contract/network.ts';
@@ -198,6 +199,8 @@ async function closedTests(t: Test): Promise<void> {
     t.ok(await reaches(rig.exec, otherPort.ipAddress), 'it is there');
     t.notOk(await reaches(guest, otherPort.ipAddress));
     t.notOk(await reaches(guest, other.gatewayAddress));
+    await rig.exec.run('nft', ['delete', 'table', 'inet', tableName(other.id)]);
+    t.notOk(await reaches(guest, otherPort.ipAddress), 'nor while the rules of the other are missing');
   });
 
   t.test('the host’s own services are closed to guests, on every address of it', async (t) => {

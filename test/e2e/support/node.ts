@@ -52,8 +52,8 @@ export class RealNode {
   constructor(cidr: string, options: { built?: boolean } = {}) {
     this.cidr = cidr;
     this.#program = options.built
-      ? [join(ROOT, 'dist/agent/main.js')]
-      : ['--conditions=berth-source', join(ROOT, 'src/agent/main.ts')];
+      ? [join(ROOT, 'bin/berthd')]
+      : [process.execPath, '--conditions=berth-source', join(ROOT, 'src/agent/main.ts')];
     this.folder = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
     chmodSync(this.folder, 0o711);
     writeFileSync(this.#path('berthd.toml'), this.#config());
@@ -70,8 +70,8 @@ export class RealNode {
   /** Starts berthd, and waits until it answers. */
   async start(): Promise<void> {
     const log = openSync(this.#path('log'), 'a');
-    const args = [...this.#program, '--config', this.#path('berthd.toml')];
-    this.#process = spawn(process.execPath, args, { stdio: ['ignore', log, log] });
+    const [program, ...args] = [...this.#program, '--config', this.#path('berthd.toml')];
+    this.#process = spawn(program as string, args, { stdio: ['ignore', log, log] });
     await until('berthd answers', START_MS, () => this.call('node.status', {}).then(() => true, notYet));
   }
 

@@ -1,0 +1,14 @@
+/**
+ * The drivers of one node, by contract.
+ */
+import type { Host } from './host.ts';
+import type { Hypervisor } from './hypervisor.ts';
+import type { NetworkDriver } from './network.ts';
+import type { StoragePool } from './storage.ts';
+
+export interface Drivers {
+  hypervisor: Hypervisor;
+  pool: StoragePool;
+  network: NetworkDriver;
+  host: Host;
+}
