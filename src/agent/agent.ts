@@ -1,7 +1,7 @@
 /**
  * The agent: its parts put together on given drivers, started and stopped in order.
  *
- *   start: store ─▶ inventory ─▶ first look at the guests ─▶ networks ─▶ unfinished operations ─▶ socket ─▶ link
+ *   start: store ─▶ inventory ─▶ first look at the guests ─▶ unfinished operations ─▶ socket ─▶ link ─▶ networks
  *   stop:  socket and link ─▶ operations are suspended ─▶ watchers ─▶ drivers ─▶ store
  *
  * Stopping touches no guest, and neither does starting: what an unfinished operation still has to do is
@@ -50,6 +50,8 @@ export class Agent {
   readonly #guestWatch: GuestWatch;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
+  readonly #stopping = new AbortController();
+  #mending: Promise<void> = Promise.resolve();
 
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
   constructor({ config, drivers, clock, log }: AgentParts) {
@@ -80,17 +82,19 @@ export class Agent {
     await Promise.all([inventories.start(), firstContact(hypervisor, clock)]);
     await observer.start();
     this.#guestWatch.start();
-    await mendNetworks(this.services);
     this.operations.resume();
     await this.#socket.listen();
     this.#link?.start();
+    this.#mending = mendNetworks(this.services, this.#stopping.signal);
   }
 
   async stop(): Promise<void> {
     const { inventories, observer, hypervisor, store } = this.services;
+    this.#stopping.abort();
     this.#link?.close();
     await this.#socket.close();
     await this.operations.suspend();
+    await this.#mending;
     this.#guestWatch.close();
     observer.close();
     inventories.close();

@@ -12,7 +12,9 @@ t.test(
     sim.world.outside.stop(instance.id);
     sim.world.outside.removeBridge(bridge);
     await sim.restart();
-    t.same(Object.keys(sim.world.bridges.get(bridge)?.ports ?? {}), [instance.nics[0]?.portId]);
+    const ports = () => Object.keys(sim.world.bridges.get(bridge)?.ports ?? {});
+    await sim.until(() => ports().length > 0);
+    t.same(ports(), [instance.nics[0]?.portId]);
     t.equal((await sim.run('instance.start', { id: 'web' })).state, 'succeeded');
   },
 );

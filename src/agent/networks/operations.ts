@@ -97,24 +97,29 @@ export function deleteNetwork({
 }
 
 /** After a reboot of the host bridges, rules and DHCP servers are gone; each network is made whole again. */
-export async function mendNetworks(services: Services): Promise<void> {
+export async function mendNetworks(services: Services, signal: AbortSignal): Promise<void> {
   const ready = services.store.networks.list().filter(({ state }) => state === 'ready');
   for (const network of ready) {
-    await mendNetwork(services, planOf(network)).catch((error: unknown) =>
+    if (signal.aborted) return;
+    await mendNetwork(services, planOf(network), signal).catch((error: unknown) =>
       services.log.error({ network: network.name, error }, 'a network could not be mended'),
     );
   }
 }
 
-async function mendNetwork({ store, network: driver, log }: Services, plan: NetworkPlan): Promise<void> {
-  const presence = await driver.look(plan);
+async function mendNetwork(
+  { store, network: driver, log }: Services,
+  plan: NetworkPlan,
+  signal: AbortSignal,
+): Promise<void> {
+  const presence = await driver.look(plan, { signal });
   if (presence === 'present') return;
   log.info({ network: plan.name, presence }, 'a network is mended');
-  await driver.ensureNetwork(plan);
+  await driver.ensureNetwork(plan, { signal });
   for (const port of store.networks.portsIn(plan.id)) {
     const { name: hostname } = store.instances.get(port.instanceId);
     const { id, macAddress, ipAddress } = port;
-    await driver.ensurePort(plan, { id, macAddress, ipAddress, hostname });
+    await driver.ensurePort(plan, { id, macAddress, ipAddress, hostname }, { signal });
   }
 }
 

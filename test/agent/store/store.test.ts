@@ -112,7 +112,7 @@ t.test('only the owner can read any of its files', async (t) => {
 t.test('a folder that cannot be made or written is told in a typed error', async (t) => {
   const file = join(folderOf(t), 'file');
   writeFileSync(file, '');
-  for (const folder of [file, join(file, 'below'), '/proc/berth'])
+  for (const folder of [file, join(file, 'below')])
     t.throws(() => new Store(folder, systemClock), { code: 'UNAVAILABLE', hint: /node\.stateDir/ }, folder);
 });
 
