@@ -17,6 +17,7 @@ interface Rule {
 /** The first rule whose `of` matches holds. */
 const RULES: Rule[] = [
   { of: /^packages\//, may: /^packages\//, why: 'the libvirt client stands alone' },
+  { of: /^src\/sqlite\//, may: /^src\/(model|sqlite)\//, why: 'the database knows only the model' },
   { of: /^src\/model\//, may: /^src\/model\//, why: 'the model knows only itself' },
   {
     of: /^src\/drivers\/contracts\//,
@@ -40,10 +41,14 @@ const RULES: Rule[] = [
   },
   {
     of: /^src\/agent\//,
-    may: /^src\/(model|drivers\/contracts|agent)\//,
+    may: /^src\/(model|sqlite|drivers\/contracts|agent)\//,
     why: 'the agent sees drivers through contracts',
   },
-  { of: /^src\/scheduler\//, may: /^src\/(model|scheduler)\//, why: 'the scheduler knows only the model' },
+  {
+    of: /^src\/scheduler\//,
+    may: /^src\/(model|sqlite|scheduler)\//,
+    why: 'the scheduler knows the model and the database',
+  },
   { of: /^src\/cli\//, may: /^src\/(model|cli)\//, why: 'the CLI knows only the model' },
 ];
 

@@ -1,15 +1,13 @@
 /**
  * The fence of a command: repeats get the first answer, latecomers are refused (promise 6). Pure.
  */
-import { createHash } from 'node:crypto';
+import { digestOf } from '../../model/digest.ts';
 import { AgentError } from '../../model/errors.ts';
 
 /** What tells two requests under one key apart: all of it but the fence itself. */
-export function digestOf(method: string, params: Record<string, unknown>): string {
+export function digestOfRequest(method: string, params: Record<string, unknown>): string {
   const { key: _key, epoch: _epoch, generation: _generation, ...rest } = params;
-  return createHash('sha256')
-    .update(`${method}\n${canonical(rest)}`)
-    .digest('hex');
+  return digestOf([method, rest]);
 }
 
 export function checkEpoch(given: number | undefined, seen: number): void {
@@ -32,14 +30,4 @@ export function checkGeneration(
       details: { generation: current.generation },
     },
   );
-}
-
-/** JSON with sorted keys. */
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
-  const entries = Object.entries(value)
-    .filter(([, member]) => member !== undefined)
-    .sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${entries.map(([key, member]) => `${JSON.stringify(key)}:${canonical(member)}`).join(',')}}`;
 }

@@ -11,7 +11,7 @@ import type { OperationMethod, Params } from '../../model/methods.ts';
 import { hasEnded, type ObjectKind, type Operation, type OperationState } from '../../model/operation.ts';
 import { type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
-import { checkEpoch, digestOf } from './fence.ts';
+import { checkEpoch, digestOfRequest } from './fence.ts';
 import { giveUpMaking } from './half-made.ts';
 import { type Accepted, type AnyKind, stepsOf } from './kind.ts';
 import { KeyedQueue } from './queue.ts';
@@ -62,7 +62,7 @@ export class Operations {
    */
   submit<M extends OperationMethod>(method: M, params: Params<M>): Operation {
     const fence = params as { key?: string; epoch?: number };
-    const digest = digestOf(method, params as Record<string, unknown>);
+    const digest = digestOfRequest(method, params as Record<string, unknown>);
     const repeated = this.#repeated(fence.key, digest);
     if (repeated !== null) return this.view(repeated);
     this.#assertTaking(method);

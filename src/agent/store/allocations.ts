@@ -2,7 +2,7 @@
  * Allocations: what each consumer (an instance, or a volume of its own) takes of each resource class.
  */
 import { RESOURCE_CLASSES, type ResourceAmounts, type ResourceClass } from '../../model/node.ts';
-import type { Database } from './database.ts';
+import type { Database } from '../../sqlite/database.ts';
 
 export class AllocationStore {
   readonly #db: Database;

@@ -8,7 +8,7 @@
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import type { BerthEvent, EventType } from '../../model/event.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 import type { MetaStore } from './meta.ts';
 
 /** Events kept after they were acknowledged, for `berth events`. */

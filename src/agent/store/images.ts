@@ -1,7 +1,7 @@
 /** Rows of images. */
 import type { Image, ImageFormat } from '../../model/storage.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export class ImageStore {
   readonly #db: Database;

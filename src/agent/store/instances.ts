@@ -3,7 +3,7 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import type { Instance, InstanceSpec, Lifecycle, Power, PowerState } from '../../model/instance.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 import type { NetworkStore } from './networks.ts';
 import type { VolumeStore } from './volumes.ts';
 

@@ -1,7 +1,7 @@
 /**
  * The few facts that are one of a kind: the node's id, the scheduler's epoch, the last acknowledged event.
  */
-import type { Database } from './database.ts';
+import type { Database } from '../../sqlite/database.ts';
 
 export type MetaKey = 'node_id' | 'epoch' | 'acknowledged_seq' | 'inventory';
 

@@ -2,7 +2,7 @@
 import type { NetworkPlan } from '../../drivers/contracts/network.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Network } from '../../model/network.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export interface Port {
   id: string;

@@ -4,7 +4,7 @@
 import type { ErrorBody } from '../../model/errors.ts';
 import type { ObjectKind, Operation, OperationState } from '../../model/operation.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 /** Ended operations that are kept; the oldest go first. */
 const HISTORY_LIMIT = 5_000;

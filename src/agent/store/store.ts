@@ -4,14 +4,28 @@
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { EventType } from '../../model/event.ts';
 import { AllocationStore } from './allocations.ts';
-import { Database } from './database.ts';
+import { Database } from '../../sqlite/database.ts';
 import { EventStore } from './events.ts';
 import { ImageStore } from './images.ts';
 import { InstanceStore } from './instances.ts';
 import { MetaStore } from './meta.ts';
+import { migrations } from './migrations/index.ts';
 import { NetworkStore } from './networks.ts';
 import { OperationStore } from './operations.ts';
 import { VolumeStore } from './volumes.ts';
+
+const DATABASE = {
+  name: 'berth.sqlite',
+  // QEMU's user passes through it to the pool; the file itself is for root alone.
+  folderMode: 0o711,
+  owner: 'berthd',
+  setting: 'node.stateDir',
+  migrations,
+  /** All that a node's state needs. */
+  cacheKib: 4_096,
+  /** A lock is only ever held by another daemon on the same folder: there is nothing to wait for. */
+  busyTimeoutMs: 0,
+};
 
 export class Store {
   readonly db: Database;
@@ -26,7 +40,7 @@ export class Store {
 
   /** @param report Told what a listener of a change has thrown. @default a warning of the process */
   constructor(folder: string, clock: Clock, report?: (error: unknown) => void) {
-    this.db = new Database(folder, report);
+    this.db = new Database({ ...DATABASE, folder }, report);
     this.meta = new MetaStore(this.db);
     this.events = new EventStore(this.db, this.meta, clock);
     this.images = new ImageStore(this.db);

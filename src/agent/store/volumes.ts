@@ -1,7 +1,7 @@
 /** Rows of volumes. */
 import { AgentError } from '../../model/errors.ts';
 import type { Volume } from '../../model/storage.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export class VolumeStore {
   readonly #db: Database;

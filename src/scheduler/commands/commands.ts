@@ -18,7 +18,7 @@ import type { InstanceRow } from '../store/instances.ts';
 import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
-import { digestOf } from './digest.ts';
+import { digestOf } from '../../model/digest.ts';
 import { commandTopic, type Dispatcher } from './dispatcher.ts';
 
 /** Milliseconds a caller waits for the node's answer; then it is told what is known, and the command goes on. */

@@ -8,7 +8,7 @@
  * released: an inventory that was asked for after the acceptance has come, or the command came to nothing.
  */
 import type { ResourceAmounts } from '../../model/node.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export class ClaimStore {
   readonly #db: Database;

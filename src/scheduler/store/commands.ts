@@ -6,7 +6,7 @@
  */
 import type { ErrorBody } from '../../model/errors.ts';
 import type { Refusal } from '../placement/refusals.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export const COMMAND_METHODS = [
   'instance.create',

@@ -1,7 +1,7 @@
 /**
  * The epoch: a number that is higher with each start of the scheduler, so that agents tell a latecomer.
  */
-import type { Database } from './database.ts';
+import type { Database } from '../../sqlite/database.ts';
 
 /**
  * Takes the next epoch and keeps it: above the last one, and at least the time in seconds.

@@ -2,7 +2,7 @@
  * Events of all nodes, each stored once by (node, seq).
  */
 import type { BerthEvent, EventType } from '../../model/event.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 /** Events kept of each node, for operators; older ones are deleted. */
 export const EVENTS_KEPT = 10_000;

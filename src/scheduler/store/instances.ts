@@ -10,7 +10,7 @@
  */
 import type { ErrorBody } from '../../model/errors.ts';
 import type { Instance, InstanceSpec } from '../../model/instance.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export const INSTANCE_PHASES = ['dispatching', 'accepted', 'present', 'failed'] as const;
 export type InstancePhase = (typeof INSTANCE_PHASES)[number];

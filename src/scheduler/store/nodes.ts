@@ -2,7 +2,7 @@
  * Nodes as they introduced themselves, with the state that the scheduler last gave them.
  */
 import type { Inventory } from '../../model/node.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export const NODE_STATES = ['ready', 'lost'] as const;
 export type NodeState = (typeof NODE_STATES)[number];

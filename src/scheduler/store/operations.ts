@@ -4,7 +4,7 @@
  * An operation only moves forward: a view that is older than the stored one is dropped, whichever way it came.
  */
 import { hasEnded, type Operation, type OperationState } from '../../model/operation.ts';
-import type { Database, Row } from './database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
 
 export interface OperationRow {
   nodeId: string;

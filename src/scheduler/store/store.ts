@@ -3,9 +3,10 @@
  */
 import { ClaimStore } from './claims.ts';
 import { CommandStore } from './commands.ts';
-import { Database } from './database.ts';
+import { Database } from '../../sqlite/database.ts';
 import { EventStore } from './events.ts';
 import { InstanceStore } from './instances.ts';
+import { migrations } from './migrations/index.ts';
 import { NodeStore } from './nodes.ts';
 import { OperationStore } from './operations.ts';
 
@@ -14,6 +15,18 @@ const HOUR_MS = 3_600_000;
 const SETTLED_KEPT_MS = 7 * 24 * HOUR_MS;
 /** How long an instance that came to nothing can be shown. */
 const FAILED_KEPT_MS = 24 * HOUR_MS;
+
+const DATABASE = {
+  name: 'scheduler.sqlite',
+  folderMode: 0o700,
+  owner: 'berth-scheduler',
+  setting: '--state-dir',
+  migrations,
+  /** What hundreds of nodes need. */
+  cacheKib: 16_384,
+  /** Another scheduler may be just leaving, as in a restart. */
+  busyTimeoutMs: 2_000,
+};
 
 export class Store {
   readonly db: Database;
@@ -26,7 +39,7 @@ export class Store {
 
   /** @see Database for `folder` and errors. */
   constructor(folder: string) {
-    this.db = new Database(folder);
+    this.db = new Database({ ...DATABASE, folder });
     this.nodes = new NodeStore(this.db);
     this.events = new EventStore(this.db);
     this.instances = new InstanceStore(this.db);

@@ -1,11 +1,17 @@
 import t from 'tap';
-import { checkEpoch, checkGeneration, digestOf } from '../../../src/agent/operations/fence.ts';
+import { checkEpoch, checkGeneration, digestOfRequest } from '../../../src/agent/operations/fence.ts';
 
 t.test('two requests are the same whatever their fence and the order of their keys', async (t) => {
-  const first = digestOf('instance.stop', { id: 'web', mode: 'forced', key: 'a', epoch: 1, generation: 2 });
-  t.equal(first, digestOf('instance.stop', { mode: 'forced', id: 'web', key: 'b' }));
-  t.not(first, digestOf('instance.stop', { mode: 'graceful', id: 'web' }));
-  t.not(first, digestOf('instance.start', { mode: 'forced', id: 'web' }));
+  const first = digestOfRequest('instance.stop', {
+    id: 'web',
+    mode: 'forced',
+    key: 'a',
+    epoch: 1,
+    generation: 2,
+  });
+  t.equal(first, digestOfRequest('instance.stop', { mode: 'forced', id: 'web', key: 'b' }));
+  t.not(first, digestOfRequest('instance.stop', { mode: 'graceful', id: 'web' }));
+  t.not(first, digestOfRequest('instance.start', { mode: 'forced', id: 'web' }));
 });
 
 t.test('a lower epoch is refused with the one seen, an equal or absent one is not', async (t) => {

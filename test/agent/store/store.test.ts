@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import t, { type Test } from 'tap';
-import { Database } from '../../../src/agent/store/database.ts';
 import { migrations } from '../../../src/agent/store/migrations/index.ts';
 import { Store } from '../../../src/agent/store/store.ts';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
@@ -76,10 +75,10 @@ t.test(
   'a second process on the same folder is refused until the first has ended, killed or not',
   async (t) => {
     const folder = folderOf(t);
-    const module = new URL('../../../src/agent/store/database.ts', import.meta.url).href;
+    const module = new URL('../../../src/agent/store/store.ts', import.meta.url).href;
     const script = `
-    const { Database } = await import(${JSON.stringify(module)});
-    new Database(${JSON.stringify(folder)});
+    const { Store } = await import(${JSON.stringify(module)});
+    new Store(${JSON.stringify(folder)}, {});
     console.log('open');
     setInterval(() => {}, 1000);`;
     const other = spawn(
@@ -92,11 +91,11 @@ t.test(
     const exit = once(other, 'exit');
     t.teardown(() => other.kill('SIGKILL'));
     await once(other.stdout, 'data');
-    t.throws(() => new Database(folder), { code: 'HOST_CONFLICT', message: /Another berthd/ });
-    t.throws(() => new Database(folder), { code: 'HOST_CONFLICT' }, 'again and again');
+    t.throws(() => new Store(folder, systemClock), { code: 'HOST_CONFLICT', message: /Another berthd/ });
+    t.throws(() => new Store(folder, systemClock), { code: 'HOST_CONFLICT' }, 'again and again');
     other.kill('SIGKILL');
     await exit;
-    new Database(folder).close();
+    new Store(folder, systemClock).close();
   },
 );
 
@@ -226,8 +225,8 @@ t.test('daemons that live for fewer events than a clean-up interval clean up all
   const folder = folderOf(t);
   for (let life = 0; life < 13; life++) {
     const store = new Store(folder, systemClock);
-    append(store, 900);
     store.events.acknowledge(store.events.lastSeq());
+    append(store, 900);
     store.close();
   }
   const { store } = storeOf(t, folder);

@@ -1,5 +1,5 @@
 /**
- * The agent's SQLite database: opening, locking, migrating, and transactions.
+ * A program's SQLite database: opening, locking, migrating, and transactions.
  *
  * Promises: a commit is on disk when `transaction` returns (WAL, synchronous=FULL). One process at a time:
  * the lock is the kernel's, so it ends with the process. What is to be told after a change is handed to
@@ -9,13 +9,7 @@
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { AgentError } from '../../model/errors.ts';
-import { migrations } from './migrations/index.ts';
-
-/** Pages of the cache: 4 MiB, all that a node's state needs. */
-const CACHE_KIB = 4096;
-/** A lock is only ever held by another daemon on the same folder: there is nothing to wait for. */
-const BUSY_TIMEOUT_MS = 0;
+import { AgentError } from '../model/errors.ts';
 
 /** What SQLite says when the disk is full, gone, or may not be written. @see sqlite3.h, result codes */
 const DISK_FAULT = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|PERM)/;
@@ -25,28 +19,47 @@ const FILE_FAULT = /^SQLITE_(NOTADB|CORRUPT)/;
 export type Row = Record<string, unknown>;
 export type Sql = Sqlite.Statement<unknown[], Row>;
 
+/** A file in a folder of the program's own. */
+export interface DatabaseFile {
+  /** Made when absent; `:memory:` for a database that is forgotten. */
+  folder: string;
+  name: string;
+  /** Mode of the folder, when it is made. */
+  folderMode: number;
+  /** Who works on it, for messages. */
+  owner: string;
+  /** What to look at when the folder can't be written, for messages. */
+  setting: string;
+  /** SQL texts in order: the version of a database is the number of those it has been through. */
+  migrations: readonly string[];
+  /** Memory for pages, KiB. */
+  cacheKib: number;
+  /** Milliseconds to wait for another process that is just leaving. */
+  busyTimeoutMs: number;
+}
+
 export class Database {
+  readonly #file: DatabaseFile;
   readonly #sqlite: Sqlite.Database;
   readonly #statements = new Map<string, Sql>();
   readonly #report: (error: unknown) => void;
   #afterCommit: (() => void)[] | null = null;
 
   /**
-   * Opens `berth.sqlite` in `folder`, which is made when absent; `:memory:` opens a database of its own.
-   *
    * @param report Told what an `onCommit` callback has thrown. @default a warning of the process
-   * @throws {AgentError} HOST_CONFLICT: another daemon has it, or the file is damaged. UNAVAILABLE: the folder
+   * @throws {AgentError} HOST_CONFLICT: another process has it, or the file is damaged. UNAVAILABLE: the folder
    * can't be written. UNSUPPORTED: made by a newer Berth.
    */
-  constructor(folder: string, report: (error: unknown) => void = warn) {
+  constructor(file: DatabaseFile, report: (error: unknown) => void = warn) {
+    this.#file = file;
     this.#report = report;
-    this.#sqlite = folder === ':memory:' ? new Sqlite(folder) : openFile(folder);
+    this.#sqlite = file.folder === ':memory:' ? new Sqlite(file.folder) : openFile(file);
     try {
       this.#configure();
       this.#migrate();
     } catch (error) {
       this.#sqlite.close();
-      throw whyNotOpened(error, folder);
+      throw whyNotOpened(error, file);
     }
   }
 
@@ -73,7 +86,7 @@ export class Database {
     try {
       result = this.#sqlite.transaction(body).immediate();
     } catch (error) {
-      throw whyNotWritten(error);
+      throw whyNotWritten(error, this.#file);
     } finally {
       this.#afterCommit = null;
     }
@@ -105,17 +118,18 @@ export class Database {
   }
 
   #configure(): void {
-    this.#sqlite.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);
+    this.#sqlite.pragma(`busy_timeout = ${this.#file.busyTimeoutMs}`);
     this.#sqlite.pragma('locking_mode = EXCLUSIVE');
     this.#sqlite.pragma('journal_mode = WAL');
     this.#sqlite.pragma('synchronous = FULL');
     this.#sqlite.pragma('foreign_keys = ON');
-    this.#sqlite.pragma(`cache_size = -${CACHE_KIB}`);
+    this.#sqlite.pragma(`cache_size = -${this.#file.cacheKib}`);
     // The first write takes the exclusive lock, and keeps it for the life of the process.
     this.#sqlite.exec('BEGIN IMMEDIATE; COMMIT');
   }
 
   #migrate(): void {
+    const { migrations } = this.#file;
     const at = this.#sqlite.pragma('user_version', { simple: true }) as number;
     if (at > migrations.length) {
       throw new AgentError(
@@ -135,47 +149,47 @@ export class Database {
   }
 }
 
-/** Root alone may read the file: it holds user-data, which may hold secrets. Others may pass the folder, to the pool. */
-function openFile(folder: string): Sqlite.Database {
-  const file = join(folder, 'berth.sqlite');
+/** Its owner alone may read the file: it holds user-data, which may hold secrets. */
+function openFile(file: DatabaseFile): Sqlite.Database {
+  const path = join(file.folder, file.name);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o711 });
-    closeSync(openSync(file, 'a', 0o600));
-    chmodSync(file, 0o600);
-    return new Sqlite(file);
+    mkdirSync(file.folder, { recursive: true, mode: file.folderMode });
+    closeSync(openSync(path, 'a', 0o600));
+    chmodSync(path, 0o600);
+    return new Sqlite(path);
   } catch (error) {
-    throw cannotOpen(folder, error);
+    throw cannotOpen(file, error);
   }
 }
 
-function whyNotOpened(error: unknown, folder: string): unknown {
+function whyNotOpened(error: unknown, file: DatabaseFile): unknown {
   const code = codeOf(error);
   if (code.startsWith('SQLITE_BUSY')) {
-    return new AgentError('HOST_CONFLICT', `Another berthd already works on ${folder}`, {
+    return new AgentError('HOST_CONFLICT', `Another ${file.owner} already works on ${file.folder}`, {
       hint: 'Stop it first, or give this one a state folder of its own.',
       cause: error,
     });
   }
   if (FILE_FAULT.test(code)) {
-    return new AgentError('HOST_CONFLICT', `${join(folder, 'berth.sqlite')} is damaged, or no database`, {
+    return new AgentError('HOST_CONFLICT', `${join(file.folder, file.name)} is damaged, or no database`, {
       hint: 'Restore it, or move it away to begin with an empty one.',
       cause: error,
     });
   }
-  return DISK_FAULT.test(code) ? cannotOpen(folder, error) : error;
+  return DISK_FAULT.test(code) ? cannotOpen(file, error) : error;
 }
 
-function cannotOpen(folder: string, cause: unknown): AgentError {
+function cannotOpen({ folder, setting }: DatabaseFile, cause: unknown): AgentError {
   return new AgentError('UNAVAILABLE', `Cannot open the database in ${folder}`, {
-    hint: 'See that the folder (node.stateDir) can be written and that its disk has room.',
+    hint: `See that the folder (${setting}) can be written and that its disk has room.`,
     cause,
   });
 }
 
-function whyNotWritten(error: unknown): unknown {
+function whyNotWritten(error: unknown, { owner, setting }: DatabaseFile): unknown {
   if (!DISK_FAULT.test(codeOf(error))) return error;
-  return new AgentError('UNAVAILABLE', "Cannot write the node's database", {
-    hint: 'See that the disk of node.stateDir has room and can be written.',
+  return new AgentError('UNAVAILABLE', `Cannot write the database of ${owner}`, {
+    hint: `See that the disk of ${setting} has room and can be written.`,
     cause: error,
   });
 }

@@ -1,0 +1,453 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { AnyKind, OperationKind, Step, StepContext } from '../../../src/agent/operations/kind.ts';
+import { Operations } from '../../../src/agent/operations/operations.ts';
+import { Store } from '../../../src/agent/store/store.ts';
+import { SimClock } from '../../../src/drivers/sim/index.ts';
+import { AgentError } from '../../../src/model/errors.ts';
+import { hasEnded, type Operation } from '../../../src/model/operation.ts';
+import { readyAgent, type SimAgent, spec } from '../support/sim-agent.ts';
+
+interface Plan {
+  name: string;
+}
+
+const TIMEOUT_MS = 60_000;
+
+/** Operations of one kind, on a store in memory and a clock that stands still; what happens is written down. */
+class Bench {
+  readonly clock = new SimClock();
+  readonly store = new Store(':memory:', this.clock);
+  readonly log: string[] = [];
+  readonly warnings: string[] = [];
+  /** What the next calls throw, by their name in the log. */
+  readonly failures = new Map<string, unknown[]>();
+  /** Calls that hang until released or aborted, by their name in the log. */
+  readonly gates = new Map<string, PromiseWithResolvers<void>>();
+  operations: Operations;
+  results: Readonly<Record<string, unknown>> = {};
+  readonly #stages: readonly string[][];
+
+  constructor(t: Test, stages: readonly string[][], options: { parallel?: number } = {}) {
+    this.#stages = stages;
+    this.operations = this.start(options);
+    t.teardown(() => this.store.close());
+  }
+
+  /** The operations of a daemon that starts on this store. */
+  start({ parallel = 4, kinds }: { parallel?: number; kinds?: AnyKind[] } = {}): Operations {
+    const log = { info: () => {}, warn: (_fields: object, message: string) => this.warnings.push(message) };
+    this.operations = new Operations({
+      store: this.store,
+      clock: this.clock,
+      log,
+      kinds: kinds ?? [this.#kind()],
+      parallel,
+      timeoutMs: TIMEOUT_MS,
+    });
+    return this.operations;
+  }
+
+  submit(name = 'data', key?: string): Operation {
+    return this.operations.submit('volume.create', {
+      name,
+      sizeGib: 1,
+      ...(key === undefined ? {} : { key }),
+    });
+  }
+
+  hang(call: string): void {
+    this.gates.set(call, Promise.withResolvers());
+  }
+
+  release(call: string): void {
+    this.gates.get(call)?.resolve();
+    this.gates.delete(call);
+  }
+
+  fail(call: string, ...errors: unknown[]): void {
+    this.failures.set(call, errors);
+  }
+
+  state(id: string): Operation['state'] {
+    return this.operations.get(id).state;
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    for (let step = 0; step < 20_000; step++) {
+      if (condition()) return;
+      await this.clock.advance(50);
+    }
+    throw new Error(`not so: ${condition}`);
+  }
+
+  async ended(id: string): Promise<Operation> {
+    await this.until(() => hasEnded(this.state(id)));
+    return this.operations.get(id);
+  }
+
+  #kind(): AnyKind {
+    const kind: OperationKind<'volume.create', Plan> = {
+      method: 'volume.create',
+      version: 1,
+      stages: this.#stages.map((stage) => stage.map((name) => this.#step(name))),
+      accept: ({ name }) => {
+        const id = `00000000-0000-4000-8000-${name.padStart(12, '0')}`;
+        return { verdict: 'run', target: { kind: 'volume', id, name }, plan: { name } };
+      },
+      succeeded: (_plan, results) => {
+        this.#failIfToldTo('succeeded');
+        this.results = results;
+        this.log.push('succeeded');
+      },
+      undone: () => {
+        this.#failIfToldTo('undone');
+        this.log.push('undone');
+      },
+    };
+    return kind as unknown as AnyKind;
+  }
+
+  #step(name: string): Step<Plan> {
+    return {
+      name,
+      look: async (_plan, context) => {
+        await this.#call(`look ${name}`, context);
+        return null;
+      },
+      act: async (_plan, context) => {
+        await this.#call(name, context);
+        return `made by ${name}`;
+      },
+      undo: (_plan, context) => this.#call(`undo ${name}`, context),
+    };
+  }
+
+  async #call(call: string, { signal }: StepContext): Promise<void> {
+    this.log.push(call);
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    this.#failIfToldTo(call);
+    const gate = this.gates.get(call);
+    if (gate === undefined) return;
+    const aborted = Promise.withResolvers<void>();
+    const onAbort = () => aborted.reject(new AgentError('CANCELLED', `${call} was aborted`));
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    await Promise.race([gate.promise, aborted.promise]);
+    signal.removeEventListener('abort', onAbort);
+  }
+
+  #failIfToldTo(call: string): void {
+    const error = this.failures.get(call)?.shift();
+    if (error !== undefined) throw error;
+  }
+}
+
+const unavailable = () => new AgentError('UNAVAILABLE', 'cannot be asked');
+const conflict = () => new AgentError('HOST_CONFLICT', 'in the way');
+
+t.test('steps of one stage run together, stages one after the other', async (t) => {
+  const bench = new Bench(t, [['a', 'b'], ['c']]);
+  bench.hang('a');
+  bench.hang('b');
+  const { id } = bench.submit();
+  await bench.until(() => bench.log.length === 2);
+  t.same(bench.log, ['a', 'b']);
+  bench.release('a');
+  await bench.until(() => bench.operations.get(id).steps[0]?.state === 'done');
+  t.same(bench.log, ['a', 'b'], 'the next stage waits for all of this one');
+  bench.release('b');
+  t.equal((await bench.ended(id)).state, 'succeeded');
+  t.same(bench.log, ['a', 'b', 'c', 'succeeded']);
+});
+
+t.test('what was begun is undone in reverse; what was not begun is left alone', async (t) => {
+  const bench = new Bench(t, [['a', 'b'], ['c'], ['d'], ['e']]);
+  bench.fail('d', conflict());
+  t.match(await bench.ended(bench.submit().id), {
+    state: 'failed',
+    error: { code: 'HOST_CONFLICT' },
+    steps: [
+      { state: 'undone' },
+      { state: 'undone' },
+      { state: 'undone' },
+      { state: 'undone' },
+      { state: 'waiting' },
+    ],
+  });
+  t.same(bench.log, ['a', 'b', 'c', 'd', 'undo d', 'undo c', 'undo b', 'undo a', 'undone']);
+});
+
+t.test('only what could not be asked is tried again, three times, with a look before', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  bench.fail('a', unavailable(), unavailable(), unavailable());
+  t.equal((await bench.ended(bench.submit('one').id)).state, 'succeeded');
+  t.same(bench.log, ['a', 'look a', 'a', 'look a', 'a', 'look a', 'a', 'succeeded']);
+  bench.log.length = 0;
+  bench.fail('a', unavailable(), unavailable(), unavailable(), unavailable());
+  t.match(await bench.ended(bench.submit('two').id), { state: 'failed', error: { code: 'UNAVAILABLE' } });
+  for (const error of [
+    conflict(),
+    new AgentError('DEADLINE_EXCEEDED', 'late'),
+    new TypeError('a defect'),
+    'text',
+  ]) {
+    bench.log.length = 0;
+    bench.fail('a', error);
+    t.equal((await bench.ended(bench.submit('three').id)).state, 'failed');
+    t.same(bench.log, ['a', 'undo a', 'undone'], String(error));
+  }
+});
+
+t.test(
+  'one that is cancelled while it waits for its turn ends at once, and nothing of it is run',
+  async (t) => {
+    const bench = new Bench(t, [['a']], { parallel: 1 });
+    bench.hang('a');
+    const first = bench.submit('first');
+    await bench.until(() => bench.state(first.id) === 'running');
+    const second = bench.submit('second');
+    const waiting = bench.operations.wait(second.id, 60_000);
+    t.match(bench.operations.cancel(second.id), {
+      state: 'cancelled',
+      startedAt: null,
+      error: { code: 'CANCELLED' },
+    });
+    t.equal((await waiting).state, 'cancelled', 'whoever waits for it is told');
+    t.same(bench.log, ['a', 'undone'], 'its rows go, its steps are not called');
+    bench.release('a');
+    t.equal((await bench.ended(first.id)).state, 'succeeded');
+    t.equal((await bench.ended(bench.submit('third').id)).state, 'succeeded', 'the queue goes on');
+    t.same(bench.log, ['a', 'undone', 'succeeded', 'a', 'succeeded']);
+  },
+);
+
+t.test('a cancel while it is undone changes nothing of its end, nor does one after it', async (t) => {
+  const bench = new Bench(t, [['a'], ['b']]);
+  bench.fail('b', conflict());
+  bench.hang('undo a');
+  const { id } = bench.submit();
+  await bench.until(() => bench.log.includes('undo a'));
+  t.equal(bench.operations.cancel(id).state, 'undoing');
+  bench.release('undo a');
+  t.match(await bench.ended(id), { state: 'failed', error: { code: 'HOST_CONFLICT' } });
+  t.equal(bench.operations.cancel(id).state, 'failed');
+  t.same(bench.log, ['a', 'b', 'undo b', 'undo a', 'undone']);
+});
+
+t.test('a cancel between two steps, and one after the last, is undone', async (t) => {
+  for (const at of ['a', 'b']) {
+    const bench = new Bench(t, [['a'], ['b']]);
+    bench.hang(at);
+    const { id } = bench.submit();
+    await bench.until(() => bench.log.includes(at));
+    bench.operations.cancel(id);
+    bench.release(at);
+    t.match(await bench.ended(id), { state: 'cancelled', error: { code: 'CANCELLED' } }, at);
+    t.equal(bench.log.at(-1), 'undone');
+  }
+});
+
+t.test('what is not done in its time is undone, and says so', async (t) => {
+  const bench = new Bench(t, [['a'], ['b']]);
+  bench.hang('b');
+  const { id } = bench.submit();
+  await bench.clock.advance(TIMEOUT_MS - 1);
+  t.equal(bench.state(id), 'running');
+  await bench.clock.advance(1);
+  t.match(await bench.ended(id), { state: 'failed', error: { code: 'DEADLINE_EXCEEDED', message: /60 s/ } });
+  t.same(bench.log, ['a', 'b', 'undo b', 'undo a', 'undone']);
+  t.equal(bench.clock.pending, 0, 'no timer is left');
+});
+
+t.test('an undo is tried until it works, for as long as that takes', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  bench.fail('a', conflict());
+  bench.fail('undo a', ...Array.from({ length: 12 }, unavailable));
+  t.equal((await bench.ended(bench.submit().id)).state, 'failed');
+  t.equal(bench.log.filter((call) => call === 'undo a').length, 13);
+});
+
+t.test('an undo that is suspended goes on in the next daemon where it stood', async (t) => {
+  const bench = new Bench(t, [['a'], ['b'], ['c']]);
+  bench.fail('c', conflict());
+  bench.hang('undo b');
+  const { id } = bench.submit();
+  await bench.until(() => bench.log.includes('undo b'));
+  await bench.operations.suspend();
+  t.equal(bench.state(id), 'undoing');
+  t.equal(bench.clock.pending, 0, 'no timer is left');
+  bench.release('undo b');
+  bench.log.length = 0;
+  bench.start().resume();
+  t.match(await bench.ended(id), { state: 'failed', error: { code: 'HOST_CONFLICT' } });
+  t.same(bench.log, ['undo b', 'undo a', 'undone']);
+});
+
+t.test('suspending does not wait for the pause before a step or an undo is tried again', async (t) => {
+  for (const failing of ['a', 'undo a']) {
+    const bench = new Bench(t, [['a']]);
+    if (failing === 'undo a') bench.fail('a', conflict());
+    bench.fail(failing, unavailable());
+    const { id } = bench.submit();
+    await bench.until(() => bench.log.includes(failing));
+    await bench.clock.advance(0);
+    const nowMs = bench.clock.now();
+    await bench.operations.suspend();
+    t.equal(bench.clock.now(), nowMs, failing);
+    bench.start().resume();
+    t.ok(hasEnded((await bench.ended(id)).state));
+  }
+});
+
+t.test('what steps have answered survives a restart, and is there at the end', async (t) => {
+  const bench = new Bench(t, [['a', 'b'], ['c']]);
+  bench.hang('c');
+  const { id } = bench.submit();
+  await bench.until(() => bench.log.includes('c'));
+  await bench.operations.suspend();
+  bench.release('c');
+  bench.log.length = 0;
+  bench.start().resume();
+  t.equal((await bench.ended(id)).state, 'succeeded');
+  t.same(bench.log, ['look c', 'c', 'succeeded'], 'the step that was cut off is looked at first');
+  t.same(bench.results, { a: 'made by a', b: 'made by b', c: 'made by c' });
+});
+
+t.test(
+  'an operation of an unknown kind or version fails visibly, and what it made can be deleted',
+  async (t) => {
+    for (const change of [{ kind: 'volume.melt' }, { version: 2 }]) {
+      const bench = new Bench(t, [['a']]);
+      bench.hang('a');
+      const { id, target } = bench.submit();
+      await bench.until(() => bench.log.includes('a'));
+      await bench.operations.suspend();
+      const { store } = bench;
+      store.db.transaction(() => {
+        store.volumes.insert({ ...VOLUME, id: target.id }, null);
+        const { kind, version } = { kind: 'volume.create', version: 1, ...change };
+        store.db.sql('UPDATE operations SET kind = ?, version = ?').run(kind, version);
+      });
+      bench.log.length = 0;
+      bench.start().resume();
+      t.match(bench.operations.get(id), {
+        state: 'failed',
+        error: { code: 'UNSUPPORTED', message: /another version/ },
+      });
+      t.equal(store.volumes.get(target.id).state, 'deleting');
+      t.same(bench.log, [], 'nothing is run of it');
+      bench.release('a');
+      t.equal((await bench.ended(bench.submit().id)).state, 'succeeded', 'its object takes operations');
+    }
+  },
+);
+
+const VOLUME = {
+  id: '',
+  name: 'data',
+  pool: 'p',
+  sizeGib: 1,
+  imageId: null,
+  instanceId: null,
+  deletedWithInstance: false,
+  state: 'creating',
+  createdAt: '2026-01-01T00:00:00.000Z',
+} as const;
+
+t.test('a wait wakes at the end, at its time, and when the caller has gone', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  bench.hang('a');
+  const { id } = bench.submit();
+  await bench.until(() => bench.log.includes('a'));
+  const timers = bench.clock.pending;
+  const short = bench.operations.wait(id, 1_000);
+  await bench.clock.advance(999);
+  t.equal(bench.clock.pending, timers + 1);
+  await bench.clock.advance(1);
+  t.equal((await short).state, 'running');
+  const caller = new AbortController();
+  const gone = bench.operations.wait(id, 50_000, caller.signal);
+  caller.abort();
+  t.equal((await gone).state, 'running');
+  t.equal(
+    (await bench.operations.wait(id, 50_000, caller.signal)).state,
+    'running',
+    'one who has gone before',
+  );
+  t.equal(bench.clock.pending, timers, 'no timer is left');
+  const both = [bench.operations.wait(id, 50_000), bench.operations.wait(id, 50_000)];
+  bench.release('a');
+  t.match(await Promise.all(both), [{ state: 'succeeded' }, { state: 'succeeded' }]);
+  await t.rejects(bench.operations.wait('nope', 1_000), { code: 'NOT_FOUND' });
+});
+
+/** Keeps the journal from growing, as a full disk does; the answer gives room again. */
+function fillDisk({ store }: Bench): () => void {
+  const set = (pages: number) => store.db.sql(`PRAGMA max_page_count = ${pages}`).get();
+  const pad = (size: number) =>
+    store.db.transaction(() => store.events.append('inventory.changed', null, { text: 'x'.repeat(size) }));
+  set(store.db.sql('PRAGMA page_count').get()?.['page_count'] as number);
+  for (const size of [3_000, 1_000, 300, 100, 10, 0]) {
+    try {
+      for (let i = 0; i < 10_000; i++) pad(size);
+    } catch (error) {
+      if (AgentError.from(error).code !== 'UNAVAILABLE') throw error;
+    }
+  }
+  return () => set(1_000_000);
+}
+
+t.test('an operation whose journal cannot be written ends once it can', async (t) => {
+  for (const at of ['a', 'undo a']) {
+    const bench = new Bench(t, [['a'], ['b']]);
+    if (at === 'undo a') bench.fail('b', conflict());
+    bench.hang(at);
+    const { id } = bench.submit();
+    await bench.until(() => bench.log.includes(at));
+    const giveRoom = fillDisk(bench);
+    t.throws(() => bench.submit('other'), { code: 'UNAVAILABLE' }, 'no other is taken meanwhile');
+    bench.release(at);
+    await bench.until(() => bench.warnings.includes('a run broke off and is tried again'));
+    t.notOk(hasEnded(bench.state(id)), at);
+    giveRoom();
+    t.ok(hasEnded((await bench.ended(id)).state));
+    t.match(bench.log.at(-1), /succeeded|undone/);
+  }
+});
+
+t.test('a kind whose last rows cannot be written is undone, not lost', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  bench.fail('succeeded', new TypeError('a defect'));
+  bench.fail('undone', new TypeError('another'), new TypeError('and once more'));
+  t.match(await bench.ended(bench.submit().id), {
+    state: 'failed',
+    error: { code: 'INTERNAL', message: /a defect/ },
+  });
+  t.same(bench.log, ['a', 'undo a', 'undone']);
+  t.equal((await bench.ended(bench.submit().id)).state, 'succeeded', 'its object takes operations');
+});
+
+/** Commits in the write-ahead log: frames that carry the size of the database. @see sqlite.org/fileformat2.html, 4 */
+function commitsOf(sim: SimAgent): number {
+  const log = readFileSync(join(sim.folder, 'berth.sqlite-wal'));
+  const FRAME_HEADER = 24;
+  const frameBytes = FRAME_HEADER + log.readUInt32BE(8);
+  const salts = log.subarray(16, 24);
+  let commits = 0;
+  for (let at = 32; at + frameBytes <= log.length; at += frameBytes) {
+    if (log.subarray(at + 8, at + 16).equals(salts) && log.readUInt32BE(at + 4) > 0) commits++;
+  }
+  return commits;
+}
+
+t.test('a create costs at most 12 commits from the request to its end', async (t) => {
+  const sim = await readyAgent(t);
+  const before = commitsOf(sim);
+  const { state } = await sim.run('instance.create', { spec: spec() });
+  const commits = commitsOf(sim) - before;
+  t.equal(state, 'succeeded');
+  t.comment(`${commits} commits`);
+  t.ok(commits > 1 && commits <= 12, `${commits} commits`);
+});
