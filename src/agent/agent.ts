@@ -2,7 +2,7 @@
  * The agent: its parts put together on given drivers, started and stopped in order.
  *
  *   start: store ─▶ inventory ─▶ first look at the guests ─▶ unfinished operations ─▶ socket ─▶ link ─▶ networks
- *   stop:  socket and link ─▶ operations are suspended ─▶ watchers ─▶ drivers ─▶ store
+ *   stop:  socket and link ─▶ operations are suspended ─▶ watchers ─▶ store
  *
  * Stopping touches no guest, and neither does starting: what an unfinished operation still has to do is
  * decided by looking at the host.
@@ -56,7 +56,9 @@ export class Agent {
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
   constructor({ config, drivers, clock, log }: AgentParts) {
     const startedAt = timestamp(clock);
-    const store = new Store(config.node.stateDir, clock);
+    const store = new Store(config.node.stateDir, clock, (error) =>
+      log.error({ error }, 'a listener of a change failed'),
+    );
     const nodeId = ensureNodeId(store);
     const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
     const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
@@ -71,7 +73,11 @@ export class Agent {
       timeoutMs: config.operations.timeoutSeconds * 1000,
     });
     const identity = { nodeId, startedAt, schedulerHealth: () => this.#schedulerHealth(startedAt) };
-    this.dispatcher = new Dispatcher(this.operations, makeReaders(this.services, this.operations, identity));
+    this.dispatcher = new Dispatcher(
+      this.operations,
+      makeReaders(this.services, this.operations, identity),
+      log,
+    );
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
     this.#link = this.#makeLink(nodeId);
@@ -89,7 +95,7 @@ export class Agent {
   }
 
   async stop(): Promise<void> {
-    const { inventories, observer, hypervisor, store } = this.services;
+    const { inventories, observer, store } = this.services;
     this.#stopping.abort();
     this.#link?.close();
     await this.#socket.close();
@@ -98,7 +104,6 @@ export class Agent {
     this.#guestWatch.close();
     observer.close();
     inventories.close();
-    await hypervisor.close();
     store.close();
   }
 

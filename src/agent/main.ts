@@ -67,13 +67,25 @@ async function run(config: Config): Promise<void> {
     destination({ fd: 1, sync: false }),
   );
   const exec = new HostExec();
-  const notifier = new ServiceNotifier({ exec, environment: process.env, pid: process.pid });
   const drivers = await makeDrivers(config, { clock: systemClock, exec, log });
-  const agent = new Agent({ config, drivers, clock: systemClock, log });
+  const notifier = new ServiceNotifier({ exec, environment: process.env, pid: process.pid });
+  try {
+    const agent = new Agent({ config, drivers, clock: systemClock, log });
+    await serve(agent, { config, notifier, log });
+  } finally {
+    await drivers.hypervisor.close();
+  }
+}
+
+/** Runs the agent until a signal has stopped it. */
+async function serve(
+  agent: Agent,
+  { config, notifier, log }: { config: Config; notifier: ServiceNotifier; log: Log },
+): Promise<void> {
   const stopped = stopOnSignal(agent, notifier, log);
   const pulse = startPulse(notifier, log);
   try {
-    await agent.start();
+    await agent.start().catch((error: unknown) => agent.stop().then(() => Promise.reject(error)));
     log.info({ version: VERSION, socket: config.socket.path, stateDir: config.node.stateDir }, 'ready');
     tell(log, notifier.ready(`version ${VERSION}, socket ${config.socket.path}`));
     await stopped;

@@ -49,6 +49,12 @@ export const InstanceSpec = strict({
 });
 export type InstanceSpec = Static<typeof InstanceSpec>;
 
+/** What may be shown of a spec: user-data may hold secrets, and goes nowhere but into the seed. */
+export function withoutUserData(spec: InstanceSpec): InstanceSpec {
+  const { userData: _userData, ...shown } = spec;
+  return shown;
+}
+
 /** `unknown` means that the host could not be asked: nothing is ever done because of it (promise 2). */
 export const POWER_STATES = ['running', 'paused', 'stopping', 'stopped', 'crashed', 'unknown'] as const;
 export type PowerState = (typeof POWER_STATES)[number];
@@ -84,7 +90,9 @@ export const Instance = strict({
   generation: Type.Integer({ minimum: 1 }),
   lifecycle: Type.Enum([...LIFECYCLES]),
   power: Power,
+  /** Without its user-data. */
   spec: InstanceSpec,
+  userDataBytes: Type.Integer({ description: 'bytes of user-data, which is never shown' }),
   disks: Type.Array(InstanceDisk),
   nics: Type.Array(InstanceNic),
   guest: nullable(

@@ -6,7 +6,7 @@
  */
 import { type Static, Type } from '../model/schema.ts';
 import { Id, Name, nullable, strict, Timestamp } from '../model/common.ts';
-import { Instance, InstanceSpec, Power } from '../model/instance.ts';
+import { Instance, InstanceSpec, Power, withoutUserData } from '../model/instance.ts';
 import { ErrorBodySchema } from '../model/operation.ts';
 import { INSTANCE_PHASES, type InstanceRow } from './store/instances.ts';
 import type { NodeRow } from './store/nodes.ts';
@@ -41,7 +41,7 @@ export function viewOf(row: InstanceRow, node: NodeRow): InstanceView {
     power,
     operation: row.operationId,
     error: row.error,
-    spec: row.spec,
+    spec: withoutUserData(row.spec),
     instance: row.told === null || power === null ? null : { ...row.told, power },
     createdAt: row.createdAt,
   };

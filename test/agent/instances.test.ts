@@ -197,3 +197,42 @@ t.test('what is in use is not deleted', async (t) => {
   t.equal(sim.files.length, 0);
   t.equal(sim.world.bridges.size, 0);
 });
+
+t.test('user-data goes into the seed and is shown nowhere', async (t) => {
+  const sim = await readyAgent(t);
+  const secret = '#!/bin/sh\necho hunter2\n';
+  await sim.run('instance.create', { spec: spec('web', { userData: secret }) });
+  const seen = await Promise.all([
+    sim.call('instance.list'),
+    sim.call('event.list'),
+    sim.call('operation.list'),
+  ]);
+  t.notMatch(JSON.stringify(seen), /hunter2/);
+  t.equal((await sim.call('instance.show', { id: 'web' })).instance.userDataBytes, secret.length);
+  t.match(sim.files.find(({ kind }) => kind === 'seed')?.text, /hunter2/);
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  t.equal((await sim.run('instance.start', { id: 'web' })).state, 'succeeded');
+});
+
+t.test('a stop whose request fails asks the guest no more', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('instance.create', { spec: spec() });
+  await sim.until(() => sim.guests.every((guest) => guest.booted));
+  sim.world.faults.fail('hypervisor.requestShutdown', new AgentError('HOST_CONFLICT', 'in the way'), {
+    times: 1,
+  });
+  t.equal((await sim.run('instance.stop', { id: 'web' })).state, 'failed');
+  await sim.clock.advance(60_000);
+  t.match((await sim.call('instance.show', { id: 'web' })).instance.power, { state: 'running' });
+});
+
+t.test('a second delete that waits behind the first is done as well', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('instance.create', { spec: spec() });
+  const [first, second] = await Promise.all([
+    sim.call('instance.delete', { id: 'web' }),
+    sim.call('instance.delete', { id: 'web' }),
+  ]);
+  t.equal((await sim.ended(first.operation.id)).state, 'succeeded');
+  t.equal((await sim.ended(second.operation.id)).state, 'succeeded');
+});

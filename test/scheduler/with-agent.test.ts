@@ -11,7 +11,7 @@ import { eventually } from './support/eventually.ts';
 import { type Answer, type Lab, startLab, TOKEN } from './support/lab.ts';
 import { aSpec } from './support/samples.ts';
 
-const IMAGE = '/images/debian.qcow2';
+const IMAGE = 'https://images.example/debian.qcow2';
 const GIB = 1024 ** 3;
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 

@@ -20,6 +20,7 @@ import {
   roleAllows,
 } from '../../model/methods.ts';
 import { parse, suggest } from '../../model/validate.ts';
+import type { Log } from '../log.ts';
 import type { Operations } from '../operations/operations.ts';
 
 export type ReadMethod = Exclude<MethodName, OperationMethod>;
@@ -29,17 +30,36 @@ export type Readers = {
   [M in ReadMethod]: (params: Params<M>, signal?: AbortSignal) => Result<M> | Promise<Result<M>>;
 };
 
+export interface Caller {
+  role: Role;
+  /** Aborted when the caller has gone. */
+  signal?: AbortSignal;
+}
+
 export class Dispatcher {
   readonly #operations: Operations;
   readonly #readers: Readers;
 
-  constructor(operations: Operations, readers: Readers) {
+  readonly #log: Log;
+
+  constructor(operations: Operations, readers: Readers, log: Log) {
     this.#operations = operations;
     this.#readers = readers;
+    this.#log = log;
   }
 
   /** @throws {AgentError} whatever is wrong with the call, or whatever the method says. */
-  async call(name: string, params: unknown, caller: { role: Role; signal?: AbortSignal }): Promise<unknown> {
+  async call(name: string, params: unknown, caller: Caller): Promise<unknown> {
+    try {
+      return await this.#call(name, params, caller);
+    } catch (thrown) {
+      const error = AgentError.from(thrown);
+      if (error.code === 'INTERNAL') this.#log.error({ method: name, error }, 'a call met a defect');
+      throw error;
+    }
+  }
+
+  async #call(name: string, params: unknown, caller: Caller): Promise<unknown> {
     if (!isMethodName(name)) throw unknownMethod(name);
     const method: Method = METHODS[name];
     assertRole(name, caller.role, method.role);
@@ -47,8 +67,9 @@ export class Dispatcher {
     if (method.raised?.needed(parsed as Record<string, unknown>)) {
       assertRole(`${name} ${method.raised.words}`, caller.role, method.raised.role);
     }
-    if (method.kind === 'operation')
+    if (method.kind === 'operation') {
       return { operation: this.#operations.submit(name as OperationMethod, parsed as never) };
+    }
     return this.#readers[name as ReadMethod](parsed as never, caller.signal);
   }
 }

@@ -37,7 +37,8 @@ export function createInstance(services: Services): OperationKind<'instance.crea
 
 /** Removes every row of an instance; within the transaction that ends its operation. */
 export function forgetInstance({ store }: Services, id: string): void {
-  const instance = store.instances.get(id);
+  const instance = store.instances.find(id);
+  if (instance === null) return; // an earlier delete in its queue has done it
   store.networks.removePortsOf(id);
   store.volumes.releaseOf(id);
   store.allocations.remove(id);

@@ -46,7 +46,7 @@ export function planInstance(store: Store, pool: StoragePool, instance: Instance
     ownVolumes: volumes
       .filter((volume) => volume.deletedWithInstance)
       .map((volume) => volumeRequest(store, volume)),
-    seed: seedOf(id, spec, ports),
+    seed: seedOf({ id, spec, ports, userData: store.instances.userDataOf(id) }),
     ports,
   };
 }
@@ -90,7 +90,7 @@ function defineGuest(
     metadata: JSON.stringify({
       version: 1,
       id,
-      spec: withoutSecrets(spec),
+      spec,
       createdAt,
       volumes: parts.volumes,
       ports: parts.ports,
@@ -109,18 +109,19 @@ function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {
   };
 }
 
-/** User-data may hold secrets, and a guest's definition is readable for more than root. */
-function withoutSecrets(spec: InstanceSpec): Omit<InstanceSpec, 'userData'> {
-  const { userData: _userData, ...rest } = spec;
-  return rest;
+interface SeedParts {
+  id: string;
+  spec: InstanceSpec;
+  ports: PortOfNetwork[];
+  userData: string | null;
 }
 
-function seedOf(id: string, spec: InstanceSpec, ports: PortOfNetwork[]): SeedContents {
+function seedOf({ id, spec, ports, userData }: SeedParts): SeedContents {
   return {
     instanceId: id,
     hostname: spec.name,
     sshAuthorizedKeys: spec.sshAuthorizedKeys,
-    userData: spec.userData ?? null,
+    userData,
     nics: ports.map(({ network, port }) => ({
       macAddress: port.macAddress,
       static: network.dhcp ? null : staticAddress(network, port),

@@ -121,28 +121,35 @@ async function untilStopped(
   timeoutMs: number,
   { signal }: StepContext,
 ): Promise<void> {
-  const { hypervisor, observer, clock } = services;
-  const stopped = new AbortController();
-  const wait = observer
-    .waitForPower(id, ['stopped', 'crashed'], { timeoutMs, signal })
-    .finally(() => stopped.abort());
-  const askAgain = () => {
-    if (stopped.signal.aborted) return;
-    // Refused while the guest is on its way down already; the wait tells what became of it.
-    hypervisor.requestShutdown(id, { signal: stopped.signal }).catch(() => undefined);
-    clock.after(ASK_AGAIN_MS, askAgain);
-  };
-  const first = hypervisor
-    .requestShutdown(id, { signal })
-    .catch((error: unknown) => ifStillUp(services, id, error));
-  clock.after(ASK_AGAIN_MS, askAgain);
-  await Promise.all([first, wait]);
+  const { observer, clock } = services;
+  const over = new AbortController();
+  const either = AbortSignal.any([signal, over.signal]);
+  let cancelTimer = clock.after(ASK_AGAIN_MS, askAgain);
+  try {
+    await Promise.all([
+      observer.waitForPower(id, ['stopped', 'crashed'], { timeoutMs, signal: either }),
+      ask(services, id, either),
+    ]);
+  } finally {
+    cancelTimer();
+    over.abort();
+  }
+
+  function askAgain(): void {
+    // What a later request meets is no news: the wait tells what became of the guest.
+    ask(services, id, either).catch(() => undefined);
+    cancelTimer = clock.after(ASK_AGAIN_MS, askAgain);
+  }
 }
 
 /** A request that came too late for a guest that is down is no failure. */
-async function ifStillUp({ observer }: Services, id: string, error: unknown): Promise<void> {
-  if (AgentError.from(error).code !== 'ILLEGAL_STATE') throw error;
-  await observer.refresh(id);
+async function ask({ hypervisor, observer }: Services, id: string, signal: AbortSignal): Promise<void> {
+  try {
+    await hypervisor.requestShutdown(id, { signal });
+  } catch (error) {
+    if (AgentError.from(error).code !== 'ILLEGAL_STATE') throw error;
+    await observer.refresh(id, { signal });
+  }
 }
 
 function pullPlug({ hypervisor, observer }: Services): Step<StopPlan> {

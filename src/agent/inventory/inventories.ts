@@ -4,6 +4,7 @@
  * The facts are gathered at start and refreshed on a timer; reads and admission never wait for them. While
  * the hypervisor can't be asked, what it said last is kept.
  */
+import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { HostFacts } from '../../drivers/contracts/host.ts';
 import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
@@ -36,6 +37,7 @@ export class Inventories {
   #generation = 0;
   #said = '';
   #cancelTimer: () => void = () => undefined;
+  #unsubscribe: Unsubscribe = () => undefined;
   #closed = false;
 
   constructor(parts: {
@@ -60,7 +62,9 @@ export class Inventories {
   async start(): Promise<void> {
     this.#host = await this.#drivers.host.facts();
     await this.#measurePool();
-    this.#drivers.hypervisor.onHealth((health) => health.connected && void this.#askHypervisor());
+    this.#unsubscribe = this.#drivers.hypervisor.onHealth(
+      (health) => health.connected && void this.#askHypervisor(),
+    );
     if (this.#drivers.hypervisor.health().connected) void this.#askHypervisor();
     this.#measureLater();
   }
@@ -68,6 +72,7 @@ export class Inventories {
   close(): void {
     this.#closed = true;
     this.#cancelTimer();
+    this.#unsubscribe();
   }
 
   get hostname(): string {
@@ -130,20 +135,19 @@ export class Inventories {
   }
 
   async #askHypervisor(): Promise<void> {
+    if (this.#closed) return;
     try {
-      this.#hypervisor = await this.#drivers.hypervisor.facts();
+      const facts = await this.#drivers.hypervisor.facts();
+      this.#hypervisor = facts;
+      this.#store.db.transaction(() => {
+        this.#store.meta.set('inventory', JSON.stringify(facts));
+        this.#store.events.append('inventory.changed', null, {});
+      });
+      const { acceleration, accelerationReason: reason } = facts;
+      this.#log.info({ acceleration, reason }, 'the hypervisor told its facts');
     } catch (error) {
-      this.#log.warn({ error }, 'the hypervisor did not tell its facts');
-      return;
+      this.#log.warn({ error }, 'the facts of the hypervisor could not be taken');
     }
-    this.#store.db.transaction(() => {
-      this.#store.meta.set('inventory', JSON.stringify(this.#hypervisor));
-      this.#store.events.append('inventory.changed', null, {});
-    });
-    this.#log.info(
-      { acceleration: this.#hypervisor.acceleration, reason: this.#hypervisor.accelerationReason },
-      'the hypervisor told its facts',
-    );
   }
 
   async #measurePool(): Promise<void> {

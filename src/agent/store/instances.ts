@@ -2,7 +2,14 @@
  * Rows of instances, and the view of one with its disks and ports.
  */
 import { AgentError } from '../../model/errors.ts';
-import type { Instance, InstanceSpec, Lifecycle, Power, PowerState } from '../../model/instance.ts';
+import {
+  type Instance,
+  type InstanceSpec,
+  type Lifecycle,
+  type Power,
+  type PowerState,
+  withoutUserData,
+} from '../../model/instance.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 import type { NetworkStore } from './networks.ts';
 import type { VolumeStore } from './volumes.ts';
@@ -85,6 +92,12 @@ export class InstanceStore {
     });
   }
 
+  /** What was passed as user-data; for the seed alone. */
+  userDataOf(id: string): string | null {
+    const row = this.#db.sql('SELECT spec FROM instances WHERE id = ?').get(id);
+    return row === undefined ? null : ((JSON.parse(row['spec'] as string) as InstanceSpec).userData ?? null);
+  }
+
   count(): number {
     return this.#db.sql('SELECT count(*) AS n FROM instances').get()?.['n'] as number;
   }
@@ -96,6 +109,7 @@ export class InstanceStore {
 
   #view(row: Row): Instance {
     const id = row['id'] as string;
+    const spec = JSON.parse(row['spec'] as string) as InstanceSpec;
     return {
       id,
       name: row['name'] as string,
@@ -106,7 +120,8 @@ export class InstanceStore {
         since: row['power_since'] as string,
         reason: row['power_reason'] as string,
       },
-      spec: JSON.parse(row['spec'] as string),
+      spec: withoutUserData(spec),
+      userDataBytes: Buffer.byteLength(spec.userData ?? ''),
       disks: this.#volumes.listOf(id).map((volume) => ({
         volumeId: volume.id,
         volume: volume.name,

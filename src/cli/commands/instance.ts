@@ -170,7 +170,7 @@ function renderInstance(shown: Instance, look: Look): string {
         ['Memory', formatMib(spec.memoryMib)],
         ['Firmware', spec.firmware],
         ['SSH keys', spec.sshAuthorizedKeys.length],
-        ['User data', spec.userData === undefined ? '-' : formatBytes(Buffer.byteLength(spec.userData))],
+        ['User data', shown.userDataBytes === 0 ? '-' : formatBytes(shown.userDataBytes)],
         ['Generation', shown.generation],
         ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
         ['Guest says', guest === null ? 'nothing yet' : guestLines(guest.addresses)],

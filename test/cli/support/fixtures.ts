@@ -30,8 +30,8 @@ export function instance(changes: Partial<Instance> = {}): Instance {
       disks: [{ image: 'test', sizeGib: 1 }],
       nics: [{ network: 'default' }],
       sshAuthorizedKeys: ['ssh-ed25519 AAAA me'],
-      userData: '#!/bin/sh\necho hello\n',
     },
+    userDataBytes: 21,
     disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
     nics: [
       {

@@ -27,6 +27,7 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     lifecycle: 'building',
     power: { state: 'stopped', since: AT, reason: 'not started yet' },
     spec,
+    userDataBytes: 0,
     disks: [],
     nics: [],
     guest: null,
