@@ -54,7 +54,7 @@ t.test('after a boot users and folders are there, and the units are right', onHo
     /berth-scheduler:.*\nberth:/s,
   );
   t.equal(await host!.must('stat -c "%a %U" /var/lib/berth /run/berth'), '711 root\n755 root');
-  t.equal(await host!.must('systemd-analyze verify berthd.service berth-scheduler.service 2>&1'), '');
+  t.equal(await host!.must('systemd-analyze verify /usr/lib/systemd/system/berth*.service 2>&1'), '');
   for (const [unit, bound] of [
     ['berthd', AGENT_EXPOSURE],
     ['berth-scheduler', SCHEDULER_EXPOSURE],
@@ -111,8 +111,9 @@ t.test('images come from any path, /root, /home and /tmp included', onHost, asyn
     ['test', GUEST_IMAGE],
     ['home', '/home/eve/test-image.qcow2'],
     ['tmp', '/tmp/test-image.qcow2'],
-  ]) {
-    t.match(await berth(`image import ${name} ${path}`), { state: 'succeeded' }, name);
+  ] as const) {
+    await berth(`image import ${name} ${path}`);
+    t.match(await berth(`image show ${name}`), { image: { name, state: 'ready' } }, name);
   }
 });
 
@@ -182,7 +183,7 @@ t.test(
     t.match(await host!.unit('berthd'), { ActiveState: 'failed', Result: 'exit-code', ExecMainStatus: '2' });
     const line = Number(await host!.must('grep -n lgo /etc/berth/berthd.toml | cut -d : -f 1'));
     t.match(
-      await host!.must('journalctl -u berthd -o cat -n 5'),
+      await host!.must('journalctl -u berthd -o cat -n 20'),
       new RegExp(`berthd\\.toml:${line}: lgo: .*log`, 's'),
     );
     t.match(await host!.must('systemctl list-jobs'), /No jobs/, 'no restart waits');
@@ -330,8 +331,8 @@ async function untilActive(isMeant: (unit: Record<string, string>) => boolean = 
 
 /** Pids of the one guest, of the one network's dnsmasq, and of berthd. */
 async function processes(): Promise<{ qemu: string; dnsmasq: string; berthd: string }> {
-  const look = 'pgrep -x qemu-system-x86; pgrep -x dnsmasq; systemctl show -P MainPID berthd';
-  const [qemu = '', dnsmasq = '', berthd = ''] = (await host!.must(look)).split('\n');
+  const look = 'echo "$(pgrep -x qemu-system-x86) $(pgrep -x dnsmasq) $(systemctl show -P MainPID berthd)"';
+  const [qemu = '', dnsmasq = '', berthd = ''] = (await host!.must(look)).split(' ');
   return { qemu, dnsmasq, berthd };
 }
 

@@ -198,6 +198,8 @@ export class RealNode {
       `path = "${this.socketPath}"`,
       '[storage]',
       `path = "${this.#path('state/pool')}"`,
+      '[capacity]',
+      'vcpuRatio = 16',
       '',
     ].join('\n');
   }

@@ -22,8 +22,8 @@ const IMAGE = join(ROOT, 'build', 'test-image.qcow2');
 export const CHECKOUT = '/opt/berth';
 export const GUEST_IMAGE = '/root/test-image.qcow2';
 
-/** What a container may write: programs twice while they are replaced, images, disks of two guests. */
-const OVERLAY_SIZE = '2g';
+/** What a container may write, far more than it does: a node keeps 2 GiB free and promises guests no more than the rest. */
+const OVERLAY_SIZE = '8g';
 /** Bounds of waits on a loaded machine, ms; a boot takes 4 s, a command of the tests up to 10 s. */
 const BOOT_MS = 90_000;
 const COMMAND_MS = 180_000;
@@ -93,7 +93,6 @@ export class Container {
       '--target',
       String(this.#holder.pid),
       '--mount',
-      '--wd=/',
       'systemd-nspawn',
       ...this.#nspawnOptions(),
     ];
@@ -110,12 +109,26 @@ export class Container {
     });
   }
 
-  /** Runs a script of bash inside, as root. */
+  /** Runs a script of bash inside, as root, in a session and with an environment that are not this process's. */
   async run(script: string): Promise<Done> {
     const leader = this.#leader();
     if (leader === null) throw new Error('The container does not run');
-    const argv = ['-t', String(leader), '-m', '-u', '-i', '-n', '-p', '-C', '--wd=/', 'bash', '-c', script];
-    return finished('nsenter', argv, ENVIRONMENT);
+    const variables = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
+    const inside = [
+      '-t',
+      String(leader),
+      '-m',
+      '-u',
+      '-i',
+      '-n',
+      '-p',
+      '-C',
+      'setsid',
+      '--wait',
+      'env',
+      '-i',
+    ];
+    return finished('nsenter', [...inside, ...variables, 'bash', '-c', script]);
   }
 
   /** The same, for what must succeed; its output without the last line end. */
@@ -224,9 +237,9 @@ async function gone(child: ChildProcess): Promise<void> {
   });
 }
 
-function finished(program: string, argv: readonly string[], env: Record<string, string>): Promise<Done> {
+function finished(program: string, argv: readonly string[]): Promise<Done> {
   const { promise, resolve } = Promise.withResolvers<Done>();
-  const options = { env, timeout: COMMAND_MS, maxBuffer: OUTPUT_BYTES };
+  const options = { timeout: COMMAND_MS, maxBuffer: OUTPUT_BYTES };
   execFile(program, argv, options, (error, stdout, stderr) => {
     const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
     resolve({ code, stdout, stderr });
