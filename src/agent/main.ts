@@ -68,7 +68,12 @@ async function run(config: Config): Promise<void> {
   );
   const exec = new HostExec();
   const drivers = await makeDrivers(config, { clock: systemClock, exec, log });
-  const notifier = new ServiceNotifier({ exec, environment: process.env, pid: process.pid });
+  // With an exec of its own the watchdog is fed even while the drivers' children take every place of theirs.
+  const notifier = new ServiceNotifier({
+    exec: new HostExec(),
+    environment: process.env,
+    pid: process.pid,
+  });
   try {
     const agent = new Agent({ config, drivers, clock: systemClock, log });
     await serve(agent, { config, notifier, log });

@@ -1,17 +1,20 @@
 /**
  * A whole host under systemd: Debian 12 in a container of systemd-nspawn, with libvirt, QEMU, and a network of its own.
  *
- *   holder      a process whose mount namespace holds an overlay: the kept root below, memory above
- *     └─ nspawn    systemd as process 1, libvirtd by its socket; the checkout is at CHECKOUT, read-only
+ *   unshare          ends with the test's process, however that ends
+ *     └─ keeper      process 1 of a pid namespace: whatever is below ends with it, mounts and files too
+ *          │         an overlay, the kept root below and memory above; control groups of its own
+ *          └─ systemd-nspawn
+ *               └─ systemd    libvirtd by its socket; the checkout is at CHECKOUT, read-only
  *
- * Promises: the kept root never changes, so each container begins with the same host; and holder and nspawn end with the
- * test's process however it ends, mounts and files with them.
+ * Promises: the kept root never changes, so each container begins with the same host; two containers share nothing; of a
+ * test that was killed an empty folder and empty control groups are left at most.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { until } from '../../e2e/support/node.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
@@ -51,72 +54,66 @@ export function whyNoContainer(): string | null {
 
 export class Container {
   readonly #folder: string;
-  readonly #holder: ChildProcess;
-  #nspawn: ChildProcess | null = null;
-  #console = '';
+  readonly #unshare: ChildProcess;
+  #words = '';
 
   /** Lays a host out, and boots nothing yet. @throws {Error} with the reason, where this machine can't. */
   static async create(): Promise<Container> {
-    const folder = mkdtempSync(join(tmpdir(), 'berth-host-'));
-    const holder = spawnTied('unshare', [
-      '--mount',
-      '--propagation',
-      'private',
-      'sh',
-      '-euc',
-      LAY_OUT,
-      'sh',
-      keptRoot(),
-      folder,
-    ]);
-    const container = new Container(folder, holder);
-    await ready(holder).catch(async (error: unknown) => {
+    const container = new Container(keptRoot());
+    try {
+      await container.#until('it is laid out', () => existsSync(join(container.root, CHECKOUT)));
+    } catch (error) {
       await container.end();
       throw error;
-    });
+    }
     return container;
   }
 
-  private constructor(folder: string, holder: ChildProcess) {
-    this.#folder = folder;
-    this.#holder = holder;
+  private constructor(keptRoot: string) {
+    this.#folder = mkdtempSync(join(tmpdir(), 'berth-host-'));
+    const namespaces = [
+      '--mount',
+      '--propagation',
+      'private',
+      '--pid',
+      '--fork',
+      '--kill-child=SIGKILL',
+      '--mount-proc',
+    ];
+    const keeper = ['sh', '-euc', KEEPER, 'sh', keptRoot, this.#folder, ...this.#controlGroups];
+    this.#unshare = spawn('setpriv', ['--pdeathsig', 'SIGKILL', 'unshare', ...namespaces, ...keeper], {
+      // Out of the reach of the terminal's signals.
+      detached: true,
+      env: { ...ENVIRONMENT, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' },
+    });
+    for (const stream of [this.#unshare.stdout, this.#unshare.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.#words += text;
+      });
+    }
   }
 
   /** The host's file system as seen from outside; before and while it runs. */
   get root(): string {
-    return `/proc/${this.#holder.pid}/root${this.#folder}/root`;
+    return `/proc/${this.#keeper}/root${this.#folder}/root`;
   }
 
   /** @throws {Error} with the console's words, where it does not come up. */
   async boot(): Promise<void> {
-    const argv = [
-      '--target',
-      String(this.#holder.pid),
-      '--mount',
-      'systemd-nspawn',
-      ...this.#nspawnOptions(),
-    ];
-    const nspawn = spawnTied('nsenter', argv);
-    this.#nspawn = nspawn;
-    for (const stream of [nspawn.stdout, nspawn.stderr]) {
-      stream?.setEncoding('utf8').on('data', (text: string) => {
-        this.#console += text;
-      });
-    }
-    await until('the container has booted', BOOT_MS, async () => {
-      if (nspawn.exitCode !== null) throw new Error(`The container does not boot: ${this.#console}`);
-      return (await this.#isUp()) ? true : null;
+    this.#unshare.stdin?.write('boot\n');
+    await this.#until('it has booted', async () => {
+      if (this.#leader === undefined) return false;
+      const { stdout } = await this.run('systemctl is-system-running');
+      return ['running', 'degraded'].includes(stdout.trim());
     });
   }
 
   /** Runs a script of bash inside, as root, in a session and with an environment that are not this process's. */
   async run(script: string): Promise<Done> {
-    const leader = this.#leader();
-    if (leader === null) throw new Error('The container does not run');
     const variables = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
     const inside = [
       '-t',
-      String(leader),
+      String(this.#leader),
       '-m',
       '-u',
       '-i',
@@ -148,53 +145,67 @@ export class Container {
 
   /** Powers it off, and leaves nothing of it. */
   async end(): Promise<void> {
-    if (this.#nspawn !== null && this.#nspawn.exitCode === null) {
-      if (this.#leader() !== null) await this.run('systemctl --no-block poweroff');
-      await gone(this.#nspawn);
-    }
-    this.#holder.stdin?.end();
-    await gone(this.#holder);
+    if (this.#leader !== undefined) await this.run('systemctl --no-block poweroff');
+    this.#unshare.stdin?.end();
+    await until('the container ends', END_MS, async () => (this.#hasEnded ? true : null)).catch(async () => {
+      this.#unshare.kill('SIGKILL');
+      await until('the container is killed', END_MS, async () => (this.#hasEnded ? true : null));
+    });
     rmdirSync(this.#folder);
+    execFileSync('find', [...this.#controlGroups, '-depth', '-type', 'd', '-exec', 'rmdir', '{}', '+']);
   }
 
-  #nspawnOptions(): string[] {
-    return [
-      '--boot',
-      `--directory=${this.#folder}/root`,
-      '--register=no',
-      '--keep-unit',
-      '--private-network',
-      '--capability=all',
-      '--bind=/dev/net/tun',
-      `--bind-ro=${ROOT}:${CHECKOUT}`,
-      '--console=pipe',
-    ];
+  async #until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+    await until(what, BOOT_MS, async () => {
+      if (this.#hasEnded) throw new Error(this.#words.trim());
+      return (await isSo()) ? true : null;
+    });
   }
 
-  async #isUp(): Promise<boolean> {
-    if (this.#leader() === null) return false;
-    const { stdout } = await this.run('systemctl is-system-running');
-    return ['running', 'degraded'].includes(stdout.trim());
+  get #hasEnded(): boolean {
+    return this.#unshare.exitCode !== null || this.#unshare.signalCode !== null;
   }
 
-  /** Process 1 of the container: the child of nspawn, which nsenter has become. */
-  #leader(): number | null {
-    const pid = this.#nspawn?.pid;
-    if (pid === undefined) return null;
-    const children = readIfThere(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
-    return children.find((child) => readIfThere(`/proc/${child}/comm`).trim() === 'systemd') ?? null;
+  /** In version 2, and where systemd's own hierarchy of version 1 is mounted, in that as well. */
+  get #controlGroups(): string[] {
+    const both = ['/sys/fs/cgroup/unified', '/sys/fs/cgroup/systemd'].filter((path) => existsSync(path));
+    return (both.length === 0 ? ['/sys/fs/cgroup'] : both).map((path) => join(path, basename(this.#folder)));
+  }
+
+  get #keeper(): number | undefined {
+    return childOf(this.#unshare.pid, 'sh');
+  }
+
+  /** Process 1 of the container. */
+  get #leader(): number | undefined {
+    return childOf(childOf(this.#keeper, 'systemd-nspawn'), 'systemd');
   }
 }
 
-/** The overlay, in the holder's mount namespace; it is told that it stands, and kept until standard input ends. */
-const LAY_OUT = `
-  mount -t tmpfs -o size=${OVERLAY_SIZE},mode=755 tmpfs "$2"
-  mkdir "$2/upper" "$2/work" "$2/root"
-  mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
-  cp "${IMAGE}" "$2/root${GUEST_IMAGE}"
-  mkdir -p "$2/root${CHECKOUT}"
-  echo ready
-  exec cat`;
+/** Arguments: the kept root, the folder that it is mounted in, control groups. Boots when it is told a line. */
+const KEEPER = `
+  root=$1 folder=$2
+  shift 2
+  for group; do
+    mkdir "$group"
+    echo 0 > "$group/cgroup.procs"
+  done
+  mount -t tmpfs -o size=${OVERLAY_SIZE},mode=755 tmpfs "$folder"
+  mkdir "$folder/upper" "$folder/work" "$folder/root"
+  mount -t overlay -o "lowerdir=$root,upperdir=$folder/upper,workdir=$folder/work" overlay "$folder/root"
+  cp "${IMAGE}" "$folder/root${GUEST_IMAGE}"
+  mkdir -p "$folder/root${CHECKOUT}"
+  if read -r word; then
+    systemd-nspawn --boot --directory="$folder/root" --register=no --keep-unit --private-network --capability=all \
+      --bind=/dev/net/tun --bind-ro="${ROOT}:${CHECKOUT}" --console=pipe < /dev/null
+  fi`;
+
+/** The child of `parent` that runs the program; none where there is no parent. */
+function childOf(parent: number | undefined, program: string): number | undefined {
+  const children = parent === undefined ? '' : readIfThere(`/proc/${parent}/task/${parent}/children`);
+  const pids = children.split(' ').filter(Boolean).map(Number);
+  return pids.find((pid) => readIfThere(`/proc/${pid}/comm`).trim() === program);
+}
 
 /** The root that every container stands on, built when its recipe has changed; kept in build/. */
 function keptRoot(): string {
@@ -207,36 +218,7 @@ function keptRoot(): string {
   return path;
 }
 
-/** A child that the kernel kills when this process is gone; in a session of its own, out of the terminal's reach. */
-function spawnTied(program: string, args: readonly string[]): ChildProcess {
-  const env = { ...ENVIRONMENT, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' };
-  return spawn('setpriv', ['--pdeathsig', 'SIGKILL', program, ...args], {
-    stdio: 'pipe',
-    detached: true,
-    env,
-  });
-}
-
-/** Resolves when the holder says that the overlay stands. */
-async function ready(holder: ChildProcess): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  let words = '';
-  holder.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    words += text;
-  });
-  holder.stdout?.once('data', () => resolve());
-  holder.once('exit', () => reject(new Error(`No overlay can be mounted here: ${words.trim()}`)));
-  await promise;
-}
-
-async function gone(child: ChildProcess): Promise<void> {
-  const isGone = async () => (child.exitCode !== null || child.signalCode !== null ? true : null);
-  await until('it ends', END_MS, isGone).catch(async () => {
-    child.kill('SIGKILL');
-    await until('it is killed', END_MS, isGone);
-  });
-}
-
+/** Runs a program to its end, whatever that is. */
 function finished(program: string, argv: readonly string[]): Promise<Done> {
   const { promise, resolve } = Promise.withResolvers<Done>();
   const options = { timeout: COMMAND_MS, maxBuffer: OUTPUT_BYTES };
