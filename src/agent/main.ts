@@ -91,7 +91,10 @@ async function serve(
   const pulse = startPulse(notifier, log);
   try {
     await agent.start().catch((error: unknown) => agent.stop().then(() => Promise.reject(error)));
-    log.info({ version: VERSION, socket: config.socket.path, stateDir: config.node.stateDir }, 'ready');
+    log.info(
+      { version: VERSION, socket: config.socket.path, startedInMs: Math.round(performance.now()) },
+      'ready',
+    );
     tell(log, notifier.ready(`version ${VERSION}, socket ${config.socket.path}`));
     await stopped;
     log.info({}, 'stopped');
