@@ -26,7 +26,7 @@ const RULES: Rule[] = [
   },
   {
     of: /^src\/drivers\/sim\//,
-    may: /^src\/(model|drivers\/contracts|drivers\/sim|drivers\/bridge\/(names|plans|ipv4)|drivers\/qcow2\/layout)/,
+    may: /^src\/(model|drivers\/contracts|drivers\/sim|drivers\/bridge\/(names|plans)|drivers\/qcow2\/layout)/,
     why: 'the sim knows of the real drivers only how they name things',
   },
   {

@@ -9,6 +9,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { type Clock, timestamp } from '../drivers/contracts/clock.ts';
+import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
 import type { Health } from '../model/node.ts';
 import { Dispatcher } from './api/dispatcher.ts';
@@ -21,13 +22,12 @@ import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
 import { Inventories } from './inventory/inventories.ts';
 import { Link } from './link/link.ts';
+import type { Log } from './log.ts';
 import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
 import type { AnyKind } from './operations/kind.ts';
 import { Operations } from './operations/operations.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
-import type { Drivers } from '../drivers/contracts/drivers.ts';
-import type { Log } from './log.ts';
 import type { Services } from './services.ts';
 import { Store } from './store/store.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';

@@ -4,12 +4,12 @@
 import { join } from 'node:path';
 import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
+import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Exec } from '../drivers/host/exec.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
 import type { Config } from './config/schema.ts';
-import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Log } from './log.ts';
 
 /** QEMU's user on Debian and Ubuntu, who has to pass through the pool's folders. */

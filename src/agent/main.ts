@@ -11,12 +11,12 @@ import { systemClock } from '../drivers/contracts/clock.ts';
 import { HostExec } from '../drivers/host/exec.ts';
 import { ServiceNotifier } from '../drivers/host/notify.ts';
 import { AgentError } from '../model/errors.ts';
+import { VERSION } from '../model/version.ts';
 import { Agent } from './agent.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { makeDrivers } from './drivers.ts';
 import type { Log } from './log.ts';
-import { VERSION } from '../model/version.ts';
 
 const DEFAULT_CONFIG = '/etc/berth/berthd.toml';
 

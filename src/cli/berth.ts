@@ -1,7 +1,9 @@
 /**
  * `berth`, the operator's command line, as a function: arguments and a process in, an exit code out.
  */
-import { Client, CLIENT_LIMITS, type ClientLimits, DEFAULT_SOCKET_PATH } from './client.ts';
+
+import { VERSION } from '../model/version.ts';
+import { CLIENT_LIMITS, Client, type ClientLimits, DEFAULT_SOCKET_PATH } from './client.ts';
 import { treeFor } from './commands/tree.ts';
 import { EXIT, type ExitCode, type Report, reportOf, usageError } from './failure.ts';
 import type { Io } from './io.ts';
@@ -11,7 +13,6 @@ import { document } from './render/json.ts';
 import { paintFor } from './render/style.ts';
 import { clean } from './render/text.ts';
 import { Session } from './session.ts';
-import { VERSION } from '../model/version.ts';
 
 /**
  * Runs one command line.

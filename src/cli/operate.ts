@@ -10,8 +10,8 @@ import type { Operation } from '../model/operation.ts';
 import { BrokenError } from './client.ts';
 import { CliError, EXIT, type ExitCode, hintOf } from './failure.ts';
 import type { Given, OptionSpec } from './leaf.ts';
-import { formatSeconds } from './render/units.ts';
 import { clean } from './render/text.ts';
+import { formatSeconds } from './render/units.ts';
 import { operationOf, type Session } from './session.ts';
 import { waitForOperation } from './wait.ts';
 

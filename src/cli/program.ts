@@ -4,6 +4,7 @@
  * Parsing only chooses; nothing runs before the whole line is understood.
  */
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { VERSION } from '../model/version.ts';
 import { DEFAULT_SOCKET_PATH } from './client.ts';
 import {
   type ArgumentSpec,
@@ -15,7 +16,6 @@ import {
   type Leaf,
   type OptionSpec,
 } from './leaf.ts';
-import { VERSION } from '../model/version.ts';
 
 export interface Globals {
   json: boolean;

@@ -3,8 +3,8 @@
  */
 import type { Operation } from '../model/operation.ts';
 import type { Io } from './io.ts';
-import { formatSeconds } from './render/units.ts';
 import { clean } from './render/text.ts';
+import { formatSeconds } from './render/units.ts';
 
 const CLEAR_LINE = '\r\u001b[K';
 /** Width where the terminal does not say its own, in columns. */

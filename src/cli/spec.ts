@@ -3,8 +3,9 @@
  *
  * The schemas are loaded here, on demand, and nowhere else on the way of a command that succeeds.
  */
-import type { MethodName } from '../model/methods.ts';
+
 import { AgentError } from '../model/errors.ts';
+import type { MethodName } from '../model/methods.ts';
 import { usageError } from './failure.ts';
 
 /**

@@ -3,9 +3,10 @@
  *
  * A consumer keeps the last `seq` that it has dealt with and asks for what came after.
  */
-import { type Static, Type } from './schema.ts';
+
 import { Id, nullable, strict, Timestamp } from './common.ts';
 import { OBJECT_KINDS } from './operation.ts';
+import { type Static, Type } from './schema.ts';
 
 export const EVENT_TYPES = [
   'instance.created',

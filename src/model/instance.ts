@@ -1,8 +1,9 @@
 /**
  * Instances: what a scheduler asks for, and what a caller is shown.
  */
-import { type Static, Type } from './schema.ts';
+
 import { Id, Ipv4Address, MacAddress, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
+import { type Static, Type } from './schema.ts';
 
 /** QEMU's own limit for the machine types in use. @see hw/i386/pc_q35.c, max_cpus */
 const VCPUS_MAX = 255;

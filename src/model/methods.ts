@@ -5,15 +5,15 @@
  * A `read` answers from memory and the store (the few that look at the host say so in their summary and
  * have a deadline); an `operation` answers `{ operation }` as soon as the operation is in the journal.
  */
-import { type Static, type TSchema, Type } from './schema.ts';
+
 import { Fence, LIST_LIMIT, Name, NameOrId, nullable, ObjectFence, Sha256, strict } from './common.ts';
 import { BerthEvent } from './event.ts';
-import { Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
+import { DISK_GIB_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
 import { Network, NetworkSpec } from './network.ts';
 import { Finding, Inventory, NodeStatus } from './node.ts';
 import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
+import { type Static, type TSchema, Type } from './schema.ts';
 import { IMAGE_FORMATS, Image, Volume } from './storage.ts';
-import { DISK_GIB_MAX } from './instance.ts';
 
 /** Each role may do what those before it may. */
 export const ROLES = ['observe', 'operate', 'admin'] as const;

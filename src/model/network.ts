@@ -1,8 +1,9 @@
 /**
  * Networks as callers see them. Now: a Linux bridge with addresses, DHCP and NAT.
  */
-import { type Static, Type } from './schema.ts';
+
 import { Id, Ipv4Address, Name, strict, Timestamp } from './common.ts';
+import { type Static, Type } from './schema.ts';
 
 /** A private IPv4 network, /16 to /29: enough room for a gateway and guests, small enough to list. */
 export const Cidr = Type.String({

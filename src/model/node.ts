@@ -3,8 +3,9 @@
  *
  * Resource classes and traits have the names of OpenStack's os-resource-classes and os-traits.
  */
-import { type Static, Type } from './schema.ts';
+
 import { Id, nullable, strict, Timestamp } from './common.ts';
+import { type Static, Type } from './schema.ts';
 
 export const RESOURCE_CLASSES = ['VCPU', 'MEMORY_MB', 'DISK_GB'] as const;
 export type ResourceClass = (typeof RESOURCE_CLASSES)[number];

@@ -1,9 +1,10 @@
 /**
  * Operations as callers see them. The machinery is in src/agent/operations.
  */
-import { type Static, Type } from './schema.ts';
+
 import { Id, nullable, strict, Timestamp } from './common.ts';
 import { ERROR_CODES, type ErrorCode } from './errors.ts';
+import { type Static, Type } from './schema.ts';
 
 /** pending → running → succeeded | undoing → failed | cancelled. */
 export const OPERATION_STATES = [

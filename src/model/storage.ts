@@ -1,8 +1,9 @@
 /**
  * Images and volumes as callers see them.
  */
-import { type Static, Type } from './schema.ts';
+
 import { Id, Name, nullable, Sha256, strict, Timestamp } from './common.ts';
+import { type Static, Type } from './schema.ts';
 
 /** Formats that an image may have; named by the caller, never probed from the bytes. */
 export const IMAGE_FORMATS = ['qcow2', 'raw'] as const;

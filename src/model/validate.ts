@@ -5,8 +5,8 @@
  * probably meant. Validators are compiled at first use and kept.
  */
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
-import type { Static, TSchema } from './schema.ts';
 import { AgentError } from './errors.ts';
+import type { Static, TSchema } from './schema.ts';
 
 const ajv = new Ajv({ allErrors: false, strict: true, useDefaults: true, ownProperties: true });
 ajv.addFormat('uuid', /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);

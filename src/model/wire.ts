@@ -14,13 +14,14 @@
  * A message that is malformed, too large or nested too deep is answered with an error where it has an id,
  * and the connection is closed where it has none that could be read.
  */
-import { type Static, Type } from './schema.ts';
+
 import { Id, nullable, strict } from './common.ts';
 import { AgentError, ERROR_CODES, type ErrorBody, type ErrorCode } from './errors.ts';
 import { BerthEvent } from './event.ts';
 import { parseJson } from './json.ts';
 import { Inventory } from './node.ts';
 import { ErrorBodySchema } from './operation.ts';
+import { type Static, Type } from './schema.ts';
 import { findFault } from './validate.ts';
 
 export const SUBPROTOCOL = 'berth.v1';

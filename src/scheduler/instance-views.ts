@@ -4,10 +4,11 @@
  * What a node said while it was there is not said of it while it is lost: its instances' power is `unknown`
  * then, since and because of the loss.
  */
-import { type Static, Type } from '../model/schema.ts';
+
 import { Id, Name, nullable, strict, Timestamp } from '../model/common.ts';
 import { Instance, InstanceSpec, Power, withoutUserData } from '../model/instance.ts';
 import { ErrorBodySchema } from '../model/operation.ts';
+import { type Static, Type } from '../model/schema.ts';
 import { INSTANCE_PHASES, type InstanceRow } from './store/instances.ts';
 import type { NodeRow } from './store/nodes.ts';
 

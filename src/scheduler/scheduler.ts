@@ -8,10 +8,10 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { buildHttpServer } from './api/http-server.ts';
 import { instanceRoutes } from './api/routes/instances.ts';
 import { nodeRoutes } from './api/routes/nodes.ts';
 import { operationRoutes } from './api/routes/operations.ts';
-import { buildHttpServer } from './api/http-server.ts';
 import type { Clock } from './clock.ts';
 import { Commands } from './commands/commands.ts';
 import { Dispatcher } from './commands/dispatcher.ts';

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import * as words from '../../src/cli/words.ts';
-import { VERSION } from '../../src/model/version.ts';
 import { LIST_LIMIT } from '../../src/model/common.ts';
 import { FIRMWARES, REBOOT_MODES, STOP_MODES } from '../../src/model/instance.ts';
 import { hasEnded, OBJECT_KINDS, OPERATION_STATES } from '../../src/model/operation.ts';
 import { IMAGE_FORMATS } from '../../src/model/storage.ts';
+import { VERSION } from '../../src/model/version.ts';
 
 t.test("the command line's words are the model's", async (t) => {
   t.strictSame(words.STOP_MODES, STOP_MODES);

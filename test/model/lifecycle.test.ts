@@ -1,6 +1,6 @@
 import t from 'tap';
-import { type InstanceState, type Request, decide } from '../../src/model/lifecycle.ts';
 import { LIFECYCLES, POWER_STATES, type PowerState } from '../../src/model/instance.ts';
+import { decide, type InstanceState, type Request } from '../../src/model/lifecycle.ts';
 
 const REQUESTS: Request[] = ['start', 'stop', 'reboot', 'delete'];
 

@@ -26,14 +26,12 @@ const SCHEDULER_EXPOSURE = 1.2;
 
 t.setTimeout(FILE_MS);
 const { host, skip } = await prepare();
-t.teardown(() => host?.end());
 const onHost = { skip, timeout: TEST_MS };
 
 t.test(
   'scripts/install puts programs, units and a commented configuration below a folder',
   onHost,
   async (t) => {
-    install('--root', host!.root, '--no-build');
     for (const path of [
       'usr/bin/berthd',
       'usr/lib/berth/node',
@@ -48,7 +46,6 @@ t.test(
 );
 
 t.test('after a boot users and folders are there, and the units are right', onHost, async (t) => {
-  await host!.boot();
   t.match(
     await host!.must('getent passwd berth-scheduler; getent group berth'),
     /berth-scheduler:.*\nberth:/s,
@@ -261,16 +258,21 @@ t.test(
   },
 );
 
-/** A host that is laid out, or the reason why there is none. */
+/** A host with Berth installed that has booted, or the reason why there is none. */
 async function prepare(): Promise<{ host: Container | null; skip: string | false }> {
   const reason = whyNoContainer();
   if (reason !== null) return { host: null, skip: reason };
   buildPrograms();
-  try {
-    return { host: await Container.create(), skip: false };
-  } catch (error) {
-    return { host: null, skip: `no host can be made here: ${(error as Error).message}` };
-  }
+  const host = await orReason(Container.create());
+  if (typeof host === 'string') return { host: null, skip: `no host can be made here: ${host}` };
+  t.teardown(() => host.end());
+  install('--root', host.root, '--no-build');
+  const booted = await orReason(host.boot());
+  return { host, skip: typeof booted === 'string' ? `no host boots here: ${booted}` : false };
+}
+
+async function orReason<T>(promise: Promise<T>): Promise<T | string> {
+  return promise.catch((error: Error) => error.message);
 }
 
 /** dist/ as the source is now; what scripts/test has built is taken. */

@@ -2,10 +2,10 @@
  * The reads of the method table. All but instance.console and node.doctor answer from memory and the store.
  */
 import type { NodeStatus } from '../../model/node.ts';
+import { VERSION } from '../../model/version.ts';
 import { examineNode } from '../inventory/doctor.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Services } from '../services.ts';
-import { VERSION } from '../../model/version.ts';
 import type { Readers } from './dispatcher.ts';
 
 /** Reading the end of a log file takes milliseconds, or the pool hangs. */

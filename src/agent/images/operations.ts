@@ -2,8 +2,8 @@
  * image.import and image.delete.
  */
 import { randomUUID } from 'node:crypto';
-import type { ImageFacts, ImageRequest } from '../../drivers/contracts/storage.ts';
 import { timestamp } from '../../drivers/contracts/clock.ts';
+import type { ImageFacts, ImageRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { ImageFormat } from '../../model/storage.ts';
 import type { OperationKind } from '../operations/kind.ts';

@@ -3,6 +3,7 @@
  *
  * Whatever is refused here leaves nothing behind, since the transaction goes with it.
  */
+
 import { randomBytes, randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -10,9 +11,9 @@ import type { DiskSpec, InstanceSpec, NicSpec } from '../../model/instance.ts';
 import { firstFree, isGuestAddress, parseCidr } from '../../model/ipv4.ts';
 import type { Network } from '../../model/network.ts';
 import type { Image } from '../../model/storage.ts';
+import { GIB } from '../../model/units.ts';
 import type { Services } from '../services.ts';
 
-const GIB = 1024 ** 3;
 /** Locally administered prefix that QEMU's and libvirt's guests have by convention. */
 const MAC_PREFIX = '52:54:00';
 /** Random addresses tried before giving up: with 16 million of them, one try is nearly always enough. */

@@ -4,16 +4,17 @@
  * It is journaled with the operation and rebuilt from the store for later ones, so a start after a crash,
  * or on another day, works with exactly what the create has made.
  */
+
 import type { GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
 import type { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
 import type { SeedContents, StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Instance, InstanceSpec } from '../../model/instance.ts';
-import { parseCidr } from '../../model/ipv4.ts';
+import { parseCidr, prefixLength } from '../../model/ipv4.ts';
 import type { Volume } from '../../model/storage.ts';
-import { planOf, type Port } from '../store/networks.ts';
+import { GIB } from '../../model/units.ts';
+import { type Port, planOf } from '../store/networks.ts';
 import type { Store } from '../store/store.ts';
 
-const GIB = 1024 ** 3;
 /** Marks our guests among those of the host, for people who look at it with the hypervisor's own tools. */
 const GUEST_NAME_PREFIX = 'berth-';
 /** A serial is cut off by virtio-blk at this length. @see VIRTIO_BLK_ID_BYTES, linux/virtio_blk.h */
@@ -132,7 +133,7 @@ function seedOf({ id, spec, ports, userData }: SeedParts): SeedContents {
 function staticAddress(network: NetworkPlan, port: PortPlan) {
   return {
     address: port.ipAddress,
-    prefix: parseCidr(network.cidr).prefix,
+    prefix: prefixLength(parseCidr(network.cidr)),
     gateway: network.nat ? network.gatewayAddress : null,
     dnsServers: network.dnsServers,
   };

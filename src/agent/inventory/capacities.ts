@@ -1,14 +1,15 @@
 /**
  * From measured facts to capacities, traits and discrepancies. Pure.
  */
+
 import type { HostFacts } from '../../drivers/contracts/host.ts';
 import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
 import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
 import type { Capacities } from '../../model/capacity.ts';
 import type { Inventory } from '../../model/node.ts';
+import { GIB } from '../../model/units.ts';
 import type { Config } from '../config/schema.ts';
 
-const GIB = 1024 ** 3;
 /** Sources that differ by less agree: firmware and kernel keep some memory from some of them. */
 const MEMORY_TOLERANCE = 0.05;
 

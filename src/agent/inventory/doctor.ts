@@ -3,13 +3,14 @@
  *
  * One check that hangs or fails is a finding of its own, and keeps none of the others from being told.
  */
+
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
+import { GIB } from '../../model/units.ts';
 import type { Services } from '../services.ts';
 
 /** Each check has this long, ms. */
 const CHECK_TIMEOUT_MS = 10_000;
-const GIB = 1024 ** 3;
 /** Below this share of free room a pool is worth a warning: thin volumes grow without asking. */
 const FREE_SHARE_WARNING = 0.1;
 

@@ -6,6 +6,7 @@
  */
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import type { Drivers } from '../../drivers/contracts/drivers.ts';
 import type { HostFacts } from '../../drivers/contracts/host.ts';
 import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
 import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
@@ -13,7 +14,6 @@ import { assertFits, type Capacities, inventoryOf } from '../../model/capacity.t
 import { AgentError } from '../../model/errors.ts';
 import type { Health, Inventory, ResourceAmounts } from '../../model/node.ts';
 import type { Config } from '../config/schema.ts';
-import type { Drivers } from '../../drivers/contracts/drivers.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import { capacitiesOf, discrepanciesOf, traitsOf } from './capacities.ts';

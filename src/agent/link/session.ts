@@ -17,23 +17,23 @@ import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Role } from '../../model/methods.ts';
 import { parse } from '../../model/validate.ts';
+import { VERSION } from '../../model/version.ts';
 import {
   Ack,
   agentErrorOf,
   type Hello,
   HelloResult,
   MESSAGE_BYTES_LIMIT,
-  readMessage,
   REQUESTS_IN_FLIGHT_LIMIT,
   type RpcRequest,
   type RpcResponse,
+  readMessage,
   rpcErrorOf,
 } from '../../model/wire.ts';
 import type { Dispatcher } from '../api/dispatcher.ts';
 import type { Inventories } from '../inventory/inventories.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
-import { VERSION } from '../../model/version.ts';
 import { closeSocket } from './closing.ts';
 
 /** Events sent and not yet acknowledged; beyond it the store is the buffer. */

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { NetworkPlan } from '../../drivers/contracts/network.ts';
 import { AgentError } from '../../model/errors.ts';
-import { gatewayOf, overlaps, parseCidr } from '../../model/ipv4.ts';
+import { gatewayOf, overlap, parseCidr } from '../../model/ipv4.ts';
 import type { NetworkSpec } from '../../model/network.ts';
 import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
@@ -139,7 +139,7 @@ function assertFree({ store }: Services, spec: NetworkSpec): void {
     });
   }
   const range = parseCidr(spec.cidr);
-  const other = store.networks.list().find(({ cidr }) => overlaps(range, parseCidr(cidr)));
+  const other = store.networks.list().find(({ cidr }) => overlap(range, parseCidr(cidr)));
   if (other === undefined) return;
   throw new AgentError('ALREADY_EXISTS', `${spec.cidr} overlaps with network ${other.name} (${other.cidr})`, {
     hint: 'Choose another range.',

@@ -11,7 +11,7 @@
  * The plan holds the exact names of all that will be made, and is in the journal before anything acts.
  * To add one, see "Add an operation" in CONTRIBUTING.md.
  */
-import type { Params, OperationMethod } from '../../model/methods.ts';
+import type { OperationMethod, Params } from '../../model/methods.ts';
 import type { ObjectKind } from '../../model/operation.ts';
 
 export interface StepContext {

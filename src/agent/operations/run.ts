@@ -13,7 +13,7 @@
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
 import { hasEnded } from '../../model/operation.ts';
-import type { StepRow, OperationRow } from '../store/operations.ts';
+import type { OperationRow, StepRow } from '../store/operations.ts';
 import { viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
 import { type AnyKind, type Step, type StepContext, stepsOf } from './kind.ts';

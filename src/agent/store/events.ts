@@ -5,8 +5,9 @@
  * the scheduler has acknowledged is kept in memory, and written with the next event: a commit for each
  * acknowledgement would cost more than it is worth, since the scheduler tells it anew at each hello.
  */
-import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { BerthEvent, EventType } from '../../model/event.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 import type { MetaStore } from './meta.ts';

@@ -1,6 +1,7 @@
 /** Rows of images. */
-import type { Image, ImageFormat } from '../../model/storage.ts';
+
 import { AgentError } from '../../model/errors.ts';
+import type { Image, ImageFormat } from '../../model/storage.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 
 export class ImageStore {

@@ -2,8 +2,8 @@
  * The journal: rows of operations and of their steps.
  */
 import type { ErrorBody } from '../../model/errors.ts';
-import type { ObjectKind, Operation, OperationState } from '../../model/operation.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { ObjectKind, Operation, OperationState } from '../../model/operation.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 
 /** Ended operations that are kept; the oldest go first. */

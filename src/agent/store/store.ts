@@ -3,8 +3,8 @@
  */
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { EventType } from '../../model/event.ts';
-import { AllocationStore } from './allocations.ts';
 import { Database } from '../../sqlite/database.ts';
+import { AllocationStore } from './allocations.ts';
 import { EventStore } from './events.ts';
 import { ImageStore } from './images.ts';
 import { InstanceStore } from './instances.ts';

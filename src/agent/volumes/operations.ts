@@ -1,16 +1,16 @@
 /**
  * volume.create and volume.delete: volumes that outlive instances.
  */
+
 import { randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
+import { GIB } from '../../model/units.ts';
 import { readyImage } from '../instances/admit.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
-
-const GIB = 1024 ** 3;
 
 interface CreatePlan {
   name: string;

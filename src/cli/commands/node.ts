@@ -2,8 +2,8 @@
 import type { Finding, Health, Inventory, NodeStatus, ResourceInventory } from '../../model/node.ts';
 import { EXIT } from '../failure.ts';
 import type { LeafBody } from '../leaf.ts';
-import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { toneOf } from '../render/style.ts';
+import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { clean, padEnd, widthOf } from '../render/text.ts';
 import { formatAge, formatCounts, formatGib, formatMib } from '../render/units.ts';
 

@@ -1,7 +1,7 @@
 /** `berth volume …` */
 import type { Volume } from '../../model/storage.ts';
-import type { Leaf } from '../leaf.ts';
 import { usageError } from '../failure.ts';
+import type { Leaf } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatGib } from '../render/units.ts';

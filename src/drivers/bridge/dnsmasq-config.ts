@@ -4,8 +4,9 @@
  * Addresses are handed out to known ports only (`static`), each from a file of its own in the hosts
  * folder, which dnsmasq watches: a port is added without a restart.
  */
+
+import { formatAddress, netmask } from '../../model/ipv4.ts';
 import type { NetworkPlan, PortPlan } from '../contracts/network.ts';
-import { formatAddress, netmask } from './ipv4.ts';
 import type { NetworkFiles } from './names.ts';
 import { rangeOf } from './plans.ts';
 

@@ -4,9 +4,10 @@
  * The switches are read and written by cat and tee, which every host has, as programs of their own so that
  * they act in the same network namespace as `ip` does.
  */
+
+import { overlap, parseRange, prefixLength } from '../../model/ipv4.ts';
 import type { NetworkPlan } from '../contracts/network.ts';
 import type { HostCall } from './host-call.ts';
-import { overlap, parseRange, prefixLength } from './ipv4.ts';
 import { bridgeAlias, bridgeHardwareAddress } from './names.ts';
 import { rangeOf } from './plans.ts';
 

@@ -2,13 +2,21 @@
  * The gate for plans: what passes here is safe in an argument, an nft ruleset, a dnsmasq file and a path.
  * Pure.
  */
-import { Type } from '../../model/schema.ts';
+
 import { Id, Ipv4Address, MacAddress, Name, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
+import {
+  formatAddress,
+  isHostAddress,
+  overlap,
+  parseAddress,
+  parseRange,
+  type Range,
+} from '../../model/ipv4.ts';
 import { Cidr } from '../../model/network.ts';
+import { Type } from '../../model/schema.ts';
 import { parse } from '../../model/validate.ts';
 import type { NetworkPlan, PortPlan } from '../contracts/network.ts';
-import { formatAddress, isHostAddress, overlap, parseAddress, parseRange, type Range } from './ipv4.ts';
 import { BRIDGE_PATTERN } from './names.ts';
 
 /** Name servers that a guest's resolver takes. @see MAXNS, resolv.h */

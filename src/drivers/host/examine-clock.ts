@@ -4,12 +4,12 @@
  * A wrong clock breaks TLS, tokens and the order of events, so "nobody here can tell" is a warning too.
  */
 import { constants } from 'node:fs';
+import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { CallLimit } from './call-limit.ts';
 import { type Exec, ProcessError } from './exec.ts';
 import { failure, may, ok, warning } from './findings.ts';
-import { AgentError } from '../../model/errors.ts';
 
 /** No host runs this version earlier: a clock that says so has lost its battery. */
 const EARLIEST_MS = Date.UTC(2026, 0, 1);

@@ -8,8 +8,8 @@
 import { readFile } from 'node:fs/promises';
 import { hostname, machine, release } from 'node:os';
 import systeminformation from 'systeminformation';
-import type { Finding } from '../../model/node.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { Finding } from '../../model/node.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type { Host, HostFacts } from '../contracts/host.ts';

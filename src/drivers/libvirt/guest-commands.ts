@@ -3,8 +3,9 @@
  *
  * Nothing remembered is trusted here: whose a guest is, and what it does, is read anew for each command.
  */
-import { open } from 'node:fs/promises';
+
 import { constants as fsConstants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { type Connection, constants, type Domain } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';

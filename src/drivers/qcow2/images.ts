@@ -7,9 +7,9 @@
  * fails, the partial file is removed; after a crash the next `make` begins anew.
  */
 import { open } from 'node:fs/promises';
-import { Type } from '../../model/schema.ts';
-import { AgentError } from '../../model/errors.ts';
 import { Sha256, strict } from '../../model/common.ts';
+import { AgentError } from '../../model/errors.ts';
+import { Type } from '../../model/schema.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 import type { ProgressListener } from '../contracts/calls.ts';

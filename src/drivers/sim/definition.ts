@@ -1,10 +1,11 @@
 /**
  * What a definition must keep to on any host: libvirt and Linux would refuse it, so the sim does too.
  */
-import { Type } from '../../model/schema.ts';
+
 import { Id, MacAddress, Name, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { FIRMWARES } from '../../model/instance.ts';
+import { Type } from '../../model/schema.ts';
 import { IMAGE_FORMATS } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 import type { GuestDefinition } from '../contracts/hypervisor.ts';

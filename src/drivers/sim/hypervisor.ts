@@ -16,8 +16,8 @@ import type {
   ObservedGuest,
 } from '../contracts/hypervisor.ts';
 import { type Attachment, type CallRequest, Calls } from './call.ts';
-import type { CallName } from './faults.ts';
 import { checkDefinition } from './definition.ts';
+import type { CallName } from './faults.ts';
 import { newGuest } from './outside.ts';
 import type { SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';

@@ -6,7 +6,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../../model/errors.ts';
-import { overlap } from '../bridge/ipv4.ts';
+import { overlap } from '../../model/ipv4.ts';
 import { bridgeName, tapName } from '../bridge/names.ts';
 import { checkNetwork, checkPort, rangeOf } from '../bridge/plans.ts';
 import type { CallOptions } from '../contracts/calls.ts';

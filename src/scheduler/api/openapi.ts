@@ -1,9 +1,10 @@
 /**
  * The OpenAPI document of the HTTP API, made from the routes themselves. Pure.
  */
-import type { TSchema } from '../../model/schema.ts';
+
 import { strict } from '../../model/common.ts';
 import { ErrorBodySchema } from '../../model/operation.ts';
+import type { TSchema } from '../../model/schema.ts';
 import { IdempotencyKey } from './parameters.ts';
 import { NOTHING, type Route } from './route.ts';
 

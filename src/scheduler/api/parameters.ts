@@ -1,9 +1,10 @@
 /**
  * Schemas of what paths, queries and headers carry: texts, which become numbers here.
  */
-import { type Static, type TSchema, Type } from '../../model/schema.ts';
+
 import { Fence, Id, LIST_LIMIT, nullable, strict } from '../../model/common.ts';
 import { Operation } from '../../model/operation.ts';
+import { type Static, type TSchema, Type } from '../../model/schema.ts';
 import { InstanceView } from '../instance-views.ts';
 
 /** Seconds that a caller may wait for an operation in one request; proxies cut what is longer. */

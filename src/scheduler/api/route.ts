@@ -1,8 +1,9 @@
 /**
  * Routes as data: path, schemas and handler in one place, for the server and for /v1/openapi.json.
  */
-import type { Static, TSchema } from '../../model/schema.ts';
+
 import { strict } from '../../model/common.ts';
+import type { Static, TSchema } from '../../model/schema.ts';
 
 export const NOTHING = strict({});
 

@@ -4,6 +4,8 @@
  * Promises: a repeat under one idempotency key gets the first answer, and is never done twice. A request that
  * is refused before it is in the journal leaves nothing behind, and its key is free.
  */
+
+import { digestOf } from '../../model/digest.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
 import type { Operation } from '../../model/operation.ts';
@@ -18,7 +20,6 @@ import type { InstanceRow } from '../store/instances.ts';
 import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
-import { digestOf } from '../../model/digest.ts';
 import { commandTopic, type Dispatcher } from './dispatcher.ts';
 
 /** Milliseconds a caller waits for the node's answer; then it is told what is known, and the command goes on. */

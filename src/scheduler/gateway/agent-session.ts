@@ -10,11 +10,11 @@
  * is taken from the socket. What a message means is the owner's business (AgentPeer).
  */
 import type { Logger } from 'pino';
-import type { TSchema } from '../../model/schema.ts';
 import type { RawData, WebSocket } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { MethodName } from '../../model/methods.ts';
+import type { TSchema } from '../../model/schema.ts';
 import { parse } from '../../model/validate.ts';
 import {
   AGENT_MESSAGES,

@@ -4,8 +4,8 @@
 import { AgentError } from '../../model/errors.ts';
 import { METHODS, type MethodName, type Result } from '../../model/methods.ts';
 import { parse } from '../../model/validate.ts';
-import type { Links } from '../gateway/link-table.ts';
 import type { Outcome } from '../gateway/agent-session.ts';
+import type { Links } from '../gateway/link-table.ts';
 
 /** Milliseconds a node has for an answer: the slowest method, node.doctor, looks at its whole host. */
 export const ASK_DEADLINE_MS = 20_000;

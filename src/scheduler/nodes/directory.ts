@@ -1,10 +1,11 @@
 /**
  * Nodes as the rest of the scheduler sees them: found by id or hostname, shown to callers, judged for placement.
  */
-import { type Static, Type } from '../../model/schema.ts';
+
 import { Id, nullable, strict, Timestamp } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { Inventory, RESOURCE_CLASSES, type ResourceAmounts } from '../../model/node.ts';
+import { type Static, Type } from '../../model/schema.ts';
 import type { Links } from '../gateway/link-table.ts';
 import { type PlacementNode, roomOf } from '../placement/place.ts';
 import { NODE_STATES, type NodeRow } from '../store/nodes.ts';

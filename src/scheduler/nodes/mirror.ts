@@ -5,11 +5,11 @@
  * that was asked for after the instance was known here. Every method runs within a transaction of its caller.
  */
 import type { Logger } from 'pino';
-import type { TSchema } from '../../model/schema.ts';
 import { AgentError, type ErrorBody } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import { Instance } from '../../model/instance.ts';
 import { hasEnded, Operation } from '../../model/operation.ts';
+import type { TSchema } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
 import type { Clock } from '../clock.ts';
 import type { InstanceRow } from '../store/instances.ts';

@@ -5,8 +5,8 @@
  * repeat gets the first answer.
  */
 import type { ErrorBody } from '../../model/errors.ts';
-import type { Refusal } from '../placement/refusals.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
+import type { Refusal } from '../placement/refusals.ts';
 
 export const COMMAND_METHODS = [
   'instance.create',

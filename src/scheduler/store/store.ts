@@ -1,9 +1,10 @@
 /**
  * All tables of the scheduler behind one door, and what is deleted from them with time.
  */
+
+import { Database } from '../../sqlite/database.ts';
 import { ClaimStore } from './claims.ts';
 import { CommandStore } from './commands.ts';
-import { Database } from '../../sqlite/database.ts';
 import { EventStore } from './events.ts';
 import { InstanceStore } from './instances.ts';
 import { migrations } from './migrations/index.ts';

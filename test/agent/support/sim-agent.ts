@@ -17,8 +17,8 @@ import {
   SimWorld,
   type WorldOptions,
 } from '../../../src/drivers/sim/index.ts';
-import { hasEnded, type Operation } from '../../../src/model/operation.ts';
 import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
+import { hasEnded, type Operation } from '../../../src/model/operation.ts';
 
 /** Sim milliseconds between two looks at a condition, and looks before it is given up. */
 const STEP_MS = 50;

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { formatAge, formatBytes, formatCounts, formatGib, formatMib } from '../../../src/cli/render/units.ts';
 import { clean, widthOf } from '../../../src/cli/render/text.ts';
+import { formatAge, formatBytes, formatCounts, formatGib, formatMib } from '../../../src/cli/render/units.ts';
 
 t.test('sizes have the largest unit that leaves a number of at least one', async (t) => {
   for (const [bytes, text] of [

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { startCommand } from '../../../src/drivers/bridge/dnsmasq.ts';
 import {
   dnsmasqConfig,
   hostLine,
   needsDnsmasq,
   parseLeases,
 } from '../../../src/drivers/bridge/dnsmasq-config.ts';
-import { startCommand } from '../../../src/drivers/bridge/dnsmasq.ts';
 import { networkFiles } from '../../../src/drivers/bridge/names.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
 import { matchesGolden } from './golden.ts';

@@ -18,7 +18,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type ErrorBody, AgentError } from '../../../src/model/errors.ts';
+import { AgentError, type ErrorBody } from '../../../src/model/errors.ts';
 import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
 import type { Operation } from '../../../src/model/operation.ts';
 

@@ -2,8 +2,8 @@
 import t from 'tap';
 import { AgentError } from '../../../src/model/errors.ts';
 import type { InstanceSpec } from '../../../src/model/instance.ts';
-import type { FakeAgent } from '../support/fake-agent.ts';
 import { eventually } from '../support/eventually.ts';
+import type { FakeAgent } from '../support/fake-agent.ts';
 import { type Lab, startLab } from '../support/lab.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { anOperation, aSpec } from '../support/samples.ts';

@@ -19,8 +19,8 @@ import {
   rpcErrorOf,
   SUBPROTOCOL,
 } from '../../../src/model/wire.ts';
-import { aNodeStatus, anInstance, anInventory, anOperation } from './samples.ts';
 import { eventually } from './eventually.ts';
+import { aNodeStatus, anInstance, anInventory, anOperation } from './samples.ts';
 
 type Params = Record<string, unknown>;
 type Handler = (params: Params) => unknown;

@@ -1,10 +1,11 @@
 /**
  * /v1/instances: make, find, start, stop, reboot and delete instances, wherever they are.
  */
-import { type Static, type TProperties, type TSchema, Type } from '../../../model/schema.ts';
+
 import { Id, nullable, strict } from '../../../model/common.ts';
 import { InstanceSpec } from '../../../model/instance.ts';
 import { METHODS } from '../../../model/methods.ts';
+import { type Static, type TProperties, type TSchema, Type } from '../../../model/schema.ts';
 import type { Commands } from '../../commands/commands.ts';
 import { InstanceView } from '../../instance-views.ts';
 import type { Store } from '../../store/store.ts';

@@ -1,7 +1,7 @@
 /**
  * /v1/nodes: what nodes there are, what they say, and the operator's way to ask them anything.
  */
-import { type Static, Type } from '../../../model/schema.ts';
+
 import { strict } from '../../../model/common.ts';
 import { AgentError } from '../../../model/errors.ts';
 import { BerthEvent } from '../../../model/event.ts';
@@ -9,6 +9,7 @@ import { Instance } from '../../../model/instance.ts';
 import { isMethodName, METHOD_NAMES, METHODS, type MethodName } from '../../../model/methods.ts';
 import { Inventory, NodeStatus } from '../../../model/node.ts';
 import type { Operation } from '../../../model/operation.ts';
+import { type Static, Type } from '../../../model/schema.ts';
 import { parse, suggest } from '../../../model/validate.ts';
 import type { Links } from '../../gateway/link-table.ts';
 import { ask } from '../../nodes/ask.ts';

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { AGENT_PATH, type Hello, type HelloResult, SUBPROTOCOL } from '../../../../src/model/wire.ts';
 import type { BerthEvent } from '../../../../src/model/event.ts';
+import { AGENT_PATH, type Hello, type HelloResult, SUBPROTOCOL } from '../../../../src/model/wire.ts';
 import { eventually } from '../../../scheduler/support/eventually.ts';
 
 export interface Message {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { Link } from '../../../../src/agent/link/link.ts';
 import { eventually } from '../../../scheduler/support/eventually.ts';
-import { type SimAgent, readyAgent } from '../../support/sim-agent.ts';
+import { readyAgent, type SimAgent } from '../../support/sim-agent.ts';
 import { FakeScheduler } from './fake-scheduler.ts';
 
 export const TOKEN = 'a-token-of-the-test';

@@ -8,7 +8,7 @@ import {
   parseAddress,
   parseRange,
   prefixLength,
-} from '../../../src/drivers/bridge/ipv4.ts';
+} from '../../src/model/ipv4.ts';
 
 const anAddress = fc.nat({ max: 2 ** 32 - 1 });
 const aRange = fc
