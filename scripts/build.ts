@@ -36,10 +36,7 @@ const { metafile } = await build({
   metafile: true,
 });
 for (const program of PROGRAMS) chmodSync(join(out, program, 'main.js'), 0o755);
-writeFileSync(
-  join(root, 'dist', 'THIRD-PARTY-LICENSES'),
-  licences(bundledPackages(Object.keys(metafile.inputs))),
-);
+writeFileSync(join(out, 'THIRD-PARTY-LICENSES'), licences(bundledPackages(Object.keys(metafile.inputs))));
 rmSync(join(root, 'dist'), { recursive: true, force: true });
 renameSync(out, join(root, 'dist'));
 console.log('built dist/');
