@@ -18,11 +18,18 @@ export async function down(): Promise<string[]> {
     await stop('berthd');
     await stop('berth-scheduler');
     step('berthd and berth-scheduler are stopped');
-    if (existsSync(FORWARD_BEFORE)) writeFileSync(FORWARD, readFileSync(FORWARD_BEFORE));
+    restoreForwarding();
     rmSync(STATE, { recursive: true });
     rmSync(RUN, { recursive: true, force: true });
   }
   return proof();
+}
+
+/** Forwarding is the host's; it gets back what it was, where it was changed. */
+function restoreForwarding(): void {
+  if (!existsSync(FORWARD_BEFORE)) return;
+  const before = readFileSync(FORWARD_BEFORE);
+  if (!before.equals(readFileSync(FORWARD))) writeFileSync(FORWARD, before);
 }
 
 /** The agent undoes its own work: it alone knows all of it. */
