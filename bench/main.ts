@@ -7,8 +7,13 @@ import { parseArgs } from 'node:util';
 import { createBench } from './create.ts';
 import { type Case, reportOf, tableOf } from './harness.ts';
 import { restBench } from './rest.ts';
+import { restartBench } from './restart.ts';
 
-const BENCHES: Record<string, () => Promise<Case[]>> = { create: createBench, rest: restBench };
+const BENCHES: Record<string, () => Promise<Case[]>> = {
+  create: createBench,
+  rest: restBench,
+  restart: restartBench,
+};
 
 const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean', default: false } },

@@ -58,9 +58,13 @@ export class Inventories {
     this.#recall();
   }
 
-  /** Gathers what admission needs (host and pool); the hypervisor's facts come when it answers. */
+  /**
+   * Gathers what admission needs: the pool, and the host unless it is remembered; the newer facts of host and
+   * hypervisor come when they come.
+   */
   async start(): Promise<void> {
-    this.#host = await this.#drivers.host.facts();
+    const gathered = this.#askHost();
+    if (this.#host === null) await gathered;
     await this.#measurePool();
     this.#unsubscribe = this.#drivers.hypervisor.onHealth(
       (health) => health.connected && void this.#askHypervisor(),
@@ -134,13 +138,25 @@ export class Inventories {
     return this.#generation;
   }
 
+  async #askHost(): Promise<void> {
+    try {
+      const facts = await this.#drivers.host.facts();
+      if (this.#closed) return;
+      this.#host = facts;
+      this.#store.db.transaction(() => this.#store.meta.set('host', JSON.stringify(facts)));
+    } catch (error) {
+      if (this.#host === null) throw error;
+      this.#log.warn({ error }, 'the facts of the host could not be taken');
+    }
+  }
+
   async #askHypervisor(): Promise<void> {
     if (this.#closed) return;
     try {
       const facts = await this.#drivers.hypervisor.facts();
       this.#hypervisor = facts;
       this.#store.db.transaction(() => {
-        this.#store.meta.set('inventory', JSON.stringify(facts));
+        this.#store.meta.set('hypervisor', JSON.stringify(facts));
         this.#store.events.append('inventory.changed', null, {});
       });
       const { acceleration, accelerationReason: reason } = facts;
@@ -175,7 +191,8 @@ export class Inventories {
   }
 
   #recall(): void {
-    const said = this.#store.meta.get('inventory');
-    if (said !== null) this.#hypervisor = JSON.parse(said) as HypervisorFacts;
+    const { meta } = this.#store;
+    this.#host = JSON.parse(meta.get('host') ?? 'null') as HostFacts | null;
+    this.#hypervisor = JSON.parse(meta.get('hypervisor') ?? 'null') as HypervisorFacts | null;
   }
 }

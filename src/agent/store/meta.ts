@@ -1,9 +1,10 @@
 /**
- * The few facts that are one of a kind: the node's id, the scheduler's epoch, the last acknowledged event.
+ * The few facts that are one of a kind: the node's id, the scheduler's epoch, the last acknowledged event,
+ * and what host and hypervisor said of themselves last.
  */
 import type { Database } from '../../sqlite/database.ts';
 
-export type MetaKey = 'node_id' | 'epoch' | 'acknowledged_seq' | 'inventory';
+export type MetaKey = 'node_id' | 'epoch' | 'acknowledged_seq' | 'host' | 'hypervisor';
 
 export class MetaStore {
   readonly #db: Database;
