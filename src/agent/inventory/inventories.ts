@@ -20,6 +20,8 @@ import { capacitiesOf, discrepanciesOf, traitsOf } from './capacities.ts';
 
 /** How often the pool is measured; room on disk is what changes behind our back. */
 const POOL_REFRESH_MS = 30_000;
+/** Pause before facts that are remembered are asked for anew: a restart has more urgent things to do, ms. */
+const REFRESH_DELAY_MS = 2_000;
 /** A pool that takes longer than this for one statfs hangs. */
 const POOL_TIMEOUT_MS = 10_000;
 
@@ -63,13 +65,12 @@ export class Inventories {
    * hypervisor come when they come.
    */
   async start(): Promise<void> {
-    const gathered = this.#askHost();
-    if (this.#host === null) await gathered;
+    if (this.#host === null) await this.#askHost();
+    else this.#later(() => this.#askHost());
     await this.#measurePool();
-    this.#unsubscribe = this.#drivers.hypervisor.onHealth(
-      (health) => health.connected && void this.#askHypervisor(),
-    );
-    if (this.#drivers.hypervisor.health().connected) void this.#askHypervisor();
+    const { hypervisor } = this.#drivers;
+    this.#unsubscribe = hypervisor.onHealth((health) => health.connected && this.#renewHypervisor());
+    if (hypervisor.health().connected) this.#renewHypervisor();
     this.#measureLater();
   }
 
@@ -138,7 +139,18 @@ export class Inventories {
     return this.#generation;
   }
 
+  /** At once when nothing is known of it. */
+  #renewHypervisor(): void {
+    if (this.#hypervisor === null) void this.#askHypervisor();
+    else this.#later(() => this.#askHypervisor());
+  }
+
+  #later(ask: () => Promise<void>): void {
+    this.#clock.after(REFRESH_DELAY_MS, () => void ask());
+  }
+
   async #askHost(): Promise<void> {
+    if (this.#closed) return;
     try {
       const facts = await this.#drivers.host.facts();
       if (this.#closed) return;

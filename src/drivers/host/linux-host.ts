@@ -7,7 +7,6 @@
  */
 import { readFile } from 'node:fs/promises';
 import { hostname, machine, release } from 'node:os';
-import systeminformation from 'systeminformation';
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
 import type { CallOptions } from '../contracts/calls.ts';
@@ -56,6 +55,7 @@ export class LinuxHost implements Host {
 }
 
 async function gather(): Promise<HostFacts> {
+  const { default: systeminformation } = await loadSystemInformation();
   const [meminfo, cpuinfo, online, memory, system] = await Promise.all([
     readKernelFile('/proc/meminfo'),
     readKernelFile('/proc/cpuinfo'),
@@ -75,8 +75,14 @@ async function gather(): Promise<HostFacts> {
   };
 }
 
+/** Loaded when it is first needed: it starts a process as it loads, which would hold up the start of the agent. */
+function loadSystemInformation() {
+  return import('systeminformation');
+}
+
 /** Where the kernel has no name for it, as on Arm, the firmware's tables may. */
 async function cpuModelOfTables(): Promise<string> {
+  const { default: systeminformation } = await loadSystemInformation();
   const { manufacturer, brand } = await systeminformation.cpu();
   return `${manufacturer} ${brand}`.trim();
 }
