@@ -21,16 +21,15 @@ t.before(async () => {
 });
 t.teardown(() => (skip ? undefined : node.remove()));
 
+/** Announced, not sent: what follows a refusal would only break the pipe, before or after its answer is read. */
+const OVERSIZED = { 'content-length': String(2 * 1024 * 1024) };
+
 const CALLS: [what: string, call: () => Promise<unknown>, code: string][] = [
   ['malformed JSON', () => node.post('/v1/instance.create', '{"spec":'), 'INVALID_ARGUMENT'],
   ['an unknown method', () => node.post('/v1/instance.crate', '{}'), 'UNSUPPORTED'],
   ['an unknown field', () => node.post('/v1/instance.list', '{"all":true}'), 'INVALID_ARGUMENT'],
   ['a wrong type', () => create({ vcpus: 'two' }), 'INVALID_ARGUMENT'],
-  [
-    'an oversized body',
-    () => node.post('/v1/instance.list', ' '.repeat(2 * 1024 * 1024)),
-    'INVALID_ARGUMENT',
-  ],
+  ['an oversized body', () => node.post('/v1/instance.list', '{}', OVERSIZED), 'INVALID_ARGUMENT'],
   ['a name with ../', () => create({ name: '../x' }), 'INVALID_ARGUMENT'],
   ['a name with shell characters', () => create({ name: '$(reboot)' }), 'INVALID_ARGUMENT'],
   ['more memory than the host has', () => create({ memoryMib: 4_000_000 }), 'CAPACITY_EXCEEDED'],

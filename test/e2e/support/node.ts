@@ -105,9 +105,9 @@ export class RealNode {
   }
 
   /** Any body to any path of the local socket. @throws {AgentError} the one that was answered */
-  post(path: string, body: string): Promise<unknown> {
+  post(path: string, body: string, headers: Record<string, string> = {}): Promise<unknown> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-    const call = request({ socketPath: this.socketPath, path, method: 'POST' }, (response) => {
+    const call = request({ socketPath: this.socketPath, path, method: 'POST', headers }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk: string) => {
         text += chunk;
