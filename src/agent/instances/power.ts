@@ -2,8 +2,8 @@
  * instance.start, instance.stop and instance.reboot.
  */
 import { AgentError } from '../../model/errors.ts';
-import type { RebootMode, StopMode } from '../../model/instance.ts';
-import type { OperationKind, Step, StepContext } from '../operations/kind.ts';
+import type { Instance, RebootMode, StopMode } from '../../model/instance.ts';
+import type { Accepted, OperationKind, Step, StepContext } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
@@ -36,58 +36,52 @@ export function startInstance(services: Services): OperationKind<'instance.start
     method: 'instance.start',
     version: 1,
     stages: [[rebind, redefine], [startExisting(services)], [confirm(services, ['running'])]],
-    accept(params) {
-      const { verdict, instance, target } = requestOf(services, 'start', params);
-      if (verdict === 'done') return { verdict: 'done', target };
-      store.instances.nextGeneration(instance.id);
-      return { verdict: 'run', target, plan: planInstance(store, pool, instance) };
-    },
+    accept: (params) =>
+      acceptPower(services, 'start', params, (instance) => planInstance(store, pool, instance)),
     succeeded: () => undefined,
     undone: () => undefined,
   };
 }
 
 export function stopInstance(services: Services): OperationKind<'instance.stop', StopPlan> {
-  const { store } = services;
   return {
     method: 'instance.stop',
     version: 1,
     stages: [[askToStop(services)], [pullPlug(services)], [confirm(services, ['stopped', 'crashed'])]],
     timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
-    accept(params) {
-      const { verdict, instance, target } = requestOf(services, 'stop', params);
-      if (verdict === 'done') return { verdict: 'done', target };
-      store.instances.nextGeneration(instance.id);
-      return {
-        verdict: 'run',
-        target,
-        plan: { id: instance.id, mode: params.mode, timeoutMs: params.timeoutSeconds * 1000 },
-      };
-    },
+    accept: (params) => acceptPower(services, 'stop', params, ({ id }) => timedPlan(id, params)),
     succeeded: () => undefined,
     undone: () => undefined,
   };
 }
 
 export function rebootInstance(services: Services): OperationKind<'instance.reboot', RebootPlan> {
-  const { store } = services;
   return {
     method: 'instance.reboot',
     version: 1,
     stages: [[reboot(services)], [confirm(services, ['running'])]],
     timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
-    accept(params) {
-      const { instance, target } = requestOf(services, 'reboot', params);
-      store.instances.nextGeneration(instance.id);
-      return {
-        verdict: 'run',
-        target,
-        plan: { id: instance.id, mode: params.mode, timeoutMs: params.timeoutSeconds * 1000 },
-      };
-    },
+    accept: (params) => acceptPower(services, 'reboot', params, ({ id }) => timedPlan(id, params)),
     succeeded: () => undefined,
     undone: () => undefined,
   };
+}
+
+/** Done already, or a new generation with its plan. @throws {AgentError} as requestOf */
+function acceptPower<P>(
+  services: Services,
+  request: 'start' | 'stop' | 'reboot',
+  params: { id: string; generation?: number },
+  planFor: (instance: Instance) => P,
+): Accepted<P> {
+  const { verdict, instance, target } = requestOf(services, request, params);
+  if (verdict === 'done') return { verdict: 'done', target };
+  services.store.instances.nextGeneration(instance.id);
+  return { verdict: 'run', target, plan: planFor(instance) };
+}
+
+function timedPlan<M>(id: string, { mode, timeoutSeconds }: { mode: M; timeoutSeconds: number }) {
+  return { id, mode, timeoutMs: timeoutSeconds * 1000 };
 }
 
 /** Asks the guest, again and again, and waits; what follows a guest that does not listen is the mode's. */
