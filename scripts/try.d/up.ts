@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Instance } from '../../src/model/instance.ts';
 import type { InstanceView as View } from '../../src/scheduler/instance-views.ts';
+import type { NodeView } from '../../src/scheduler/nodes/directory.ts';
 import { call, ended, request } from './api.ts';
 import { logOf, start } from './daemons.ts';
 import { operate } from './local.ts';
@@ -54,7 +55,7 @@ export async function up(options: {
   );
   step('berth-scheduler answers');
   start('berthd');
-  const node = await until(`berthd is linked (see ${logOf('berthd')})`, DAEMON_SECONDS, readyNode);
+  const node = await until(`berthd is linked (see ${logOf('berthd')})`, DAEMON_SECONDS, linkedNode);
   step(`berthd is linked to it, as node ${node}`);
   await ensureImage(node, options.image);
   await ensureNetwork(node);
@@ -89,12 +90,10 @@ function prepareFiles(): void {
   );
 }
 
-async function readyNode(): Promise<string | null> {
-  const { nodes } = await request<{ nodes: { id: string; hostname: string; state: string }[] }>(
-    'GET',
-    '/v1/nodes',
-  );
-  return nodes.find(({ state }) => state === 'ready')?.id ?? null;
+/** A node that was just lost is still `ready` for some heartbeats; what counts here is the link. */
+async function linkedNode(): Promise<string | null> {
+  const { nodes } = await request<{ nodes: NodeView[] }>('GET', '/v1/nodes');
+  return nodes.find(({ connected, state }) => connected && state === 'ready')?.id ?? null;
 }
 
 async function ensureImage(node: string, image: string | undefined): Promise<void> {
