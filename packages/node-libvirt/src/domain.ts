@@ -10,7 +10,7 @@
  *
  * @see libvirt-domain.h for flags and states
  */
-import type { Connection } from './client.ts';
+import type { Connection } from './connection.ts';
 import { LibvirtTransportError } from './errors.ts';
 import type { DomainInterface, NonnullDomain } from './protocol/types.gen.ts';
 import type { CallOptions } from './rpc/calls.ts';

@@ -5,14 +5,8 @@
  */
 export * as constants from './constants.gen.ts';
 export type { BackoffOptions } from './backoff.ts';
-export {
-  type ConnectOptions,
-  type Connection,
-  connect,
-  type DomainStats,
-  type NodeInfo,
-  type RoleCallOptions,
-} from './client.ts';
+export { type ConnectOptions, connect } from './connect.ts';
+export type { Connection, DomainStats, NodeInfo, RoleCallOptions } from './connection.ts';
 export type { BlockInfo, Domain, DomainInfo } from './domain.ts';
 export {
   LibvirtError,

@@ -1,5 +1,5 @@
-/** Bounds a wait that cannot itself be cancelled, such as a channel that is being opened for several calls at once. */
-import { LibvirtTransportError } from './errors.ts';
+/** Limits of time: checks of what callers ask for, and bounds of waits that cannot themselves be cancelled. */
+import { LibvirtTransportError, LibvirtUsageError } from './errors.ts';
 import type { CallOptions } from './rpc/calls.ts';
 
 /** Longest time that a Node.js timer can wait; a longer timeout is no timeout. */
@@ -26,4 +26,10 @@ export function withinLimits<T>(promise: Promise<T>, what: string, options: Call
     };
     promise.then(resolve, reject).finally(release);
   });
+}
+
+/** @throws {LibvirtUsageError} Not a number from 0. */
+export function checkedTimeoutMs(timeoutMs: number): number {
+  if (typeof timeoutMs === 'number' && timeoutMs >= 0) return timeoutMs;
+  throw new LibvirtUsageError(`timeoutMs must be a number from 0, got ${String(timeoutMs).slice(0, 64)}`);
 }

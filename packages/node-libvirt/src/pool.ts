@@ -27,10 +27,12 @@ import type { Channel, ChannelOptions } from './rpc/channel.ts';
 import { openChannel } from './rpc/handshake.ts';
 import type { KeepaliveOptions } from './rpc/keepalive.ts';
 import { LibvirtStream } from './rpc/stream.ts';
-import { chooseSocket, type Target } from './uri.ts';
+import type { Transport } from './transport/transport.ts';
 
 export interface PoolOptions {
-  target: Target;
+  transport: Transport;
+  /** The driver's URI as the daemon is told it. */
+  uri: string;
   access: 'readWrite' | 'readOnly';
   callTimeoutMs: number;
   keepalive: KeepaliveOptions | false;
@@ -155,8 +157,8 @@ export class Pool {
 
   #openChannel(options: Partial<ChannelOptions> = {}): Promise<Channel> {
     return openChannel({
-      socketPath: chooseSocket(this.#options.target),
-      uri: this.#options.target.uri,
+      transport: this.#options.transport,
+      uri: this.#options.uri,
       access: this.#options.access,
       callTimeoutMs: this.#options.callTimeoutMs,
       keepalive: this.#options.keepalive,

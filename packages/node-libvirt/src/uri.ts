@@ -6,7 +6,6 @@
  *
  * @see docs of libvirt, "Connection URIs" and "Libvirt daemons"
  */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LibvirtUsageError } from './errors.ts';
 
@@ -14,7 +13,7 @@ export interface Target {
   /** The URI as the daemon is told it. */
   uri: string;
   /** Sockets in the order in which they are tried. */
-  socketPaths: readonly string[];
+  socketPaths: readonly [string, ...string[]];
 }
 
 const SYSTEM_SOCKET_DIR = '/run/libvirt';
@@ -35,14 +34,12 @@ export function parseUri(uri: string, access: 'readWrite' | 'readOnly'): Target 
     throw new LibvirtUsageError(`transport ${transport} is not supported: only unix sockets are`);
   }
   const suffix = access === 'readOnly' ? '-ro' : '';
-  const names = [`libvirt-sock${suffix}`, `virt${driver}d-sock${suffix}`];
   const dir = path === '/session' ? sessionSocketDir() : SYSTEM_SOCKET_DIR;
-  return { uri: `${driver}://${path}`, socketPaths: names.map((name) => join(dir, name)) };
-}
-
-/** The first socket that exists, or the first of all, so that the error names it. */
-export function chooseSocket(target: Target): string {
-  return target.socketPaths.find((path) => existsSync(path)) ?? target.socketPaths[0] ?? '';
+  const socketPaths = [
+    join(dir, `libvirt-sock${suffix}`),
+    join(dir, `virt${driver}d-sock${suffix}`),
+  ] as const;
+  return { uri: `${driver}://${path}`, socketPaths };
 }
 
 function sessionSocketDir(): string {

@@ -13,7 +13,8 @@ import {
   LibvirtError,
   LibvirtUnsupportedError,
 } from '../src/index.ts';
-import { chooseSocket, parseUri } from '../src/uri.ts';
+import { unixTransport } from '../src/transport/unix.ts';
+import { parseUri } from '../src/uri.ts';
 import { failureOf } from './support/outcome.ts';
 import { until } from './support/until.ts';
 
@@ -22,7 +23,7 @@ const METADATA_URI = 'urn:nlv:test';
 
 /** Why the tests of a URI cannot run here, or false. */
 function reasonToSkip(uri: string): string | false {
-  const socket = chooseSocket(parseUri(uri, 'readWrite'));
+  const socket = unixTransport(parseUri(uri, 'readWrite').socketPaths).peer;
   try {
     accessSync(socket, fsConstants.R_OK | fsConstants.W_OK);
     return false;

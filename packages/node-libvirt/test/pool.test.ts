@@ -1,6 +1,7 @@
 /** A connection to a daemon that misbehaves: the far side is a private fake on a unix socket. */
 import t, { type Test } from 'tap';
-import { type ConnectOptions, type Connection, connect } from '../src/client.ts';
+import { type ConnectOptions, connect } from '../src/connect.ts';
+import type { Connection } from '../src/connection.ts';
 import {
   LibvirtError,
   type LibvirtTransportError,

@@ -11,9 +11,10 @@
  * Promises: whatever ends the connection is told once, as one typed error, to every pending call, to the stream and to
  * onClose. Bytes that no libvirt sends end the connection with kind 'protocol'.
  */
-import net from 'node:net';
+import type { Duplex } from 'node:stream';
 import { errorFromReply, LibvirtTransportError, LibvirtUsageError } from '../errors.ts';
 import { messageNumbered, type Procedure, procedureNamed } from '../protocol/procedures.ts';
+import type { Transport } from '../transport/transport.ts';
 import { XdrError, XdrReader } from '../xdr/reader.ts';
 import { type CallOptions, Calls } from './calls.ts';
 import { decodeErrorReply } from './error-reply.ts';
@@ -28,7 +29,7 @@ import {
 import { Keepalive, KEEPALIVE_PROGRAM, type KeepaliveOptions, PING, PONG } from './keepalive.ts';
 
 export interface ChannelOptions {
-  socketPath: string;
+  transport: Transport;
   keepalive: KeepaliveOptions | false;
   /** Events and other messages, decoded. */
   onMessage?(name: string, body: unknown): void;
@@ -60,7 +61,7 @@ type StreamStatus = (typeof MessageStatus)[keyof typeof MessageStatus];
 const SERIAL_MAX = 0xffff_ffff;
 
 export class Channel {
-  readonly #socket: net.Socket;
+  readonly #socket: Duplex;
   readonly #options: ChannelOptions;
   readonly #parser = new FrameParser();
   readonly #calls = new Calls<Frame>((frame) => this.#socket.write(frame));
@@ -70,15 +71,15 @@ export class Channel {
   #closedBy: LibvirtTransportError | null = null;
 
   /**
-   * Connects the socket. Nothing is sent yet.
+   * Connects. Nothing is sent yet.
    *
-   * @throws {LibvirtTransportError} unreachable: the socket cannot be connected to; aborted: by `signal`.
+   * @throws {LibvirtTransportError} What the transport throws.
    */
   static async connect(options: ChannelOptions): Promise<Channel> {
-    return new Channel(await connectSocket(options), options);
+    return new Channel(await options.transport.open(options.signal), options);
   }
 
-  private constructor(socket: net.Socket, options: ChannelOptions) {
+  private constructor(socket: Duplex, options: ChannelOptions) {
     this.#socket = socket;
     this.#options = options;
     socket.on('data', (chunk: Buffer) => this.#socketOnData(chunk));
@@ -281,7 +282,7 @@ export class Channel {
     if (this.#closedBy !== null) return this.#closedBy;
     this.#closedBy = error;
     this.#keepalive?.stop();
-    if (manner === 'orderly') this.#socket.destroySoon();
+    if (manner === 'orderly') this.#socket.end(() => this.#socket.destroy());
     else this.#socket.destroy();
     this.#calls.close(error);
     this.#stream?.sink.failed(error);
@@ -304,28 +305,4 @@ function descriptorsError(procedure: string): Error {
     'descriptors',
     `${procedure} answers with file descriptors, which Node.js cannot receive`,
   );
-}
-
-function connectSocket({ socketPath, signal }: ChannelOptions): Promise<net.Socket> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(connectError(socketPath, signal.reason, 'aborted'));
-    const socket = net.createConnection(socketPath);
-    const onAbort = () =>
-      settle(() => reject(connectError(socketPath, signal?.reason, 'aborted')), 'destroy');
-    const onError = (error: Error) =>
-      settle(() => reject(connectError(socketPath, error, 'unreachable')), 'destroy');
-    const settle = (outcome: () => void, end: 'keep' | 'destroy') => {
-      signal?.removeEventListener('abort', onAbort);
-      socket.off('error', onError);
-      if (end === 'destroy') socket.destroy();
-      outcome();
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
-    socket.once('error', onError);
-    socket.once('connect', () => settle(() => resolve(socket), 'keep'));
-  });
-}
-
-function connectError(socketPath: string, cause: unknown, kind: 'aborted' | 'unreachable'): Error {
-  return new LibvirtTransportError(kind, `cannot connect to libvirt at ${socketPath}`, { cause });
 }

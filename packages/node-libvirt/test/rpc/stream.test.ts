@@ -1,7 +1,8 @@
 /** Streams against a fake daemon: back-pressure, end of data, finish, abort and errors. */
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
-import { type Connection, connect } from '../../src/client.ts';
+import { connect } from '../../src/connect.ts';
+import type { Connection } from '../../src/connection.ts';
 import { encodeFrame, type Frame, MessageStatus, MessageType } from '../../src/rpc/framing.ts';
 import { type LibvirtStream, PACKET_MAX_BYTES } from '../../src/rpc/stream.ts';
 import { FakeDaemon, type Peer } from '../support/fake-daemon.ts';

@@ -1,41 +1,19 @@
 /**
- * `connect`, and the Connection that it gives: libvirt's functions on a host, with plain values in and out.
+ * A connection to a daemon: libvirt's functions on a host, with plain values in and out.
  *
  * A Connection holds no state of domains. How it stays connected, and which calls share a socket, is src/pool.ts.
  */
-import { type BackoffOptions, DEFAULT_BACKOFF } from './backoff.ts';
 import { Domain } from './domain.ts';
-import { LibvirtUsageError } from './errors.ts';
+import { checkedTimeoutMs } from './limits.ts';
 import type { DomainEventKind } from './event-kinds.ts';
 import { EVENT_BUFFER_MAX, EventBuffer, type StreamedEvent } from './event-stream.ts';
 import type { DomainEventListener, Gap } from './events.ts';
-import { type ConnectionState, Pool, type Role, type StateListener } from './pool.ts';
+import type { ConnectionState, Pool, Role, StateListener } from './pool.ts';
 import type { ArgsOf, ProcedureName, ReplyOf } from './protocol/procedures.ts';
 import type { NonnullDomain } from './protocol/types.gen.ts';
 import type { CallOptions } from './rpc/calls.ts';
-import { DEFAULT_KEEPALIVE, type KeepaliveOptions } from './rpc/keepalive.ts';
 import type { LibvirtStream } from './rpc/stream.ts';
 import { type TypedValue, typedParamsToObject } from './typed-params.ts';
-import { parseUri } from './uri.ts';
-
-export interface ConnectOptions {
-  /** Path of the daemon's socket. @default /run/libvirt/libvirt-sock, or the driver's own daemon's. */
-  socketPath?: string;
-  /** Connects to the socket that allows no changes. @default false */
-  readOnly?: boolean;
-  /** Milliseconds that a call may take when it says nothing else. @default 30_000 */
-  callTimeoutMs?: number;
-  /** The same for calls of role 'long'. @default 120_000 */
-  longCallTimeoutMs?: number;
-  /** @default { intervalMs: 5_000, count: 5 } */
-  keepalive?: Partial<KeepaliveOptions> | false;
-  /** @default { initialMs: 100, maxMs: 10_000 } */
-  reconnect?: Partial<BackoffOptions> | false;
-  /** Ends the attempt to connect. It has no effect later: use close(). */
-  signal?: AbortSignal;
-  /** Source of randomness for pauses between attempts, from 0 to 1. @default Math.random */
-  random?: () => number;
-}
 
 export interface RoleCallOptions extends CallOptions {
   /** @default 'short' */
@@ -59,42 +37,8 @@ export interface DomainStats {
   stats: Record<string, TypedValue>;
 }
 
-const DEFAULT_CALL_TIMEOUT_MS = 30_000;
-const DEFAULT_LONG_CALL_TIMEOUT_MS = 120_000;
-
 /** libvirt's constant for "give the list itself, not only its length". */
 const NEED_RESULTS = 1;
-
-/**
- * Connects to a libvirt daemon on this host.
- *
- * @param uri qemu:///system, qemu:///session, test:///default, and the like.
- * @throws {LibvirtUsageError} The URI or an option is malformed.
- * @throws {LibvirtTransportError} unreachable, auth, timeout, aborted, closed.
- * @throws {LibvirtError} The daemon refuses the URI.
- * @see virConnectOpen, libvirt-host.h
- */
-export async function connect(uri: string, options: ConnectOptions = {}): Promise<Connection> {
-  const access = options.readOnly ? 'readOnly' : 'readWrite';
-  const parsed = parseUri(uri, access);
-  const { callTimeoutMs = DEFAULT_CALL_TIMEOUT_MS, longCallTimeoutMs = DEFAULT_LONG_CALL_TIMEOUT_MS } =
-    options;
-  const pool = new Pool({
-    target: options.socketPath === undefined ? parsed : { ...parsed, socketPaths: [options.socketPath] },
-    access,
-    callTimeoutMs: checkedTimeoutMs(callTimeoutMs),
-    keepalive: options.keepalive === false ? false : { ...DEFAULT_KEEPALIVE, ...options.keepalive },
-    reconnect: options.reconnect === false ? false : { ...DEFAULT_BACKOFF, ...options.reconnect },
-    random: options.random ?? Math.random,
-  });
-  await pool.open(options.signal);
-  const timeouts = {
-    control: callTimeoutMs,
-    short: callTimeoutMs,
-    long: checkedTimeoutMs(longCallTimeoutMs),
-  };
-  return new Connection(pool, timeouts);
-}
 
 export class Connection implements AsyncDisposable {
   readonly #pool: Pool;
@@ -318,11 +262,6 @@ export class Connection implements AsyncDisposable {
       signal: options.signal,
     };
   }
-}
-
-function checkedTimeoutMs(timeoutMs: number): number {
-  if (typeof timeoutMs === 'number' && timeoutMs >= 0) return timeoutMs;
-  throw new LibvirtUsageError(`timeoutMs must be a number from 0, got ${String(timeoutMs).slice(0, 64)}`);
 }
 
 /** A C string in an array of fixed length. */
