@@ -42,14 +42,30 @@ export const Operation = strict({
   progress: strict({
     step: nullable(Type.String()),
     percent: Type.Integer({ minimum: 0, maximum: 100 }),
+    phase: nullable(Type.String({ description: 'what the step does right now, such as fetching' })),
+    bytes: nullable(
+      strict({ done: Type.Integer({ minimum: 0 }), total: nullable(Type.Integer({ minimum: 0 })) }),
+    ),
   }),
   steps: Type.Array(StepView),
   error: nullable(ErrorBodySchema),
+  parentId: nullable(Id),
   createdAt: Timestamp,
+  cancelRequestedAt: nullable(Timestamp),
   startedAt: nullable(Timestamp),
   endedAt: nullable(Timestamp),
 });
 export type Operation = Static<typeof Operation>;
+
+/** How far a step has come. */
+export interface StepProgress {
+  /** 0 to 100. */
+  percent: number;
+  /** What it does right now, in a word. */
+  phase?: string;
+  /** Bytes moved, where it moves any; the total is null while it is not known. */
+  bytes?: { done: number; total: number | null };
+}
 
 export function hasEnded(state: OperationState): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'cancelled';

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { ImageFacts, ImageRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { StepProgress } from '../../model/operation.ts';
 import type { ImageFormat } from '../../model/storage.ts';
 import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
@@ -33,8 +34,7 @@ export function importImage({ store, pool, clock }: Services): OperationKind<'im
             pool.makeImage(plan, {
               signal,
               timeoutMs: IMPORT_TIMEOUT_MS,
-              onProgress: (done, total) =>
-                total !== null && onProgress(Math.floor((100 * done) / Math.max(1, total))),
+              onProgress: (done, total) => onProgress(copied(done, total)),
             }),
           undo: ({ id, format }, { signal }) => pool.removeImage(id, format, { signal }),
         },
@@ -111,6 +111,14 @@ export function deleteImage({ store, pool }: Services): OperationKind<'image.del
       store.events.append('image.deleted', { kind: 'image', id, name }, { id });
     },
     undone: () => undefined,
+  };
+}
+
+function copied(done: number, total: number | null): StepProgress {
+  return {
+    percent: total === null ? 0 : Math.floor((100 * done) / Math.max(1, total)),
+    phase: 'fetching',
+    bytes: { done, total },
   };
 }
 

@@ -12,13 +12,12 @@
  * To add one, see "Add an operation" in CONTRIBUTING.md.
  */
 import type { OperationMethod, Params } from '../../model/methods.ts';
-import type { ObjectKind } from '../../model/operation.ts';
+import type { ObjectKind, StepProgress } from '../../model/operation.ts';
 
 export interface StepContext {
-  /** Aborted when the operation is cancelled, has run out of time, or the daemon goes down. */
+  /** Aborted when the operation is cancelled or out of time, a step beside it failed, or the daemon goes down. */
   signal: AbortSignal;
-  /** How far this step has come, 0 to 100. */
-  onProgress(percent: number): void;
+  onProgress(progress: StepProgress): void;
 }
 
 /** What a look at the host found: null when the step is not done; else its result, if it has one. */
@@ -43,34 +42,52 @@ export interface Target {
 /** `done`: nothing to do, the repeat of what is so already. */
 export type Accepted<P> = { verdict: 'run'; target: Target; plan: P } | { verdict: 'done'; target: Target };
 
-export interface OperationKind<M extends OperationMethod, P> {
-  method: M;
-  /** Grows when its steps or its plan change, so that a journal of another version is recognised. */
+/** How operations of one version are walked to their end. */
+export interface Walk<P> {
+  /** Grows when the steps or the plan change, so that a journal of another version is recognised. */
   version: number;
   stages: readonly (readonly Step<P>[])[];
   /** Milliseconds; the configured limit where absent. */
   timeoutMs?(plan: P): number;
-  /** Decides and writes the first rows, in the transaction that journals the operation. Throws to refuse. */
-  accept(params: Params<M>): Accepted<P>;
   /** Writes the last rows, in the transaction that ends the operation. */
   succeeded(plan: P, results: Readonly<Record<string, unknown>>): void;
   /** Writes the last rows after all is taken back (or left, where steps have no undo). */
   undone(plan: P): void;
 }
 
-/** A kind as the registry holds it: each gets back its own params and plan. */
-export type AnyKind = Omit<
-  OperationKind<OperationMethod, unknown>,
-  'accept' | 'stages' | 'timeoutMs' | 'succeeded' | 'undone'
-> & {
+export interface OperationKind<M extends OperationMethod, P> extends Walk<P> {
+  method: M;
+  /** Decides and writes the first rows, in the transaction that journals the operation. Throws to refuse. */
+  accept(params: Params<M>): Accepted<P>;
+  /**
+   * How operations begun by older versions of Berth are ended, each as it was begun. One is kept for as long as an
+   * upgrade from that version is supported.
+   */
+  past?: readonly AnyWalk[];
+}
+
+/** A walk that gets back its own plan, whatever that is. */
+export interface AnyWalk {
+  version: number;
   stages: readonly (readonly Step<never>[])[];
   timeoutMs?(plan: never): number;
-  accept(params: never): Accepted<unknown>;
   succeeded(plan: never, results: Readonly<Record<string, unknown>>): void;
   undone(plan: never): void;
-};
+}
 
-/** All steps of a kind in order, as they are numbered in the journal. */
-export function stepsOf(kind: AnyKind): Step<never>[] {
-  return kind.stages.flat();
+/** A kind as the registry holds it: each gets back its own params and plan. */
+export interface AnyKind extends AnyWalk {
+  method: OperationMethod;
+  accept(params: never): Accepted<unknown>;
+  past?: readonly AnyWalk[];
+}
+
+/** The walk of a kind's operations of one version, or undefined where this Berth no longer has it. */
+export function walkOf(kind: AnyKind | undefined, version: number): AnyWalk | undefined {
+  return kind?.version === version ? kind : kind?.past?.find((walk) => walk.version === version);
+}
+
+/** All steps of a walk in order, as they are numbered in the journal. */
+export function stepsOf(walk: AnyWalk): Step<never>[] {
+  return walk.stages.flat();
 }

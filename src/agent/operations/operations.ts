@@ -13,7 +13,7 @@ import { type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
 import { checkEpoch, digestOfRequest } from './fence.ts';
 import { giveUpMaking } from './half-made.ts';
-import { type Accepted, type AnyKind, stepsOf } from './kind.ts';
+import { type Accepted, type AnyKind, type AnyWalk, stepsOf, walkOf } from './kind.ts';
 import { KeyedQueue } from './queue.ts';
 import { Run, type RunLog, tellOperation } from './run.ts';
 
@@ -68,7 +68,7 @@ export class Operations {
     this.#assertTaking(method);
     const row = this.#store.db.transaction(() => this.#accept(method, params, digest, fence));
     if (!hasEnded(row.state)) this.#enqueue(row);
-    return viewOf(row, 0);
+    return viewOf(row, null);
   }
 
   get(id: string): Operation {
@@ -97,7 +97,7 @@ export class Operations {
   }
 
   view(row: OperationRow): Operation {
-    return viewOf(row, this.#runs.get(row.id)?.stepPercent ?? 0);
+    return viewOf(row, this.#runs.get(row.id)?.progress ?? null);
   }
 
   /** Takes nothing more, and leaves what runs to the next daemon. */
@@ -165,6 +165,8 @@ export class Operations {
     return {
       id: randomUUID(),
       kind: kind.method,
+      parentId: null,
+      cancelRequestedAt: null,
       version: kind.version,
       target: accepted.target,
       state: runs ? 'pending' : 'succeeded',
@@ -187,20 +189,20 @@ export class Operations {
   }
 
   #enqueue(row: OperationRow): void {
-    const kind = this.#kinds.get(row.kind);
-    if (kind === undefined || kind.version !== row.version) {
+    const walk = walkOf(this.#kinds.get(row.kind), row.version);
+    if (walk === undefined) {
       this.#refuseUnknown(row);
       return;
     }
     this.#unfinished++;
-    const run = new Run({ store: this.#store, clock: this.#clock, log: this.#log, kind, row });
+    const run = new Run({ store: this.#store, clock: this.#clock, log: this.#log, walk, row });
     this.#runs.set(row.id, run);
-    this.#queue.push(queueKey(row.target), () => this.#execute(run, kind, row));
+    this.#queue.push(queueKey(row.target), () => this.#execute(run, walk, row));
   }
 
-  async #execute(run: Run, kind: AnyKind, row: OperationRow): Promise<void> {
+  async #execute(run: Run, walk: AnyWalk, row: OperationRow): Promise<void> {
     if (this.#stopped || !this.#runs.has(row.id)) return;
-    await run.execute(kind.timeoutMs?.(row.plan as never) ?? this.#timeoutMs);
+    await run.execute(walk.timeoutMs?.(row.plan as never) ?? this.#timeoutMs);
     if (hasEnded(row.state)) this.#settle(row.id);
   }
 
@@ -215,7 +217,7 @@ export class Operations {
     );
     this.#store.db.transaction(() => {
       this.#store.operations.setError(row.id, error.toBody());
-      this.#store.operations.setState(row.id, 'failed', { endedAt: timestamp(this.#clock) });
+      this.#store.operations.end(row.id, 'failed', timestamp(this.#clock));
       giveUpMaking(this.#store, row.target);
       tellOperation(this.#store, row.id);
     });

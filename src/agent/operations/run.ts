@@ -12,11 +12,11 @@
  */
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
-import { hasEnded } from '../../model/operation.ts';
+import type { StepProgress } from '../../model/operation.ts';
 import type { OperationRow, StepRow } from '../store/operations.ts';
 import { viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
-import { type AnyKind, type Step, type StepContext, stepsOf } from './kind.ts';
+import { type AnyWalk, type Step, type StepContext, stepsOf } from './kind.ts';
 
 /** Pauses before a step is tried again, ms; the code of its error must say that trying may help. */
 const RETRY_DELAYS_MS = [250, 1_000, 4_000];
@@ -35,39 +35,47 @@ export class Run {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #log: RunLog;
-  readonly #kind: AnyKind;
+  readonly #walk: AnyWalk;
   readonly #row: OperationRow;
   /** Cancelled or out of time: the steps stop, the undo begins. */
   readonly #stop = new AbortController();
   /** The daemon goes down: everything stops. */
   readonly #down = new AbortController();
-  readonly #percents = new Map<number, number>();
+  readonly #progress = new Map<number, StepProgress>();
   /** Steps that were cut off: looked at before they act. */
   #cutOff: ReadonlySet<number> = new Set();
 
-  constructor(parts: { store: Store; clock: Clock; log: RunLog; kind: AnyKind; row: OperationRow }) {
+  constructor(parts: { store: Store; clock: Clock; log: RunLog; walk: AnyWalk; row: OperationRow }) {
     this.#store = parts.store;
     this.#clock = parts.clock;
     this.#log = parts.log;
-    this.#kind = parts.kind;
+    this.#walk = parts.walk;
     this.#row = parts.row;
+    if (parts.row.cancelRequestedAt !== null) this.#stop.abort(cancelled());
   }
 
-  /** How far the steps under way have come, 0 to 100. */
-  get stepPercent(): number {
-    const percents = [...this.#percents.values()];
-    return percents.length === 0 ? 0 : Math.floor(percents.reduce((a, b) => a + b) / percents.length);
+  /** How far the steps under way have come: their mean, with the words and bytes of the one that tells most. */
+  get progress(): StepProgress | null {
+    const all = [...this.#progress.values()];
+    if (all.length === 0) return null;
+    const percent = Math.floor(all.reduce((sum, one) => sum + one.percent, 0) / all.length);
+    return { ...(all.find(({ bytes }) => bytes !== undefined) ?? all[0]), percent };
   }
 
-  /** Stops the steps under way, to be undone; one that has not begun ends at once. */
+  /**
+   * Stops the steps under way, to be undone; one that has not begun ends at once. It is journaled first, so that the
+   * next daemon knows of it, too.
+   *
+   * @throws {AgentError} UNAVAILABLE: it could not be journaled, and the operation goes on.
+   */
   cancel(): void {
-    const error = new AgentError('CANCELLED', 'Cancelled by a caller');
-    this.#stop.abort(error);
-    if (this.#row.state !== 'pending') return;
-    this.#finish('cancelled', () => {
-      this.#setError(error);
-      this.#kind.undone(this.#row.plan as never);
+    const { state, cancelRequestedAt } = this.#row;
+    if (cancelRequestedAt !== null || state === 'undoing') return;
+    this.#store.db.transaction(() => {
+      this.#requestCancel();
+      if (state === 'pending') this.#end('cancelled', () => this.#undone(cancelled()));
     });
+    this.#stop.abort(cancelled());
   }
 
   suspend(): void {
@@ -120,30 +128,35 @@ export class Run {
   /** Positions of the steps still to be done, stage by stage. */
   #openStages(): number[][] {
     let next = 0;
-    return this.#kind.stages
+    return this.#walk.stages
       .map((stage) => stage.map(() => next++))
       .map((positions) => positions.filter((position) => this.#stepRow(position).state !== 'done'))
       .filter((positions) => positions.length > 0);
   }
 
+  /** The first step that fails stops those beside it, and is the reason. */
   async #runStage(positions: number[], following: number[]): Promise<void> {
+    const failed = new AbortController();
     let left = positions.length;
-    const outcomes = await Promise.allSettled(
+    await Promise.allSettled(
       positions.map(async (position) => {
-        const result = await this.#runStep(position);
-        this.#end(position, result, --left === 0 ? following : []);
+        try {
+          const result = await this.#runStep(position, failed.signal);
+          this.#endStep(position, result, --left === 0 ? following : []);
+        } catch (error) {
+          failed.abort(error);
+        }
       }),
     );
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
+    failed.signal.throwIfAborted();
   }
 
-  async #runStep(position: number): Promise<unknown> {
+  async #runStep(position: number, besides: AbortSignal): Promise<unknown> {
     const step = this.#step(position);
-    const context = this.#context(position);
+    const context = this.#context(position, besides);
     for (let attempt = 0; ; attempt++) {
       try {
-        this.#throwIfStopped();
+        context.signal.throwIfAborted();
         if (this.#cutOff.has(position) || attempt > 0) {
           const looked = await step.look(this.#row.plan, context);
           if (looked !== null) return looked.result;
@@ -151,11 +164,7 @@ export class Run {
         return await step.act(this.#row.plan, context);
       } catch (error) {
         const delayMs = RETRY_DELAYS_MS[attempt];
-        if (
-          this.#stop.signal.aborted ||
-          delayMs === undefined ||
-          AgentError.from(error).code !== 'UNAVAILABLE'
-        )
+        if (context.signal.aborted || delayMs === undefined || AgentError.from(error).code !== 'UNAVAILABLE')
           throw error;
         this.#log.info({ operation: this.#row.id, step: step.name, delayMs, error }, 'a step is tried again');
         await this.#pause(delayMs, context.signal);
@@ -176,8 +185,8 @@ export class Run {
     for (const step of this.#row.steps.toReversed()) {
       if (step.state === 'begun' || step.state === 'done') await this.#undoStep(step);
     }
-    this.#finish(this.#row.error?.code === 'CANCELLED' ? 'cancelled' : 'failed', () =>
-      this.#kind.undone(this.#row.plan as never),
+    this.#store.db.transaction(() =>
+      this.#end(this.#row.error?.code === 'CANCELLED' ? 'cancelled' : 'failed', () => this.#undone()),
     );
   }
 
@@ -207,15 +216,29 @@ export class Run {
 
   #succeed(): void {
     const results = Object.fromEntries(this.#row.steps.map((step) => [step.name, step.result]));
-    this.#finish('succeeded', () => this.#kind.succeeded(this.#row.plan as never, results));
+    this.#store.db.transaction(() =>
+      this.#end('succeeded', () => this.#walk.succeeded(this.#row.plan as never, results)),
+    );
   }
 
-  #finish(state: 'succeeded' | 'failed' | 'cancelled', writeRows: () => void): void {
-    this.#store.db.transaction(() => {
-      writeRows();
-      this.#setState(state);
-      this.#tell();
-    });
+  #undone(error?: AgentError): void {
+    if (error !== undefined) this.#setError(error);
+    this.#walk.undone(this.#row.plan as never);
+  }
+
+  #end(state: 'succeeded' | 'failed' | 'cancelled', writeRows: () => void): void {
+    writeRows();
+    const endedAt = timestamp(this.#clock);
+    this.#store.operations.end(this.#row.id, state, endedAt);
+    this.#onCommit(this.#row, { state, endedAt });
+    this.#tell();
+  }
+
+  #requestCancel(): void {
+    const at = timestamp(this.#clock);
+    this.#store.operations.requestCancel(this.#row.id, at);
+    this.#onCommit(this.#row, { cancelRequestedAt: at });
+    this.#tell();
   }
 
   #begin(positions: number[], state: 'running'): void {
@@ -225,9 +248,9 @@ export class Run {
     });
   }
 
-  #end(position: number, result: unknown, following: number[]): void {
+  #endStep(position: number, result: unknown, following: number[]): void {
     this.#down.signal.throwIfAborted();
-    this.#percents.delete(position);
+    this.#progress.delete(position);
     this.#store.db.transaction(() => {
       const at = timestamp(this.#clock);
       this.#store.operations.endStep(this.#row.id, position, { state: 'done', result, at });
@@ -244,14 +267,10 @@ export class Run {
     }
   }
 
-  #setState(state: OperationRow['state']): void {
+  #setState(state: 'running' | 'undoing'): void {
     const at = timestamp(this.#clock);
-    this.#store.operations.setState(
-      this.#row.id,
-      state,
-      hasEnded(state) ? { endedAt: at } : { startedAt: at },
-    );
-    this.#onCommit(this.#row, { state });
+    this.#store.operations.setState(this.#row.id, state, at);
+    this.#onCommit(this.#row, { state, startedAt: this.#row.startedAt ?? at });
   }
 
   #setError(error: AgentError): void {
@@ -268,10 +287,10 @@ export class Run {
     tellOperation(this.#store, this.#row.id);
   }
 
-  #context(position: number): StepContext {
+  #context(position: number, besides: AbortSignal): StepContext {
     return {
-      signal: AbortSignal.any([this.#stop.signal, this.#down.signal]),
-      onProgress: (percent) => this.#percents.set(position, percent),
+      signal: AbortSignal.any([this.#stop.signal, this.#down.signal, besides]),
+      onProgress: (progress) => this.#progress.set(position, progress),
     };
   }
 
@@ -298,12 +317,16 @@ export class Run {
   }
 
   #step(position: number): Step<unknown> {
-    return stepsOf(this.#kind)[position] as unknown as Step<unknown>;
+    return stepsOf(this.#walk)[position] as unknown as Step<unknown>;
   }
 
   #stepRow(position: number): StepRow {
     return this.#row.steps[position] as StepRow;
   }
+}
+
+function cancelled(): AgentError {
+  return new AgentError('CANCELLED', 'Cancelled by a caller');
 }
 
 function undoDelayMs(attempt: number): number {
@@ -316,6 +339,6 @@ export function tellOperation(store: Store, id: string): void {
   store.events.append(
     'operation.changed',
     { kind: 'operation', id, name: row.kind },
-    { operation: viewOf(row, 0) },
+    { operation: viewOf(row, null) },
   );
 }

@@ -3,7 +3,7 @@
  */
 import type { ErrorBody } from '../../model/errors.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { ObjectKind, Operation, OperationState } from '../../model/operation.ts';
+import type { ObjectKind, Operation, OperationState, StepProgress } from '../../model/operation.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 
 /** Ended operations that are kept; the oldest go first. */
@@ -28,9 +28,13 @@ export interface OperationRow {
   state: OperationState;
   key: string | null;
   requestDigest: string;
+  /** The operation that this one is a part of. */
+  parentId: string | null;
+  /** Null once it has ended. */
   plan: unknown;
   error: ErrorBody | null;
   createdAt: string;
+  cancelRequestedAt: string | null;
   startedAt: string | null;
   endedAt: string | null;
   steps: StepRow[];
@@ -45,10 +49,11 @@ export class OperationStore {
 
   insert(operation: OperationRow): void {
     this.#db.assertTransaction();
-    const { id, kind, version, target, state, key, requestDigest, plan, createdAt, endedAt } = operation;
+    const { id, kind, version, target, state, key, requestDigest, parentId, plan, createdAt, endedAt } =
+      operation;
     this.#db
       .sql(
-        'INSERT INTO operations (id, kind, version, target_kind, target_id, target_name, state, key, request_digest, plan, created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO operations (id, kind, version, target_kind, target_id, target_name, state, key, request_digest, parent_id, plan, created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         id,
@@ -60,6 +65,7 @@ export class OperationStore {
         state,
         key,
         requestDigest,
+        parentId,
         JSON.stringify(plan),
         createdAt,
         endedAt,
@@ -71,13 +77,25 @@ export class OperationStore {
     }
   }
 
-  setState(id: string, state: OperationState, at: { startedAt?: string; endedAt?: string }): void {
+  /** A move to a state in which it goes on. */
+  setState(id: string, state: OperationState, startedAt: string): void {
     this.#db.assertTransaction();
     this.#db
-      .sql(
-        'UPDATE operations SET state = ?, started_at = coalesce(started_at, ?), ended_at = coalesce(?, ended_at) WHERE id = ?',
-      )
-      .run(state, at.startedAt ?? null, at.endedAt ?? null, id);
+      .sql('UPDATE operations SET state = ?, started_at = coalesce(started_at, ?) WHERE id = ?')
+      .run(state, startedAt, id);
+  }
+
+  /** Its end. What it was to make, which may hold secrets, is no longer needed. */
+  end(id: string, state: OperationState, at: string): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql("UPDATE operations SET state = ?, ended_at = ?, plan = 'null' WHERE id = ?")
+      .run(state, at, id);
+  }
+
+  requestCancel(id: string, at: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE operations SET cancel_requested_at = ? WHERE id = ?').run(at, id);
   }
 
   setError(id: string, error: ErrorBody): void {
@@ -136,6 +154,14 @@ export class OperationStore {
       .map((row) => this.#toOperation(row));
   }
 
+  /** The parts of an operation, oldest first. */
+  childrenOf(id: string): OperationRow[] {
+    return this.#db
+      .sql('SELECT * FROM operations WHERE parent_id = ? ORDER BY rowid')
+      .all(id)
+      .map((row) => this.#toOperation(row));
+  }
+
   /** Newest first. */
   list(filter: { state?: OperationState; targetKind?: ObjectKind; limit: number }): OperationRow[] {
     return this.#db
@@ -173,9 +199,11 @@ export class OperationStore {
       state: row['state'] as OperationState,
       key: row['key'] as string | null,
       requestDigest: row['request_digest'] as string,
+      parentId: row['parent_id'] as string | null,
       plan: JSON.parse(row['plan'] as string),
       error: row['error'] === null ? null : JSON.parse(row['error'] as string),
       createdAt: row['created_at'] as string,
+      cancelRequestedAt: row['cancel_requested_at'] as string | null,
       startedAt: row['started_at'] as string | null,
       endedAt: row['ended_at'] as string | null,
       steps: this.#db.sql('SELECT * FROM steps WHERE operation_id = ? ORDER BY position').all(id).map(toStep),
@@ -194,12 +222,14 @@ function toStep(row: Row): StepRow {
   };
 }
 
-/** How callers see an operation. @param stepPercent How far the step under way has come, 0 to 100. */
-export function viewOf(row: OperationRow, stepPercent: number): Operation {
+/** How callers see an operation. @param stepProgress How far the steps under way have come. */
+export function viewOf(row: OperationRow, stepProgress: StepProgress | null): Operation {
   const done = row.steps.filter((step) => step.state === 'done').length;
   const begun = row.steps.find((step) => step.state === 'begun');
   const share =
-    row.steps.length === 0 ? 1 : (done + (begun === undefined ? 0 : stepPercent / 100)) / row.steps.length;
+    row.steps.length === 0
+      ? 1
+      : (done + (begun === undefined ? 0 : (stepProgress?.percent ?? 0) / 100)) / row.steps.length;
   return {
     id: row.id,
     kind: row.kind,
@@ -208,10 +238,14 @@ export function viewOf(row: OperationRow, stepPercent: number): Operation {
     progress: {
       step: begun?.name ?? null,
       percent: row.state === 'succeeded' ? 100 : Math.floor(share * 100),
+      phase: stepProgress?.phase ?? null,
+      bytes: stepProgress?.bytes ?? null,
     },
     steps: row.steps.map(({ name, state, startedAt, endedAt }) => ({ name, state, startedAt, endedAt })),
     error: row.error,
+    parentId: row.parentId,
     createdAt: row.createdAt,
+    cancelRequestedAt: row.cancelRequestedAt,
     startedAt: row.startedAt,
     endedAt: row.endedAt,
   };

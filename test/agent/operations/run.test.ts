@@ -42,11 +42,15 @@ class Bench {
       store: this.store,
       clock: this.clock,
       log,
-      kinds: kinds ?? [this.#kind()],
+      kinds: kinds ?? this.kinds(),
       parallel,
       timeoutMs: TIMEOUT_MS,
     });
     return this.operations;
+  }
+
+  kinds(): AnyKind[] {
+    return [this.#kind()];
   }
 
   submit(name = 'data', key?: string): Operation {
@@ -222,6 +226,69 @@ t.test(
     t.same(bench.log, ['a', 'undone', 'succeeded', 'a', 'succeeded']);
   },
 );
+
+t.test('a cancel that was answered is remembered by the next daemon', async (t) => {
+  const bench = new Bench(t, [['a'], ['b']]);
+  bench.hang('a');
+  const { id } = bench.submit();
+  await bench.until(() => bench.log.includes('a'));
+  void bench.operations.suspend(); // the old daemon does not get to act on the cancel
+  bench.store.db.transaction(() => bench.store.operations.requestCancel(id, '2026-01-01T00:00:00.000Z'));
+  bench.release('a');
+  await bench.operations.suspend();
+  bench.log.length = 0;
+  bench.start().resume();
+  t.match(await bench.ended(id), { state: 'cancelled', error: { code: 'CANCELLED' } });
+  t.same(bench.log, ['undo a', 'undone']);
+});
+
+t.test('a cancel that cannot be journaled is refused, and the operation goes on', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  bench.hang('a');
+  const { id } = bench.submit();
+  await bench.until(() => bench.log.includes('a'));
+  const giveRoom = fillDisk(bench);
+  t.throws(() => bench.operations.cancel(id), { code: 'UNAVAILABLE' });
+  giveRoom();
+  bench.release('a');
+  t.equal((await bench.ended(id)).state, 'succeeded');
+});
+
+t.test('a step that fails stops those beside it, and is the reason', async (t) => {
+  const bench = new Bench(t, [['a', 'b']]);
+  bench.hang('a');
+  bench.fail('b', conflict());
+  const { id } = bench.submit();
+  t.match(await bench.ended(id), { state: 'failed', error: { code: 'HOST_CONFLICT' } });
+  t.same(bench.log, ['a', 'b', 'undo b', 'undo a', 'undone']);
+});
+
+t.test('what an older version began is ended by the walk of that version', async (t) => {
+  for (const end of ['succeeded', 'undone'] as const) {
+    const bench = new Bench(t, [['a'], ['b']]);
+    bench.hang('b');
+    const { id } = bench.submit();
+    await bench.until(() => bench.log.includes('b'));
+    await bench.operations.suspend();
+    bench.release('b');
+    bench.log.length = 0;
+    if (end === 'undone') bench.fail('b', conflict());
+    const [old] = bench.kinds();
+    const newer = { ...old!, version: 2, stages: [], past: [old!] };
+    bench.start({ kinds: [newer] }).resume();
+    t.ok(hasEnded((await bench.ended(id)).state));
+    t.equal(bench.log.at(-1), end);
+    t.ok(bench.log.includes('b'), 'its own steps are walked');
+  }
+});
+
+t.test('the plan, which may hold secrets, is kept no longer than the operation', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  const { id } = bench.submit('secret');
+  t.same(bench.store.operations.get(id).plan, { name: 'secret' });
+  await bench.ended(id);
+  t.equal(bench.store.operations.get(id).plan, null);
+});
 
 t.test('a cancel while it is undone changes nothing of its end, nor does one after it', async (t) => {
   const bench = new Bench(t, [['a'], ['b']]);

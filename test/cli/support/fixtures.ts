@@ -101,13 +101,15 @@ export function operation(changes: Partial<Operation> = {}): Operation {
     kind: 'instance.create',
     target: { kind: 'instance', id: idOf(1), name: 'demo' },
     state: 'running',
-    progress: { step: 'define-domain', percent: 60 },
+    progress: { step: 'define-domain', percent: 60, phase: null, bytes: null },
     steps: [
       { name: 'make-disk', state: 'done', startedAt: ago(2), endedAt: ago(1) },
       { name: 'define-domain', state: 'begun', startedAt: ago(1), endedAt: null },
       { name: 'start-domain', state: 'waiting', startedAt: null, endedAt: null },
     ],
     error: null,
+    parentId: null,
+    cancelRequestedAt: null,
     createdAt: ago(3),
     startedAt: ago(2),
     endedAt: null,
@@ -122,7 +124,7 @@ export function ended(
 ): Operation {
   return operation({
     state,
-    progress: { step: null, percent: 100 },
+    progress: { step: null, percent: 100, phase: null, bytes: null },
     endedAt: ago(1.5),
     ...changes,
   });
