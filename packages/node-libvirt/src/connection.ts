@@ -3,49 +3,40 @@
  *
  * A Connection holds no state of domains. How it stays connected, and which calls share a socket, is src/pool.ts.
  */
-import { Domain } from './domain.ts';
-import { checkedTimeoutMs } from './limits.ts';
-import type { DomainEventKind } from './event-kinds.ts';
-import { EVENT_BUFFER_MAX, EventBuffer, type StreamedEvent } from './event-stream.ts';
-import type { DomainEventListener, Gap } from './events.ts';
+import type { CallOptions, RoleCallOptions } from './api/caller.ts';
+import { ConnectionMethods } from './api/connection.gen.ts';
+import { Objects } from './api/objects.gen.ts';
+import type { Domain } from './domain.ts';
+import { checkedLimits, checkedOptions, checkedRole } from './limits.ts';
+import { EventQueue, type QueueOptions } from './events/event-queue.ts';
+import type { Gap, StopListening } from './events/events.ts';
+import type { AnyEvent, EventFamily, EventFilter, EventKind, LibvirtEvent } from './events/families.ts';
+import { subscriptionOf } from './events/subscription.ts';
 import type { ConnectionState, Pool, Role, StateListener } from './pool.ts';
 import type { ArgsOf, ProcedureName, ReplyOf } from './protocol/procedures.ts';
 import type { NonnullDomain } from './protocol/types.gen.ts';
-import type { CallOptions } from './rpc/calls.ts';
 import type { LibvirtStream } from './rpc/stream.ts';
-import { type TypedValue, typedParamsToObject } from './typed-params.ts';
-
-export interface RoleCallOptions extends CallOptions {
-  /** @default 'short' */
-  role?: Role;
-}
-
-export interface NodeInfo {
-  model: string;
-  memoryKib: number;
-  cpus: number;
-  mhz: number;
-  numaNodes: number;
-  socketsPerNode: number;
-  coresPerSocket: number;
-  threadsPerCore: number;
-}
+import type { Session } from './session.ts';
+import { type TypedParams, typedParamsToObject } from './typed-params.ts';
 
 export interface DomainStats {
   domain: Domain;
   /** For example 'state.state', 'cpu.time', 'block.0.rd.bytes'. @see virConnectGetAllDomainStats, libvirt-domain.h */
-  stats: Record<string, TypedValue>;
+  stats: TypedParams;
 }
 
-/** libvirt's constant for "give the list itself, not only its length". */
-const NEED_RESULTS = 1;
-
-export class Connection implements AsyncDisposable {
+export class Connection extends ConnectionMethods implements AsyncDisposable {
+  /** Makes a Domain, a Network and so on of what an event or a stored record names. */
+  override readonly objects: Objects = new Objects(this);
+  /** As given to `connect`. */
+  readonly uri: string;
   readonly #pool: Pool;
   readonly #timeoutsMs: Readonly<Record<Role, number>>;
 
   /** @internal Use `connect`. */
-  constructor(pool: Pool, timeoutsMs: Readonly<Record<Role, number>>) {
+  constructor(pool: Pool, timeoutsMs: Readonly<Record<Role, number>>, uri: string) {
+    super();
+    this.uri = uri;
     this.#pool = pool;
     this.#timeoutsMs = timeoutsMs;
   }
@@ -72,12 +63,12 @@ export class Connection implements AsyncDisposable {
    * @throws {LibvirtError} The daemon refuses. @throws {LibvirtUsageError} Arguments that cannot be sent.
    * @throws {LibvirtTransportError} No reply: timeout, aborted, closed, keepalive, protocol, limit, descriptors.
    */
-  async call<P extends ProcedureName>(
+  override async call<P extends ProcedureName>(
     name: P,
     args: ArgsOf<P>,
     options: RoleCallOptions = {},
   ): Promise<ReplyOf<P>> {
-    const role = options.role ?? 'short';
+    const role = checkedRole(checkedOptions(options).role ?? 'short');
     return (await this.#pool.call(name, args, role, this.#limits(options, role))) as ReplyOf<P>;
   }
 
@@ -88,7 +79,7 @@ export class Connection implements AsyncDisposable {
    *
    * @throws As `call`.
    */
-  async openStream<P extends ProcedureName>(
+  override async openStream<P extends ProcedureName>(
     name: P,
     args: ArgsOf<P>,
     options: CallOptions = {},
@@ -98,147 +89,89 @@ export class Connection implements AsyncDisposable {
   }
 
   /**
-   * Listens to domain events of one kind, of all domains.
+   * Listens to events. When the promise is fulfilled, every later event is delivered, and after a reconnection again.
    *
-   * @returns Takes the listener back.
-   * @throws {LibvirtUnsupportedError} The daemon does not have this kind.
-   * @throws {LibvirtTransportError} No connection, or limit.
+   * A call that the daemon answers too late is not lost: its registration is taken back as soon as the answer comes.
+   *
+   * @param family What the events are about. @param kind For example 'lifecycle'.
+   * @param options The thing that is listened to, for example `{ domain }`; the daemon leaves out all others. `signal`
+   *   ends the wait for the daemon, and later the listening. For 'qemuMonitor' also `event` and `flags`.
+   * @returns Takes the listener back, at once; the promise is for the daemon's confirmation.
+   * @throws {LibvirtUsageError} No such family, kind or option.
+   * @throws {LibvirtUnsupportedError} The daemon or its driver does not have these events.
+   * @throws {LibvirtTransportError} No connection, timeout, aborted, or limit.
    */
-  async domainEvents<K extends DomainEventKind>(
+  async onEvent<F extends EventFamily, K extends EventKind<F>>(
+    family: F,
     kind: K,
-    listener: DomainEventListener<K>,
-  ): Promise<() => Promise<void>> {
-    this.#pool.checkConnected('domainEvents');
-    return this.#pool.events.add(kind, listener);
+    listener: (event: LibvirtEvent<F, K>) => void,
+    options?: EventFilter<F> & CallOptions,
+  ): Promise<StopListening> {
+    const subscription = subscriptionOf(family, kind, options ?? {});
+    this.#pool.checkConnected('onEvent');
+    const limits = this.#limits(options ?? {}, 'control');
+    return this.#pool.events.add(subscription, listener as (event: AnyEvent) => void, limits);
   }
 
   /**
-   * Domain events of one kind as an async iterable, with gaps and overflows in their places. Breaking out of the loop
-   * takes the listener back; so does `signal`, and then the iteration ends. It ends, too, when the connection is closed.
+   * Events as an async iterable, with gaps and overflows in their places. When the promise is fulfilled, every later
+   * event is in it. Breaking out of the loop takes the listener back; so do `signal` and the end of the connection, and
+   * then the iteration ends with what has come before.
    *
-   * @param options.bufferMax Events that may wait. @default 1_024
+   * @param options As for `onEvent`. @param options.bufferMax Events that may wait. @default 1_024
+   * @throws As `onEvent`.
    */
-  async *domainEventStream<K extends DomainEventKind>(
+  async events<F extends EventFamily, K extends EventKind<F>>(
+    family: F,
     kind: K,
-    options: { bufferMax?: number; signal?: AbortSignal } = {},
-  ): AsyncGenerator<StreamedEvent<K>, void, void> {
-    const buffer = new EventBuffer<K>(options.bufferMax ?? EVENT_BUFFER_MAX);
-    const end = () => buffer.end();
-    const stopListening = await this.domainEvents(kind, (event) => buffer.push({ type: 'event', event }));
-    const stopGaps = this.onGap((gap) => buffer.push({ type: 'gap', gap }));
-    const signals = [this.#pool.closed, ...(options.signal ? [options.signal] : [])];
-    for (const signal of signals) signal.aborted ? end() : signal.addEventListener('abort', end);
-    try {
-      yield* buffer.read();
-    } finally {
-      for (const signal of signals) signal.removeEventListener('abort', end);
-      stopGaps();
-      await stopListening();
-    }
+    options?: EventFilter<F> & QueueOptions,
+  ): Promise<EventQueue<F, K>> {
+    const subscription = subscriptionOf(family, kind, options ?? {});
+    this.#pool.checkConnected('events');
+    const limits = { ...this.#limits(options ?? {}, 'control'), bufferMax: options?.bufferMax };
+    return EventQueue.open<F, K>(this.#pool.events, subscription, limits, this.#pool.closed);
   }
 
-  /** Told after each reconnection: events may have been missed. @returns Takes the listener back. */
+  /**
+   * @internal Opens a socket of its own, for what the daemon ties to one client. The options' limits cover the opening.
+   *
+   * @param name What it is for, in errors. @throws {LibvirtTransportError} As `connect`, or limit.
+   */
+  async openSession(name: string, options: CallOptions = {}): Promise<Session> {
+    return this.#pool.openSession(name, this.#limits(options, 'long'));
+  }
+
+  /** Told when events may have been missed, as after each reconnection. @returns Takes the listener back. */
   onGap(listener: (gap: Gap) => void): () => void {
     return this.#pool.events.onGap(listener);
   }
 
-  /** libvirt's version as one number: 1,000,000 × major + 1,000 × minor + release. */
-  async getLibVersion(options?: CallOptions): Promise<number> {
-    return Number((await this.call('connectGetLibVersion', undefined, options)).lib_ver);
-  }
-
-  /** The hypervisor's version as one number, as `getLibVersion`. */
-  async getVersion(options?: CallOptions): Promise<number> {
-    return Number((await this.call('connectGetVersion', undefined, options)).hv_ver);
-  }
-
-  async getHostname(options?: CallOptions): Promise<string> {
-    return (await this.call('connectGetHostname', undefined, options)).hostname;
-  }
-
-  /** Capabilities of the host, as XML. The daemon may probe QEMU binaries for it. */
-  async getCapabilities(options?: CallOptions): Promise<string> {
-    return (await this.call('connectGetCapabilities', undefined, { role: 'long', ...options })).capabilities;
-  }
-
-  /** Capabilities of an emulator with a machine type, as XML; null leaves the choice to the driver. */
-  async getDomainCapabilities(
-    emulator: string | null = null,
-    arch: string | null = null,
-    machine: string | null = null,
-    virttype: string | null = null,
-    flags = 0,
-    options?: CallOptions,
-  ): Promise<string> {
-    const args = { emulatorbin: emulator, arch, machine, virttype, flags };
-    return (await this.call('connectGetDomainCapabilities', args, { role: 'long', ...options })).capabilities;
-  }
-
-  async nodeGetInfo(options?: CallOptions): Promise<NodeInfo> {
-    const info = await this.call('nodeGetInfo', undefined, options);
-    return {
-      model: textOfChars(info.model),
-      memoryKib: Number(info.memory),
-      cpus: info.cpus,
-      mhz: info.mhz,
-      numaNodes: info.nodes,
-      socketsPerNode: info.sockets,
-      coresPerSocket: info.cores,
-      threadsPerCore: info.threads,
-    };
-  }
-
-  /** @param flags virConnectListAllDomainsFlags; 0 gives all. */
-  async listAllDomains(flags = 0, options?: CallOptions): Promise<Domain[]> {
-    const { domains } = await this.call(
-      'connectListAllDomains',
-      { need_results: NEED_RESULTS, flags },
-      options,
-    );
-    return domains.map((domain) => this.#domain(domain));
-  }
-
-  /** @throws {LibvirtError} VIR_ERR_NO_DOMAIN */
-  async domainLookupByUUIDString(uuid: string, options?: CallOptions): Promise<Domain> {
-    return this.#domain((await this.call('domainLookupByUuid', { uuid }, options)).dom);
-  }
-
-  /** @throws {LibvirtError} VIR_ERR_NO_DOMAIN */
-  async domainLookupByName(name: string, options?: CallOptions): Promise<Domain> {
-    return this.#domain((await this.call('domainLookupByName', { name }, options)).dom);
-  }
-
-  /** Defines a domain, or changes the definition of the one with this UUID. @param flags virDomainDefineFlags */
-  async domainDefineXMLFlags(xml: string, flags = 0, options?: CallOptions): Promise<Domain> {
-    return this.#domain(
-      (await this.call('domainDefineXmlFlags', { xml, flags }, { role: 'long', ...options })).dom,
-    );
-  }
-
-  /** Starts a domain without defining it. @param flags virDomainCreateFlags */
-  async domainCreateXML(xml: string, flags = 0, options?: CallOptions): Promise<Domain> {
-    return this.#domain(
-      (await this.call('domainCreateXml', { xml_desc: xml, flags }, { role: 'long', ...options })).dom,
-    );
-  }
-
   /**
-   * Statistics of many domains in one call.
+   * Statistics of many domains in one call. virConnectGetAllDomainStats, since libvirt 1.2.8.
    *
    * @param stats virDomainStatsTypes; 0 gives all.
    * @param flags virConnectGetAllDomainStatsFlags; NOWAIT leaves out what a busy domain cannot answer now.
-   * @param domains Only these; all when left out.
    */
-  async getAllDomainStats(
+  async getAllDomainStats(stats = 0, flags = 0, options?: RoleCallOptions): Promise<DomainStats[]> {
+    return this.domainListGetStats([], stats, flags, options);
+  }
+
+  /**
+   * Statistics of these domains in one call. virDomainListGetStats, since libvirt 1.2.8.
+   *
+   * @param domains An empty list means all domains.
+   * @param stats @param flags As `getAllDomainStats`.
+   */
+  async domainListGetStats(
+    domains: readonly NonnullDomain[],
     stats = 0,
     flags = 0,
-    domains: readonly NonnullDomain[] = [],
-    options?: CallOptions,
+    options?: RoleCallOptions,
   ): Promise<DomainStats[]> {
-    const args = { doms: [...domains], stats, flags };
+    const args = { doms: domains, stats, flags };
     const { retStats } = await this.call('connectGetAllDomainStats', args, { role: 'long', ...options });
     return retStats.map(({ dom, params }) => ({
-      domain: this.#domain(dom),
+      domain: this.objects.domain(dom),
       stats: typedParamsToObject(params),
     }));
   }
@@ -252,20 +185,7 @@ export class Connection implements AsyncDisposable {
     await this.close();
   }
 
-  #domain(plain: NonnullDomain): Domain {
-    return new Domain(this, plain);
-  }
-
   #limits(options: CallOptions, role: Role): CallOptions {
-    return {
-      timeoutMs: checkedTimeoutMs(options.timeoutMs ?? this.#timeoutsMs[role]),
-      signal: options.signal,
-    };
+    return checkedLimits(options, this.#timeoutsMs[role]);
   }
-}
-
-/** A C string in an array of fixed length. */
-function textOfChars(chars: readonly number[]): string {
-  const end = chars.indexOf(0);
-  return Buffer.from(end < 0 ? chars : chars.slice(0, end)).toString('utf8');
 }

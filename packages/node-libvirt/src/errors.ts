@@ -45,13 +45,21 @@ export class LibvirtError extends Error {
 /** The daemon or its driver does not have what was asked: an older libvirt, or a driver without that function. */
 export class LibvirtUnsupportedError extends LibvirtError {
   override readonly name = 'LibvirtUnsupportedError';
+  /** The libvirt that a daemon must be of, for example '11.2.0', when it is too old and libvirt says which. */
+  readonly neededVersion: string | undefined;
+
+  constructor(reply: ErrorReply, procedure: string, neededVersion?: string) {
+    super(reply, procedure);
+    this.neededVersion = neededVersion;
+  }
 }
 
 /**
  * Why there is no answer.
  *
  * - unreachable: no socket, nobody listens, or access is denied
- * - auth: the daemon wants a kind of authentication that this library does not have
+ * - auth: one side does not accept the other: a certificate, a key, a user, a password, or the way to log in; what the
+ *   daemon said is the `cause`
  * - closed: the connection ended, or was ended, before the reply
  * - keepalive: the daemon stopped answering pings
  * - protocol: bytes came that no libvirt sends; the connection was closed
@@ -87,21 +95,25 @@ export class LibvirtUsageError extends TypeError {
   override readonly name = 'LibvirtUsageError';
 }
 
-/** Makes the right class for an error reply. */
-export function errorFromReply(reply: ErrorReply, procedure: string): LibvirtError {
-  return isUnsupported(reply)
-    ? new LibvirtUnsupportedError(reply, procedure)
-    : new LibvirtError(reply, procedure);
+/**
+ * Makes the right class for an error reply.
+ *
+ * @param since The libvirt that brought the procedure.
+ */
+export function errorFromReply(reply: ErrorReply, procedure: string, since?: string): LibvirtError {
+  if (reply.code === virErrorNumber.VIR_ERR_NO_SUPPORT) return new LibvirtUnsupportedError(reply, procedure);
+  if (!isUnknownToDaemon(reply)) return new LibvirtError(reply, procedure);
+  const needs = since === undefined ? '' : `, needs libvirt ${since}`;
+  const message = `${procedure} is not supported by this daemon${needs} (${reply.message})`;
+  return new LibvirtUnsupportedError({ ...reply, message }, procedure, since);
 }
 
-/** Raised by the daemon for a procedure number or an event number that it does not know. */
-const UNKNOWN_TO_DAEMON = /^(internal error: )?(unknown procedure|unsupported event ID)/;
+/** Raised by the daemon for a procedure number that it does not know. */
+const UNKNOWN_TO_DAEMON = /^(internal error: )?unknown procedure/;
 
-function isUnsupported(reply: ErrorReply): boolean {
-  if (reply.code === virErrorNumber.VIR_ERR_NO_SUPPORT) return true;
-  const fromRpc =
-    reply.code === virErrorNumber.VIR_ERR_RPC || reply.code === virErrorNumber.VIR_ERR_INTERNAL_ERROR;
-  return fromRpc && UNKNOWN_TO_DAEMON.test(reply.message ?? '');
+function isUnknownToDaemon({ code, message }: ErrorReply): boolean {
+  const fromRpc = code === virErrorNumber.VIR_ERR_RPC || code === virErrorNumber.VIR_ERR_INTERNAL_ERROR;
+  return fromRpc && UNKNOWN_TO_DAEMON.test(message ?? '');
 }
 
 function nameOf(names: Readonly<Record<string, number>>, wanted: number): string | undefined {

@@ -6,8 +6,21 @@
 export * as constants from './constants.gen.ts';
 export type { BackoffOptions } from './backoff.ts';
 export { type ConnectOptions, connect } from './connect.ts';
-export type { Connection, DomainStats, NodeInfo, RoleCallOptions } from './connection.ts';
-export type { BlockInfo, Domain, DomainInfo } from './domain.ts';
+export type { Connection, DomainStats } from './connection.ts';
+export type { Domain } from './domain.ts';
+export type { CallOptions, RoleCallOptions } from './api/caller.ts';
+export type { DomainCheckpoint } from './api/domain-checkpoint.gen.ts';
+export type { DomainSnapshot } from './api/domain-snapshot.gen.ts';
+export type { Interface } from './api/interface.gen.ts';
+export type { Network } from './network.ts';
+export type { NetworkPort } from './api/network-port.gen.ts';
+export type { NodeDevice } from './api/node-device.gen.ts';
+export type { NwFilter } from './api/nw-filter.gen.ts';
+export type { NwFilterBinding } from './api/nw-filter-binding.gen.ts';
+export type { Objects } from './api/objects.gen.ts';
+export type { Secret } from './api/secret.gen.ts';
+export type { StoragePool } from './api/storage-pool.gen.ts';
+export type { StorageVolume } from './api/storage-volume.gen.ts';
 export {
   LibvirtError,
   LibvirtTransportError,
@@ -15,18 +28,38 @@ export {
   LibvirtUsageError,
   type TransportErrorKind,
 } from './errors.ts';
-export { DOMAIN_EVENT_KINDS, type DomainEvent, type DomainEventKind, type DomainRef } from './event-kinds.ts';
-export { EVENT_BUFFER_MAX, type StreamedEvent } from './event-stream.ts';
-export { type DomainEventListener, type Gap, LISTENERS_MAX } from './events.ts';
+export { EARLY_MAX } from './events/early-messages.ts';
+export {
+  EVENT_BUFFER_MAX,
+  type EventQueue,
+  type QueuedEvent,
+  type QueueOptions,
+} from './events/event-queue.ts';
+export { type Gap, LISTENERS_MAX, type LostEvents, type StopListening } from './events/events.ts';
+export {
+  EVENT_FAMILIES,
+  type EventFamily,
+  type EventFilter,
+  type EventKind,
+  type EventThings,
+  eventKinds,
+  type LibvirtEvent,
+  type MonitorFilter,
+} from './events/families.ts';
+export type { MigrateOptions } from './migration/migrate.ts';
 export { type ConnectionState, type Role, type StateListener, STREAMS_MAX } from './pool.ts';
 export type { ArgsOf, ProcedureName, ReplyOf } from './protocol/procedures.ts';
 export { PROTOCOL_VERSION } from './protocol/schema.gen.ts';
 export type * as protocol from './protocol/types.gen.ts';
-export { type CallOptions, IN_FLIGHT_MAX, WAITING_MAX } from './rpc/calls.ts';
+export { IN_FLIGHT_MAX, WAITING_MAX } from './rpc/calls.ts';
 export type { KeepaliveOptions } from './rpc/keepalive.ts';
 export type { LibvirtStream } from './rpc/stream.ts';
+export { SESSIONS_MAX } from './session.ts';
 export {
+  type ExplicitValue,
   type TypedParam,
+  type TypedParams,
+  type TypedParamsInput,
   type TypedParamType,
   type TypedValue,
   typedParamsFromObject,

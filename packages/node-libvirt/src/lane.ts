@@ -8,8 +8,7 @@
  */
 import type { LibvirtTransportError } from './errors.ts';
 import { withinLimits } from './limits.ts';
-import type { CallOptions } from './rpc/calls.ts';
-import type { Channel } from './rpc/channel.ts';
+import type { Channel, ChannelCallOptions } from './rpc/channel.ts';
 
 /**
  * Channels of one role. Two roles of 2 channels and 4 calls, and one of 1, take at most 20 of the daemon's workers,
@@ -29,14 +28,10 @@ export class Lane {
   }
 
   /** Calls on the best channel. The options' limits cover the opening of a channel, too. */
-  async call(name: string, args: unknown, options: CallOptions): Promise<unknown> {
-    const channel =
-      this.#pick() ?? (await withinLimits(this.#opened(), `${name}: opening a connection`, options));
-    try {
-      return await channel.call(name, args, options);
-    } finally {
-      this.#closeIdle();
-    }
+  async call(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
+    const channel = this.#pick();
+    if (channel === undefined) return this.#callOnNew(name, args, options);
+    return this.#callOn(channel, name, args, options);
   }
 
   /** Calls sent whose reply has not come, and calls that wait. */
@@ -57,8 +52,30 @@ export class Lane {
     for (const channel of this.#channels) channel.close(error);
   }
 
+  async #callOnNew(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
+    const startedAt = performance.now();
+    const channel = await withinLimits(this.#opened(), `${name}: opening a connection`, options);
+    const { timeoutMs = Infinity } = options;
+    const leftMs = Math.max(Math.ceil(timeoutMs - (performance.now() - startedAt)), 0);
+    return this.#callOn(channel, name, args, { ...options, timeoutMs: leftMs });
+  }
+
+  async #callOn(
+    channel: Channel,
+    name: string,
+    args: unknown,
+    options: ChannelCallOptions,
+  ): Promise<unknown> {
+    try {
+      return await channel.call(name, args, options);
+    } finally {
+      if (this.#channels.length > 1) this.#closeIdle();
+    }
+  }
+
   #pick(): Channel | undefined {
-    this.#channels = this.#channels.filter((channel) => !channel.isClosed);
+    if (this.#channels.some((channel) => channel.isClosed))
+      this.#channels = this.#channels.filter((channel) => !channel.isClosed);
     const free = this.#channels.find((channel) => !channel.calls.isFull);
     if (free !== undefined) return free;
     const isRoom = this.#channels.length < CHANNELS_MAX;

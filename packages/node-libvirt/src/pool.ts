@@ -7,19 +7,22 @@
  *   short    calls that the daemon answers from memory
  *   long     calls that wait for QEMU, the guest or the disk
  *   streams  a channel for each open stream
+ *   sessions a channel for each piece of work that the daemon ties to one client (src/session.ts)
  *
  * The control channel decides the state. When it is lost everything is lost: all pending calls fail, and unless
  * `reconnect` is false it is opened again, with growing pauses. Then events are registered again, the state becomes
- * 'connected', and a gap is told. A call made while disconnected fails at once: retrying is the caller's decision.
+ * 'connected', and a gap is told. A call made while disconnected fails at once: retrying is the caller's decision. The
+ * same is done when a modular daemon turns out to have lost the one behind it, since it would never find it again.
  *
  *   connected ──control lost──► disconnected ──opened, events registered──► connected, gap
  *       └──────close()──────────────┴──────────► disconnected, for good
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Login } from './auth/authenticate.ts';
 import { type BackoffOptions, backoffMs } from './backoff.ts';
 import { LibvirtError, LibvirtTransportError } from './errors.ts';
-import { Events } from './events.ts';
-import { guarded } from './guarded.ts';
+import { Events } from './events/events.ts';
+import { checkListener, guarded } from './guarded.ts';
 import { Lane } from './lane.ts';
 import { withinLimits } from './limits.ts';
 import type { CallOptions } from './rpc/calls.ts';
@@ -27,6 +30,7 @@ import type { Channel, ChannelOptions } from './rpc/channel.ts';
 import { openChannel } from './rpc/handshake.ts';
 import type { KeepaliveOptions } from './rpc/keepalive.ts';
 import { LibvirtStream } from './rpc/stream.ts';
+import { Session, SESSIONS_MAX } from './session.ts';
 import type { Transport } from './transport/transport.ts';
 
 export interface PoolOptions {
@@ -34,6 +38,7 @@ export interface PoolOptions {
   /** The driver's URI as the daemon is told it. */
   uri: string;
   access: 'readWrite' | 'readOnly';
+  login?: Login;
   callTimeoutMs: number;
   keepalive: KeepaliveOptions | false;
   reconnect: BackoffOptions | false;
@@ -52,20 +57,28 @@ export type StateListener = (state: ConnectionState, cause: LibvirtTransportErro
 /** Streams open at once on one connection: each takes a socket here and a client there (libvirtd allows 5000). */
 export const STREAMS_MAX = 256;
 
+/**
+ * Said by a modular daemon when the one that it passes the call on to has ended since: by virtqemud of virtnetworkd, by
+ * virtproxyd of virtqemud. It keeps that dead connection for as long as it has ours. @see virnetclient.c
+ */
+const LOST_DAEMON_BEHIND = /client socket is closed$/;
+
 export class Pool {
   readonly #options: PoolOptions;
   readonly #closing = new AbortController();
   readonly #stateListeners = new Set<StateListener>();
   readonly #streams = new Set<LibvirtStream>();
+  readonly #sessions = new Set<Session>();
   readonly events: Events;
   #control: Channel | null = null;
+  /** Ends the opening of channels when the connection is lost. */
+  #loss = new AbortController();
   #lanes: Record<'short' | 'long', Lane> = this.#newLanes();
   #state: ConnectionState = 'disconnected';
 
   constructor(options: PoolOptions) {
     this.#options = options;
-    const limits = { timeoutMs: options.callTimeoutMs };
-    this.events = new Events((name, args) => this.#callOnControl(name, args, limits));
+    this.events = new Events((name, args) => this.#callOnControl(name, args, {}), options.callTimeoutMs);
   }
 
   get state(): ConnectionState {
@@ -82,6 +95,7 @@ export class Pool {
   }
 
   onStateChange(listener: StateListener): () => void {
+    checkListener(listener);
     this.#stateListeners.add(listener);
     return () => void this.#stateListeners.delete(listener);
   }
@@ -94,9 +108,14 @@ export class Pool {
 
   async call(name: string, args: unknown, role: Role, limits: CallOptions): Promise<unknown> {
     this.checkConnected(name);
-    return role === 'control'
-      ? this.#callOnControl(name, args, limits)
-      : this.#lanes[role].call(name, args, limits);
+    try {
+      return await (role === 'control'
+        ? this.#callOnControl(name, args, limits)
+        : this.#lanes[role].call(name, args, limits));
+    } catch (error) {
+      this.#checkDaemonBehind(error);
+      throw error;
+    }
   }
 
   async openStream(
@@ -105,12 +124,29 @@ export class Pool {
     limits: CallOptions,
   ): Promise<{ reply: unknown; stream: LibvirtStream }> {
     this.checkConnected(name);
-    if (this.#streams.size >= STREAMS_MAX) throw limitError(name);
+    if (this.#streams.size >= STREAMS_MAX) throw limitError(name, `${STREAMS_MAX} streams`);
     const stream = await this.#newStream(name, limits);
     try {
       return { reply: await stream.open(name, args, limits), stream };
     } catch (error) {
       stream.destroy();
+      this.#checkDaemonBehind(error);
+      throw error;
+    }
+  }
+
+  /** @param name What it is for, in errors. */
+  async openSession(name: string, limits: CallOptions): Promise<Session> {
+    this.checkConnected(name);
+    if (this.#sessions.size >= SESSIONS_MAX) throw limitError(name, `${SESSIONS_MAX} sessions`);
+    const session = new Session();
+    this.#sessions.add(session);
+    session.lost.addEventListener('abort', () => this.#sessions.delete(session));
+    try {
+      session.carry(await this.#ownChannel(name, limits, { onClose: (error) => session.ended(error) }));
+      return session;
+    } catch (error) {
+      session.close();
       throw error;
     }
   }
@@ -134,14 +170,18 @@ export class Pool {
   }
 
   async #newStream(name: string, limits: CallOptions): Promise<LibvirtStream> {
-    const stream = new LibvirtStream(await this.#streamChannel(name, limits));
+    const stream = new LibvirtStream(await this.#ownChannel(name, limits, { keepalive: false }));
     this.#streams.add(stream);
     stream.once('close', () => this.#streams.delete(stream));
     return stream;
   }
 
-  async #streamChannel(name: string, limits: CallOptions): Promise<Channel> {
-    const opening = this.#openChannel({ keepalive: false });
+  async #ownChannel(
+    name: string,
+    limits: CallOptions,
+    channelOptions: Partial<ChannelOptions>,
+  ): Promise<Channel> {
+    const opening = this.#openWhileConnected(channelOptions);
     try {
       const channel = await withinLimits(opening, `${name}: opening a connection`, limits);
       this.checkConnected(name);
@@ -160,11 +200,22 @@ export class Pool {
       transport: this.#options.transport,
       uri: this.#options.uri,
       access: this.#options.access,
+      login: this.#options.login,
       callTimeoutMs: this.#options.callTimeoutMs,
       keepalive: this.#options.keepalive,
       signal: this.#closing.signal,
       ...options,
     });
+  }
+
+  /** Opens a channel besides the control channel; gives up, with the reason of the loss, when that one is lost. */
+  async #openWhileConnected(options: Partial<ChannelOptions> = {}): Promise<Channel> {
+    const { signal: loss } = this.#loss;
+    try {
+      return await this.#openChannel({ ...options, signal: AbortSignal.any([this.closed, loss]) });
+    } catch (error) {
+      throw loss.aborted ? loss.reason : error;
+    }
   }
 
   async #openControl(signal?: AbortSignal): Promise<void> {
@@ -179,17 +230,28 @@ export class Pool {
   }
 
   #newLanes(): Record<'short' | 'long', Lane> {
-    return { short: new Lane(() => this.#openChannel()), long: new Lane(() => this.#openChannel()) };
+    const open = () => this.#openWhileConnected();
+    return { short: new Lane(open), long: new Lane(open) };
   }
 
   /** @param error What ended the connection; null when it was closed on purpose, which is no error of a stream. */
   #dropAll(error: LibvirtTransportError | null): void {
+    this.#loss.abort(error ?? new LibvirtTransportError('closed', 'the connection was closed'));
+    this.#loss = new AbortController();
     for (const lane of Object.values(this.#lanes)) lane.close(error ?? undefined);
     for (const stream of this.#streams) {
       if (error === null) stream.destroy();
       else stream.failed(error);
     }
+    for (const session of this.#sessions) session.close(error ?? undefined);
     this.#lanes = this.#newLanes();
+  }
+
+  /** A daemon that has lost the one behind it goes on to refuse, and to tell no events: it is connected to anew. */
+  #checkDaemonBehind(error: unknown): void {
+    if (!(error instanceof LibvirtError) || !LOST_DAEMON_BEHIND.test(error.message)) return;
+    const message = 'libvirt has lost another of its daemons';
+    this.#control?.close(new LibvirtTransportError('closed', message, { cause: error }));
   }
 
   #setState(state: ConnectionState, cause: LibvirtTransportError | null): void {
@@ -210,9 +272,9 @@ export class Pool {
   async #tryAgain(cause: LibvirtTransportError): Promise<boolean> {
     try {
       await this.#openControl();
-      const lostKinds = await this.events.registerAgain();
+      const lost = await this.events.registerAgain();
       this.#setState('connected', null);
-      this.events.tellGap({ cause, lostKinds });
+      this.events.tellGap({ cause, lost });
       return true;
     } catch (error) {
       this.#control?.close();
@@ -223,6 +285,7 @@ export class Pool {
 
   #controlOnClose(error: LibvirtTransportError): void {
     this.#control = null;
+    this.events.disconnected();
     if (this.#state !== 'connected') return;
     this.#dropAll(error);
     this.#setState('disconnected', error);
@@ -235,8 +298,8 @@ function closedError(name: string): LibvirtTransportError {
   return new LibvirtTransportError('closed', `${name}: there is no connection to libvirt`);
 }
 
-function limitError(name: string): LibvirtTransportError {
-  return new LibvirtTransportError('limit', `${name}: ${STREAMS_MAX} streams are open already`);
+function limitError(name: string, what: string): LibvirtTransportError {
+  return new LibvirtTransportError('limit', `${name}: ${what} are open already`);
 }
 
 function ignoreAbort(error: unknown): void {

@@ -5,7 +5,11 @@ const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$
 
 /** Formats 16 bytes as lower-case text with dashes. */
 export function uuidFromBytes(bytes: Buffer): string {
-  const hex = bytes.toString('hex');
+  return uuidFromHex(bytes.toString('hex'));
+}
+
+/** Puts the dashes into 32 hexadecimal digits. */
+export function uuidFromHex(hex: string): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 

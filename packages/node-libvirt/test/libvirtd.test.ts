@@ -4,12 +4,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { accessSync, constants as fsConstants } from 'node:fs';
+import { buffer } from 'node:stream/consumers';
 import t from 'tap';
 import {
   connect,
   constants,
   type Domain,
-  type DomainEvent,
+  type LibvirtEvent,
   LibvirtError,
   LibvirtUnsupportedError,
 } from '../src/index.ts';
@@ -23,7 +24,8 @@ const METADATA_URI = 'urn:nlv:test';
 
 /** Why the tests of a URI cannot run here, or false. */
 function reasonToSkip(uri: string): string | false {
-  const socket = unixTransport(parseUri(uri, 'readWrite').socketPaths).peer;
+  const { endpoint } = parseUri(uri, 'readWrite');
+  const socket = endpoint.transport === 'unix' ? unixTransport(endpoint.socketPaths).peer : uri;
   try {
     accessSync(socket, fsConstants.R_OK | fsConstants.W_OK);
     return false;
@@ -56,15 +58,15 @@ t.test(
   async (t) => {
     await using connection = await connect('test:///default');
     t.ok((await connection.getLibVersion()) >= 9_000_000);
-    t.match(await connection.nodeGetInfo(), { model: 'i686', cpus: 16, memoryKib: 3_145_728 });
+    t.match(await connection.nodeGetInfo(), { model: 'i686', cpus: 16, memory: 3_145_728n });
     t.match(await connection.getCapabilities(), /<capabilities>/);
     const names = (await connection.listAllDomains()).map((domain) => domain.name);
     t.ok(names.includes('test'));
     const domain = await connection.domainLookupByName('test');
     t.equal((await connection.domainLookupByUUIDString(domain.uuid.toUpperCase())).name, 'test');
-    t.match(await domain.getInfo(), { state: virDomainState.VIR_DOMAIN_RUNNING, memoryKib: 2_097_152 });
+    t.match(await domain.getInfo(), { state: virDomainState.VIR_DOMAIN_RUNNING, memory: 2_097_152n });
     t.match(await domain.getXMLDesc(), /<name>test<\/name>/);
-    const [stats] = await connection.getAllDomainStats(0, 0, [domain]);
+    const [stats] = await connection.domainListGetStats([domain]);
     t.match(stats, { domain: { name: 'test' }, stats: { 'state.state': virDomainState.VIR_DOMAIN_RUNNING } });
   },
 );
@@ -101,8 +103,8 @@ t.test(
     await using connection = await connect('qemu:///system');
     const uuid = randomUUID();
     const name = `nlv-${uuid.slice(0, 8)}`;
-    const events: DomainEvent<'lifecycle'>[] = [];
-    const stop = await connection.domainEvents('lifecycle', (event) => {
+    const events: LibvirtEvent<'domain', 'lifecycle'>[] = [];
+    const stop = await connection.onEvent('domain', 'lifecycle', (event) => {
       if (event.domain.uuid === uuid) events.push(event);
     });
     const defined = await connection.domainDefineXMLFlags(guestXml(name, uuid));
@@ -126,11 +128,11 @@ t.test(
     await running.resume();
     await until(() => output.includes('SeaBIOS'), 'the BIOS prints on the console');
     t.equal((await running.getState()).state, virDomainState.VIR_DOMAIN_RUNNING);
-    t.match(await running.getInfo(), { memoryKib: 65_536, vcpus: 1 });
+    t.match(await running.getInfo(), { memory: 65_536n, nrVirtCpu: 1 });
     t.match(await running.qemuMonitorCommand('{"execute":"query-status"}'), /running/);
-    const { mimeType, data } = await running.screenshot();
-    t.match(mimeType, /^image\//);
-    t.ok(data.length > 0);
+    const { reply, stream } = await running.screenshot(0);
+    t.match(reply.mime, /^image\//);
+    t.ok((await buffer(stream)).length > 0);
     t.match(await failureOf(running.qemuAgentCommand('{"execute":"guest-ping"}')), { name: /Libvirt/ });
 
     const consoleClosed = new Promise((resolve) => console.once('close', resolve));

@@ -8,10 +8,9 @@ import {
   LibvirtUnsupportedError,
   LibvirtUsageError,
 } from '../src/errors.ts';
-import type { Gap } from '../src/events.ts';
 import type { Frame } from '../src/rpc/framing.ts';
 import { PING } from '../src/rpc/keepalive.ts';
-import { FakeDaemon, lifecycleFrame, type Peer, replyFrame } from './support/fake-daemon.ts';
+import { FakeDaemon, type Peer } from './support/fake-daemon.ts';
 import { failureOf, kindOf } from './support/outcome.ts';
 import { until } from './support/until.ts';
 
@@ -213,86 +212,17 @@ t.test('a call with wrong arguments writes nothing', async (t) => {
   t.equal(daemon.peers.flatMap((peer) => peer.received).length, before + 1);
 });
 
-t.test('an event that overtakes the reply to its registration is delivered', async (t) => {
-  const { daemon, connection } = await setup(t);
-  daemon.on('connectDomainEventCallbackRegisterAny', (peer, call) => {
-    peer.socket.write(
-      Buffer.concat([
-        lifecycleFrame(5, 'early'),
-        replyFrame(call, (w) => w.int(5)),
-        lifecycleFrame(5, 'late'),
-      ]),
-    );
-  });
-  const names: string[] = [];
-  await connection.domainEvents('lifecycle', (event) => names.push(event.domain.name));
-  await until(() => names.length === 2, 'both events are there');
-  t.same(names, ['early', 'late']);
-});
-
-t.test('a kind is registered once for all its listeners, and taken back with the last', async (t) => {
-  const { daemon, connection } = await setup(t);
-  const names: string[] = [];
-  const stopFirst = await connection.domainEvents('lifecycle', (event) =>
-    names.push(`1 ${event.domain.name}`),
-  );
-  const stopSecond = await connection.domainEvents('lifecycle', (event) =>
-    names.push(`2 ${event.domain.name}`),
-  );
-  t.equal(daemon.callsOf('connectDomainEventCallbackRegisterAny').length, 1);
-  await stopFirst();
-  await stopFirst();
-  t.equal(daemon.callsOf('connectDomainEventCallbackDeregisterAny').length, 0);
-  daemon.peers[0]?.lifecycleEvent(3, 'a');
-  await until(() => names.length === 1, 'the event is there');
-  t.same(names, ['2 a']);
-  await stopSecond();
-  t.equal(daemon.callsOf('connectDomainEventCallbackDeregisterAny').length, 1);
-});
-
-t.test('a function that listens twice is two listeners', async (t) => {
-  const { daemon, connection } = await setup(t);
-  let count = 0;
-  const listener = () => void count++;
-  const stop = await connection.domainEvents('lifecycle', listener);
-  await connection.domainEvents('lifecycle', listener);
-  daemon.peers[0]?.lifecycleEvent(3, 'a');
-  await until(() => count === 2, 'both have heard it');
-  await stop();
-  daemon.peers[0]?.lifecycleEvent(3, 'b');
-  await until(() => count === 3, 'one is left');
-});
-
-t.test('after a reconnection events are registered again and a gap is told', async (t) => {
+t.test('a daemon that is there again is connected to again', async (t) => {
   const { daemon, connection } = await setup(t, { reconnect: FAST });
-  const names: string[] = [];
-  const gaps: Gap[] = [];
   const states: string[] = [];
-  await connection.domainEvents('lifecycle', (event) => names.push(event.domain.name));
-  connection.onGap((gap) => gaps.push(gap));
   connection.onStateChange((state) => states.push(state));
   await daemon.stop();
   await until(() => connection.state === 'disconnected', 'the loss is noticed');
   t.equal(await kindOf(connection.getLibVersion()), 'closed');
   await daemon.listen();
-  await until(() => gaps.length === 1, 'the gap is told');
-  t.match(gaps, [{ cause: { kind: 'closed' }, lostKinds: [] }]);
+  await until(() => connection.state === 'connected', 'the connection is there again');
   t.same(states, ['disconnected', 'connected']);
-  t.equal(daemon.callsOf('connectDomainEventCallbackRegisterAny').length, 2);
-  daemon.peers.at(-1)?.lifecycleEvent(3, 'after');
-  await until(() => names.length === 1, 'the event is there');
   t.equal(await connection.getLibVersion(), 9_000_000);
-});
-
-t.test('a kind that the daemon refuses after a reconnection is told with the gap', async (t) => {
-  const { daemon, connection } = await setup(t, { reconnect: FAST });
-  await connection.domainEvents('lifecycle', () => {});
-  daemon.on('connectDomainEventCallbackRegisterAny', (peer, call) =>
-    peer.refuse(call, 1, 'unsupported event ID 0'),
-  );
-  const gap = new Promise<Gap>((resolve) => connection.onGap(resolve));
-  daemon.dropAll();
-  t.same((await gap).lostKinds, ['lifecycle']);
 });
 
 t.test('close() ends the attempts to reconnect', async (t) => {
@@ -305,37 +235,4 @@ t.test('close() ends the attempts to reconnect', async (t) => {
   await new Promise((resolve) => setImmediate(resolve));
   t.equal(daemon.peers.length, peersBefore);
   t.equal(connection.state, 'disconnected');
-});
-
-t.test('an event stream tells overflow and gap in their places', async (t) => {
-  const { daemon, connection } = await setup(t, { reconnect: FAST });
-  const events = connection.domainEventStream('lifecycle', { bufferMax: 2 });
-  const first = events.next();
-  await until(() => daemon.callsOf('connectDomainEventCallbackRegisterAny').length === 1, 'it is registered');
-  const five = ['a', 'b', 'c', 'd', 'e'].map((name) => lifecycleFrame(3, name));
-  daemon.peers[0]?.socket.write(Buffer.concat(five));
-  t.match(await first, { value: { type: 'event', event: { domain: { name: 'a' } } } });
-  t.match(await events.next(), { value: { type: 'event', event: { domain: { name: 'b' } } } });
-  t.match(await events.next(), { value: { type: 'overflow', dropped: 3 } });
-  daemon.dropAll();
-  t.match(await events.next(), { value: { type: 'gap' } });
-  await events.return();
-  await until(
-    () => daemon.callsOf('connectDomainEventCallbackDeregisterAny').length === 1,
-    'it is taken back',
-  );
-});
-
-t.test('a listener that throws stops neither the connection nor the other listeners', async (t) => {
-  const { daemon, connection } = await setup(t);
-  const thrown = new Promise((resolve) => process.once('uncaughtException', resolve));
-  const names: string[] = [];
-  await connection.domainEvents('lifecycle', () => {
-    throw new Error('a mistake in a listener');
-  });
-  await connection.domainEvents('lifecycle', (event) => names.push(event.domain.name));
-  daemon.peers[0]?.lifecycleEvent(3, 'a');
-  t.match(await thrown, { message: 'a mistake in a listener' });
-  t.same(names, ['a']);
-  t.equal(await connection.getLibVersion(), 9_000_000);
 });

@@ -21,6 +21,8 @@ export interface Procedure {
   symbol: string;
   number: number;
   stream: 'read' | 'write' | null;
+  /** Whether libvirt's authors promise that it takes a bounded time, and never waits for a hypervisor. */
+  priority: 'high' | 'low';
 }
 
 /** All that a set of .x files declares. */
@@ -64,22 +66,22 @@ export function emptyProtocol(): Protocol {
  * @throws {Error} What could not be understood, with the text at that place.
  */
 export function parseRpcl(text: string, into: Protocol): void {
-  const streams = streamAnnotations(text);
+  const notes = annotations(text);
   const bare = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^%.*$/gm, '');
   DECLARATION.lastIndex = 0;
   while (DECLARATION.lastIndex < bare.length) {
     const at = DECLARATION.lastIndex;
     const match = DECLARATION.exec(bare);
     if (match === null) throw new Error(`cannot parse: ${bare.slice(at, at + 120)}`);
-    declare(match, into, streams);
+    declare(match, into, notes);
   }
 }
 
-function declare(match: RegExpExecArray, into: Protocol, streams: Map<string, 'read' | 'write'>): void {
+function declare(match: RegExpExecArray, into: Protocol, notes: Map<string, Annotations>): void {
   const [, constant, value, typedef, enumName, enumBody, structName, structBody, union] = match;
   if (constant !== undefined) into.constants.set(constant, number(value ?? '', into));
   if (typedef !== undefined) declareTypedef(field(typedef, into), into);
-  if (enumName !== undefined) declareEnum(enumName, enumBody ?? '', into, streams);
+  if (enumName !== undefined) declareEnum(enumName, enumBody ?? '', into, notes);
   if (structName !== undefined)
     into.structs.set(
       structName,
@@ -92,12 +94,7 @@ function declareTypedef(declared: Field, into: Protocol): void {
   into.typedefs.set(declared.name, declared);
 }
 
-function declareEnum(
-  name: string,
-  body: string,
-  into: Protocol,
-  streams: Map<string, 'read' | 'write'>,
-): void {
+function declareEnum(name: string, body: string, into: Protocol, notes: Map<string, Annotations>): void {
   let next = 0;
   const members: Procedure[] = [];
   for (const part of body
@@ -107,20 +104,24 @@ function declareEnum(
     const [symbol = '', value] = part.split('=').map((s) => s.trim());
     const member = value === undefined ? next : number(value, into);
     into.constants.set(symbol, member);
-    members.push({ symbol, number: member, stream: streams.get(symbol) ?? null });
+    members.push({ symbol, number: member, ...(notes.get(symbol) ?? { stream: null, priority: 'low' }) });
     next = member + 1;
   }
   if (name.endsWith('_procedure')) into.procedures.set(name.replace(/_procedure$/, ''), members);
   else into.enums.add(name);
 }
 
-function streamAnnotations(text: string): Map<string, 'read' | 'write'> {
-  const found = new Map<string, 'read' | 'write'>();
+type Annotations = Pick<Procedure, 'stream' | 'priority'>;
+
+/** What the comment before each procedure says: "@readstream: 1", "@priority: high". */
+function annotations(text: string): Map<string, Annotations> {
+  const found = new Map<string, Annotations>();
   for (const [, comment = '', symbol = ''] of text.matchAll(
     /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*(\w+_PROC_\w+) = \d+/g,
   )) {
     const direction = /@(read|write)stream:/.exec(comment)?.[1];
-    if (direction === 'read' || direction === 'write') found.set(symbol, direction);
+    const stream = direction === 'read' || direction === 'write' ? direction : null;
+    found.set(symbol, { stream, priority: /@priority: high/.test(comment) ? 'high' : 'low' });
   }
   return found;
 }

@@ -55,7 +55,7 @@ export class Definitions {
 
 async function readDefinition(domain: Domain, options: CallOptions): Promise<DefinitionFacts> {
   const [info, metadata] = await Promise.all([domain.getInfo(options), readMetadata(domain, options)]);
-  return { metadata, vcpus: info.vcpus, memoryMib: Math.floor(info.maxMemoryKib / KIB_PER_MIB) };
+  return { metadata, vcpus: info.nrVirtCpu, memoryMib: Math.floor(Number(info.maxMem) / KIB_PER_MIB) };
 }
 
 /**

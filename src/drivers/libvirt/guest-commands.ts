@@ -111,7 +111,7 @@ export class GuestCommands {
     } catch (error) {
       if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return;
       if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
-      const { state } = await domain.getState(context.limits.next());
+      const { state } = await domain.getState(0, context.limits.next());
       if (state !== STATE.VIR_DOMAIN_SHUTOFF) throw error;
     }
   }
@@ -121,7 +121,7 @@ export class GuestCommands {
     if (domain === null) return;
     await checkOurs(domain, context.limits);
     // libvirt would undefine a running domain, and leave it running without a definition.
-    const { state } = await domain.getState(context.limits.next());
+    const { state } = await domain.getState(0, context.limits.next());
     if (state !== STATE.VIR_DOMAIN_SHUTOFF) throw illegal(id, 'it is not stopped; destroy it first');
     try {
       await domain.undefineFlags(UNDEFINE_FLAGS, context.limits.next());
@@ -145,7 +145,7 @@ export class GuestCommands {
   }
 
   async #startFrom({ connection, limits }: CommandContext, domain: Domain): Promise<void> {
-    const { state, reason } = await domain.getState(limits.next());
+    const { state, reason } = await domain.getState(0, limits.next());
     const { power, reason: words } = powerOfState(state, reason);
     const run = (call: (rest: { timeoutMs: number }) => Promise<unknown>) =>
       this.#qemuGate.run(domain.uuid, limits, 'command', call);
@@ -200,7 +200,7 @@ export async function findDomain({ connection, limits }: CommandContext, id: str
 
 /** What a domain's power is now. */
 export async function powerOf(domain: Domain, limits: CallLimits): Promise<ObservedPower> {
-  const { state, reason } = await domain.getState(limits.next());
+  const { state, reason } = await domain.getState(0, limits.next());
   return powerOfState(state, reason);
 }
 
@@ -245,8 +245,8 @@ async function nameTaken(
  * @throws {AgentError} CAPACITY_EXCEEDED
  */
 async function checkFits({ limits }: CommandContext, domain: Domain, cause: unknown): Promise<void> {
-  const { maxMemoryKib } = await domain.getInfo(limits.next());
-  if (maxMemoryKib * BYTES_PER_KIB <= totalmem()) return;
+  const { maxMem } = await domain.getInfo(limits.next());
+  if (Number(maxMem) * BYTES_PER_KIB <= totalmem()) return;
   throw new AgentError('CAPACITY_EXCEEDED', `Guest ${domain.uuid} is larger than this host's memory`, {
     cause,
   });

@@ -8,7 +8,7 @@
  *   libvirt ──► queue ──► meaning known ──────────────► listeners
  *                    └──► 'ask' ──► state of the domain ──┘
  */
-import { constants, type DomainEvent } from 'node-libvirt';
+import { constants, type LibvirtEvent } from 'node-libvirt';
 import type { Clock } from '../contracts/clock.ts';
 import type { GuestEvent } from '../contracts/hypervisor.ts';
 import { type DriverLog, Listeners } from './listeners.ts';
@@ -43,7 +43,7 @@ export class GuestRelay {
     this.#ask = ask;
   }
 
-  lifecycle({ domain, event, detail }: DomainEvent<'lifecycle'>): void {
+  lifecycle({ domain, event, detail }: LibvirtEvent<'domain', 'lifecycle'>): void {
     const meaning = meaningOfEvent(event, detail, domain.id !== -1);
     if (meaning === 'nothing') return;
     // One that was defined and is gone again by now has its own event on the way.

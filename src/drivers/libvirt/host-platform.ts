@@ -81,7 +81,7 @@ export class HostPlatform {
       qemuVersion: versionText(qemu),
       acceleration: platform.verdict.acceleration,
       accelerationReason: platform.verdict.reason,
-      memoryMib: Math.floor(node.memoryKib / KIB_PER_MIB),
+      memoryMib: Math.floor(Number(node.memory) / KIB_PER_MIB),
       cpus: node.cpus,
       traits: traitsOf(platform, uefi),
     };

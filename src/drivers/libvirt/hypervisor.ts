@@ -12,7 +12,7 @@
  *
  * A domain is ours when it has our metadata element; nothing else is ever changed.
  */
-import { constants, type Domain, type DomainEvent, type RoleCallOptions } from 'node-libvirt';
+import { constants, type Domain, type LibvirtEvent } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
@@ -260,7 +260,7 @@ export class LibvirtHypervisor implements Hypervisor {
     }
   }
 
-  #sessionOnLifecycle(event: DomainEvent<'lifecycle'>): void {
+  #sessionOnLifecycle(event: LibvirtEvent<'domain', 'lifecycle'>): void {
     const { VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_UNDEFINED } = constants.virDomainEventType;
     const isDefinition =
       event.event === VIR_DOMAIN_EVENT_DEFINED || event.event === VIR_DOMAIN_EVENT_UNDEFINED;
@@ -268,7 +268,7 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#relay.lifecycle(event);
   }
 
-  #sessionOnAgent({ domain, state }: DomainEvent<'agentLifecycle'>): void {
+  #sessionOnAgent({ domain, state }: LibvirtEvent<'domain', 'agentLifecycle'>): void {
     const states = constants.virConnectDomainEventAgentLifecycleState;
     const connected = state === states.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED;
     this.#relay.tell({ type: 'agent', id: domain.uuid, connected });
@@ -288,9 +288,9 @@ export class LibvirtHypervisor implements Hypervisor {
 /** The state of every domain, in one call that waits for no QEMU. */
 async function allStates({ connection, limits }: CommandContext) {
   // The short lane: calls that wait for a stuck QEMU hold places on the long one.
-  const options: RoleCallOptions = { role: 'short', ...limits.next() };
+  const options = { role: 'short', ...limits.next() } as const;
   const stats = constants.virDomainStatsTypes.VIR_DOMAIN_STATS_STATE;
-  const records = await connection.getAllDomainStats(stats, 0, [], options);
+  const records = await connection.getAllDomainStats(stats, 0, options);
   return records.map(({ domain, stats }) => ({
     domain,
     observed: powerOfState(Number(stats['state.state']), Number(stats['state.reason'])),

@@ -75,6 +75,7 @@ const PAUSED = row('paused', constants.virDomainPausedReason, {
   VIR_DOMAIN_PAUSED_STARTING_UP: 'being started',
   VIR_DOMAIN_PAUSED_POSTCOPY: 'paused for post-copy migration',
   VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: 'paused by a failed post-copy migration',
+  VIR_DOMAIN_PAUSED_API_ERROR: 'paused by a failed operation of libvirt',
 });
 
 const SHUTOFF = row('stopped', constants.virDomainShutoffReason, {

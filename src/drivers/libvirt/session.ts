@@ -12,7 +12,7 @@
  * tells a gap. A call made while there is no connection is UNAVAILABLE at once; only the very first attempt is
  * waited for. Closing ends the connection and nothing else: no guest depends on it.
  */
-import { type Connection, connect, type DomainEvent } from 'node-libvirt';
+import { type Connection, connect, type LibvirtEvent } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
@@ -32,10 +32,10 @@ export interface SessionOptions {
 
 /** What the session tells the driver; all of them in the order in which libvirt tells them. */
 export interface SessionEvents {
-  onLifecycle(event: DomainEvent<'lifecycle'>): void;
-  onReboot(event: DomainEvent<'reboot'>): void;
-  onAgent(event: DomainEvent<'agentLifecycle'>): void;
-  onMetadata(event: DomainEvent<'metadataChange'>): void;
+  onLifecycle(event: LibvirtEvent<'domain', 'lifecycle'>): void;
+  onReboot(event: LibvirtEvent<'domain', 'reboot'>): void;
+  onAgent(event: LibvirtEvent<'domain', 'agentLifecycle'>): void;
+  onMetadata(event: LibvirtEvent<'domain', 'metadataChange'>): void;
   /** Events may have been missed since the last one. */
   onGap(): void;
   /** The connection is gone: what was learned from events may be out of date from now on. */
@@ -130,10 +130,10 @@ export class Session {
 
   async #withEvents(connection: Connection): Promise<Connection> {
     try {
-      await connection.domainEvents('lifecycle', (event) => this.#events.onLifecycle(event));
-      await connection.domainEvents('reboot', (event) => this.#events.onReboot(event));
-      await connection.domainEvents('agentLifecycle', (event) => this.#events.onAgent(event));
-      await connection.domainEvents('metadataChange', (event) => this.#events.onMetadata(event));
+      await connection.onEvent('domain', 'lifecycle', (event) => this.#events.onLifecycle(event));
+      await connection.onEvent('domain', 'reboot', (event) => this.#events.onReboot(event));
+      await connection.onEvent('domain', 'agentLifecycle', (event) => this.#events.onAgent(event));
+      await connection.onEvent('domain', 'metadataChange', (event) => this.#events.onMetadata(event));
       if (this.#isClosed) throw new AgentError('CANCELLED', 'closed while connecting');
       return connection;
     } catch (error) {

@@ -76,7 +76,7 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
 /** The guest's agent starts when the guest has booted, and is gone after a reset until it has booted again. */
 async function answersPing(lab: Lab, id: string): Promise<boolean> {
   const domain = await lab.admin.domainLookupByUUIDString(id);
-  return domain.qemuAgentCommand('{"execute":"guest-ping"}', { timeoutSeconds: 2 }).then(
+  return domain.qemuAgentCommand('{"execute":"guest-ping"}', 2).then(
     () => true,
     () => false,
   );

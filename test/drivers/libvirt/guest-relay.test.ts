@@ -1,7 +1,7 @@
 /**
  * Domain events on their way to the agent: order, doubt, and listeners that fail.
  */
-import { constants, type DomainEvent } from 'node-libvirt';
+import { constants, type LibvirtEvent } from 'node-libvirt';
 import t from 'tap';
 import { type Clock, systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { GuestEvent } from '../../../src/drivers/contracts/hypervisor.ts';
@@ -12,8 +12,8 @@ const EVENT = constants.virDomainEventType;
 const FAILED = constants.virDomainEventStoppedDetailType.VIR_DOMAIN_EVENT_STOPPED_FAILED;
 const noLog = () => undefined;
 
-function lifecycle(uuid: string, event: number, detail = 0, id = -1): DomainEvent<'lifecycle'> {
-  return { kind: 'lifecycle', domain: { name: uuid, uuid, id }, event, detail };
+function lifecycle(uuid: string, event: number, detail = 0, id = -1): LibvirtEvent<'domain', 'lifecycle'> {
+  return { family: 'domain', kind: 'lifecycle', domain: { name: uuid, uuid, id }, event, detail };
 }
 
 function collect(relay: GuestRelay): GuestEvent[] {

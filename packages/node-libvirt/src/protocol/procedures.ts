@@ -2,6 +2,7 @@
  * Looks procedures and messages up by name and by number, and gives their codecs.
  */
 import { LibvirtUsageError } from '../errors.ts';
+import { shown } from '../xdr/argument-error.ts';
 import { type Codec, codecOf } from '../xdr/codec.ts';
 import { MESSAGES, PROCEDURES, PROGRAMS } from './schema.gen.ts';
 import type { Procedures } from './types.gen.ts';
@@ -19,6 +20,8 @@ export interface Procedure {
   args: Codec | null;
   reply: Codec | null;
   opensStream: boolean;
+  /** The libvirt that brought it, for example '11.2.0', where libvirt says. */
+  since: string | undefined;
 }
 
 /** One message that the daemon sends unasked. */
@@ -33,8 +36,9 @@ const procedures = new Map<string, Procedure>();
 export function procedureNamed(name: string): Procedure {
   const known = procedures.get(name);
   if (known !== undefined) return known;
-  const description = Object.hasOwn(PROCEDURES, name) ? PROCEDURES[name] : undefined;
-  if (description === undefined) throw new LibvirtUsageError(`libvirt has no procedure ${name}`);
+  const isKnown = typeof name === 'string' && Object.hasOwn(PROCEDURES, name);
+  const description = isKnown ? PROCEDURES[name] : undefined;
+  if (description === undefined) throw new LibvirtUsageError(`libvirt has no procedure ${shown(name)}`);
   const made = parseProcedure(name, description);
   procedures.set(name, made);
   return made;
@@ -48,7 +52,7 @@ export function messageNumbered(program: number, number: number): Message | unde
 }
 
 function parseProcedure(name: string, description: string): Procedure {
-  const [program = '', base = '', number = '', has = ''] = description.split(' ');
+  const [program = '', base = '', number = '', has = '', since] = description.split(' ');
   return {
     name,
     program: PROGRAMS[program as keyof typeof PROGRAMS],
@@ -56,6 +60,7 @@ function parseProcedure(name: string, description: string): Procedure {
     args: has.includes('a') ? codecOf(`${base}_args`) : null,
     reply: has.includes('r') ? codecOf(`${base}_ret`) : null,
     opensStream: /[<>]/.test(has),
+    since,
   };
 }
 

@@ -42,7 +42,7 @@ export interface ConnectGetSysinfoRet { sysinfo: NonnullString }
 export interface ConnectGetUriRet { uri: NonnullString }
 export interface ConnectGetMaxVcpusArgs { type: String }
 export interface ConnectGetMaxVcpusRet { max_vcpus: number }
-export interface NodeGetInfoRet { model: number[]; memory: bigint; cpus: number; mhz: number; nodes: number; sockets: number; cores: number; threads: number }
+export interface NodeGetInfoRet { model: string; memory: bigint; cpus: number; mhz: number; nodes: number; sockets: number; cores: number; threads: number }
 export interface ConnectGetCapabilitiesRet { capabilities: NonnullString }
 export interface ConnectGetDomainCapabilitiesArgs { emulatorbin: String; arch: String; machine: String; virttype: String; flags: number }
 export interface ConnectGetDomainCapabilitiesRet { capabilities: NonnullString }
@@ -59,19 +59,19 @@ export interface DomainGetSchedulerParametersArgs { dom: NonnullDomain; nparams:
 export interface DomainGetSchedulerParametersRet { params: TypedParam[] }
 export interface DomainGetSchedulerParametersFlagsArgs { dom: NonnullDomain; nparams: number; flags: number }
 export interface DomainGetSchedulerParametersFlagsRet { params: TypedParam[] }
-export interface DomainSetSchedulerParametersArgs { dom: NonnullDomain; params: TypedParam[] }
-export interface DomainSetSchedulerParametersFlagsArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
-export interface DomainSetBlkioParametersArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
+export interface DomainSetSchedulerParametersArgs { dom: NonnullDomain; params: readonly TypedParam[] }
+export interface DomainSetSchedulerParametersFlagsArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
+export interface DomainSetBlkioParametersArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
 export interface DomainGetBlkioParametersArgs { dom: NonnullDomain; nparams: number; flags: number }
 export interface DomainGetBlkioParametersRet { params: TypedParam[]; nparams: number }
-export interface DomainSetMemoryParametersArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
+export interface DomainSetMemoryParametersArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
 export interface DomainGetMemoryParametersArgs { dom: NonnullDomain; nparams: number; flags: number }
 export interface DomainGetMemoryParametersRet { params: TypedParam[]; nparams: number }
-export interface DomainBlockResizeArgs { dom: NonnullDomain; disk: NonnullString; size: bigint; flags: number }
-export interface DomainSetNumaParametersArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
+export interface DomainBlockResizeArgs { dom: NonnullDomain; disk: NonnullString; size: number | bigint; flags: number }
+export interface DomainSetNumaParametersArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
 export interface DomainGetNumaParametersArgs { dom: NonnullDomain; nparams: number; flags: number }
 export interface DomainGetNumaParametersRet { params: TypedParam[]; nparams: number }
-export interface DomainSetPerfEventsArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
+export interface DomainSetPerfEventsArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
 export interface DomainGetPerfEventsArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetPerfEventsRet { params: TypedParam[] }
 export interface DomainBlockStatsArgs { dom: NonnullDomain; path: NonnullString }
@@ -80,15 +80,15 @@ export interface DomainBlockStatsFlagsArgs { dom: NonnullDomain; path: NonnullSt
 export interface DomainBlockStatsFlagsRet { params: TypedParam[]; nparams: number }
 export interface DomainInterfaceStatsArgs { dom: NonnullDomain; device: NonnullString }
 export interface DomainInterfaceStatsRet { rx_bytes: bigint; rx_packets: bigint; rx_errs: bigint; rx_drop: bigint; tx_bytes: bigint; tx_packets: bigint; tx_errs: bigint; tx_drop: bigint }
-export interface DomainSetInterfaceParametersArgs { dom: NonnullDomain; device: NonnullString; params: TypedParam[]; flags: number }
+export interface DomainSetInterfaceParametersArgs { dom: NonnullDomain; device: NonnullString; params: readonly TypedParam[]; flags: number }
 export interface DomainGetInterfaceParametersArgs { dom: NonnullDomain; device: NonnullString; nparams: number; flags: number }
 export interface DomainGetInterfaceParametersRet { params: TypedParam[]; nparams: number }
 export interface DomainMemoryStatsArgs { dom: NonnullDomain; maxStats: number; flags: number }
 export interface DomainMemoryStat { tag: number; val: bigint }
 export interface DomainMemoryStatsRet { stats: DomainMemoryStat[] }
-export interface DomainBlockPeekArgs { dom: NonnullDomain; path: NonnullString; offset: bigint; size: number; flags: number }
+export interface DomainBlockPeekArgs { dom: NonnullDomain; path: NonnullString; offset: number | bigint; size: number; flags: number }
 export interface DomainBlockPeekRet { buffer: Uint8Array }
-export interface DomainMemoryPeekArgs { dom: NonnullDomain; offset: bigint; size: number; flags: number }
+export interface DomainMemoryPeekArgs { dom: NonnullDomain; offset: number | bigint; size: number; flags: number }
 export interface DomainMemoryPeekRet { buffer: Uint8Array }
 export interface DomainGetBlockInfoArgs { dom: NonnullDomain; path: NonnullString; flags: number }
 export interface DomainGetBlockInfoRet { allocation: bigint; capacity: bigint; physical: bigint }
@@ -107,7 +107,7 @@ export interface DomainLookupByNameArgs { name: NonnullString }
 export interface DomainLookupByNameRet { dom: NonnullDomain }
 export interface DomainSuspendArgs { dom: NonnullDomain }
 export interface DomainResumeArgs { dom: NonnullDomain }
-export interface DomainPmSuspendForDurationArgs { dom: NonnullDomain; target: number; duration: bigint; flags: number }
+export interface DomainPmSuspendForDurationArgs { dom: NonnullDomain; target: number; duration: number | bigint; flags: number }
 export interface DomainPmWakeupArgs { dom: NonnullDomain; flags: number }
 export interface DomainShutdownArgs { dom: NonnullDomain }
 export interface DomainRebootArgs { dom: NonnullDomain; flags: number }
@@ -118,18 +118,18 @@ export interface DomainGetOsTypeArgs { dom: NonnullDomain }
 export interface DomainGetOsTypeRet { type: NonnullString }
 export interface DomainGetMaxMemoryArgs { dom: NonnullDomain }
 export interface DomainGetMaxMemoryRet { memory: bigint }
-export interface DomainSetMaxMemoryArgs { dom: NonnullDomain; memory: bigint }
-export interface DomainSetMemoryArgs { dom: NonnullDomain; memory: bigint }
-export interface DomainSetMemoryFlagsArgs { dom: NonnullDomain; memory: bigint; flags: number }
+export interface DomainSetMaxMemoryArgs { dom: NonnullDomain; memory: number | bigint }
+export interface DomainSetMemoryArgs { dom: NonnullDomain; memory: number | bigint }
+export interface DomainSetMemoryFlagsArgs { dom: NonnullDomain; memory: number | bigint; flags: number }
 export interface DomainSetMemoryStatsPeriodArgs { dom: NonnullDomain; period: number; flags: number }
 export interface DomainGetInfoArgs { dom: NonnullDomain }
 export interface DomainGetInfoRet { state: number; maxMem: bigint; memory: bigint; nrVirtCpu: number; cpuTime: bigint }
 export interface DomainSaveArgs { dom: NonnullDomain; to: NonnullString }
 export interface DomainSaveFlagsArgs { dom: NonnullDomain; to: NonnullString; dxml: String; flags: number }
-export interface DomainSaveParamsArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
+export interface DomainSaveParamsArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
 export interface DomainRestoreArgs { from: NonnullString }
 export interface DomainRestoreFlagsArgs { from: NonnullString; dxml: String; flags: number }
-export interface DomainRestoreParamsArgs { params: TypedParam[]; flags: number }
+export interface DomainRestoreParamsArgs { params: readonly TypedParam[]; flags: number }
 export interface DomainSaveImageGetXmlDescArgs { file: NonnullString; flags: number }
 export interface DomainSaveImageGetXmlDescRet { xml: NonnullString }
 export interface DomainSaveImageDefineXmlArgs { file: NonnullString; dxml: NonnullString; flags: number }
@@ -139,14 +139,14 @@ export interface DomainScreenshotArgs { dom: NonnullDomain; screen: number; flag
 export interface DomainScreenshotRet { mime: String }
 export interface DomainGetXmlDescArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetXmlDescRet { xml: NonnullString }
-export interface DomainMigratePrepareArgs { uri_in: String; flags: bigint; dname: String; resource: bigint }
+export interface DomainMigratePrepareArgs { uri_in: String; flags: number | bigint; dname: String; resource: number | bigint }
 export interface DomainMigratePrepareRet { cookie: Uint8Array; uri_out: String }
-export interface DomainMigratePerformArgs { dom: NonnullDomain; cookie: Uint8Array; uri: NonnullString; flags: bigint; dname: String; resource: bigint }
-export interface DomainMigrateFinishArgs { dname: NonnullString; cookie: Uint8Array; uri: NonnullString; flags: bigint }
+export interface DomainMigratePerformArgs { dom: NonnullDomain; cookie: Uint8Array; uri: NonnullString; flags: number | bigint; dname: String; resource: number | bigint }
+export interface DomainMigrateFinishArgs { dname: NonnullString; cookie: Uint8Array; uri: NonnullString; flags: number | bigint }
 export interface DomainMigrateFinishRet { ddom: NonnullDomain }
-export interface DomainMigratePrepare2Args { uri_in: String; flags: bigint; dname: String; resource: bigint; dom_xml: NonnullString }
+export interface DomainMigratePrepare2Args { uri_in: String; flags: number | bigint; dname: String; resource: number | bigint; dom_xml: NonnullString }
 export interface DomainMigratePrepare2Ret { cookie: Uint8Array; uri_out: String }
-export interface DomainMigrateFinish2Args { dname: NonnullString; cookie: Uint8Array; uri: NonnullString; flags: bigint; retcode: number }
+export interface DomainMigrateFinish2Args { dname: NonnullString; cookie: Uint8Array; uri: NonnullString; flags: number | bigint; retcode: number }
 export interface DomainMigrateFinish2Ret { ddom: NonnullDomain }
 export interface ConnectListDefinedDomainsArgs { maxnames: number }
 export interface ConnectListDefinedDomainsRet { names: NonnullString[] }
@@ -163,8 +163,8 @@ export interface DomainDefineXmlFlagsRet { dom: NonnullDomain }
 export interface DomainUndefineArgs { dom: NonnullDomain }
 export interface DomainUndefineFlagsArgs { dom: NonnullDomain; flags: number }
 export interface DomainInjectNmiArgs { dom: NonnullDomain; flags: number }
-export interface DomainSendKeyArgs { dom: NonnullDomain; codeset: number; holdtime: number; keycodes: number[]; flags: number }
-export interface DomainSendProcessSignalArgs { dom: NonnullDomain; pid_value: bigint; signum: number; flags: number }
+export interface DomainSendKeyArgs { dom: NonnullDomain; codeset: number; holdtime: number; keycodes: readonly number[]; flags: number }
+export interface DomainSendProcessSignalArgs { dom: NonnullDomain; pid_value: number | bigint; signum: number; flags: number }
 export interface DomainSetVcpusArgs { dom: NonnullDomain; nvcpus: number }
 export interface DomainSetVcpusFlagsArgs { dom: NonnullDomain; nvcpus: number; flags: number }
 export interface DomainGetVcpusFlagsArgs { dom: NonnullDomain; flags: number }
@@ -186,12 +186,12 @@ export interface DomainGetIothreadInfoRet { info: DomainIothreadInfo[]; ret: num
 export interface DomainPinIothreadArgs { dom: NonnullDomain; iothreads_id: number; cpumap: Uint8Array; flags: number }
 export interface DomainAddIothreadArgs { dom: NonnullDomain; iothread_id: number; flags: number }
 export interface DomainDelIothreadArgs { dom: NonnullDomain; iothread_id: number; flags: number }
-export interface DomainSetIothreadParamsArgs { dom: NonnullDomain; iothread_id: number; params: TypedParam[]; flags: number }
+export interface DomainSetIothreadParamsArgs { dom: NonnullDomain; iothread_id: number; params: readonly TypedParam[]; flags: number }
 export interface DomainGetSecurityLabelArgs { dom: NonnullDomain }
-export interface DomainGetSecurityLabelRet { label: number[]; enforcing: number }
+export interface DomainGetSecurityLabelRet { label: string; enforcing: number }
 export interface DomainGetSecurityLabelListArgs { dom: NonnullDomain }
 export interface DomainGetSecurityLabelListRet { labels: DomainGetSecurityLabelRet[]; ret: number }
-export interface NodeGetSecurityModelRet { model: number[]; doi: number[] }
+export interface NodeGetSecurityModelRet { model: string; doi: string }
 export interface DomainAttachDeviceArgs { dom: NonnullDomain; xml: NonnullString }
 export interface DomainAttachDeviceFlagsArgs { dom: NonnullDomain; xml: NonnullString; flags: number }
 export interface DomainDetachDeviceArgs { dom: NonnullDomain; xml: NonnullString }
@@ -207,15 +207,15 @@ export interface DomainGetMetadataRet { metadata: NonnullString }
 export interface DomainBlockJobAbortArgs { dom: NonnullDomain; path: NonnullString; flags: number }
 export interface DomainGetBlockJobInfoArgs { dom: NonnullDomain; path: NonnullString; flags: number }
 export interface DomainGetBlockJobInfoRet { found: number; type: number; bandwidth: bigint; cur: bigint; end: bigint }
-export interface DomainBlockJobSetSpeedArgs { dom: NonnullDomain; path: NonnullString; bandwidth: bigint; flags: number }
-export interface DomainBlockPullArgs { dom: NonnullDomain; path: NonnullString; bandwidth: bigint; flags: number }
-export interface DomainBlockRebaseArgs { dom: NonnullDomain; path: NonnullString; base: String; bandwidth: bigint; flags: number }
-export interface DomainBlockCopyArgs { dom: NonnullDomain; path: NonnullString; destxml: NonnullString; params: TypedParam[]; flags: number }
-export interface DomainBlockCommitArgs { dom: NonnullDomain; disk: NonnullString; base: String; top: String; bandwidth: bigint; flags: number }
-export interface DomainSetBlockIoTuneArgs { dom: NonnullDomain; disk: NonnullString; params: TypedParam[]; flags: number }
+export interface DomainBlockJobSetSpeedArgs { dom: NonnullDomain; path: NonnullString; bandwidth: number | bigint; flags: number }
+export interface DomainBlockPullArgs { dom: NonnullDomain; path: NonnullString; bandwidth: number | bigint; flags: number }
+export interface DomainBlockRebaseArgs { dom: NonnullDomain; path: NonnullString; base: String; bandwidth: number | bigint; flags: number }
+export interface DomainBlockCopyArgs { dom: NonnullDomain; path: NonnullString; destxml: NonnullString; params: readonly TypedParam[]; flags: number }
+export interface DomainBlockCommitArgs { dom: NonnullDomain; disk: NonnullString; base: String; top: String; bandwidth: number | bigint; flags: number }
+export interface DomainSetBlockIoTuneArgs { dom: NonnullDomain; disk: NonnullString; params: readonly TypedParam[]; flags: number }
 export interface DomainGetBlockIoTuneArgs { dom: NonnullDomain; disk: String; nparams: number; flags: number }
 export interface DomainGetBlockIoTuneRet { params: TypedParam[]; nparams: number }
-export interface DomainSetThrottleGroupArgs { dom: NonnullDomain; group: NonnullString; params: TypedParam[]; flags: number }
+export interface DomainSetThrottleGroupArgs { dom: NonnullDomain; group: NonnullString; params: readonly TypedParam[]; flags: number }
 export interface DomainDelThrottleGroupArgs { dom: NonnullDomain; group: String; flags: number }
 export interface DomainGetCpuStatsArgs { dom: NonnullDomain; nparams: number; start_cpu: number; ncpus: number; flags: number }
 export interface DomainGetCpuStatsRet { params: TypedParam[]; nparams: number }
@@ -286,9 +286,9 @@ export interface InterfaceChangeCommitArgs { flags: number }
 export interface InterfaceChangeRollbackArgs { flags: number }
 export interface AuthListRet { types: number[] }
 export interface AuthSaslInitRet { mechlist: NonnullString }
-export interface AuthSaslStartArgs { mech: NonnullString; nil: number; data: number[] }
+export interface AuthSaslStartArgs { mech: NonnullString; nil: number; data: readonly number[] }
 export interface AuthSaslStartRet { complete: number; nil: number; data: number[] }
-export interface AuthSaslStepArgs { nil: number; data: number[] }
+export interface AuthSaslStepArgs { nil: number; data: readonly number[] }
 export interface AuthSaslStepRet { complete: number; nil: number; data: number[] }
 export interface AuthPolkitRet { complete: number }
 export interface ConnectNumOfStoragePoolsRet { num: number }
@@ -349,7 +349,7 @@ export interface StorageVolGetInfoFlagsArgs { vol: NonnullStorageVol; flags: num
 export interface StorageVolGetInfoFlagsRet { type: number; capacity: bigint; allocation: bigint }
 export interface StorageVolGetPathArgs { vol: NonnullStorageVol }
 export interface StorageVolGetPathRet { name: NonnullString }
-export interface StorageVolResizeArgs { vol: NonnullStorageVol; capacity: bigint; flags: number }
+export interface StorageVolResizeArgs { vol: NonnullStorageVol; capacity: number | bigint; flags: number }
 export interface NodeNumOfDevicesArgs { cap: String; flags: number }
 export interface NodeNumOfDevicesRet { num: number }
 export interface NodeListDevicesArgs { cap: String; maxnames: number; flags: number }
@@ -408,7 +408,7 @@ export interface SecretGetValueRet { value: Uint8Array }
 export interface SecretUndefineArgs { secret: NonnullSecret }
 export interface SecretLookupByUsageArgs { usageType: number; usageID: NonnullString }
 export interface SecretLookupByUsageRet { secret: NonnullSecret }
-export interface DomainMigratePrepareTunnelArgs { flags: bigint; dname: String; resource: bigint; dom_xml: NonnullString }
+export interface DomainMigratePrepareTunnelArgs { flags: number | bigint; dname: String; resource: number | bigint; dom_xml: NonnullString }
 export interface ConnectIsSecureRet { secure: number }
 export interface DomainIsActiveArgs { dom: NonnullDomain }
 export interface DomainIsActiveRet { active: number }
@@ -428,7 +428,7 @@ export interface InterfaceIsActiveArgs { iface: NonnullInterface }
 export interface InterfaceIsActiveRet { active: number }
 export interface ConnectCompareCpuArgs { xml: NonnullString; flags: number }
 export interface ConnectCompareCpuRet { result: number }
-export interface ConnectBaselineCpuArgs { xmlCPUs: NonnullString[]; flags: number }
+export interface ConnectBaselineCpuArgs { xmlCPUs: readonly NonnullString[]; flags: number }
 export interface ConnectBaselineCpuRet { cpu: NonnullString }
 export interface DomainGetJobInfoArgs { dom: NonnullDomain }
 export interface DomainGetJobInfoRet { type: number; timeElapsed: bigint; timeRemaining: bigint; dataTotal: bigint; dataProcessed: bigint; dataRemaining: bigint; memTotal: bigint; memProcessed: bigint; memRemaining: bigint; fileTotal: bigint; fileProcessed: bigint; fileRemaining: bigint }
@@ -438,11 +438,11 @@ export interface DomainAbortJobArgs { dom: NonnullDomain }
 export interface DomainAbortJobFlagsArgs { dom: NonnullDomain; flags: number }
 export interface DomainMigrateGetMaxDowntimeArgs { dom: NonnullDomain; flags: number }
 export interface DomainMigrateGetMaxDowntimeRet { downtime: bigint }
-export interface DomainMigrateSetMaxDowntimeArgs { dom: NonnullDomain; downtime: bigint; flags: number }
+export interface DomainMigrateSetMaxDowntimeArgs { dom: NonnullDomain; downtime: number | bigint; flags: number }
 export interface DomainMigrateGetCompressionCacheArgs { dom: NonnullDomain; flags: number }
 export interface DomainMigrateGetCompressionCacheRet { cacheSize: bigint }
-export interface DomainMigrateSetCompressionCacheArgs { dom: NonnullDomain; cacheSize: bigint; flags: number }
-export interface DomainMigrateSetMaxSpeedArgs { dom: NonnullDomain; bandwidth: bigint; flags: number }
+export interface DomainMigrateSetCompressionCacheArgs { dom: NonnullDomain; cacheSize: number | bigint; flags: number }
+export interface DomainMigrateSetMaxSpeedArgs { dom: NonnullDomain; bandwidth: number | bigint; flags: number }
 export interface DomainMigrateGetMaxSpeedArgs { dom: NonnullDomain; flags: number }
 export interface DomainMigrateGetMaxSpeedRet { bandwidth: bigint }
 export interface ConnectDomainEventRegisterAnyArgs { eventID: number }
@@ -517,28 +517,28 @@ export interface DomainRevertToSnapshotArgs { snap: NonnullDomainSnapshot; flags
 export interface DomainSnapshotDeleteArgs { snap: NonnullDomainSnapshot; flags: number }
 export interface DomainOpenConsoleArgs { dom: NonnullDomain; dev_name: String; flags: number }
 export interface DomainOpenChannelArgs { dom: NonnullDomain; name: String; flags: number }
-export interface StorageVolUploadArgs { vol: NonnullStorageVol; offset: bigint; length: bigint; flags: number }
-export interface StorageVolDownloadArgs { vol: NonnullStorageVol; offset: bigint; length: bigint; flags: number }
+export interface StorageVolUploadArgs { vol: NonnullStorageVol; offset: number | bigint; length: number | bigint; flags: number }
+export interface StorageVolDownloadArgs { vol: NonnullStorageVol; offset: number | bigint; length: number | bigint; flags: number }
 export interface DomainGetStateArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetStateRet { state: number; reason: number }
-export interface DomainMigrateBegin3Args { dom: NonnullDomain; xmlin: String; flags: bigint; dname: String; resource: bigint }
+export interface DomainMigrateBegin3Args { dom: NonnullDomain; xmlin: String; flags: number | bigint; dname: String; resource: number | bigint }
 export interface DomainMigrateBegin3Ret { cookie_out: Uint8Array; xml: NonnullString }
-export interface DomainMigratePrepare3Args { cookie_in: Uint8Array; uri_in: String; flags: bigint; dname: String; resource: bigint; dom_xml: NonnullString }
+export interface DomainMigratePrepare3Args { cookie_in: Uint8Array; uri_in: String; flags: number | bigint; dname: String; resource: number | bigint; dom_xml: NonnullString }
 export interface DomainMigratePrepare3Ret { cookie_out: Uint8Array; uri_out: String }
-export interface DomainMigratePrepareTunnel3Args { cookie_in: Uint8Array; flags: bigint; dname: String; resource: bigint; dom_xml: NonnullString }
+export interface DomainMigratePrepareTunnel3Args { cookie_in: Uint8Array; flags: number | bigint; dname: String; resource: number | bigint; dom_xml: NonnullString }
 export interface DomainMigratePrepareTunnel3Ret { cookie_out: Uint8Array }
-export interface DomainMigratePerform3Args { dom: NonnullDomain; xmlin: String; cookie_in: Uint8Array; dconnuri: String; uri: String; flags: bigint; dname: String; resource: bigint }
+export interface DomainMigratePerform3Args { dom: NonnullDomain; xmlin: String; cookie_in: Uint8Array; dconnuri: String; uri: String; flags: number | bigint; dname: String; resource: number | bigint }
 export interface DomainMigratePerform3Ret { cookie_out: Uint8Array }
-export interface DomainMigrateFinish3Args { dname: NonnullString; cookie_in: Uint8Array; dconnuri: String; uri: String; flags: bigint; cancelled: number }
+export interface DomainMigrateFinish3Args { dname: NonnullString; cookie_in: Uint8Array; dconnuri: String; uri: String; flags: number | bigint; cancelled: number }
 export interface DomainMigrateFinish3Ret { dom: NonnullDomain; cookie_out: Uint8Array }
-export interface DomainMigrateConfirm3Args { dom: NonnullDomain; cookie_in: Uint8Array; flags: bigint; cancelled: number }
+export interface DomainMigrateConfirm3Args { dom: NonnullDomain; cookie_in: Uint8Array; flags: number | bigint; cancelled: number }
 export interface DomainEventControlErrorMsg { dom: NonnullDomain }
 export interface DomainEventCallbackControlErrorMsg { callbackID: number; msg: DomainEventControlErrorMsg }
 export interface DomainGetControlInfoArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetControlInfoRet { state: number; details: number; stateTime: bigint }
 export interface DomainOpenGraphicsArgs { dom: NonnullDomain; idx: number; flags: number }
 export interface DomainOpenGraphicsFdArgs { dom: NonnullDomain; idx: number; flags: number }
-export interface NodeSuspendForDurationArgs { target: number; duration: bigint; flags: number }
+export interface NodeSuspendForDurationArgs { target: number; duration: number | bigint; flags: number }
 export interface DomainShutdownFlagsArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetDiskErrorsArgs { dom: NonnullDomain; maxerrors: number; flags: number }
 export interface DomainGetDiskErrorsRet { errors: DomainDiskError[]; nerrors: number }
@@ -558,26 +558,26 @@ export interface ConnectListAllNwfiltersArgs { need_results: number; flags: numb
 export interface ConnectListAllNwfiltersRet { filters: NonnullNwfilter[]; ret: number }
 export interface ConnectListAllSecretsArgs { need_results: number; flags: number }
 export interface ConnectListAllSecretsRet { secrets: NonnullSecret[]; ret: number }
-export interface NodeSetMemoryParametersArgs { params: TypedParam[]; flags: number }
+export interface NodeSetMemoryParametersArgs { params: readonly TypedParam[]; flags: number }
 export interface NodeGetMemoryParametersArgs { nparams: number; flags: number }
 export interface NodeGetMemoryParametersRet { params: TypedParam[]; nparams: number }
 export interface NodeGetCpuMapArgs { need_map: number; need_online: number; flags: number }
 export interface NodeGetCpuMapRet { cpumap: Uint8Array; online: number; ret: number }
-export interface DomainFstrimArgs { dom: NonnullDomain; mountPoint: String; minimum: bigint; flags: number }
+export interface DomainFstrimArgs { dom: NonnullDomain; mountPoint: String; minimum: number | bigint; flags: number }
 export interface DomainGetTimeArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetTimeRet { seconds: bigint; nseconds: number }
-export interface DomainSetTimeArgs { dom: NonnullDomain; seconds: bigint; nseconds: number; flags: number }
-export interface DomainMigrateBegin3ParamsArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
+export interface DomainSetTimeArgs { dom: NonnullDomain; seconds: number | bigint; nseconds: number; flags: number }
+export interface DomainMigrateBegin3ParamsArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
 export interface DomainMigrateBegin3ParamsRet { cookie_out: Uint8Array; xml: NonnullString }
-export interface DomainMigratePrepare3ParamsArgs { params: TypedParam[]; cookie_in: Uint8Array; flags: number }
+export interface DomainMigratePrepare3ParamsArgs { params: readonly TypedParam[]; cookie_in: Uint8Array; flags: number }
 export interface DomainMigratePrepare3ParamsRet { cookie_out: Uint8Array; uri_out: String }
-export interface DomainMigratePrepareTunnel3ParamsArgs { params: TypedParam[]; cookie_in: Uint8Array; flags: number }
+export interface DomainMigratePrepareTunnel3ParamsArgs { params: readonly TypedParam[]; cookie_in: Uint8Array; flags: number }
 export interface DomainMigratePrepareTunnel3ParamsRet { cookie_out: Uint8Array }
-export interface DomainMigratePerform3ParamsArgs { dom: NonnullDomain; dconnuri: String; params: TypedParam[]; cookie_in: Uint8Array; flags: number }
+export interface DomainMigratePerform3ParamsArgs { dom: NonnullDomain; dconnuri: String; params: readonly TypedParam[]; cookie_in: Uint8Array; flags: number }
 export interface DomainMigratePerform3ParamsRet { cookie_out: Uint8Array }
-export interface DomainMigrateFinish3ParamsArgs { params: TypedParam[]; cookie_in: Uint8Array; flags: number; cancelled: number }
+export interface DomainMigrateFinish3ParamsArgs { params: readonly TypedParam[]; cookie_in: Uint8Array; flags: number; cancelled: number }
 export interface DomainMigrateFinish3ParamsRet { dom: NonnullDomain; cookie_out: Uint8Array }
-export interface DomainMigrateConfirm3ParamsArgs { dom: NonnullDomain; params: TypedParam[]; cookie_in: Uint8Array; flags: number; cancelled: number }
+export interface DomainMigrateConfirm3ParamsArgs { dom: NonnullDomain; params: readonly TypedParam[]; cookie_in: Uint8Array; flags: number; cancelled: number }
 export interface DomainEventDeviceRemovedMsg { dom: NonnullDomain; devAlias: NonnullString }
 export interface DomainEventCallbackDeviceRemovedMsg { callbackID: number; msg: DomainEventDeviceRemovedMsg }
 export interface DomainEventBlockJob2Msg { callbackID: number; dom: NonnullDomain; dst: NonnullString; type: number; status: number }
@@ -605,19 +605,19 @@ export interface ConnectNodeDeviceEventRegisterAnyRet { callbackID: number }
 export interface ConnectNodeDeviceEventDeregisterAnyArgs { callbackID: number }
 export interface NodeDeviceEventLifecycleMsg { callbackID: number; dev: NonnullNodeDevice; event: number; detail: number }
 export interface NodeDeviceEventUpdateMsg { callbackID: number; dev: NonnullNodeDevice }
-export interface DomainFsfreezeArgs { dom: NonnullDomain; mountpoints: NonnullString[]; flags: number }
+export interface DomainFsfreezeArgs { dom: NonnullDomain; mountpoints: readonly NonnullString[]; flags: number }
 export interface DomainFsfreezeRet { filesystems: number }
-export interface DomainFsthawArgs { dom: NonnullDomain; mountpoints: NonnullString[]; flags: number }
+export interface DomainFsthawArgs { dom: NonnullDomain; mountpoints: readonly NonnullString[]; flags: number }
 export interface DomainFsthawRet { filesystems: number }
-export interface NodeGetFreePagesArgs { pages: number[]; startCell: number; cellCount: number; flags: number }
+export interface NodeGetFreePagesArgs { pages: readonly number[]; startCell: number; cellCount: number; flags: number }
 export interface NodeGetFreePagesRet { counts: bigint[] }
-export interface NodeAllocPagesArgs { pageSizes: number[]; pageCounts: bigint[]; startCell: number; cellCount: number; flags: number }
+export interface NodeAllocPagesArgs { pageSizes: readonly number[]; pageCounts: readonly (number | bigint)[]; startCell: number; cellCount: number; flags: number }
 export interface NodeAllocPagesRet { ret: number }
 export interface NetworkDhcpLease { iface: NonnullString; expirytime: bigint; type: number; mac: String; iaid: String; ipaddr: NonnullString; prefix: number; hostname: String; clientid: String }
 export interface NetworkGetDhcpLeasesArgs { net: NonnullNetwork; mac: String; need_results: number; flags: number }
 export interface NetworkGetDhcpLeasesRet { leases: NetworkDhcpLease[]; ret: number }
 export interface DomainStatsRecord { dom: NonnullDomain; params: TypedParam[] }
-export interface ConnectGetAllDomainStatsArgs { doms: NonnullDomain[]; stats: number; flags: number }
+export interface ConnectGetAllDomainStatsArgs { doms: readonly NonnullDomain[]; stats: number; flags: number }
 export interface DomainEventCallbackAgentLifecycleMsg { callbackID: number; dom: NonnullDomain; state: number; reason: number }
 export interface ConnectGetAllDomainStatsRet { retStats: DomainStatsRecord[] }
 export interface DomainFsinfo { mountpoint: NonnullString; name: NonnullString; fstype: NonnullString; dev_aliases: NonnullString[] }
@@ -645,17 +645,17 @@ export interface ConnectSecretEventRegisterAnyRet { callbackID: number }
 export interface ConnectSecretEventDeregisterAnyArgs { callbackID: number }
 export interface SecretEventLifecycleMsg { callbackID: number; secret: NonnullSecret; event: number; detail: number }
 export interface SecretEventValueChangedMsg { callbackID: number; secret: NonnullSecret }
-export interface DomainSetBlockThresholdArgs { dom: NonnullDomain; dev: NonnullString; threshold: bigint; flags: number }
+export interface DomainSetBlockThresholdArgs { dom: NonnullDomain; dev: NonnullString; threshold: number | bigint; flags: number }
 export interface DomainSetLifecycleActionArgs { dom: NonnullDomain; type: number; action: number; flags: number }
 export interface ConnectCompareHypervisorCpuArgs { emulator: String; arch: String; machine: String; virttype: String; xmlCPU: NonnullString; flags: number }
 export interface ConnectCompareHypervisorCpuRet { result: number }
-export interface ConnectBaselineHypervisorCpuArgs { emulator: String; arch: String; machine: String; virttype: String; xmlCPUs: NonnullString[]; flags: number }
+export interface ConnectBaselineHypervisorCpuArgs { emulator: String; arch: String; machine: String; virttype: String; xmlCPUs: readonly NonnullString[]; flags: number }
 export interface ConnectBaselineHypervisorCpuRet { cpu: NonnullString }
 export interface NodeGetSevInfoArgs { nparams: number; flags: number }
 export interface NodeGetSevInfoRet { params: TypedParam[]; nparams: number }
 export interface DomainGetLaunchSecurityInfoArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetLaunchSecurityInfoRet { params: TypedParam[] }
-export interface DomainSetLaunchSecurityStateArgs { dom: NonnullDomain; params: TypedParam[]; flags: number }
+export interface DomainSetLaunchSecurityStateArgs { dom: NonnullDomain; params: readonly TypedParam[]; flags: number }
 export interface NwfilterBindingLookupByPortDevArgs { name: NonnullString }
 export interface NwfilterBindingLookupByPortDevRet { nwfilter: NonnullNwfilterBinding }
 export interface NwfilterBindingCreateXmlArgs { xml: NonnullString; flags: number }
@@ -673,7 +673,7 @@ export interface NetworkPortLookupByUuidArgs { network: NonnullNetwork; uuid: st
 export interface NetworkPortLookupByUuidRet { port: NonnullNetworkPort }
 export interface NetworkPortCreateXmlArgs { network: NonnullNetwork; xml: NonnullString; flags: number }
 export interface NetworkPortCreateXmlRet { port: NonnullNetworkPort }
-export interface NetworkPortSetParametersArgs { port: NonnullNetworkPort; params: TypedParam[]; flags: number }
+export interface NetworkPortSetParametersArgs { port: NonnullNetworkPort; params: readonly TypedParam[]; flags: number }
 export interface NetworkPortGetParametersArgs { port: NonnullNetworkPort; nparams: number; flags: number }
 export interface NetworkPortGetParametersRet { params: TypedParam[]; nparams: number }
 export interface NetworkPortGetXmlDescArgs { port: NonnullNetworkPort; flags: number }
@@ -694,7 +694,7 @@ export interface DomainCheckpointGetParentRet { parent: NonnullDomainCheckpoint 
 export interface DomainCheckpointDeleteArgs { checkpoint: NonnullDomainCheckpoint; flags: number }
 export interface DomainGetGuestInfoArgs { dom: NonnullDomain; types: number; flags: number }
 export interface DomainGetGuestInfoRet { params: TypedParam[] }
-export interface ConnectSetIdentityArgs { params: TypedParam[]; flags: number }
+export interface ConnectSetIdentityArgs { params: readonly TypedParam[]; flags: number }
 export interface DomainAgentSetResponseTimeoutArgs { dom: NonnullDomain; timeout: number; flags: number }
 export interface DomainAgentSetResponseTimeoutRet { result: number }
 export interface DomainBackupBeginArgs { dom: NonnullDomain; backup_xml: NonnullString; checkpoint_xml: String; flags: number }
@@ -702,7 +702,7 @@ export interface DomainBackupGetXmlDescArgs { dom: NonnullDomain; flags: number 
 export interface DomainBackupGetXmlDescRet { xml: NonnullString }
 export interface DomainAuthorizedSshKeysGetArgs { dom: NonnullDomain; user: NonnullString; flags: number }
 export interface DomainAuthorizedSshKeysGetRet { keys: NonnullString[] }
-export interface DomainAuthorizedSshKeysSetArgs { dom: NonnullDomain; user: NonnullString; keys: NonnullString[]; flags: number }
+export interface DomainAuthorizedSshKeysSetArgs { dom: NonnullDomain; user: NonnullString; keys: readonly NonnullString[]; flags: number }
 export interface DomainGetMessagesArgs { dom: NonnullDomain; flags: number }
 export interface DomainGetMessagesRet { msgs: NonnullString[] }
 export interface DomainStartDirtyRateCalcArgs { dom: NonnullDomain; seconds: number; flags: number }

@@ -5,16 +5,20 @@
  * outstanding it stops reading, no longer sees our keepalive answers, and resets the connection after 30 s. So at most
  * 4 calls are in flight, and the others wait here.
  *
- *   submit ──► waiting ──► in flight ──► reply: settled, slot free
+ *   submit ──► waiting ──► in flight ──► reply ──► decoded: settled, slot free
  *                │            └──► timeout or abort: settled, but *abandoned*: the slot stays taken until the
  *                └──► timeout or abort: settled, never sent         late reply comes, which is dropped
  *
  * An abandoned call keeps its slot since the daemon still works on it: sending another would be the 5th request. Four
  * abandoned calls block the channel; the pool (src/pool.ts) then opens another channel for new calls, up to a limit.
  *
+ * A reply that is decoded in slices keeps its slot until it is decoded. So no more than four of them are held at once,
+ * however fast they come.
+ *
  * Promises: every call is settled exactly once; replies that nobody asked for are reported as such.
  */
 import { LibvirtTransportError } from '../errors.ts';
+import { Alarm } from './alarm.ts';
 
 /** One below libvirtd's default `max_client_requests` of 5, at which it stops reading. @see libvirtd.conf */
 export const IN_FLIGHT_MAX = 4;
@@ -25,8 +29,8 @@ export const WAITING_MAX = 1024;
 /** Milliseconds without a reply after which a full channel is taken for stuck. A lookup takes 0.07, a start 350. */
 const STUCK_MS = 1_000;
 
-/** Longest time that a Node.js timer can wait; a longer timeout is no timeout. */
-const TIMER_MAX_MS = 0x7fff_ffff;
+/** A timer of Node.js may ring so many milliseconds early. */
+const TIMER_EARLY_MS = 1;
 
 export interface CallOptions {
   /** Milliseconds from the call to its reply, waiting included. `Infinity` waits for ever. */
@@ -40,23 +44,32 @@ export interface Request<Body, Result> {
   /** For error messages. */
   procedure: string;
   frame: Buffer;
-  decode(body: Body): Result;
+  /**
+   * Gives a promise when that takes long.
+   *
+   * @param isWanted Whether somebody still waits for the result.
+   */
+  decode(body: Body, isWanted: () => boolean): Result | Promise<Result>;
 }
 
 interface Entry<Body> {
-  serial: number;
-  procedure: string;
-  frame: Buffer;
+  readonly request: Request<Body, unknown>;
+  readonly options: CallOptions;
+  /** As performance.now() has it. */
+  readonly dueAt: number;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  onAbort: (() => void) | null;
+  isAnswered: boolean;
   isSettled: boolean;
-  answer(body: Body): void;
-  fail(error: unknown): void;
 }
 
 export class Calls<Body> {
   readonly #send: (frame: Buffer) => void;
-  readonly #inFlight = new Map<number, Entry<Body>>();
+  /** Few, so that a search is cheaper than a Map, which would also keep its dead tables for the garbage collector. */
+  readonly #inFlight: Entry<Body>[] = [];
   readonly #waiting: Entry<Body>[] = [];
-  #abandoned = 0;
+  readonly #alarm = new Alarm(() => this.#giveUpOverdue());
   #lastReplyAt = performance.now();
   #closedBy: Error | null = null;
 
@@ -64,14 +77,14 @@ export class Calls<Body> {
     this.#send = send;
   }
 
-  /** Calls sent whose reply has not come, abandoned ones included. */
+  /** Calls sent whose reply has not come or is being decoded, abandoned ones included. */
   get inFlight(): number {
-    return this.#inFlight.size;
+    return this.#inFlight.length;
   }
 
   /** Calls in flight that nobody waits for any more. */
   get abandoned(): number {
-    return this.#abandoned;
+    return this.#inFlight.filter((entry) => entry.isSettled).length;
   }
 
   get waiting(): number {
@@ -80,14 +93,13 @@ export class Calls<Body> {
 
   /** A call would have to wait. */
   get isFull(): boolean {
-    return this.#inFlight.size >= IN_FLIGHT_MAX;
+    return this.#inFlight.length >= IN_FLIGHT_MAX;
   }
 
   /** Every slot is taken, and no reply has come for a while, or nobody waits for any of them. */
   get isStuck(): boolean {
-    return (
-      this.isFull && (this.#abandoned >= IN_FLIGHT_MAX || performance.now() - this.#lastReplyAt > STUCK_MS)
-    );
+    if (!this.isFull) return false;
+    return this.abandoned >= IN_FLIGHT_MAX || performance.now() - this.#lastReplyAt > STUCK_MS;
   }
 
   /**
@@ -97,40 +109,43 @@ export class Calls<Body> {
    * @throws Whatever `decode` throws.
    */
   submit<Result>(request: Request<Body, Result>, options: CallOptions): Promise<Result> {
-    return new Promise((resolve, reject) => {
+    return new Promise<Result>((resolve, reject) => {
       const refusal = this.#refusal(request.procedure, options);
       if (refusal !== null) return reject(refusal);
-      const entry = newEntry(request, resolve, reject);
-      this.#limitTime(entry, options);
-      this.#waiting.push(entry);
-      this.#pump();
+      this.#add({
+        request,
+        options,
+        dueAt: performance.now() + (options.timeoutMs ?? Infinity),
+        resolve: resolve as (result: unknown) => void,
+        reject,
+        onAbort: null,
+        isAnswered: false,
+        isSettled: false,
+      });
     });
   }
 
   /**
    * Hands a reply to its caller and frees the slot. A late reply is dropped undecoded.
    *
-   * @returns false when no call has this serial.
+   * @returns false when no call with this serial waits for one.
    */
   reply(serial: number, body: Body): boolean {
-    const entry = this.#inFlight.get(serial);
-    if (entry === undefined) return false;
-    this.#inFlight.delete(serial);
+    const entry = this.#inFlight.find(({ request }) => request.serial === serial);
+    if (entry === undefined || entry.isAnswered) return false;
+    entry.isAnswered = true;
     this.#lastReplyAt = performance.now();
-    if (entry.isSettled) this.#abandoned--;
-    else entry.answer(body);
-    this.#pump();
+    if (entry.isSettled) this.#free(entry);
+    else this.#answer(entry, body);
     return true;
   }
 
   /** Settles everything with an error; later calls get the same one. */
   close(error: Error): void {
     this.#closedBy ??= error;
-    const entries = [...this.#inFlight.values(), ...this.#waiting];
-    this.#inFlight.clear();
-    this.#waiting.length = 0;
-    this.#abandoned = 0;
-    for (const entry of entries) if (!entry.isSettled) entry.fail(error);
+    this.#alarm.stop();
+    const entries = [...this.#inFlight.splice(0), ...this.#waiting.splice(0)];
+    for (const entry of entries) if (settle(entry)) entry.reject(error);
   }
 
   #refusal(procedure: string, { signal }: CallOptions): Error | null {
@@ -140,74 +155,84 @@ export class Calls<Body> {
     return new LibvirtTransportError('limit', `${procedure}: ${WAITING_MAX} calls are waiting already`);
   }
 
+  #add(entry: Entry<Body>): void {
+    const { signal } = entry.options;
+    if (signal !== undefined) {
+      entry.onAbort = () => this.#giveUp(entry, abortedError(entry.request.procedure, signal));
+      signal.addEventListener('abort', entry.onAbort, { once: true });
+    }
+    this.#alarm.set(entry.dueAt);
+    this.#waiting.push(entry);
+    this.#pump();
+  }
+
   #pump(): void {
-    while (this.#inFlight.size < IN_FLIGHT_MAX) {
+    while (this.#inFlight.length < IN_FLIGHT_MAX) {
       const entry = this.#waiting.shift();
       if (entry === undefined) return;
-      this.#inFlight.set(entry.serial, entry);
-      this.#send(entry.frame);
+      this.#inFlight.push(entry);
+      this.#send(entry.request.frame);
     }
   }
 
-  /** Settles the call with an error before its reply comes. */
+  #answer(entry: Entry<Body>, body: Body): void {
+    try {
+      const result = entry.request.decode(body, () => !entry.isSettled);
+      if (result instanceof Promise) return void this.#answerLater(entry, result);
+      if (settle(entry)) entry.resolve(result);
+    } catch (error) {
+      if (settle(entry)) entry.reject(error);
+    }
+    this.#free(entry);
+  }
+
+  async #answerLater(entry: Entry<Body>, promise: Promise<unknown>): Promise<void> {
+    try {
+      const result = await promise;
+      if (settle(entry)) entry.resolve(result);
+    } catch (error) {
+      if (settle(entry)) entry.reject(error);
+    }
+    this.#free(entry);
+  }
+
+  #free(entry: Entry<Body>): void {
+    const index = this.#inFlight.indexOf(entry);
+    if (index >= 0) this.#inFlight.splice(index, 1);
+    this.#pump();
+  }
+
+  /** Settles the call with an error before its reply comes, or before that is decoded. */
   #giveUp(entry: Entry<Body>, error: Error): void {
     const index = this.#waiting.indexOf(entry);
     if (index >= 0) this.#waiting.splice(index, 1);
-    else this.#abandoned++;
-    entry.fail(error);
+    if (settle(entry)) entry.reject(error);
   }
 
-  #limitTime(entry: Entry<Body>, { timeoutMs = Infinity, signal }: CallOptions): void {
-    const onAbort = () => this.#giveUp(entry, abortedError(entry.procedure, signal));
-    const onTimeout = () => this.#giveUp(entry, timeoutError(entry.procedure, timeoutMs));
-    const timer = timeoutMs <= TIMER_MAX_MS ? setTimeout(onTimeout, timeoutMs) : undefined;
-    signal?.addEventListener('abort', onAbort, { once: true });
-    beforeSettling(entry, () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-    });
+  /** @returns When the next call is due. */
+  #giveUpOverdue(): number {
+    const now = performance.now() + TIMER_EARLY_MS;
+    const entries = [...this.#inFlight, ...this.#waiting].filter((entry) => !entry.isSettled);
+    const pending = entries.sort((a, b) => a.dueAt - b.dueAt);
+    for (const entry of pending) {
+      if (entry.dueAt > now) return entry.dueAt;
+      this.#giveUp(entry, timeoutError(entry));
+    }
+    return Infinity;
   }
 }
 
-function newEntry<Body, Result>(
-  request: Request<Body, Result>,
-  resolve: (result: Result) => void,
-  reject: (error: unknown) => void,
-): Entry<Body> {
-  return {
-    serial: request.serial,
-    procedure: request.procedure,
-    frame: request.frame,
-    isSettled: false,
-    answer(body) {
-      try {
-        resolve(request.decode(body));
-      } catch (error) {
-        reject(error);
-      }
-    },
-    fail: reject,
-  };
+/** @returns false when the call was settled before. */
+function settle(entry: Entry<never>): boolean {
+  if (entry.isSettled) return false;
+  entry.isSettled = true;
+  if (entry.onAbort !== null) entry.options.signal?.removeEventListener('abort', entry.onAbort);
+  return true;
 }
 
-function beforeSettling<Body>(entry: Entry<Body>, action: () => void): void {
-  const { answer, fail } = entry;
-  const settle = () => {
-    entry.isSettled = true;
-    action();
-  };
-  entry.answer = (body) => {
-    settle();
-    answer(body);
-  };
-  entry.fail = (error) => {
-    settle();
-    fail(error);
-  };
-}
-
-function timeoutError(procedure: string, timeoutMs: number): Error {
-  return new LibvirtTransportError('timeout', `${procedure}: no reply within ${timeoutMs} ms`);
+function timeoutError({ request, options }: Entry<never>): Error {
+  const what = `${request.procedure}: no reply within ${options.timeoutMs} ms`;
+  return new LibvirtTransportError('timeout', what);
 }
 
 function abortedError(procedure: string, signal: AbortSignal | undefined): Error {

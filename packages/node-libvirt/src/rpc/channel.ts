@@ -6,27 +6,22 @@
  *   socket ──► FrameParser ──► keepalive: answered at once
  *                          ──► reply:     Calls, by serial
  *                          ──► message:   onMessage (events)
- *                          ──► stream:    the stream that this channel carries, if any
+ *                          ──► stream:    the StreamLink that this channel carries, if any
  *
  * Promises: whatever ends the connection is told once, as one typed error, to every pending call, to the stream and to
  * onClose. Bytes that no libvirt sends end the connection with kind 'protocol'.
  */
 import type { Duplex } from 'node:stream';
-import { errorFromReply, LibvirtTransportError, LibvirtUsageError } from '../errors.ts';
-import { messageNumbered, type Procedure, procedureNamed } from '../protocol/procedures.ts';
+import { LibvirtTransportError } from '../errors.ts';
+import { messageNumbered, type Procedure } from '../protocol/procedures.ts';
 import type { Transport } from '../transport/transport.ts';
-import { XdrError, XdrReader } from '../xdr/reader.ts';
+import { type TypedParamsShape, XdrError, XdrReader } from '../xdr/reader.ts';
+import { encodeCall, procedureOf } from './call-frame.ts';
 import { type CallOptions, Calls } from './calls.ts';
-import { decodeErrorReply } from './error-reply.ts';
-import {
-  encodeFrame,
-  FRAME_MAX_BYTES,
-  type Frame,
-  FrameParser,
-  MessageStatus,
-  MessageType,
-} from './framing.ts';
+import { encodeFrame, type Frame, FrameParser, MessageType } from './framing.ts';
 import { Keepalive, KEEPALIVE_PROGRAM, type KeepaliveOptions, PING, PONG } from './keepalive.ts';
+import { decodeReply } from './reply.ts';
+import { StreamLink, type StreamSink } from './stream-link.ts';
 
 export interface ChannelOptions {
   transport: Transport;
@@ -38,27 +33,22 @@ export interface ChannelOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** The receiving end of a stream. */
-export interface StreamSink {
-  /** @returns false to pause the socket until `resume`. */
-  data(bytes: Buffer): boolean;
-  /** The daemon has no more data. */
-  ended(): void;
-  /** The daemon has confirmed that the stream is finished. */
-  finished(): void;
-  failed(error: Error): void;
+/** A stream whose opening the daemon has accepted. */
+export interface OpenedStream {
+  reply: unknown;
+  link: StreamLink;
 }
 
-interface OpenStream {
-  procedure: Procedure;
-  serial: number;
-  sink: StreamSink;
+export interface ChannelCallOptions extends CallOptions {
+  /** How arrays of typed parameters in the reply are given. @default 'list' */
+  typedParams?: TypedParamsShape | undefined;
 }
-
-type StreamStatus = (typeof MessageStatus)[keyof typeof MessageStatus];
 
 /** Serials are 32-bit and wrap; 0 belongs to messages. */
 const SERIAL_MAX = 0xffff_ffff;
+
+/** How long a channel that is closed in an orderly way waits until the daemon has taken what was written, ms. */
+const LINGER_MS = 5_000;
 
 export class Channel {
   readonly #socket: Duplex;
@@ -66,7 +56,7 @@ export class Channel {
   readonly #parser = new FrameParser();
   readonly #calls = new Calls<Frame>((frame) => this.#socket.write(frame));
   #keepalive: Keepalive | null = null;
-  #stream: OpenStream | null = null;
+  #stream: StreamLink | null = null;
   #lastSerial = 0;
   #closedBy: LibvirtTransportError | null = null;
 
@@ -75,7 +65,7 @@ export class Channel {
    *
    * @throws {LibvirtTransportError} What the transport throws.
    */
-  static async connect(options: ChannelOptions): Promise<Channel> {
+  static async connect(options: ChannelOptions & { signal: AbortSignal }): Promise<Channel> {
     return new Channel(await options.transport.open(options.signal), options);
   }
 
@@ -83,7 +73,7 @@ export class Channel {
     this.#socket = socket;
     this.#options = options;
     socket.on('data', (chunk: Buffer) => this.#socketOnData(chunk));
-    socket.on('error', (error) => this.#fail('closed', 'the connection to libvirt broke', error));
+    socket.on('error', (error) => this.#socketOnError(error));
     socket.on('close', () => this.#fail('closed', 'libvirt closed the connection'));
     if (socket.destroyed) this.#fail('closed', 'libvirt closed the connection');
   }
@@ -111,40 +101,24 @@ export class Channel {
    * @throws {LibvirtError} The daemon's refusal.
    * @throws {LibvirtTransportError} No reply. @throws {LibvirtUsageError} Arguments that cannot be sent.
    */
-  async call(name: string, args: unknown, options: CallOptions): Promise<unknown> {
-    const procedure = procedureNamed(name);
-    if (procedure.opensStream) throw new LibvirtUsageError(`${name} opens a stream: use openStream`);
+  async call(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
+    const procedure = procedureOf(name, 'plain');
     return this.#submit(procedure, this.#nextSerial(), args, options);
   }
 
   /** Calls a procedure that opens a stream. A channel carries one stream in its life. */
-  async openStream(name: string, args: unknown, sink: StreamSink, options: CallOptions): Promise<unknown> {
-    const procedure = procedureNamed(name);
-    if (!procedure.opensStream) throw new LibvirtUsageError(`${name} opens no stream: use call`);
+  async openStream(
+    name: string,
+    args: unknown,
+    sink: StreamSink,
+    options: CallOptions,
+  ): Promise<OpenedStream> {
+    const procedure = procedureOf(name, 'stream');
     if (this.#stream !== null) throw new Error('this channel has carried a stream already');
     const serial = this.#nextSerial();
-    this.#stream = { procedure, serial, sink };
-    return this.#submit(procedure, serial, args, options);
-  }
-
-  /**
-   * Sends a packet on the stream.
-   *
-   * @param done Called when the socket has taken it, which is the back-pressure.
-   */
-  sendStream(status: StreamStatus, bytes: Uint8Array, done?: (error?: Error | null) => void): void {
-    const { procedure, serial } = this.#openedStream();
-    const header = {
-      program: procedure.program,
-      procedure: procedure.number,
-      type: MessageType.stream,
-      serial,
-      status,
-    };
-    this.#socket.write(
-      encodeFrame(header, (writer) => writer.raw(bytes)),
-      done,
-    );
+    const link = new StreamLink(procedure, serial, sink, this.#socket);
+    this.#stream = link;
+    return { reply: await this.#submit(procedure, serial, args, options), link };
   }
 
   /** Lets the socket read on after a sink has answered false. */
@@ -161,46 +135,35 @@ export class Channel {
     this.#end(error ?? new LibvirtTransportError('closed', 'the connection was closed'), 'orderly');
   }
 
-  #submit(procedure: Procedure, serial: number, args: unknown, options: CallOptions): Promise<unknown> {
-    const header = {
-      program: procedure.program,
-      procedure: procedure.number,
-      type: MessageType.call,
-      serial,
-      status: 0,
-    };
-    const frame = encodeFrame(header, (writer) => procedure.args?.encode(writer, args));
-    if (frame.length > FRAME_MAX_BYTES)
-      throw new LibvirtUsageError(`${procedure.name}: the arguments are too long`);
-    const decode = (reply: Frame) => this.#decodeReply(procedure, reply);
+  #submit(
+    procedure: Procedure,
+    serial: number,
+    args: unknown,
+    options: ChannelCallOptions,
+  ): Promise<unknown> {
+    const frame = encodeCall(procedure, serial, args);
+    const { typedParams = 'list' } = options;
+    const decode = (reply: Frame, isWanted: () => boolean) =>
+      this.#decoded(() => decodeReply(procedure, reply, { typedParams, isWanted }));
     return this.#calls.submit({ serial, procedure: procedure.name, frame, decode }, options);
   }
 
-  #decodeReply(procedure: Procedure, frame: Frame): unknown {
-    const reader = new XdrReader(frame.body);
-    if (frame.status === MessageStatus.error)
-      throw this.#decoded(() => errorFromReply(decodeErrorReply(reader), procedure.name));
-    if (frame.type === MessageType.replyWithDescriptors) throw descriptorsError(procedure.name);
-    return this.#decoded(() => {
-      const reply = procedure.reply?.decode(reader);
-      if (reader.left > 0)
-        throw new XdrError(`the reply to ${procedure.name} has ${reader.left} bytes too many`);
-      return reply;
-    });
-  }
-
   /** Runs a decoder for a caller; what it refuses ends the connection, and is that caller's error, too. */
-  #decoded<T>(decode: () => T): T {
-    try {
-      return decode();
-    } catch (error) {
+  #decoded(decode: () => unknown): unknown {
+    const rethrow = (error: unknown) => {
       throw this.#failDecoding(error);
+    };
+    try {
+      const result = decode();
+      return result instanceof Promise ? result.catch(rethrow) : result;
+    } catch (error) {
+      return rethrow(error);
     }
   }
 
-  /** @throws {unknown} The error itself, when it is a mistake of ours and not of the bytes. */
-  #failDecoding(error: unknown): LibvirtTransportError {
-    if (!(error instanceof XdrError)) throw error;
+  /** @returns What the caller gets: the error itself, when it does not mean that the bytes are wrong. */
+  #failDecoding(error: unknown): unknown {
+    if (!(error instanceof XdrError)) return error;
     return this.#fail('protocol', `libvirt sent what it should not: ${error.message}`, error);
   }
 
@@ -219,19 +182,24 @@ export class Channel {
       case MessageType.message:
         return this.#onMessage;
       case MessageType.stream:
+      case MessageType.streamHole:
         return this.#onStream;
       default:
         return undefined;
     }
   }
 
+  /**
+   * While the daemon does not take what is written to it, its pings are not answered: the answers would pile up here,
+   * and what waits says that we live as well as they do.
+   */
   #onKeepalive(frame: Frame): void {
-    if (frame.procedure === PING) this.#sendKeepalive(PONG);
+    if (frame.procedure === PING && !this.#socket.writableNeedDrain) this.#sendKeepalive(PONG);
   }
 
   #onReply(frame: Frame): void {
-    if (!this.#calls.reply(frame.serial, frame))
-      throw new XdrError(`a reply has the serial ${frame.serial}, which no call has`);
+    if (this.#calls.reply(frame.serial, frame) || this.#stream?.refusedBy(frame)) return;
+    throw new XdrError(`a reply has the serial ${frame.serial}, which no call has`);
   }
 
   /** A message of a kind that is not known here was never asked for; a newer daemon may send it, and it is dropped. */
@@ -242,27 +210,13 @@ export class Channel {
   }
 
   #onStream(frame: Frame): void {
-    const stream = this.#stream;
-    if (stream === null || stream.serial !== frame.serial)
-      throw new XdrError('data of a stream that was not opened');
-    if (frame.status === MessageStatus.error) stream.sink.failed(this.#streamError(stream, frame));
-    else if (frame.status === MessageStatus.ok) stream.sink.finished();
-    else if (frame.body.length === 0) stream.sink.ended();
-    else if (!stream.sink.data(Buffer.from(frame.body))) this.#socket.pause();
-  }
-
-  #streamError(stream: OpenStream, frame: Frame): Error {
-    return errorFromReply(decodeErrorReply(new XdrReader(frame.body)), stream.procedure.name);
+    if (this.#stream === null) throw new XdrError('data of a stream that was not opened');
+    if (!this.#stream.receive(frame)) this.#socket.pause();
   }
 
   #sendKeepalive(procedure: number): void {
     const header = { program: KEEPALIVE_PROGRAM, procedure, type: MessageType.message, serial: 0, status: 0 };
     if (!this.isClosed) this.#socket.write(encodeFrame(header));
-  }
-
-  #openedStream(): OpenStream {
-    if (this.#stream === null) throw new Error('this channel carries no stream');
-    return this.#stream;
   }
 
   #nextSerial(): number {
@@ -282,12 +236,27 @@ export class Channel {
     if (this.#closedBy !== null) return this.#closedBy;
     this.#closedBy = error;
     this.#keepalive?.stop();
-    if (manner === 'orderly') this.#socket.end(() => this.#socket.destroy());
+    if (manner === 'orderly') this.#endOrderly();
     else this.#socket.destroy();
     this.#calls.close(error);
-    this.#stream?.sink.failed(error);
+    this.#stream?.failed(error);
     this.#options.onClose?.(error);
     return error;
+  }
+
+  /** A daemon that hangs takes nothing more: it is not waited for. */
+  #endOrderly(): void {
+    const timer = setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
+    this.#socket.end(() => {
+      clearTimeout(timer);
+      this.#socket.destroy();
+    });
+  }
+
+  /** A transport that knows why it ended says so itself. */
+  #socketOnError(error: Error): void {
+    if (error instanceof LibvirtTransportError) this.#end(error, 'atOnce');
+    else this.#fail('closed', 'the connection to libvirt broke', error);
   }
 
   #socketOnData(chunk: Buffer): void {
@@ -295,14 +264,7 @@ export class Channel {
     try {
       for (const frame of this.#parser.push(chunk)) if (!this.isClosed) this.#dispatch(frame);
     } catch (error) {
-      this.#failDecoding(error);
+      if (this.#failDecoding(error) === error) throw error;
     }
   }
-}
-
-function descriptorsError(procedure: string): Error {
-  return new LibvirtTransportError(
-    'descriptors',
-    `${procedure} answers with file descriptors, which Node.js cannot receive`,
-  );
 }

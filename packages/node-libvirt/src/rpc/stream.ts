@@ -5,98 +5,286 @@
  * reader is slow, the socket is not read. That would stop everything else on the connection, so each stream has a
  * channel to itself. That channel takes no part in keepalive, since a paused socket cannot answer pings.
  *
- *   data   ◄── packets CONTINUE; an empty one is the end of data
+ *   data   ◄── packets CONTINUE; an empty one is the end of data, and then this end finishes, too
  *   write  ──► packets CONTINUE of at most 262,120 bytes
- *   end()  ──► OK, and the daemon's OK is awaited before 'finish'
+ *   end()  ──► OK, and the daemon's OK is awaited before 'finish' and 'end': a reader that comes to the end has all
  *   destroy() before that ──► ERROR, which aborts
+ *
+ * A sparse stream has holes as well: ranges of zeros that are not sent. Whoever reads it as bytes gets the zeros, a piece
+ * of them in each turn of the event loop; whoever reads `segments()` gets the holes. What has come and is not yet read is
+ * at most what one chunk of the socket holds, and the two buffers of Node.js, of 256 KiB each.
  */
-import { Duplex } from 'node:stream';
-import { LibvirtTransportError } from '../errors.ts';
+import { Duplex, Readable } from 'node:stream';
+import { virStorageVolDownloadFlags, virStorageVolUploadFlags } from '../constants.gen.ts';
+import { LibvirtTransportError, LibvirtUsageError } from '../errors.ts';
+import { XdrError } from '../xdr/reader.ts';
 import type { CallOptions } from './calls.ts';
-import type { Channel, StreamSink } from './channel.ts';
+import type { Channel } from './channel.ts';
 import { MessageStatus } from './framing.ts';
+import { PACKET_MAX_BYTES, type Packet, packetsOf } from './packets.ts';
+import type { StreamLink, StreamSink } from './stream-link.ts';
 
-/** Largest data packet that every daemon takes. @see VIR_NET_MESSAGE_LEGACY_PAYLOAD_MAX */
-export const PACKET_MAX_BYTES = 262_120;
+/** A part of a sparse stream: bytes, or how many zeros. */
+export type StreamSegment = { data: Buffer } | { hole: bigint };
 
-const NOTHING = new Uint8Array(0);
+type Done = (error?: Error | null) => void;
+
+/** Zeros of a hole that are given at once. */
+const ZEROS_BYTES = 262_144;
+
+/** Segments that wait for their reader before the socket is paused. The socket's chunks are of 64 KiB at most. */
+const SEGMENTS_WAITING = 4;
+
+/** The flag with which a procedure opens a sparse stream. @see sparseflag in remote_protocol.x */
+const SPARSE_FLAGS: Readonly<Record<string, number>> = {
+  storageVolDownload: virStorageVolDownloadFlags.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM,
+  storageVolUpload: virStorageVolUploadFlags.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM,
+};
+
+/** Longest hole: a file's size is a signed 64-bit number. */
+const HOLE_MAX = 2n ** 63n - 1n;
 
 export class LibvirtStream extends Duplex implements StreamSink {
   readonly #channel: Channel;
-  #isOpen = false;
+  /** What has come and could not be given yet. */
+  readonly #arrived: (Buffer | bigint)[] = [];
+  /** Stand for holes in the order of what is written. */
+  readonly #holes = new WeakMap<Uint8Array, bigint>();
+  #link: StreamLink | null = null;
+  #segments: Readable | null = null;
+  #isSparse = false;
+  /** Nothing more is sent: it is confirmed, failed or destroyed. */
   #isOver = false;
-  #onFinished: ((error?: Error | null) => void) | null = null;
+  #isConfirmed = false;
+  #isGivingZeros = false;
+  /** All data has come before the reply: it can be confirmed when the stream is open. */
+  #hasEndedEarly = false;
+  #onFinished: Done | null = null;
+  /** What the stream failed with before it was open. */
+  #openingFailure: Error | null = null;
 
+  /** @internal */
   constructor(channel: Channel) {
     super({ allowHalfOpen: false, highWaterMark: PACKET_MAX_BYTES });
     this.#channel = channel;
   }
 
-  /** Makes the call that opens the stream. Once. */
+  /** Whether it can have holes: a volume was opened with the flag SPARSE_STREAM. */
+  get isSparse(): boolean {
+    return this.#isSparse;
+  }
+
+  /**
+   * Reads a sparse stream as data and holes, in order. It ends when the daemon has confirmed the end. Leaving the loop
+   * before destroys the stream.
+   *
+   * @throws {LibvirtUsageError} The stream is being read already.
+   * @throws As reading the stream does.
+   */
+  segments(): AsyncIterable<StreamSegment> {
+    if (this.#segments !== null || this.readableFlowing !== null || this.readableDidRead)
+      throw new LibvirtUsageError('the stream is being read already');
+    this.#segments = new Readable({
+      objectMode: true,
+      highWaterMark: SEGMENTS_WAITING,
+      read: () => this.#give(),
+      destroy: (error, done) => this.#segmentsOnDestroy(error, done),
+    });
+    this.on('error', () => {}); // the reader of the segments is told
+    this.resume(); // nothing is read this way any more, but the end is
+    return this.#segments;
+  }
+
+  /**
+   * Writes a hole into a sparse stream, after all that was written before.
+   *
+   * @param length Bytes, from 1.
+   * @returns When the socket has taken it, which is the back-pressure.
+   * @throws {LibvirtUsageError} The stream is not sparse, or the length is none.
+   * @see virStreamSendHole, libvirt-stream.h
+   */
+  async writeHole(length: number | bigint): Promise<void> {
+    if (!this.#isSparse)
+      throw new LibvirtUsageError('holes need a volume opened with the flag SPARSE_STREAM');
+    const marker = Buffer.alloc(0);
+    this.#holes.set(marker, checkedHole(length));
+    await new Promise<void>((resolve, reject) => {
+      this.write(marker, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  /** @internal Makes the call that opens the stream. Once. A failure before its end is thrown, and not emitted. */
   async open(procedure: string, args: unknown, options: CallOptions): Promise<unknown> {
-    const reply = await this.#channel.openStream(procedure, args, this, options);
-    this.#isOpen = true;
+    this.#isSparse = isSparse(procedure, args);
+    const opening = this.#channel.openStream(procedure, args, this, options);
+    const { reply, link } = await opening.catch((error: unknown) => {
+      throw this.#openingFailure ?? error;
+    });
+    if (this.#openingFailure !== null) throw this.#openingFailure;
+    this.#link = link;
+    if (this.#hasEndedEarly) this.end();
     return reply;
   }
 
+  /** @internal */
   data(bytes: Buffer): boolean {
-    return this.destroyed || this.push(bytes);
+    if (this.destroyed) return true;
+    this.#arrived.push(bytes);
+    return this.#give();
   }
 
+  /** @internal */
+  hole(length: bigint): boolean {
+    if (!this.#isSparse) throw new XdrError('a hole in a stream that was opened without holes');
+    if (this.destroyed || length === 0n) return true;
+    this.#arrived.push(length);
+    return this.#give();
+  }
+
+  /** @internal */
   ended(): void {
-    this.push(null);
+    if (this.#link === null) this.#hasEndedEarly = true;
+    else this.end();
   }
 
+  /** @internal */
   finished(): void {
     this.#isOver = true;
-    if (!this.readableEnded) this.push(null);
+    this.#isConfirmed = true;
     this.#onFinished?.();
     this.#onFinished = null;
+    this.end();
+    this.#give();
+    this.read(0); // who only writes does not read the end, without which the stream is not closed
   }
 
+  /** @internal */
   failed(error: Error): void {
     if (this.#isOver) return;
     this.#isOver = true;
     if (this.#onFinished !== null) this.#onFinished(error);
-    else this.destroy(error);
+    else if (this.#link !== null) this.destroy(error);
+    else this.#failOpening(error);
   }
 
   override _read(): void {
-    this.#channel.resume();
+    this.#give();
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    if (this.#isOver) done(new LibvirtTransportError('closed', 'the stream is over'));
-    else if (chunk.length === 0)
-      done(); // an empty packet would say that the data ends here
-    else this.#sendPackets(chunk, done);
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
+    this.#send([chunk], done);
   }
 
-  override _final(done: (error?: Error | null) => void): void {
-    if (this.#isOver) done();
-    else this.#finish(done);
+  override _writev(chunks: { chunk: Buffer }[], done: Done): void {
+    this.#send(
+      chunks.map(({ chunk }) => chunk),
+      done,
+    );
   }
 
-  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    if (this.#isOpen && !this.#isOver && !this.#channel.isClosed)
-      this.#channel.sendStream(MessageStatus.error, NOTHING);
+  override _final(done: Done): void {
+    if (this.#isOver || this.#link === null) done();
+    else this.#finish(this.#link, done);
+  }
+
+  override _destroy(error: Error | null, done: Done): void {
+    const isEarly = !this.#isOver || error !== null;
+    if (!this.#isOver && !this.#channel.isClosed) this.#link?.send(MessageStatus.error, []);
     this.#isOver = true;
+    this.#arrived.length = 0;
     this.#channel.close();
+    if (isEarly) this.#segments?.destroy(error ?? undefined);
     done(error);
   }
 
-  #sendPackets(bytes: Buffer, done: (error?: Error | null) => void): void {
-    for (let start = 0; start < bytes.length; start += PACKET_MAX_BYTES) {
-      const isLast = start + PACKET_MAX_BYTES >= bytes.length;
-      const packet = bytes.subarray(start, start + PACKET_MAX_BYTES);
-      this.#channel.sendStream(MessageStatus.continue, packet, isLast ? done : undefined);
-    }
+  /**
+   * Gives the reader what has come, as far as the reader takes it.
+   *
+   * @returns false when the socket is to be paused; it is resumed when all is given and the reader wants more.
+   */
+  #give(): boolean {
+    while (this.#arrived.length > 0) if (!this.#giveNext()) return false;
+    if (this.#isConfirmed) this.#giveEnd();
+    else this.#channel.resume();
+    return true;
+  }
+
+  #giveEnd(): void {
+    this.#segments?.push(null);
+    this.push(null);
+  }
+
+  #giveNext(): boolean {
+    const next = this.#arrived[0]!;
+    if (this.#segments === null && typeof next === 'bigint') return this.#giveZeros(next);
+    this.#arrived.shift();
+    if (this.#segments !== null)
+      return this.#segments.push(typeof next === 'bigint' ? { hole: next } : { data: next });
+    return this.push(next);
+  }
+
+  /** A hole may be of any length, so there is a turn of the event loop between two pieces of it. */
+  #giveZeros(length: bigint): boolean {
+    if (this.#isGivingZeros) return false;
+    const bytes = length < ZEROS_BYTES ? Number(length) : ZEROS_BYTES;
+    if (length === BigInt(bytes)) this.#arrived.shift();
+    else this.#arrived[0] = length - BigInt(bytes);
+    this.#isGivingZeros = true;
+    setImmediate(() => {
+      this.#isGivingZeros = false;
+      if (this.readableLength < this.readableHighWaterMark) this.#give();
+    });
+    this.push(Buffer.alloc(bytes));
+    return false;
+  }
+
+  /** Nobody has the stream yet, so nobody could hear its 'error': whoever opens it is told. */
+  #failOpening(error: Error): void {
+    this.#openingFailure = error;
+    this.destroy();
+  }
+
+  #send(chunks: readonly Buffer[], done: Done): void {
+    const packets = packetsOf(chunks.map((chunk) => this.#holes.get(chunk) ?? chunk));
+    if (this.#isOver || this.#link === null) done(new LibvirtTransportError('closed', 'the stream is over'));
+    else if (packets.length === 0) done();
+    else sendPackets(this.#link, packets, done);
   }
 
   /** Tells the daemon that all is written, and waits for its word. */
-  #finish(done: (error?: Error | null) => void): void {
+  #finish(link: StreamLink, done: Done): void {
     this.#onFinished = done;
-    this.#channel.sendStream(MessageStatus.ok, NOTHING);
+    link.send(MessageStatus.ok, []);
     this.#channel.resume();
   }
+
+  #segmentsOnDestroy(error: Error | null, done: Done): void {
+    this.destroy();
+    done(error);
+  }
+}
+
+function sendPackets(link: StreamLink, packets: readonly Packet[], done: Done): void {
+  link.together(() => {
+    for (const [index, packet] of packets.entries())
+      sendPacket(link, packet, index === packets.length - 1 ? done : undefined);
+  });
+}
+
+function sendPacket(link: StreamLink, packet: Packet, done: Done | undefined): void {
+  if ('hole' in packet) link.sendHole(packet.hole, done);
+  else link.send(MessageStatus.continue, packet.pieces, done);
+}
+
+function isSparse(procedure: string, args: unknown): boolean {
+  const flag = Object.hasOwn(SPARSE_FLAGS, procedure) ? SPARSE_FLAGS[procedure] : undefined;
+  return flag !== undefined && (Number((args as { flags?: unknown } | undefined)?.flags) & flag) !== 0;
+}
+
+function checkedHole(length: number | bigint): bigint {
+  const big = typeof length === 'number' && Number.isSafeInteger(length) ? BigInt(length) : length;
+  if (typeof big === 'bigint' && big > 0n && big <= HOLE_MAX) return big;
+  throw new LibvirtUsageError(
+    `a hole has 1 to ${HOLE_MAX} bytes, not ${typeof length === 'bigint' ? length : String(length).slice(0, 64)}`,
+  );
 }

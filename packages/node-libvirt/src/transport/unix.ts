@@ -4,39 +4,58 @@
 import { existsSync } from 'node:fs';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { LibvirtTransportError } from '../errors.ts';
+import { LibvirtTransportError, LibvirtUsageError } from '../errors.ts';
+import { connected } from './opening.ts';
 import type { Transport } from './transport.ts';
 
-/** @param paths Sockets in the order of preference; the first that exists when a connection is opened is taken. */
+/** Bytes of a socket's path, its end included. @see sockaddr_un, unix(7) */
+const PATH_MAX_BYTES = 108;
+
+/**
+ * @param paths Sockets in the order of preference. When a connection is opened, those that exist are tried in turn: the
+ *   daemon of one may be gone and have left its socket behind.
+ * @throws {LibvirtUsageError} A path is longer than the system takes.
+ */
 export function unixTransport(paths: readonly [string, ...string[]]): Transport {
-  const choose = () => paths.find((path) => existsSync(path)) ?? paths[0];
+  for (const path of paths) checkPath(path);
+  const candidates = () => paths.filter((path) => existsSync(path));
   return {
     get peer() {
-      return choose();
+      return candidates()[0] ?? paths[0];
     },
-    open: (signal) => connectSocket(choose(), signal),
+    privacy: 'private',
+    open: (signal) => openFirst(candidates(), paths[0], signal),
   };
 }
 
-function connectSocket(path: string, signal: AbortSignal | undefined): Promise<Duplex> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) return reject(connectError(path, signal.reason, 'aborted'));
-    const socket = net.createConnection(path);
-    const onAbort = () => settle(() => reject(connectError(path, signal?.reason, 'aborted')), 'destroy');
-    const onError = (error: Error) =>
-      settle(() => reject(connectError(path, error, 'unreachable')), 'destroy');
-    const settle = (outcome: () => void, end: 'keep' | 'destroy') => {
-      signal?.removeEventListener('abort', onAbort);
-      socket.off('error', onError);
-      if (end === 'destroy') socket.destroy();
-      outcome();
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
-    socket.once('error', onError);
-    socket.once('connect', () => settle(() => resolve(socket), 'keep'));
-  });
+async function openFirst(candidates: string[], fallback: string, signal: AbortSignal): Promise<Duplex> {
+  const last = candidates.pop() ?? fallback;
+  for (const path of candidates) {
+    try {
+      return await openSocket(path, signal);
+    } catch (error) {
+      if (!(error instanceof LibvirtTransportError) || error.kind !== 'unreachable') throw error;
+    }
+  }
+  return openSocket(last, signal);
 }
 
-function connectError(path: string, cause: unknown, kind: 'aborted' | 'unreachable'): Error {
-  return new LibvirtTransportError(kind, `cannot connect to libvirt at ${path}`, { cause });
+function openSocket(path: string, signal: AbortSignal): Promise<Duplex> {
+  return connected(() => net.createConnection(path), path, signal);
+}
+
+function checkPath(path: string): void {
+  if (
+    typeof path !== 'string' ||
+    path === '' ||
+    path.includes('\0') ||
+    Buffer.byteLength(path) >= PATH_MAX_BYTES
+  )
+    throw new LibvirtUsageError(
+      `a socket's path has 1 to ${PATH_MAX_BYTES - 1} bytes and no NUL: ${shown(path)}`,
+    );
+}
+
+function shown(path: unknown): string {
+  return JSON.stringify(String(path).slice(0, PATH_MAX_BYTES));
 }

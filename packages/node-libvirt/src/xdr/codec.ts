@@ -6,29 +6,29 @@
  *
  *   'dom remote_nonnull_domain;flags uint'  →  struct(dom → codecOf('remote_nonnull_domain'), flags → uint)
  *
- * Two types are written by hand: UUIDs are text for callers, and typed parameters are `{ field, type, value }`.
+ * A type that may be long (it holds a counted array) can also be decoded in slices, at every depth of it.
+ *
+ * Two types are written by hand: UUIDs are text for callers, and typed parameters (src/xdr/typed-param-codec.ts).
  */
 import { LibvirtUsageError } from '../errors.ts';
 import { TYPES } from '../protocol/schema.gen.ts';
-import {
-  exact,
-  TYPED_PARAM_TYPES,
-  type TypedParam,
-  type TypedParamType,
-  type TypedValue,
-} from '../typed-params.ts';
-import { uuidFromBytes, uuidToBytes } from '../uuid.ts';
-import { XdrError, type XdrReader } from './reader.ts';
+import { uuidFromHex, uuidToBytes } from '../uuid.ts';
+import { located, shown } from './argument-error.ts';
+import type { XdrReader } from './reader.ts';
+import type { Pacer } from './slices.ts';
+import { typedParamCodec, typedParamsCodec } from './typed-param-codec.ts';
 import type { XdrWriter } from './writer.ts';
 
 /** Encodes and decodes one type. `encode` checks what it is given. */
 export interface Codec {
   encode(writer: XdrWriter, value: unknown): void;
   decode(reader: XdrReader): unknown;
+  /** As `decode`, with pauses. A type without it is short. */
+  decodeInSlices?(reader: XdrReader, pacer: Pacer): Promise<unknown>;
 }
 
-/** Longest name of a typed parameter and longest string in one. @see REMOTE_STRING_MAX, remote_protocol.x */
-const STRING_MAX_BYTES = 4_194_304;
+/** Name of the type that typed parameters have in the protocol. */
+const TYPED_PARAM = 'remote_typed_param';
 
 const codecs = new Map<string, Codec>([
   ['int', { encode: (w, v) => w.int(v), decode: (r) => r.int() }],
@@ -36,11 +36,8 @@ const codecs = new Map<string, Codec>([
   ['hyper', { encode: (w, v) => w.hyper(v), decode: (r) => r.hyper() }],
   ['uhyper', { encode: (w, v) => w.uhyper(v), decode: (r) => r.uhyper() }],
   ['double', { encode: (w, v) => w.double(v), decode: (r) => r.double() }],
-  [
-    'remote_uuid',
-    { encode: (w, v) => w.fixed(uuidToBytes(v), 16), decode: (r) => uuidFromBytes(r.fixed(16)) },
-  ],
-  ['remote_typed_param', { encode: encodeTypedParam, decode: decodeTypedParam }],
+  ['remote_uuid', { encode: (w, v) => w.fixed(uuidToBytes(v), 16), decode: (r) => uuidFromHex(r.hex(16)) }],
+  [TYPED_PARAM, typedParamCodec],
 ]);
 
 /**
@@ -65,8 +62,11 @@ function layoutCodec(layout: string): Codec {
   const size = Number(digits);
   if (type === 'string') return { encode: (w, v) => w.string(v, size), decode: (r) => r.string(size) };
   if (type === 'opaque') return bracket === '<' ? opaqueCodec(size) : fixedCodec(size);
+  if (type === 'chars') return charsCodec(bracket === '<' ? 'counted' : 'fixed', size);
   if (bracket === undefined) return codecOf(type);
-  return bracket === '<' ? countedCodec(codecOf(type), size) : vectorCodec(codecOf(type), size);
+  if (bracket === '[') return vectorCodec(codecOf(type), size);
+  const array = countedCodec(codecOf(type), size);
+  return type === TYPED_PARAM ? typedParamsCodec(array, size) : array;
 }
 
 function structCodec(description: string): Codec {
@@ -77,12 +77,18 @@ function structCodec(description: string): Codec {
     names.push(name);
     parts.push(layoutCodec(layout));
   }
-  return { encode: (w, v) => encodeStruct(w, v, names, parts), decode: (r) => decodeStruct(r, names, parts) };
+  const codec: Codec = {
+    encode: (w, v) => encodeStruct(w, v, names, parts),
+    decode: (r) => decodeStruct(r, names, parts),
+  };
+  if (parts.some((part) => part.decodeInSlices))
+    codec.decodeInSlices = (r, pacer) => decodeStructInSlices(r, names, parts, pacer);
+  return codec;
 }
 
 function encodeStruct(writer: XdrWriter, value: unknown, names: string[], parts: Codec[]): void {
   if (typeof value !== 'object' || value === null)
-    throw new LibvirtUsageError(`expected an object with ${names}`);
+    throw new LibvirtUsageError(`expected an object with ${names.join(', ')}, got ${shown(value)}`);
   for (const [index, name] of names.entries()) {
     try {
       parts[index]?.encode(writer, (value as Record<string, unknown>)[name]);
@@ -98,9 +104,20 @@ function decodeStruct(reader: XdrReader, names: string[], parts: Codec[]): Recor
   return object;
 }
 
-/** Puts the name of the field in front of what was wrong with it. */
-function located(error: unknown, name: string): unknown {
-  return error instanceof LibvirtUsageError ? new LibvirtUsageError(`${name}: ${error.message}`) : error;
+async function decodeStructInSlices(
+  reader: XdrReader,
+  names: string[],
+  parts: Codec[],
+  pacer: Pacer,
+): Promise<Record<string, unknown>> {
+  const object: Record<string, unknown> = {};
+  for (let index = 0; index < names.length; index++) {
+    const part = parts[index]!;
+    object[names[index]!] = part.decodeInSlices
+      ? await part.decodeInSlices(reader, pacer)
+      : part.decode(reader);
+  }
+  return object;
 }
 
 function optionalCodec(inner: Codec): Codec {
@@ -118,12 +135,13 @@ function countedCodec(inner: Codec, max: number): Codec {
   return {
     encode(writer, value) {
       const list = asArray(value);
-      if (list.length > max)
-        throw new LibvirtUsageError(`${list.length} elements, at most ${max} are allowed`);
-      writer.uint(list.length);
-      for (const element of list) inner.encode(writer, element);
+      const count = list.length;
+      if (count > max) throw new LibvirtUsageError(`${count} elements, at most ${max} are allowed`);
+      writer.uint(count);
+      encodeElements(writer, inner, list, count);
     },
     decode: (reader) => decodeElements(reader, inner, reader.count(max)),
+    decodeInSlices: (reader, pacer) => decodeElementsInSlices(reader, inner, reader.count(max), pacer),
   };
 }
 
@@ -133,20 +151,66 @@ function vectorCodec(inner: Codec, count: number): Codec {
       const list = asArray(value);
       if (list.length !== count)
         throw new LibvirtUsageError(`${list.length} elements, exactly ${count} are needed`);
-      for (const element of list) inner.encode(writer, element);
+      encodeElements(writer, inner, list, count);
     },
     decode: (reader) => decodeElements(reader, inner, count),
   };
 }
 
-function asArray(value: unknown): readonly unknown[] {
-  if (!Array.isArray(value)) throw new LibvirtUsageError(`expected an array, got ${typeof value}`);
+/** A C string in an array of char, each of which takes four bytes. Only replies have them. */
+function charsCodec(shape: 'counted' | 'fixed', size: number): Codec {
+  const int = codecOf('int');
+  const inner = shape === 'counted' ? countedCodec(int, size) : vectorCodec(int, size);
+  return {
+    encode(writer, value) {
+      const chars = [...Buffer.from(asText(value)), 0];
+      inner.encode(writer, shape === 'fixed' ? [...chars, ...Array(size).fill(0)].slice(0, size) : chars);
+    },
+    decode(reader) {
+      const chars = inner.decode(reader) as number[];
+      const end = chars.indexOf(0);
+      return Buffer.from(end < 0 ? chars : chars.slice(0, end)).toString('utf8');
+    },
+  };
+}
+
+function asText(value: unknown): string {
+  if (typeof value !== 'string') throw new LibvirtUsageError(`expected a string, got ${shown(value)}`);
   return value;
+}
+
+function asArray(value: unknown): readonly unknown[] {
+  if (!Array.isArray(value)) throw new LibvirtUsageError(`expected an array, got ${shown(value)}`);
+  return value;
+}
+
+/** @param count The list's length, as it was sent: the list may be changed by what is read from it. */
+function encodeElements(writer: XdrWriter, inner: Codec, list: readonly unknown[], count: number): void {
+  let index = 0;
+  try {
+    for (; index < count; index++) inner.encode(writer, list[index]);
+  } catch (error) {
+    throw located(error, `[${index}]`);
+  }
 }
 
 function decodeElements(reader: XdrReader, inner: Codec, count: number): unknown[] {
   const list: unknown[] = [];
   for (let index = 0; index < count; index++) list.push(inner.decode(reader));
+  return list;
+}
+
+async function decodeElementsInSlices(
+  reader: XdrReader,
+  inner: Codec,
+  count: number,
+  pacer: Pacer,
+): Promise<unknown[]> {
+  const list: unknown[] = [];
+  for (let index = 0; index < count; index++) {
+    list.push(inner.decodeInSlices ? await inner.decodeInSlices(reader, pacer) : inner.decode(reader));
+    if (pacer.isDue(reader.position)) await pacer.pause();
+  }
   return list;
 }
 
@@ -156,63 +220,4 @@ function opaqueCodec(max: number): Codec {
 
 function fixedCodec(bytes: number): Codec {
   return { encode: (w, v) => w.fixed(v, bytes), decode: (r) => r.fixed(bytes) };
-}
-
-function encodeTypedParam(writer: XdrWriter, value: unknown): void {
-  if (typeof value !== 'object' || value === null) throw new LibvirtUsageError('expected a typed parameter');
-  const param = value as Partial<TypedParam>;
-  const tag = TYPED_PARAM_TYPES.indexOf(param.type as TypedParamType) + 1;
-  if (tag === 0)
-    throw new LibvirtUsageError(`typed parameter ${param.field} has the unknown type ${param.type}`);
-  writer.string(param.field, STRING_MAX_BYTES);
-  writer.int(tag);
-  try {
-    typedValueEncoders[TYPED_PARAM_TYPES[tag - 1]!](writer, param.value);
-  } catch (error) {
-    throw located(error, String(param.field));
-  }
-}
-
-const typedValueEncoders: Record<TypedParamType, (writer: XdrWriter, value: unknown) => void> = {
-  int: (w, v) => w.int(v),
-  uint: (w, v) => w.uint(v),
-  llong: (w, v) => w.hyper(v),
-  ullong: (w, v) => w.uhyper(v),
-  double: (w, v) => w.double(v),
-  boolean: (w, v) => w.int(booleanToInt(v)),
-  string: (w, v) => w.string(v, STRING_MAX_BYTES),
-};
-
-function booleanToInt(value: unknown): number {
-  if (typeof value !== 'boolean') throw new LibvirtUsageError(`expected a boolean, got ${typeof value}`);
-  return value ? 1 : 0;
-}
-
-function decodeTypedParam(reader: XdrReader): TypedParam {
-  const field = reader.string(STRING_MAX_BYTES);
-  const tag = reader.int();
-  const type = TYPED_PARAM_TYPES[tag - 1];
-  if (type === undefined) throw new XdrError(`typed parameter has the unknown type ${tag}`);
-  return { field, type, value: decodeTypedValue(reader, type) };
-}
-
-function decodeTypedValue(reader: XdrReader, type: TypedParamType): TypedValue {
-  switch (type) {
-    case 'int':
-      return reader.int();
-    case 'uint':
-      return reader.uint();
-    case 'llong':
-      return exact(reader.hyper());
-    case 'ullong':
-      return exact(reader.uhyper());
-    case 'double':
-      return reader.double();
-    case 'boolean':
-      return reader.int() !== 0;
-    case 'string':
-      return reader.string(STRING_MAX_BYTES);
-    default:
-      return type satisfies never;
-  }
 }

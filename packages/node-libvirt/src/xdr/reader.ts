@@ -10,16 +10,36 @@ export class XdrError extends Error {
   override readonly name = 'XdrError';
 }
 
+/** How arrays of typed parameters are given: as they are, or as one plain object of names and values. */
+export type TypedParamsShape = 'list' | 'object';
+
+/** A string, and where in the bytes it was read. */
+export interface Located {
+  readonly text: string;
+  readonly start: number;
+  readonly bytes: number;
+}
+
 /** Smallest size of any array element: every XDR type takes at least four bytes. */
 const MIN_ELEMENT_BYTES = 4;
 
 export class XdrReader {
+  readonly typedParams: TypedParamsShape;
+  /** Names of the typed parameters in the array that was read last: the next array often has the same. */
+  names: Located[] = [];
   readonly #buffer: Buffer;
-  #offset: number;
+  readonly #view: DataView;
+  #offset = 0;
 
-  constructor(buffer: Buffer, offset = 0) {
+  constructor(buffer: Buffer, typedParams: TypedParamsShape = 'list') {
     this.#buffer = buffer;
-    this.#offset = offset;
+    this.#view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+    this.typedParams = typedParams;
+  }
+
+  /** Bytes read so far. */
+  get position(): number {
+    return this.#offset;
   }
 
   get left(): number {
@@ -27,23 +47,23 @@ export class XdrReader {
   }
 
   int(): number {
-    return this.#buffer.readInt32BE(this.#take(4));
+    return this.#view.getInt32(this.#take(4));
   }
 
   uint(): number {
-    return this.#buffer.readUInt32BE(this.#take(4));
+    return this.#view.getUint32(this.#take(4));
   }
 
   hyper(): bigint {
-    return this.#buffer.readBigInt64BE(this.#take(8));
+    return this.#view.getBigInt64(this.#take(8));
   }
 
   uhyper(): bigint {
-    return this.#buffer.readBigUInt64BE(this.#take(8));
+    return this.#view.getBigUint64(this.#take(8));
   }
 
   double(): number {
-    return this.#buffer.readDoubleBE(this.#take(8));
+    return this.#view.getFloat64(this.#take(8));
   }
 
   string(maxBytes: number): string {
@@ -51,6 +71,16 @@ export class XdrReader {
     const start = this.#take(bytes);
     this.#skipPadding(bytes);
     return this.#buffer.toString('utf8', start, start + bytes);
+  }
+
+  /** As `string`, for one that is probably the same as an earlier one: then it is not made anew. */
+  stringLike(earlier: Located | undefined, maxBytes: number): Located {
+    const bytes = this.#count(maxBytes, 1);
+    const start = this.#take(bytes);
+    this.#skipPadding(bytes);
+    if (earlier !== undefined && earlier.bytes === bytes && this.#areSame(earlier.start, start, bytes))
+      return earlier;
+    return { text: this.#buffer.toString('utf8', start, start + bytes), start, bytes };
   }
 
   /** Bytes with their count, copied so that they do not keep the whole frame alive. */
@@ -63,6 +93,13 @@ export class XdrReader {
     const start = this.#take(bytes);
     this.#skipPadding(bytes);
     return Buffer.from(this.#buffer.subarray(start, start + bytes));
+  }
+
+  /** Exactly so many bytes, as hexadecimal digits. */
+  hex(bytes: number): string {
+    const start = this.#take(bytes);
+    this.#skipPadding(bytes);
+    return this.#buffer.toString('hex', start, start + bytes);
   }
 
   /** Whether an optional value follows. */
@@ -83,6 +120,12 @@ export class XdrReader {
     if (count * elementBytes > this.left)
       throw new XdrError(`count ${count} is more than ${this.left} bytes can hold`);
     return count;
+  }
+
+  #areSame(first: number, second: number, bytes: number): boolean {
+    for (let index = 0; index < bytes; index++)
+      if (this.#buffer[first + index] !== this.#buffer[second + index]) return false;
+    return true;
   }
 
   #skipPadding(bytes: number): void {

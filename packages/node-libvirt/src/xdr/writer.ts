@@ -5,9 +5,13 @@
  * belongs to the writer until `finish`.
  */
 import { LibvirtUsageError } from '../errors.ts';
+import { shown } from './argument-error.ts';
 
 /** Most calls are smaller than this, so that most writers allocate once. */
 const INITIAL_BYTES = 512;
+
+/** Most that is written: what a frame may have. Without a limit, a list of long strings would fill the memory. */
+const MAX_BYTES = 33_554_432 + 4;
 
 export class XdrWriter {
   #buffer = Buffer.allocUnsafe(INITIAL_BYTES);
@@ -40,23 +44,28 @@ export class XdrWriter {
   }
 
   double(value: unknown): void {
-    if (typeof value !== 'number') throw new LibvirtUsageError(`expected a number, got ${typeof value}`);
+    if (typeof value !== 'number') throw new LibvirtUsageError(`expected a number, got ${shown(value)}`);
     this.#need(8);
     this.#length = this.#buffer.writeDoubleBE(value, this.#length);
   }
 
   /** UTF-8 text. C ends strings at NUL, so text that holds one is refused. */
   string(value: unknown, maxBytes: number): void {
-    if (typeof value !== 'string') throw new LibvirtUsageError(`expected a string, got ${typeof value}`);
+    if (typeof value !== 'string') throw new LibvirtUsageError(`expected a string, got ${shown(value)}`);
     if (value.includes('\0')) throw new LibvirtUsageError('a string holds a NUL character');
-    this.opaque(Buffer.from(value, 'utf8'), maxBytes);
+    if (!value.isWellFormed()) throw new LibvirtUsageError('a string holds half of a surrogate pair');
+    const bytes = Buffer.byteLength(value, 'utf8');
+    checkLength(bytes, maxBytes);
+    this.uint(bytes);
+    this.#need(bytes);
+    this.#length += this.#buffer.write(value, this.#length, 'utf8');
+    this.#pad(bytes);
   }
 
   /** Bytes with their count. */
   opaque(value: unknown, maxBytes: number): void {
-    if (!(value instanceof Uint8Array)) throw new LibvirtUsageError(`expected bytes, got ${typeof value}`);
-    if (value.length > maxBytes)
-      throw new LibvirtUsageError(`${value.length} bytes, at most ${maxBytes} are allowed`);
+    if (!(value instanceof Uint8Array)) throw new LibvirtUsageError(`expected bytes, got ${shown(value)}`);
+    checkLength(value.length, maxBytes);
     this.uint(value.length);
     this.raw(value);
     this.#pad(value.length);
@@ -89,23 +98,26 @@ export class XdrWriter {
   #pad(bytes: number): void {
     const padding = -bytes & 3;
     this.#need(padding);
-    this.#buffer.fill(0, this.#length, this.#length + padding);
-    this.#length += padding;
+    for (let left = padding; left > 0; left--) this.#buffer[this.#length++] = 0;
   }
 
   #need(bytes: number): void {
-    if (this.#length + bytes <= this.#buffer.length) return;
-    const grown = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#length + bytes));
+    const wanted = this.#length + bytes;
+    if (wanted <= this.#buffer.length) return;
+    if (wanted > MAX_BYTES) throw new LibvirtUsageError(`over ${MAX_BYTES} bytes with all that comes before`);
+    const grown = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, wanted));
     this.#buffer.copy(grown, 0, 0, this.#length);
     this.#buffer = grown;
   }
 }
 
+function checkLength(bytes: number, maxBytes: number): void {
+  if (bytes > maxBytes) throw new LibvirtUsageError(`${bytes} bytes, at most ${maxBytes} are allowed`);
+}
+
 function integer(value: unknown, min: number, max: number): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
-    throw new LibvirtUsageError(
-      `expected an integer from ${min} to ${max}, got ${String(value).slice(0, 64)}`,
-    );
+    throw new LibvirtUsageError(`expected an integer from ${min} to ${max}, got ${shown(value)}`);
   }
   return value;
 }
@@ -113,9 +125,7 @@ function integer(value: unknown, min: number, max: number): number {
 function bigInteger(value: unknown, min: bigint, max: bigint): bigint {
   const big = typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : value;
   if (typeof big !== 'bigint' || big < min || big > max) {
-    throw new LibvirtUsageError(
-      `expected an integer from ${min} to ${max}, got ${String(value).slice(0, 64)}`,
-    );
+    throw new LibvirtUsageError(`expected an integer from ${min} to ${max}, got ${shown(value)}`);
   }
   return big;
 }

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import t from 'tap';
 import { type CallOptions, Calls, IN_FLIGHT_MAX, WAITING_MAX } from '../../src/rpc/calls.ts';
 import { failureOf, kindOf } from '../support/outcome.ts';
@@ -102,4 +103,100 @@ t.test('what a decoder throws is what the caller gets', async (t) => {
   const call = calls.submit({ serial: 1, procedure: 'x', frame: Buffer.alloc(1), decode }, {});
   calls.reply(1, '');
   t.equal((await failureOf(call)).message, 'bad');
+});
+
+/** A call whose reply is decoded later: `finish` and `fail` end that. */
+function submitSlow(calls: Calls<string>, serial: number, options: CallOptions = {}) {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  let isWanted = () => true;
+  const decode = (_body: string, wanted: () => boolean) => {
+    isWanted = wanted;
+    return promise;
+  };
+  const result = calls.submit({ serial, procedure: 'slow', frame: Buffer.alloc(1), decode }, options);
+  return { result, finish: resolve, fail: reject, isWanted: () => isWanted() };
+}
+
+t.test('a reply that is decoded in slices keeps its slot until then, and gives its result', async (t) => {
+  const { sent, calls, submit } = setup();
+  const slow = submitSlow(calls, 1);
+  const others = [2, 3, 4, 5].map((serial) => submit(serial));
+  t.ok(calls.reply(1, 'long'));
+  t.same(sent, [0, 2, 3, 4], 'the fifth waits');
+  t.match(calls, { inFlight: 4, waiting: 1 });
+  t.ok(calls.reply(2, 'b'));
+  t.equal(await others[0], '<b>', 'others are answered meanwhile');
+  t.notOk(calls.reply(1, 'again'), 'a second reply to the same call is none');
+  slow.finish('done');
+  t.equal(await slow.result, 'done');
+  t.match(calls, { inFlight: 3, abandoned: 0 });
+  for (const serial of [3, 4, 5]) calls.reply(serial, '');
+  await Promise.all(others);
+});
+
+t.test(
+  'a call given up while its reply is decoded is told at once, and its slot is free when that ends',
+  async (t) => {
+    const { calls } = setup();
+    const abort = new AbortController();
+    const aborted = submitSlow(calls, 1, { signal: abort.signal });
+    const late = submitSlow(calls, 2, { timeoutMs: 1 });
+    calls.reply(1, '');
+    calls.reply(2, '');
+    t.ok(aborted.isWanted());
+    abort.abort();
+    t.equal(await kindOf(aborted.result), 'aborted');
+    t.equal(await kindOf(late.result), 'timeout');
+    t.notOk(aborted.isWanted());
+    t.notOk(late.isWanted());
+    t.equal(calls.inFlight, 2);
+    aborted.finish('too late');
+    late.fail(new Error('given up'));
+    await new Promise((resolve) => setImmediate(resolve));
+    t.equal(calls.inFlight, 0);
+  },
+);
+
+t.test('what decoding in slices throws is what the caller gets', async (t) => {
+  const { calls } = setup();
+  const slow = submitSlow(calls, 1);
+  calls.reply(1, '');
+  slow.fail(new RangeError('bad'));
+  t.equal((await failureOf(slow.result)).message, 'bad');
+  t.equal(calls.inFlight, 0);
+});
+
+t.test('the end of the connection settles a call whose reply is being decoded', async (t) => {
+  const { calls } = setup();
+  const slow = submitSlow(calls, 1);
+  calls.reply(1, '');
+  calls.close(new Error('gone'));
+  t.equal((await failureOf(slow.result)).message, 'gone');
+  t.notOk(slow.isWanted());
+  slow.finish('too late');
+});
+
+t.test('each call has its own deadline, whatever the order in which they come', async (t) => {
+  const { submit, calls } = setup();
+  const order: string[] = [];
+  const named = (name: string, serial: number, timeoutMs: number) =>
+    kindOf(submit(serial, { timeoutMs })).then((kind) => order.push(`${name} ${kind}`));
+  const slow = named('slow', 1, 60);
+  const quick = named('quick', 2, 5);
+  const middle = named('middle', 3, 30);
+  const endless = submit(4, { timeoutMs: Infinity });
+  await Promise.all([slow, quick, middle]);
+  t.same(order, ['quick timeout', 'middle timeout', 'slow timeout']);
+  calls.reply(4, 'd');
+  t.equal(await endless, '<d>');
+});
+
+t.test('a signal keeps no listener of a call that is over', async (t) => {
+  const { calls, submit } = setup();
+  const { signal } = new AbortController();
+  const call = submit(1, { signal });
+  t.equal(getEventListeners(signal, 'abort').length, 1);
+  calls.reply(1, '');
+  await call;
+  t.equal(getEventListeners(signal, 'abort').length, 0);
 });

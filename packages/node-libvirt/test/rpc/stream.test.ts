@@ -4,7 +4,8 @@ import t, { type Test } from 'tap';
 import { connect } from '../../src/connect.ts';
 import type { Connection } from '../../src/connection.ts';
 import { encodeFrame, type Frame, MessageStatus, MessageType } from '../../src/rpc/framing.ts';
-import { type LibvirtStream, PACKET_MAX_BYTES } from '../../src/rpc/stream.ts';
+import { PACKET_MAX_BYTES } from '../../src/rpc/packets.ts';
+import type { LibvirtStream } from '../../src/rpc/stream.ts';
 import { FakeDaemon, type Peer } from '../support/fake-daemon.ts';
 import { failureOf } from '../support/outcome.ts';
 import { until } from '../support/until.ts';
@@ -37,7 +38,17 @@ async function open(t: Test): Promise<Opened> {
 }
 
 function packet({ call }: Opened, status: number, bytes: string | Buffer = ''): Buffer {
+  return packetOf(call, status, bytes);
+}
+
+function packetOf(call: Frame, status: number, bytes: string | Buffer = ''): Buffer {
   return encodeFrame({ ...call, type: MessageType.stream, status }, (w) => w.raw(Buffer.from(bytes)));
+}
+
+/** The bytes that have come. Their packets come in pieces. */
+function dataOf(opened: Opened): Buffer {
+  const data = streamFrames(opened).filter(({ status }) => status === MessageStatus.continue);
+  return Buffer.concat(data.map(({ body }) => body));
 }
 
 function streamFrames({ peer }: Opened): Frame[] {
@@ -58,22 +69,110 @@ t.test('data comes in order, an empty packet ends it, and the end is confirmed b
   t.equal(Buffer.concat(chunks).toString(), 'one two');
 });
 
-t.test('what is written goes out in packets of the largest allowed size', async (t) => {
+t.test('what is written goes out as it is, and the end is confirmed by the daemon', async (t) => {
   const opened = await open(t);
-  opened.stream.write(Buffer.alloc(PACKET_MAX_BYTES + 1, 'x'));
+  const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, index) => index & 0xff));
+  opened.stream.write(bytes);
+  opened.stream.write(Buffer.alloc(0));
+  opened.stream.write('text');
   opened.stream.end();
-  await until(() => streamFrames(opened).length === 3, 'two packets and the end have come');
-  t.match(
-    streamFrames(opened).map((frame) => [frame.status, frame.body.length]),
-    [
-      [MessageStatus.continue, PACKET_MAX_BYTES],
-      [MessageStatus.continue, 1],
-      [MessageStatus.ok, 0],
-    ],
+  await until(() => streamFrames(opened).at(-1)?.status === MessageStatus.ok, 'the end has come');
+  t.ok(dataOf(opened).equals(Buffer.concat([bytes, Buffer.from('text')])));
+  t.notOk(
+    streamFrames(opened).some(({ status, body }) => status === MessageStatus.continue && body.length === 0),
+    'no packet says before the end that the data ends',
   );
   t.notOk(opened.stream.writableFinished, 'not finished before the daemon says so');
   opened.peer.socket.write(packet(opened, MessageStatus.ok));
   await once(opened.stream, 'finish');
+});
+
+t.test('many small writes go out in few packets', async (t) => {
+  const opened = await open(t);
+  opened.stream.cork();
+  for (let index = 0; index < 1_000; index++) opened.stream.write(`${index};`);
+  opened.stream.uncork();
+  await until(() => dataOf(opened).toString().endsWith(';999;'), 'all has come');
+  t.equal(streamFrames(opened).length, 1);
+});
+
+t.test('a stream that is only written, or not even that, ends with the daemon’s word', async (t) => {
+  for (const text of ['some', '']) {
+    const opened = await open(t);
+    opened.stream.end(text);
+    await until(() => streamFrames(opened).at(-1)?.status === MessageStatus.ok, 'the end has come');
+    opened.peer.socket.write(packet(opened, MessageStatus.ok));
+    await once(opened.stream, 'close');
+    await until(() => opened.peer.socket.destroyed, 'its connection is closed, though nobody has read it');
+    t.equal(dataOf(opened).toString(), text);
+  }
+});
+
+t.test('a stream without data ends for its reader', async (t) => {
+  const opened = await open(t);
+  opened.peer.socket.write(packet(opened, MessageStatus.continue));
+  const chunks = opened.stream.toArray();
+  await until(() => streamFrames(opened).length === 1, 'the client has finished, too');
+  opened.peer.socket.write(packet(opened, MessageStatus.ok));
+  t.same(await chunks, []);
+  await until(() => opened.stream.closed, 'it is closed');
+  t.notOk(
+    streamFrames(opened).some(({ status }) => status === MessageStatus.error),
+    'a reader that leaves at the end aborts nothing',
+  );
+});
+
+t.test('data that comes before the reply to the call that opens the stream is not lost', async (t) => {
+  const { daemon, connection } = await open(t);
+  daemon.on('domainOpenConsole', (peer, call) => {
+    peer.socket.write(packetOf(call, MessageStatus.continue, 'early'));
+    peer.reply(call);
+  });
+  const { stream } = await connection.openStream('domainOpenConsole', CONSOLE_ARGS);
+  const [chunk] = await once(stream, 'data');
+  t.equal(chunk.toString(), 'early');
+});
+
+t.test('data that ends before the reply to the call that opens the stream is confirmed', async (t) => {
+  const { daemon, connection } = await open(t);
+  daemon.on('domainOpenConsole', (peer, call) => {
+    peer.socket.write(packetOf(call, MessageStatus.continue, 'all'));
+    peer.socket.write(packetOf(call, MessageStatus.continue, ''));
+    peer.reply(call);
+  });
+  const { stream } = await connection.openStream('domainOpenConsole', CONSOLE_ARGS);
+  const peer = daemon.peers.at(-1)!;
+  const chunks = stream.toArray();
+  const frame = () => peer.received.find(({ type }) => type === MessageType.stream);
+  await until(() => frame()?.status === MessageStatus.ok, 'the client has finished, too');
+  peer.socket.write(packetOf(frame()!, MessageStatus.ok, ''));
+  t.equal(Buffer.concat(await chunks).toString(), 'all');
+});
+
+t.test('a refusal to finish is the error of the stream', async (t) => {
+  const opened = await open(t);
+  const broken = once(opened.stream, 'error');
+  opened.stream.end('x');
+  await until(() => streamFrames(opened).at(-1)?.status === MessageStatus.ok, 'the end has come');
+  opened.peer.refuse(opened.call, 38, 'disk full', MessageType.stream);
+  t.match(await broken, [{ name: 'LibvirtError', message: 'disk full' }]);
+  await until(() => opened.peer.socket.destroyed, 'its connection is closed');
+});
+
+t.test('what is written once the daemon has no more data is refused', async (t) => {
+  const opened = await open(t);
+  opened.peer.socket.write(packet(opened, MessageStatus.continue));
+  await until(() => streamFrames(opened).length === 1, 'the client has finished, too');
+  const failed = once(opened.stream, 'error');
+  opened.stream.write('x');
+  t.match(await failed, [{ code: 'ERR_STREAM_WRITE_AFTER_END' }]);
+});
+
+t.test('a daemon that confirms an end that was not sent breaks the protocol', async (t) => {
+  const opened = await open(t);
+  const broken = once(opened.stream, 'error');
+  opened.peer.socket.write(packet(opened, MessageStatus.ok));
+  t.match(await broken, [{ kind: 'protocol' }]);
 });
 
 t.test('a reader that does not read stops the daemon from sending', async (t) => {

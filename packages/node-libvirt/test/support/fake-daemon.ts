@@ -78,6 +78,8 @@ export class FakeDaemon implements AsyncDisposable {
   readonly peers: Peer[] = [];
   /** Answers no pings. */
   isSilent = false;
+  /** Gets every call, those of the handshake included, in place of the handlers. */
+  onEvery: Handler | null = null;
   readonly #dir: string;
   readonly #server: net.Server;
   readonly #handlers = new Map<number, Handler>();
@@ -154,6 +156,8 @@ export class FakeDaemon implements AsyncDisposable {
       return;
     }
     peer.received.push(frame);
-    if (frame.type === MessageType.call) this.#handlers.get(frame.procedure)?.(peer, frame);
+    if (frame.type !== MessageType.call) return;
+    const handler = this.onEvery ?? this.#handlers.get(frame.procedure);
+    handler?.(peer, frame);
   }
 }

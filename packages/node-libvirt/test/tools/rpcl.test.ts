@@ -46,8 +46,8 @@ t.test('all forms that libvirt uses are understood', (t) => {
     { name: 'keys', type: 'nonnull_string', shape: 'counted', size: 0xffff_ffff },
   ]);
   t.same(protocol.procedures.get('remote'), [
-    { symbol: 'REMOTE_PROC_OPEN', number: 1, stream: 'read' },
-    { symbol: 'REMOTE_PROC_NEXT', number: 2, stream: null },
+    { symbol: 'REMOTE_PROC_OPEN', number: 1, stream: 'read', priority: 'low' },
+    { symbol: 'REMOTE_PROC_NEXT', number: 2, stream: null, priority: 'low' },
   ]);
   t.same([...protocol.unions], ['value']);
   t.end();

@@ -33,6 +33,28 @@ t.test('bytes are copied, so that they do not keep or share the frame', (t) => {
   t.end();
 });
 
+t.test('a string that is the same as an earlier one is that one', (t) => {
+  const r = reader(
+    '00000003' + '61626300' + '00000003' + '61626300' + '00000003' + '61626400' + '00000002' + '61620000',
+  );
+  const first = r.stringLike(undefined, 10);
+  t.same(first, { text: 'abc', start: 4, bytes: 3 });
+  t.equal(r.stringLike(first, 10), first);
+  t.equal(r.stringLike(first, 10).text, 'abd');
+  t.equal(r.stringLike(first, 10).text, 'ab');
+  t.equal(r.left, 0);
+  t.end();
+});
+
+t.test('a UUID is read as digits, and the position says how much was read', (t) => {
+  const r = reader('0123456789abcdef0123456789abcdef' + 'ff000000' + '00000000');
+  t.equal(r.hex(16), '0123456789abcdef0123456789abcdef');
+  t.equal(r.hex(1), 'ff');
+  t.equal(r.position, 20);
+  t.equal(r.left, 4);
+  t.end();
+});
+
 t.test('lies are refused with XdrError before anything is allocated', (t) => {
   const lies: [string, () => unknown][] = [
     ['an int of three bytes', () => reader('000000').int()],
