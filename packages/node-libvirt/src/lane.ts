@@ -8,6 +8,7 @@
  */
 import type { LibvirtTransportError } from './errors.ts';
 import { withinLimits } from './limits.ts';
+import { checkCall } from './rpc/call-frame.ts';
 import type { Channel, ChannelCallOptions } from './rpc/channel.ts';
 
 /**
@@ -53,6 +54,7 @@ export class Lane {
   }
 
   async #callOnNew(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
+    checkCall(name, args, 'plain');
     const startedAt = performance.now();
     const channel = await withinLimits(this.#opened(), `${name}: opening a connection`, options);
     const { timeoutMs = Infinity } = options;

@@ -25,6 +25,7 @@ import { Events } from './events/events.ts';
 import { checkListener, guarded } from './guarded.ts';
 import { Lane } from './lane.ts';
 import { withinLimits } from './limits.ts';
+import { checkCall } from './rpc/call-frame.ts';
 import type { CallOptions } from './rpc/calls.ts';
 import type { Channel, ChannelOptions } from './rpc/channel.ts';
 import { openChannel } from './rpc/handshake.ts';
@@ -125,6 +126,7 @@ export class Pool {
   ): Promise<{ reply: unknown; stream: LibvirtStream }> {
     this.checkConnected(name);
     if (this.#streams.size >= STREAMS_MAX) throw limitError(name, `${STREAMS_MAX} streams`);
+    checkCall(name, args, 'stream');
     const stream = await this.#newStream(name, limits);
     try {
       return { reply: await stream.open(name, args, limits), stream };

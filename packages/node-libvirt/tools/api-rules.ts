@@ -76,12 +76,12 @@ export const EXCEPTIONS: readonly Exception[] = [
   {
     functions: /^virConnect\w*(EventRegister|EventDeregister)(Any)?$/,
     kind: 'other',
-    why: '`connection.events()` and `connection.eventStream()`',
+    why: '`connection.onEvent()` and `connection.events()`',
   },
   {
     functions: /^virConnect(Unr|R)egisterCloseCallback$/,
     kind: 'other',
-    why: '`connection.onStateChange()`, and the daemon tells its own losses as events',
+    why: "`connection.onStateChange()`, and `onEvent('connection', 'closed')` for a daemon behind the daemon",
   },
   { functions: /^virEvent/, kind: 'other', why: 'Node.js has its event loop' },
   {
@@ -111,7 +111,7 @@ export const EXCEPTIONS: readonly Exception[] = [
     kind: 'never',
     why: 'an identity is that of one socket, and a Connection has several',
   },
-  { functions: /^virConnectIsEncrypted$/, kind: 'other', why: '`connection.isEncrypted`' },
+  { functions: /^virConnectIsEncrypted$/, kind: 'other', why: 'the transport in the URI says so: TLS and ssh are' },
   {
     functions: /^virGetVersion$/,
     kind: 'other',

@@ -17,9 +17,12 @@ export function apiTable(plan: Plan, version: string): string {
   const others = plan.exceptions
     .filter(({ exception }) => exception.kind !== 'byHand')
     .map(({ function: fn, exception }) => `| ${fn.name} | ${exception.why} |`);
+  const methods = plan.methods.length + byHand(plan).length;
+  const onTheWire = plan.exceptions.filter(({ exception }) => exception.kind === 'never').length;
   return [
     HEAD,
-    `libvirt ${version}: ${plan.methods.length + byHand(plan).length} of its ${plan.methods.length + plan.exceptions.length} functions are methods.`,
+    `Of the ${methods + onTheWire} functions of libvirt ${version} that go over the wire, ${methods} are methods. The last table says how`,
+    'to do without the others, and without those that are only about the C library itself.',
     '',
     ...sections,
     '## Functions without a method\n',

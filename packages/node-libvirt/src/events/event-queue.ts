@@ -43,11 +43,15 @@ export class EventQueue<F extends EventFamily, K extends EventKind<F>>
     closed: AbortSignal,
   ): Promise<EventQueue<F, K>> {
     const queue = new EventQueue<F, K>(bufferMax);
-    const stop = await events.add(subscription, (event) => queue.#add(event as LibvirtEvent<F, K>), limits);
-    queue.#cleanup.push(
-      stop,
-      events.onGap((gap) => queue.#addGap(gap)),
-    );
+    // First: the registration itself may have a gap to tell.
+    queue.#cleanup.push(events.onGap((gap) => queue.#addGap(gap)));
+    const add = (event: unknown) => queue.#add(event as LibvirtEvent<F, K>);
+    try {
+      queue.#cleanup.push(await events.add(subscription, add, limits));
+    } catch (error) {
+      await queue.#end();
+      throw error;
+    }
     for (const signal of [closed, limits.signal]) if (signal !== undefined) queue.#endWith(signal);
     return queue;
   }

@@ -85,8 +85,12 @@ export class Events {
   }
 
   /** How much there is to remember, for metrics and tests. */
-  get load(): { listeners: number; registrations: number } {
-    return { listeners: this.#listeners, registrations: this.#registrations.size };
+  get load(): { listeners: number; gapListeners: number; registrations: number } {
+    return {
+      listeners: this.#listeners,
+      gapListeners: this.#gapListeners.size,
+      registrations: this.#registrations.size,
+    };
   }
 
   /** @returns Takes the listener back. */

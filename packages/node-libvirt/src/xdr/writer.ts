@@ -105,7 +105,7 @@ export class XdrWriter {
     const wanted = this.#length + bytes;
     if (wanted <= this.#buffer.length) return;
     if (wanted > MAX_BYTES) throw new LibvirtUsageError(`over ${MAX_BYTES} bytes with all that comes before`);
-    const grown = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, wanted));
+    const grown = Buffer.allocUnsafe(Math.min(Math.max(this.#buffer.length * 2, wanted), MAX_BYTES));
     this.#buffer.copy(grown, 0, 0, this.#length);
     this.#buffer = grown;
   }

@@ -7,7 +7,7 @@ import { constants } from '../../src/index.ts';
 import { until } from '../support/until.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, GUEST_HOST, guestXml, ifDaemonHas, qcow2Disk, once } from './domain-guest.ts';
+import { defineGuest, GUEST_HOST, guestXml, ifDaemonHas, once, qcow2Disk } from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { VIR_DOMAIN_START_PAUSED: paused } = constants.virDomainCreateFlags;

@@ -52,10 +52,6 @@ export const REFUSED: Readonly<Record<string, Refusal>> = {
   },
   'Domain.getAutostartOnce': NEEDS_11_2,
   'Domain.setAutostartOnce': NEEDS_11_2,
-  'Domain.migrateStartPostCopy': {
-    code: 'VIR_ERR_OPERATION_INVALID',
-    why: 'a migration between two hosts must be under way that guests slow down',
-  },
   'Domain.delThrottleGroup': NEEDS_11_2,
   'Domain.setThrottleGroup': NEEDS_11_2,
 };

@@ -75,11 +75,16 @@ for (const [front, behind] of [
 }
 
 for (const name of SECONDARY) {
-  t.test(`virt${name}d serves ${name}:///system on its own socket, and nothing else`, { skip }, async (t) => {
-    const { socketPath } = await startDaemonOn(await newHost(t), t, { daemon: `virt${name}d` });
-    await using connection = await connect(`${name}:///system`, { socketPath });
-    t.ok((await connection.getLibVersion()) >= 11_000_000);
-    t.ok((await failureOf(connection.listAllDomains())) instanceof LibvirtUnsupportedError);
-    t.match(await failureOf(connect('qemu:///system', { socketPath })), { codeName: 'VIR_ERR_NO_CONNECT' });
-  });
+  t.test(
+    `virt${name}d serves ${name}:///system on its own socket, and looks for virtqemud for guests`,
+    { skip },
+    async (t) => {
+      const { socketPath } = await startDaemonOn(await newHost(t), t, { daemon: `virt${name}d` });
+      await using connection = await connect(`${name}:///system`, { socketPath });
+      t.ok((await connection.getLibVersion()) >= 11_000_000);
+      t.ok((await failureOf(connection.listAllDomains())) instanceof LibvirtUnsupportedError);
+      const refused = await failureOf(connect('qemu:///system', { socketPath }));
+      t.match(refused, { codeName: 'VIR_ERR_SYSTEM_ERROR', message: /virtqemud-sock/ });
+    },
+  );
 }

@@ -1,5 +1,9 @@
 import t from 'tap';
-import type { QueuedEvent } from '../../src/events/event-queue.ts';
+import { LibvirtTransportError } from '../../src/errors.ts';
+import { EARLY_MAX } from '../../src/events/early-messages.ts';
+import { EventQueue, type QueuedEvent } from '../../src/events/event-queue.ts';
+import { Events } from '../../src/events/events.ts';
+import { subscriptionOf } from '../../src/events/subscription.ts';
 import { kindOf } from '../support/outcome.ts';
 import { domainNamed, lifecycleFrame, setup } from './event-daemon.ts';
 
@@ -130,4 +134,23 @@ t.test('an event that overtakes the reply is in it', async (t) => {
   };
   const queue = await connection.events('domain', 'lifecycle');
   t.equal(short((await queue.next()).value), 'early');
+});
+
+t.test('a gap before the reply is in it, after the events that were kept', async (t) => {
+  const { daemon, connection } = await setup(t);
+  daemon.delay = ({ peer }, answer) => {
+    for (let count = 0; count <= EARLY_MAX; count++) peer.socket.write(lifecycleFrame(1, 'early'));
+    answer();
+  };
+  const queue = await connection.events('domain', 'lifecycle');
+  for (let count = 0; count < EARLY_MAX; count++) await queue.next();
+  t.match((await queue.next()).value, { type: 'gap', gap: { cause: { kind: 'limit' } } });
+});
+
+t.test('one that could not be opened leaves no listener behind', async (t) => {
+  const refusal = new LibvirtTransportError('limit', 'too many calls');
+  const events = new Events(() => Promise.reject(refusal), 1_000);
+  const subscription = subscriptionOf('domain', 'lifecycle', {});
+  await t.rejects(EventQueue.open(events, subscription, {}, new AbortController().signal), refusal);
+  t.same(events.load, { listeners: 0, gapListeners: 0, registrations: 0 });
 });

@@ -55,29 +55,29 @@ t.test('nothing is remembered of listeners that are gone', async (t) => {
   }, 1_000);
   const listen = (options = {}) => events.add(subscriptionOf('domain', 'lifecycle', options), () => {}, {});
   const stops = await Promise.all([listen({ domain: a }), listen({ domain: b }), listen(), listen()]);
-  t.same(events.load, { listeners: 4, registrations: 3 });
+  t.match(events.load, { listeners: 4, registrations: 3 });
   for (const stop of stops) await stop();
-  t.same(events.load, { listeners: 0, registrations: 0 });
+  t.match(events.load, { listeners: 0, registrations: 0 });
 
   failure = refusal;
   t.equal(await kindOf(listen()), 'limit');
-  t.same(events.load, { listeners: 0, registrations: 0 });
+  t.match(events.load, { listeners: 0, registrations: 0 });
   failure = null;
   const stop = await listen();
   failure = refusal;
   t.equal(await kindOf(stop()), 'limit');
-  t.same(events.load, { listeners: 0, registrations: 1 }, 'the daemon still has it');
+  t.match(events.load, { listeners: 0, registrations: 1 }, 'the daemon still has it');
   failure = null;
   const registered = called.filter((name) => name === REGISTER).length;
   await (await listen())();
   t.equal(called.filter((name) => name === REGISTER).length, registered, 'it was used again');
-  t.same(events.load, { listeners: 0, registrations: 0 });
+  t.match(events.load, { listeners: 0, registrations: 0 });
 
   await listen();
   failure = refusal;
   events.disconnected();
   await t.rejects(events.registerAgain(), refusal);
-  t.same(events.load, { listeners: 1, registrations: 1 });
+  t.match(events.load, { listeners: 1, registrations: 1 });
 });
 
 t.test('each filter has a registration of its own, and its listeners hear nothing else', async (t) => {
@@ -122,6 +122,22 @@ t.test('numbers of one family say nothing about another, nor of one kind about a
     { family: 'network', kind: 'lifecycle', network: { name, uuid }, event: 0 },
     { family: 'qemuMonitor', kind: 'event', domain: a, event: 'STOP', seconds: 1n, details: null },
   ]);
+});
+
+t.test('kinds of one family have registrations of their own', async (t) => {
+  const { daemon, connection } = await setup(t);
+  const heard: unknown[] = [];
+  await connection.onEvent('nodeDevice', 'lifecycle', (event) => heard.push(event));
+  await connection.onEvent('nodeDevice', 'update', (event) => heard.push(event), {
+    nodeDevice: { name: 'x' },
+  });
+  const [lifecycle, update] = daemon.registered;
+  t.match(update?.args, { eventID: 1, dev: { name: 'x' } });
+  if (lifecycle === undefined || update === undefined) throw new Error('not registered');
+  daemon.send(lifecycle, 'nodeDeviceEventUpdate', { dev: { name: 'x' } }); // of no such registration
+  daemon.send(update, 'nodeDeviceEventUpdate', { dev: { name: 'x' } });
+  await connection.getLibVersion({ role: 'control' });
+  t.same(heard, [{ family: 'nodeDevice', kind: 'update', nodeDevice: { name: 'x' } }]);
 });
 
 t.test('the loss of a connection that the daemon itself has is told', async (t) => {

