@@ -2069,9 +2069,9 @@ export const virNetworkXMLFlags = {
 } as const;
 
 export const virNodeAllocPagesFlags = {
-  /** Add @pageCounts to the pages pool. */
+  /** Add pageCounts to the pages pool. */
   VIR_NODE_ALLOC_PAGES_ADD: 0,
-  /** Don't add @pageCounts, instead set passed number of pages. */
+  /** Don't add pageCounts, instead set passed number of pages. */
   VIR_NODE_ALLOC_PAGES_SET: 1,
 } as const;
 

@@ -4,6 +4,7 @@
  * `connect` gives a Connection; everything else follows from it. The VIR_* numbers are under `constants`.
  */
 export * as constants from './constants.gen.ts';
+export type { Credentials, CredentialsOption, CredentialsRequest } from './auth/credentials.ts';
 export type { BackoffOptions } from './backoff.ts';
 export { type ConnectOptions, connect } from './connect.ts';
 export type { Connection, DomainStats } from './connection.ts';
@@ -22,6 +23,7 @@ export type { Secret } from './api/secret.gen.ts';
 export type { StoragePool } from './api/storage-pool.gen.ts';
 export type { StorageVolume } from './api/storage-volume.gen.ts';
 export {
+  type ErrorReply,
   LibvirtError,
   LibvirtTransportError,
   LibvirtUnsupportedError,
@@ -53,8 +55,11 @@ export { PROTOCOL_VERSION } from './protocol/schema.gen.ts';
 export type * as protocol from './protocol/types.gen.ts';
 export { IN_FLIGHT_MAX, WAITING_MAX } from './rpc/calls.ts';
 export type { KeepaliveOptions } from './rpc/keepalive.ts';
-export type { LibvirtStream } from './rpc/stream.ts';
+export type { LibvirtStream, StreamSegment } from './rpc/stream.ts';
 export { SESSIONS_MAX } from './session.ts';
+export type { SshOptions } from './transport/ssh-command.ts';
+export type { HostKeyPolicy } from './transport/endpoint.ts';
+export type { TlsOptions } from './transport/tls-files.ts';
 export {
   type ExplicitValue,
   type TypedParam,

@@ -13,7 +13,12 @@ export function constantsSource({ enums }: ApiDescription, heading: string): str
   return `${heading}\n${groups.join('\n\n')}\n`;
 }
 
+/** libvirt marks the names of parameters with @, which in comments here begins a tag. */
+function commentOf(meaning: string): string {
+  return meaning.replaceAll('*/', '* /').replace(/@(\w)/g, '$1');
+}
+
 function member({ name, value, meaning }: ApiConstant): string {
-  const comment = meaning === '' ? '' : `  /** ${meaning.replaceAll('*/', '* /')} */\n`;
+  const comment = meaning === '' ? '' : `  /** ${commentOf(meaning)} */\n`;
   return `${comment}  ${name}: ${value},`;
 }

@@ -73,7 +73,7 @@ t.test('a migration is made to run the guest before all its memory is there', { 
   const { one, other } = await startHosts(t);
   const domain = await one.connection.domainCreateXML(movableXml(t, 'nad-postcopy'));
   await counted(domain);
-  // The guest writes to its memory all the time: what remains can never be sent in 1 ms, and memory alone never ends.
+  // The guest writes to its memory all the time, and what remains cannot be sent in 1 ms: by itself this never ends.
   await domain.migrateSetMaxDowntime(1);
   const flags = migrate.VIR_MIGRATE_LIVE | migrate.VIR_MIGRATE_POSTCOPY;
   const slowly = { migrate_uri: 'tcp://127.0.0.1', bandwidth: 1 };
@@ -81,8 +81,8 @@ t.test('a migration is made to run the guest before all its memory is there', { 
   await moving(domain);
   await domain.migrateStartPostCopy();
   t.ok(await counted(await migration), 'the guest counts on at its destination');
-  const { VIR_DOMAIN_EVENT_RESUMED_POSTCOPY: detail } = constants.virDomainEventResumedDetailType;
-  await until(() => other.heard.includes(`nad-postcopy RESUMED ${detail}`), 'the destination tells');
+  const { VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY: detail } = constants.virDomainEventSuspendedDetailType;
+  await until(() => one.heard.includes(`nad-postcopy SUSPENDED ${detail}`), 'the source tells how it went');
 });
 
 t.test('a domain is watched while it writes to its memory', { skip }, async (t) => {
