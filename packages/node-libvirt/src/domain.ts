@@ -24,7 +24,8 @@ export class Domain extends DomainMethods {
    * @param timeout Seconds that the daemon gives the agent; virDomainQemuAgentCommandTimeoutValues: -2 for ever, -1
    *   the daemon's default, 0 no wait. The call's own timeout is longer, unless it is given.
    * @returns The agent's reply as JSON text: the guest wrote it, so it is to be distrusted.
-   * @throws {LibvirtError} VIR_ERR_AGENT_UNRESPONSIVE after that time, VIR_ERR_AGENT_COMMAND_FAILED.
+   * @throws {LibvirtError} VIR_ERR_AGENT_COMMAND_TIMEOUT or VIR_ERR_AGENT_UNRESPONSIVE after that time,
+   *   VIR_ERR_AGENT_COMMAND_FAILED.
    */
   async qemuAgentCommand(
     command: string,

@@ -7,12 +7,12 @@ import { until } from '../support/until.ts';
 import { OPENS_PORT_1 } from './boot-sectors.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, floppy, GUEST_HOST, guestXml, once } from './domain-guest.ts';
+import { defineGuest, floppy, GUEST_HOST, GUEST_PROGRAMS, guestXml, once } from './domain-guest.ts';
 import { FakeAgent } from './fake-agent.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const called = record(Domain, DOMAIN_SHARES, 'guest agent');
-const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 const NOTHING = '{}';
 const REPLIES = {

@@ -6,12 +6,12 @@ import { constants } from '../../src/index.ts';
 import { failureOf } from '../support/outcome.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, GUEST_HOST, guestXml, qcow2Disk } from './domain-guest.ts';
+import { defineGuest, GUEST_HOST, GUEST_PROGRAMS, guestXml, qcow2Disk } from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const called = record(DomainCheckpoint);
 const calledOnDomain = record(Domain, DOMAIN_SHARES, 'checkpoints');
-const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 const xml = (name: string) => `<domaincheckpoint><name>${name}</name></domaincheckpoint>`;
 

@@ -12,14 +12,22 @@ import { until } from '../support/until.ts';
 import { ECHOES } from './boot-sectors.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, floppy, GUEST_HOST, guestXml, ifDaemonHas, once } from './domain-guest.ts';
+import {
+  defineGuest,
+  floppy,
+  GUEST_HOST,
+  GUEST_PROGRAMS,
+  guestXml,
+  ifDaemonHas,
+  once,
+} from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { VIR_DOMAIN_AFFECT_CONFIG: config, VIR_DOMAIN_AFFECT_LIVE: live } =
   constants.virDomainModificationImpact;
 
 const called = record(Domain, DOMAIN_SHARES, 'devices');
-const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 const MAC = '52:54:00:6e:61:64';
 const CHANNEL = 'org.example.nad.0';

@@ -7,7 +7,15 @@ import { constants } from '../../src/index.ts';
 import { until } from '../support/until.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, GUEST_HOST, guestXml, ifDaemonHas, once, qcow2Disk } from './domain-guest.ts';
+import {
+  defineGuest,
+  GUEST_HOST,
+  GUEST_PROGRAMS,
+  guestXml,
+  ifDaemonHas,
+  once,
+  qcow2Disk,
+} from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { VIR_DOMAIN_START_PAUSED: paused } = constants.virDomainCreateFlags;
@@ -17,7 +25,7 @@ const { VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT: pivot } = constants.virDomainBlockJobA
 const MIB = 1024 ** 2;
 
 const called = record(Domain, DOMAIN_SHARES, 'disks');
-const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 /** Shared by the tests of this file, which follow on each other. */
 const guest = once(async () => {

@@ -30,6 +30,9 @@ export interface GuestOptions {
 /** QEMU as root may open what a test has made. Files of saved state may be sparse. */
 export const GUEST_HOST: HostOptions = { qemuConf: { user: 'root', group: 'root' } };
 
+/** Programs of the machine that guests need. */
+export const GUEST_PROGRAMS = ['qemu-system-x86_64', 'qemu-img'];
+
 /** What a domain may have besides its definition, all of which goes with it. */
 const WITH_EVERYTHING =
   undefineFlags.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | undefineFlags.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;

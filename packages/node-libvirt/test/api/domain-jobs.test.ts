@@ -8,7 +8,7 @@ import { failureOf } from '../support/outcome.ts';
 import { until } from '../support/until.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, GUEST_HOST, guestXml, once, qcow2Disk } from './domain-guest.ts';
+import { defineGuest, GUEST_HOST, GUEST_PROGRAMS, guestXml, once, qcow2Disk } from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { virDomainJobType: jobType, virDomainJobOperation: operation } = constants;
@@ -17,7 +17,7 @@ const { VIR_DOMAIN_STATS_DIRTYRATE: dirtyRate } = constants.virDomainStatsTypes;
 const { VIR_DOMAIN_DIRTYRATE_MEASURED: measured } = constants.virDomainDirtyRateStatus;
 
 const called = record(Domain, DOMAIN_SHARES, 'jobs');
-const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 /** Shared by the tests of this file. */
 const guest = once(async () => {

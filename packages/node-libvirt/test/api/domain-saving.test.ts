@@ -6,7 +6,7 @@ import { Domain } from '../../src/domain.ts';
 import { constants } from '../../src/index.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, GUEST_HOST, guestXml } from './domain-guest.ts';
+import { defineGuest, GUEST_HOST, GUEST_PROGRAMS, guestXml } from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { virDomainState: state, virDomainShutoffReason: reason } = constants;
@@ -15,7 +15,7 @@ const { VIR_DUMP_MEMORY_ONLY: memoryOnly } = constants.virDomainCoreDumpFlags;
 const { VIR_DOMAIN_CORE_DUMP_FORMAT_KDUMP_ZLIB: zlib } = constants.virDomainCoreDumpFormat;
 
 const called = record(Domain, DOMAIN_SHARES, 'saving');
-const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 t.test('a domain is saved to a file, and goes on from there', { skip }, async (t) => {
   const connection = await connectionTo('test:///default');

@@ -6,7 +6,7 @@ import { constants } from '../../src/index.ts';
 import { failureOf } from '../support/outcome.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, GUEST_HOST, guestXml, qcow2Disk } from './domain-guest.ts';
+import { defineGuest, GUEST_HOST, GUEST_PROGRAMS, guestXml, qcow2Disk } from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { VIR_DOMAIN_SNAPSHOT_LIST_ROOTS: roots, VIR_DOMAIN_SNAPSHOT_LIST_DESCENDANTS: descendants } =
@@ -14,7 +14,7 @@ const { VIR_DOMAIN_SNAPSHOT_LIST_ROOTS: roots, VIR_DOMAIN_SNAPSHOT_LIST_DESCENDA
 
 const called = record(DomainSnapshot);
 const calledOnDomain = record(Domain, DOMAIN_SHARES, 'snapshots');
-const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, daemon, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 const xml = (name: string) => `<domainsnapshot><name>${name}</name></domainsnapshot>`;
 

@@ -5,7 +5,7 @@ import { constants } from '../../src/index.ts';
 import { failureOf } from '../support/outcome.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, GUEST_HOST, guestXml, once } from './domain-guest.ts';
+import { defineGuest, GUEST_HOST, GUEST_PROGRAMS, guestXml, once } from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { VIR_DOMAIN_AFFECT_CONFIG: config, VIR_DOMAIN_AFFECT_LIVE: live } =
@@ -14,7 +14,7 @@ const { virDomainVcpuFlags: vcpuFlags, virDomainMemoryModFlags: memoryFlags } = 
 const { virDomainMemoryStatTags: tags } = constants;
 
 const called = record(Domain, DOMAIN_SHARES, 'tuning');
-const { skip, connectionTo } = await daemonForFile(t, GUEST_HOST);
+const { skip, connectionTo } = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 
 const MAC = '52:54:00:6e:61:64';
 const DEFINITION = {

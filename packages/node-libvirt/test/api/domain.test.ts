@@ -7,14 +7,14 @@ import { until } from '../support/until.ts';
 import { FALLS_ASLEEP, OBEYS_POWER_BUTTON } from './boot-sectors.ts';
 import { record } from './called.ts';
 import { daemonForFile } from './daemon-for-file.ts';
-import { defineGuest, floppy, GUEST_HOST, guestXml, ifDaemonHas } from './domain-guest.ts';
+import { defineGuest, floppy, GUEST_HOST, GUEST_PROGRAMS, guestXml, ifDaemonHas } from './domain-guest.ts';
 import { DOMAIN_SHARES } from './shares.ts';
 
 const { virDomainState: state, virDomainMetadataType: metadata } = constants;
 const { VIR_DOMAIN_AFFECT_CONFIG: config } = constants.virDomainModificationImpact;
 
 const called = record(Domain, DOMAIN_SHARES, 'life');
-const file = await daemonForFile(t, GUEST_HOST);
+const file = await daemonForFile(t, GUEST_HOST, GUEST_PROGRAMS);
 const { skip } = file;
 
 t.test('a domain that is off says what it is', { skip }, async (t) => {
