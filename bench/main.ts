@@ -6,11 +6,13 @@
 import { parseArgs } from 'node:util';
 import { createBench } from './create.ts';
 import { type Case, reportOf, tableOf } from './harness.ts';
+import { libvirtBench } from './libvirt.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
 
 const BENCHES: Record<string, () => Promise<Case[]>> = {
   create: createBench,
+  libvirt: libvirtBench,
   rest: restBench,
   restart: restartBench,
 };

@@ -3,6 +3,7 @@
  */
 import { CredentialSource, type CredentialsOption } from './auth/credentials.ts';
 import { type BackoffOptions, DEFAULT_BACKOFF } from './backoff.ts';
+import { checkConnectOptions, withDefaults } from './connect-options.ts';
 import { Connection } from './connection.ts';
 import { checkedTimeoutMs } from './limits.ts';
 import { Pool } from './pool.ts';
@@ -58,6 +59,7 @@ const DEFAULT_LONG_CALL_TIMEOUT_MS = 120_000;
  * @see virConnectOpenAuth, libvirt-host.h
  */
 export async function connect(uri: string, options: ConnectOptions = {}): Promise<Connection> {
+  checkConnectOptions(options);
   const access = options.readOnly ? 'readOnly' : 'readWrite';
   const target = parseUri(uri, access);
   const timeouts = timeoutsOf(options);
@@ -68,8 +70,8 @@ export async function connect(uri: string, options: ConnectOptions = {}): Promis
     access,
     login: { credentials, wanted: target.auth },
     callTimeoutMs: timeouts.short,
-    keepalive: options.keepalive === false ? false : { ...DEFAULT_KEEPALIVE, ...options.keepalive },
-    reconnect: options.reconnect === false ? false : { ...DEFAULT_BACKOFF, ...options.reconnect },
+    keepalive: options.keepalive === false ? false : withDefaults(DEFAULT_KEEPALIVE, options.keepalive),
+    reconnect: options.reconnect === false ? false : withDefaults(DEFAULT_BACKOFF, options.reconnect),
     random: options.random ?? Math.random,
   });
   await pool.open(options.signal);

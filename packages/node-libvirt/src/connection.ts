@@ -107,7 +107,7 @@ export class Connection extends ConnectionMethods implements AsyncDisposable {
     listener: (event: LibvirtEvent<F, K>) => void,
     options?: EventFilter<F> & CallOptions,
   ): Promise<StopListening> {
-    const subscription = subscriptionOf(family, kind, options ?? {});
+    const subscription = subscriptionOf(family, kind, checkedOptions(options ?? {}));
     this.#pool.checkConnected('onEvent');
     const limits = this.#limits(options ?? {}, 'control');
     return this.#pool.events.add(subscription, listener as (event: AnyEvent) => void, limits);
@@ -126,7 +126,7 @@ export class Connection extends ConnectionMethods implements AsyncDisposable {
     kind: K,
     options?: EventFilter<F> & QueueOptions,
   ): Promise<EventQueue<F, K>> {
-    const subscription = subscriptionOf(family, kind, options ?? {});
+    const subscription = subscriptionOf(family, kind, checkedOptions(options ?? {}));
     this.#pool.checkConnected('events');
     const limits = { ...this.#limits(options ?? {}, 'control'), bufferMax: options?.bufferMax };
     return EventQueue.open<F, K>(this.#pool.events, subscription, limits, this.#pool.closed);

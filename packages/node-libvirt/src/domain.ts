@@ -33,7 +33,10 @@ export class Domain extends DomainMethods {
     flags = 0,
     options?: RoleCallOptions,
   ): Promise<string | null> {
-    const limits = timeout > 0 ? { timeoutMs: timeout * 1000 + AGENT_MARGIN_MS, ...options } : options;
+    const limits =
+      typeof timeout === 'number' && timeout > 0
+        ? { timeoutMs: timeout * 1000 + AGENT_MARGIN_MS, ...options }
+        : options;
     const args = { dom: this, cmd: command, timeout, flags };
     return (await this.connection.call('qemuDomainAgentCommand', args, { role: 'long', ...limits })).result;
   }

@@ -108,9 +108,7 @@ t.test('calls that hang for ever leave room for others on a second connection', 
   const { daemon, connection } = await setup(t);
   const held = hold(daemon, 'connectGetHostname');
   const caller = new AbortController();
-  const hanging = Array.from({ length: 4 }, () =>
-    kindOf(connection.getHostname({ signal: caller.signal })),
-  );
+  const hanging = Array.from({ length: 4 }, () => kindOf(connection.getHostname({ signal: caller.signal })));
   await until(() => held.length === 4, 'four calls have come');
   caller.abort();
   t.same(new Set(await Promise.all(hanging)), new Set(['aborted']));

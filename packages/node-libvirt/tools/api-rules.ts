@@ -111,7 +111,11 @@ export const EXCEPTIONS: readonly Exception[] = [
     kind: 'never',
     why: 'an identity is that of one socket, and a Connection has several',
   },
-  { functions: /^virConnectIsEncrypted$/, kind: 'other', why: 'the transport in the URI says so: TLS and ssh are' },
+  {
+    functions: /^virConnectIsEncrypted$/,
+    kind: 'other',
+    why: 'the transport in the URI says so: TLS and ssh are',
+  },
   {
     functions: /^virGetVersion$/,
     kind: 'other',

@@ -106,7 +106,7 @@ function moduleOf(owner: ApiClass): string {
 
 function imports(owner: ApiClass, body: string, base: string): string[] {
   const uses = (name: string) => new RegExp(`(?<![\\w.'])${name}\\b`).test(body);
-  const helpers = ['as', 'booleanOfInt', 'intOfBoolean'].filter(uses);
+  const helpers = ['as', 'booleanOfInt', 'intOfBoolean', 'withFlag'].filter(uses);
   const params = [
     'type TypedParams',
     'type TypedParamsInput',
@@ -249,7 +249,7 @@ function argsSource({ args, function: fn }: PlannedMethod): string {
   const wantsStrings = STRINGS_ON_REQUEST.test(fn.name);
   const fields = args.map(([name, source]) => {
     if (name === 'flags' && wantsStrings)
-      return 'flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY';
+      return 'flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY)';
     return name === source ? name : `${name}: ${source}`;
   });
   return `{ ${fields.join(', ')} }`;

@@ -12,6 +12,9 @@ import type { Objects } from './objects.gen.ts';
 
 export type { CallOptions };
 
+/** Flags are 32 bits wide in the protocol. */
+const UINT_MAX = 0xffff_ffff;
+
 export interface RoleCallOptions extends CallOptions {
   /** Which sockets the call uses. @default What docs/api.md says of the method. */
   role?: Role;
@@ -59,4 +62,9 @@ export function intOfBoolean(name: string, value: boolean): number {
   if (typeof value !== 'boolean')
     throw new LibvirtUsageError(`${name}: expected a boolean, got ${typeof value}`);
   return value ? 1 : 0;
+}
+
+/** Flags with one more. What is no number is left as it is, for the encoder to refuse. */
+export function withFlag(flags: number, flag: number): number {
+  return Number.isSafeInteger(flags) && flags >= 0 && flags <= UINT_MAX ? (flags | flag) >>> 0 : flags;
 }

@@ -12,7 +12,7 @@ import type { NodeDevice } from './node-device.gen.ts';
 import type { Secret } from './secret.gen.ts';
 import type { NwFilter } from './nw-filter.gen.ts';
 import type { NwFilterBinding } from './nw-filter-binding.gen.ts';
-import { as, booleanOfInt, Caller, type RoleCallOptions } from './caller.ts';
+import { as, booleanOfInt, withFlag, Caller, type RoleCallOptions } from './caller.ts';
 
 /** libvirt's functions whose first argument is a connection. */
 export abstract class ConnectionMethods extends Caller {
@@ -570,7 +570,7 @@ export abstract class ConnectionMethods extends Caller {
 
   /** virNodeGetMemoryParameters, since libvirt 0.10.2. */
   async nodeGetMemoryParameters(flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.call('nodeGetMemoryParameters', args(0), as('long', options));
     return typedParamsToObject((await this.call('nodeGetMemoryParameters', args(nparams), as('long', options))).params);
   }

@@ -8,7 +8,7 @@ import { type TypedParams, type TypedParamsInput, typedParamsFromObject, typedPa
 import type { Domain } from '../domain.ts';
 import type { DomainSnapshot } from './domain-snapshot.gen.ts';
 import type { DomainCheckpoint } from './domain-checkpoint.gen.ts';
-import { as, booleanOfInt, intOfBoolean, LibvirtObject, type CallOptions, type RoleCallOptions } from './caller.ts';
+import { as, booleanOfInt, intOfBoolean, withFlag, LibvirtObject, type CallOptions, type RoleCallOptions } from './caller.ts';
 
 /** libvirt's functions on a domain. */
 export abstract class DomainMethods extends LibvirtObject {
@@ -173,7 +173,7 @@ export abstract class DomainMethods extends LibvirtObject {
    * @param flags virTypedParameterFlags
    */
   async blockStatsFlags(path: string, flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ dom: this, path, nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ dom: this, path, nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.connection.call('domainBlockStatsFlags', args(0), as('long', options));
     return typedParamsToObject((await this.connection.call('domainBlockStatsFlags', args(nparams), as('long', options))).params);
   }
@@ -311,7 +311,7 @@ export abstract class DomainMethods extends LibvirtObject {
    * @param flags virDomainModificationImpact
    */
   async getBlkioParameters(flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ dom: this, nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ dom: this, nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.connection.call('domainGetBlkioParameters', args(0), as('long', options));
     return typedParamsToObject((await this.connection.call('domainGetBlkioParameters', args(nparams), as('long', options))).params);
   }
@@ -327,7 +327,7 @@ export abstract class DomainMethods extends LibvirtObject {
    * @param flags virDomainModificationImpact
    */
   async getBlockIoTune(disk: string, flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ dom: this, disk, nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ dom: this, disk, nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.connection.call('domainGetBlockIoTune', args(0), as('long', options));
     return typedParamsToObject((await this.connection.call('domainGetBlockIoTune', args(nparams), as('long', options))).params);
   }
@@ -408,7 +408,7 @@ export abstract class DomainMethods extends LibvirtObject {
    * @param flags virDomainModificationImpact
    */
   async getInterfaceParameters(device: string, flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ dom: this, device, nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ dom: this, device, nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.connection.call('domainGetInterfaceParameters', args(0), as('long', options));
     return typedParamsToObject((await this.connection.call('domainGetInterfaceParameters', args(nparams), as('long', options))).params);
   }
@@ -449,7 +449,7 @@ export abstract class DomainMethods extends LibvirtObject {
    * @param flags virDomainModificationImpact
    */
   async getMemoryParameters(flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ dom: this, nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ dom: this, nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.connection.call('domainGetMemoryParameters', args(0), as('long', options));
     return typedParamsToObject((await this.connection.call('domainGetMemoryParameters', args(nparams), as('long', options))).params);
   }
@@ -479,7 +479,7 @@ export abstract class DomainMethods extends LibvirtObject {
    * @param flags virDomainModificationImpact
    */
   async getNumaParameters(flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ dom: this, nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ dom: this, nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.connection.call('domainGetNumaParameters', args(0), as('long', options));
     return typedParamsToObject((await this.connection.call('domainGetNumaParameters', args(nparams), as('long', options))).params);
   }
@@ -511,7 +511,7 @@ export abstract class DomainMethods extends LibvirtObject {
    * @param flags virDomainModificationImpact
    */
   async getSchedulerParametersFlags(flags = 0, options?: RoleCallOptions): Promise<TypedParams> {
-    const args = (nparams: number) => ({ dom: this, nparams, flags: flags | virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY });
+    const args = (nparams: number) => ({ dom: this, nparams, flags: withFlag(flags, virTypedParameterFlags.VIR_TYPED_PARAM_STRING_OKAY) });
     const { nparams } = await this.getSchedulerType(options);
     return typedParamsToObject((await this.connection.call('domainGetSchedulerParametersFlags', args(nparams), as('long', options))).params);
   }

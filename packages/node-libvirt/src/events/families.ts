@@ -26,6 +26,7 @@ import type {
   NonnullStoragePool,
 } from '../protocol/types.gen.ts';
 import { type TypedParam, typedParamsToObject } from '../typed-params.ts';
+import { shown } from '../xdr/argument-error.ts';
 
 /** In messages, the field of this name and no other has typed parameters. */
 const TYPED_PARAMS = 'params';
@@ -273,8 +274,8 @@ export function eventKinds<F extends EventFamily>(family: F): readonly EventKind
 
 /** @throws {LibvirtUsageError} There is no such family. */
 export function familyNamed(name: EventFamily): Family {
-  if (Object.hasOwn(FAMILIES, name)) return FAMILIES[name];
-  throw new LibvirtUsageError(`there are no events of ${String(name)}`);
+  if (typeof name === 'string' && Object.hasOwn(FAMILIES, name)) return FAMILIES[name];
+  throw new LibvirtUsageError(`there are no events of ${shown(name)}`);
 }
 
 /** Makes a listener's event of a message. */

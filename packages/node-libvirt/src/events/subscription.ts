@@ -5,6 +5,7 @@ import { LibvirtUsageError } from '../errors.ts';
 import type { ProcedureName } from '../protocol/procedures.ts';
 import type { Messages } from '../protocol/types.gen.ts';
 import { uuidFromBytes, uuidToBytes } from '../uuid.ts';
+import { shown } from '../xdr/argument-error.ts';
 import {
   type EventFamily,
   type EventThings,
@@ -41,8 +42,9 @@ const OTHER_OPTIONS = ['timeoutMs', 'signal', 'bufferMax'];
  */
 export function subscriptionOf(familyName: EventFamily, kind: string, options: object): Subscription {
   const family = familyNamed(familyName);
-  const entry = Object.hasOwn(family.kinds, kind) ? family.kinds[kind] : undefined;
-  if (entry === undefined) throw new LibvirtUsageError(`there are no events '${kind}' of ${familyName}`);
+  const isKnown = typeof kind === 'string' && Object.hasOwn(family.kinds, kind);
+  const entry = isKnown ? family.kinds[kind] : undefined;
+  if (entry === undefined) throw new LibvirtUsageError(`there are no events ${shown(kind)} of ${familyName}`);
   const [eventID, message, since] = entry;
   const filter = filterOf(familyName, family, options);
   const thing = family.thing === null ? undefined : filter[family.thing];
@@ -87,5 +89,5 @@ function namesOf(thing: keyof EventThings, given: unknown): Record<string, unkno
 
 /** Text of a value that another value does not have. */
 function distinct(value: unknown): string {
-  return `${typeof value} ${String(value)}`;
+  return `${typeof value} ${typeof value === 'string' ? value : shown(value)}`;
 }

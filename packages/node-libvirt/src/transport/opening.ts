@@ -4,9 +4,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { LibvirtTransportError } from '../errors.ts';
-
-/** Longest time that a Node.js timer can wait; a longer timeout is no timeout. */
-const TIMER_MAX_MS = 0x7fff_ffff;
+import { TIMER_MAX_MS } from '../limits.ts';
 
 /** Why an attempt was given up: its time was over. */
 export class OpeningTimeout extends Error {

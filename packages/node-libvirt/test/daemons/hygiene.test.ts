@@ -1,9 +1,14 @@
 /** Connections leave nothing behind: no descriptor here or in the daemon, no memory, no timer. */
 import { readdirSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { Socket } from 'node:net';
+import { queryObjects } from 'node:v8';
 import t from 'tap';
+import { Connection } from '../../src/connection.ts';
+import { Events } from '../../src/events/events.ts';
 import { connect } from '../../src/index.ts';
+import { Lane } from '../../src/lane.ts';
+import { Pool } from '../../src/pool.ts';
+import { Channel } from '../../src/rpc/channel.ts';
 import { kindOf } from '../support/outcome.ts';
 import { daemonMissing, startPrivateDaemon } from '../support/private-daemon.ts';
 import { until } from '../support/until.ts';
@@ -14,11 +19,8 @@ const FILE_MS = 300_000;
 t.setTimeout(FILE_MS);
 const skip = daemonMissing();
 const CYCLES = 200;
-/** What 200 cycles may leave on the heap, bytes. A connection that leaks holds more than the 2.5 KiB of its share. */
-const HEAP_GROWTH_BYTES = 512 * 1024;
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+/** What a connection is made of. */
+const PARTS = [Connection, Pool, Events, Lane, Channel, Socket];
 
 /** Descriptors, and what keeps the event loop alive: sockets, timers. Closing takes a turn or two of the loop. */
 const held = () => [descriptorsOf('self'), process.getActiveResourcesInfo().length] as const;
@@ -28,9 +30,9 @@ function descriptorsOf(pid: number | 'self'): number {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
 
-function heapBytes(): number {
-  collectGarbage();
-  return process.memoryUsage().heapUsed;
+/** How many of each part are in memory, garbage left out. */
+function partsInMemory(): number[] {
+  return PARTS.map((part) => queryObjects(part, { format: 'count' }));
 }
 
 t.test(`${CYCLES} connections leave nothing behind`, { skip }, async (t) => {
@@ -41,13 +43,12 @@ t.test(`${CYCLES} connections leave nothing behind`, { skip }, async (t) => {
     await Promise.all([connection.getHostname(), connection.getCapabilities(), connection.listAllDomains()]);
     await stop();
   };
-  // The first ones fill caches, and are compiled.
-  for (let i = 0; i < CYCLES; i++) await cycle();
-  const [before, heap, ofDaemon] = [held(), heapBytes(), descriptorsOf(pid)];
+  await cycle();
+  const [before, parts, ofDaemon] = [held(), partsInMemory(), descriptorsOf(pid)];
   for (let i = 0; i < CYCLES; i++) await cycle();
   await until(() => isAtMost(before), 'our sockets are closed, and no timer runs');
   await until(() => descriptorsOf(pid) <= ofDaemon, "the daemon's sockets are closed");
-  await until(() => heapBytes() - heap < HEAP_GROWTH_BYTES, 'our memory is free');
+  await until(() => partsInMemory().every((count, i) => count <= (parts[i] ?? 0)), 'our memory is free');
   t.pass('nothing is left');
 });
 

@@ -1,7 +1,7 @@
 /**
  * What a hostile daemon answers: the right reply to each call, and then everything that can be wrong with it.
  */
-import { PROGRAMS, PROCEDURES, MESSAGES } from '../../src/protocol/schema.gen.ts';
+import { MESSAGES, PROCEDURES, PROGRAMS, TYPES } from '../../src/protocol/schema.gen.ts';
 import { type Frame, type Header, MessageStatus, MessageType } from '../../src/rpc/framing.ts';
 import { KEEPALIVE_PROGRAM, PING, PONG } from '../../src/rpc/keepalive.ts';
 import type { Bodies } from './bodies.ts';
@@ -16,6 +16,18 @@ const FLOOD_PINGS = 500;
 
 /** Longest data packet that is made up. */
 const PACKET_MAX_BYTES = 2_000;
+
+/** Names of 8 bytes in a list that takes over 64 KiB. */
+const LONG_LIST_MIN = 6_000;
+
+/** A reply that is nothing but a list of names which may be that long. */
+const NAMES_ONLY = /^names remote_nonnull_string<(16384|65536)>$/;
+
+/** Procedures whose replies may be so long that they are decoded in slices. */
+export const LONG_ANSWERED: readonly string[] = Object.entries(PROCEDURES).flatMap(([name, description]) => {
+  const [, base = ''] = description.split(' ');
+  return NAMES_ONLY.test(TYPES[`${base}_ret`] ?? '') ? [name] : [];
+});
 
 /** "program number" to the type of the reply, or null when there is none. */
 const replyTypes = new Map(
@@ -37,7 +49,11 @@ const ANSWERS: readonly (readonly [number, Answer])[] = [
   [2, (call, bodies, random) => spoilHeader(rightReply(call, bodies, random), random)],
   [2, (call, bodies, random) => mutate(rightReply(call, bodies, random), random)],
   [2, twice],
-  [2, (call, bodies, random) => frameOf({ ...reply(call), procedure: random.below(460) }, bodyOf(rightReply(call, bodies, random)))],
+  [
+    2,
+    (call, bodies, random) =>
+      frameOf({ ...reply(call), procedure: random.below(460) }, bodyOf(rightReply(call, bodies, random))),
+  ],
   [1, (call, _bodies, random) => frameOf({ ...reply(call), status: random.below(5) }, randomWords(random))],
   [1, (_call, _bodies, random) => frameOf(anyHeader(random), randomWords(random))],
   [1, (call, _bodies, random) => withBody(call, randomWords(random))],
@@ -65,7 +81,18 @@ export function answer(call: Frame, bodies: Bodies, random: Random): Buffer {
 export function rightReply(call: Frame, bodies: Bodies, random: Random): Buffer {
   const program = call.program === PROGRAMS.remote ? 'remote' : 'qemu';
   const type = replyTypes.get(`${program} ${call.procedure}`);
-  return withBody(call, type == null ? EMPTY : bodies.valid(type, random));
+  if (type == null) return withBody(call, EMPTY);
+  const isLong = NAMES_ONLY.test(TYPES[type] ?? '') && random.percent(50);
+  return withBody(call, isLong ? longListOfNames(random) : bodies.valid(type, random));
+}
+
+/** Long enough to be decoded in slices. */
+function longListOfNames(random: Random): Buffer {
+  const count = LONG_LIST_MIN + random.below(LONG_LIST_MIN);
+  const bytes = Buffer.alloc(4 + count * 12, 'name-of-');
+  bytes.writeUInt32BE(count);
+  for (let index = 0; index < count; index++) bytes.writeUInt32BE(8, 4 + index * 12);
+  return bytes;
 }
 
 function refusal(call: Frame, bodies: Bodies, random: Random): Buffer {
@@ -87,7 +114,10 @@ function descriptors(call: Frame, bodies: Bodies, random: Random): Buffer {
   const status = random.pick([MessageStatus.ok, MessageStatus.error]);
   const header = { ...reply(call), type: MessageType.replyWithDescriptors, status };
   const dummies = Buffer.alloc(random.percent(80) ? Math.min(count, 32) : random.below(40));
-  return Buffer.concat([frameOf(header, Buffer.concat([words, bodies.valid('remote_error', random)])), dummies]);
+  return Buffer.concat([
+    frameOf(header, Buffer.concat([words, bodies.valid('remote_error', random)])),
+    dummies,
+  ]);
 }
 
 /** An event of any kind and for any callback, registered or not. */

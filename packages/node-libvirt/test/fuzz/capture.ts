@@ -183,7 +183,13 @@ async function captureTestHost(): Promise<void> {
       await tryCall(channel, 'connectDomainEventCallbackRegisterAny', { eventID, dom: null });
     for (const kind of ['Network', 'StoragePool', 'NodeDevice', 'Secret'])
       for (const eventID of [0, 1])
-        await tryCall(channel, `connect${kind}EventRegisterAny`, { eventID, net: null, pool: null, dev: null, secret: null });
+        await tryCall(channel, `connect${kind}EventRegisterAny`, {
+          eventID,
+          net: null,
+          pool: null,
+          dev: null,
+          secret: null,
+        });
     await look(channel, /./);
     for (const name of ['domainSuspend', 'domainResume', 'domainDestroy', 'domainCreate'])
       await tryCall(channel, name, { dom: DOMAIN });
@@ -210,7 +216,11 @@ async function captureGuest(): Promise<void> {
   try {
     await look(channel, /^domain(?!Snapshot|Checkpoint)/);
     await tryCall(channel, 'connectGetAllDomainStats', { doms: [DOMAIN], stats: 0, flags: 0 });
-    await tryCall(channel, 'qemuDomainMonitorCommand', { dom: DOMAIN, cmd: '{"execute":"query-status"}', flags: 0 });
+    await tryCall(channel, 'qemuDomainMonitorCommand', {
+      dom: DOMAIN,
+      cmd: '{"execute":"query-status"}',
+      flags: 0,
+    });
     await tryCall(channel, 'domainResume', { dom: DOMAIN });
     await tryCall(channel, 'domainReset', { dom: DOMAIN, flags: 0 });
   } finally {

@@ -2,11 +2,12 @@
  * Bytes that nobody vouches for: every decoder gives a value or throws XdrError, in a bounded number of steps, with no
  * more in the result than the input justifies, and leaves nothing behind.
  *
- * Together with channel.test.ts and session.test.ts this makes a million cases. See run.ts for how to repeat one.
+ * The other tests in this folder do the same for frames, channels and connections. See run.ts for how to repeat a case.
  */
 import t from 'tap';
 import { errorFromReply } from '../../src/errors.ts';
 import { decodeErrorReply } from '../../src/rpc/error-reply.ts';
+import { type TypedParam, typedParamsToObject } from '../../src/typed-params.ts';
 import { codecOf } from '../../src/xdr/codec.ts';
 import { XdrError } from '../../src/xdr/reader.ts';
 import { Bodies, encoded, type FuzzedBody, TYPES_SENT } from './bodies.ts';
@@ -31,6 +32,7 @@ function decodes({ kind, type, bytes }: FuzzedBody): boolean {
   try {
     const value = codecOf(type).decode(new CountingReader(bytes));
     checkSize(value, bytes.length);
+    checkParams(value);
     checkSize(codecOf(type).decode(new CountingReader(bytes, 'object')), bytes.length);
     if (kind === 'intact') checkSame(encoded(type, value), bytes);
     return true;
@@ -43,6 +45,12 @@ function decodes({ kind, type, bytes }: FuzzedBody): boolean {
 function checkSize(value: unknown, bytes: number): void {
   const nodes = nodesOf(value);
   if (nodes > (bytes / 4) * NODES_PER_WORD_MAX + 1) throw new Error(`${nodes} values out of ${bytes} bytes`);
+}
+
+/** Typed parameters can be made an object of, whatever they are called. */
+function checkParams(value: unknown): void {
+  const { params } = value as { params?: unknown };
+  if (Array.isArray(params) && 'type' in (params[0] ?? {})) typedParamsToObject(params as TypedParam[]);
 }
 
 function checkSame(again: Buffer, bytes: Buffer): void {

@@ -5,9 +5,9 @@ import type { Random } from './random.ts';
 
 /** Words on which decoders have stumbled: signs, off-by-one around the protocol's limits, and the largest. */
 const WORDS = [
-  0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 20, 21, 64, 65, 256, 257, 1_024, 2_048, 2_049, 4_097, 16_384, 16_385, 65_536,
-  65_537, 262_144, 262_145, 4_194_304, 4_194_305, 8_388_609, 33_554_432, 33_554_436, 33_554_437, 0x3fff_ffff,
-  0x4000_0000, 0x7fff_fffc, 0x7fff_ffff, 0x8000_0000, 0xffff_fff8, 0xffff_fffc, 0xffff_ffff,
+  0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 20, 21, 64, 65, 256, 257, 1_024, 2_048, 2_049, 4_097, 16_384, 16_385,
+  65_536, 65_537, 262_144, 262_145, 4_194_304, 4_194_305, 8_388_609, 33_554_432, 33_554_436, 33_554_437,
+  0x3fff_ffff, 0x4000_0000, 0x7fff_fffc, 0x7fff_ffff, 0x8000_0000, 0xffff_fff8, 0xffff_fffc, 0xffff_ffff,
 ];
 
 /** Bytes that are made up from nothing. */
@@ -21,7 +21,18 @@ const PIECES_MAX = 500;
 
 type Mutation = (bytes: Buffer, random: Random) => Buffer;
 
-const MUTATIONS: readonly Mutation[] = [cut, flip, flip, putWord, putWord, putWord, swapWords, repeat, remove, extend];
+const MUTATIONS: readonly Mutation[] = [
+  cut,
+  flip,
+  flip,
+  putWord,
+  putWord,
+  putWord,
+  swapWords,
+  repeat,
+  remove,
+  extend,
+];
 
 /** One to three mutations of a copy. */
 export function mutate(bytes: Buffer, random: Random): Buffer {

@@ -9,17 +9,17 @@ import { connect } from '../../src/connect.ts';
 import type { Connection } from '../../src/connection.ts';
 import { LibvirtError, LibvirtTransportError, LibvirtUsageError } from '../../src/errors.ts';
 import { EVENT_FAMILIES, eventKinds } from '../../src/events/families.ts';
+import { PROCEDURES } from '../../src/protocol/schema.gen.ts';
+import type { Frame } from '../../src/rpc/framing.ts';
 import type { LibvirtStream } from '../../src/rpc/stream.ts';
 import { FakeDaemon, type Peer } from '../support/fake-daemon.ts';
 import { until } from '../support/until.ts';
 import { answer, rightReply } from './answers.ts';
 import { Bodies } from './bodies.ts';
-import { type Frame } from '../../src/rpc/framing.ts';
 import type { Random } from './random.ts';
 import { failure, heapInUse, plannedRun, randomOf } from './run.ts';
 import { ARGUMENTS } from './shape.ts';
 import { CASES, CASES_TOTAL } from './shares.ts';
-import { PROCEDURES } from '../../src/protocol/schema.gen.ts';
 import { synthesise } from './synthesise.ts';
 
 const CALLS_MAX = 5;
@@ -34,7 +34,7 @@ const HANDSHAKE_RIGHT = 97;
 const OTHERS_RIGHT = 60;
 
 /** A session takes some milliseconds; one that waits for nothing takes for ever. */
-const SESSION_MAX_MS = 10_000;
+const SESSION_MAX_MS = 30_000;
 
 const SESSIONS_AT_ONCE = 48;
 
@@ -44,8 +44,8 @@ const DOMAIN = { name: 'd', uuid: '01234567-89ab-cdef-0123-456789abcdef', id: 1 
 const NOT_CALLED = ['constructor', 'close'];
 
 const ROLES = ['control', 'short', 'long'] as const;
-const HANDSHAKE = ['authList', 'connectSupportsFeature', 'connectOpen', 'connectGetLibVersion'].map(
-  (name) => Number(PROCEDURES[name]?.split(' ')[2]),
+const HANDSHAKE = ['authList', 'connectSupportsFeature', 'connectOpen', 'connectGetLibVersion'].map((name) =>
+  Number(PROCEDURES[name]?.split(' ')[2]),
 );
 const argumentTypes = new Map(ARGUMENTS.map(({ name, type }) => [name, type]));
 const opensStream = (name: string) => /[<>]/.test(PROCEDURES[name] ?? '');
@@ -146,7 +146,12 @@ function useEverything(connection: Connection, random: Random, outcomes: Outcome
   const work: Promise<unknown>[] = [];
   for (let left = random.below(CALLS_MAX); left > 0; left--) {
     const family = random.pick(EVENT_FAMILIES);
-    work.push(settled(connection.onEvent(family, random.pick(eventKinds(family)), () => {}), outcomes));
+    work.push(
+      settled(
+        connection.onEvent(family, random.pick(eventKinds(family)), () => {}),
+        outcomes,
+      ),
+    );
   }
   const objects = objectsOf(connection);
   for (let left = random.below(CALLS_MAX); left > 0; left--)
@@ -165,6 +170,7 @@ async function play(daemon: FakeDaemon, bodies: Bodies, random: Random): Promise
   daemon.onEvery = handlerOf(bodies, random);
   const connecting = connect('test:///default', {
     socketPath: daemon.socketPath,
+    auth: { username: 'user', password: 'secret' },
     callTimeoutMs: CALL_TIMEOUT_MS,
     longCallTimeoutMs: CALL_TIMEOUT_MS,
     reconnect: random.percent(30) ? { initialMs: 1, maxMs: 2 } : false,

@@ -13,18 +13,30 @@ const UINTS = [0, 1, 2, 7, 65_536, 2_147_483_648, 4_294_967_295];
 const HYPERS = [0n, 1n, -1n, 2n ** 53n, -(2n ** 63n), 2n ** 63n - 1n];
 const UHYPERS = [0n, 1n, 2n ** 53n + 1n, 2n ** 63n, 2n ** 64n - 1n];
 const DOUBLES = [0, -0, 1.5, -1e300, 5e-324, Infinity];
-const TEXTS = ['', 'a', 'vda', 'test', 'näme', '仮想', '🖥', '__proto__', 'cpu.time', '<domain/>', 'a'.repeat(64)];
+const TEXTS = [
+  '',
+  'a',
+  'vda',
+  'test',
+  'näme',
+  '仮想',
+  '🖥',
+  '__proto__',
+  'cpu.time',
+  '<domain/>',
+  'a'.repeat(64),
+];
 const PARAM_TYPES = ['int', 'uint', 'llong', 'ullong', 'double', 'boolean', 'string'] as const;
 
 /** A valid value of a type of the schema. */
 export function synthesise(type: string, random: Random): unknown {
-  return valueOf(shapeOf(type), random);
+  return valueFor(shapeOf(type), random);
 }
 
-export function valueOf(shape: Shape, random: Random): unknown {
+export function valueFor(shape: Shape, random: Random): unknown {
   switch (shape.kind) {
     case 'optional':
-      return random.percent(50) ? null : valueOf(shape.of, random);
+      return random.percent(50) ? null : valueFor(shape.of, random);
     case 'list':
       return elements(shape.of, random.below(Math.min(ELEMENTS_MAX, shape.max) + 1), random);
     case 'vector':
@@ -46,16 +58,13 @@ export function valueOf(shape: Shape, random: Random): unknown {
 
 function elements(shape: Shape, count: number, random: Random): unknown[] {
   const list: unknown[] = [];
-  for (let index = 0; index < count; index++) list.push(valueOf(shape, random));
+  for (let index = 0; index < count; index++) list.push(valueFor(shape, random));
   return list;
 }
 
-function structValue(
-  fields: readonly (readonly [string, Shape])[],
-  random: Random,
-): Record<string, unknown> {
+function structValue(fields: readonly (readonly [string, Shape])[], random: Random): Record<string, unknown> {
   const value: Record<string, unknown> = {};
-  for (const [name, shape] of fields) value[name] = valueOf(shape, random);
+  for (const [name, shape] of fields) value[name] = valueFor(shape, random);
   return value;
 }
 

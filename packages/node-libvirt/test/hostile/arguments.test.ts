@@ -42,7 +42,9 @@ async function openChannel(): Promise<{ daemon: MemoryDaemon; channel: Channel; 
 function mistakeIn(error: unknown, name: string, path: string): string | null {
   if (!(error instanceof LibvirtUsageError)) return `${name} ${path}: ${String(error)}`;
   const start = path === '' ? `${name}: ` : `${name}: ${path}`;
-  return error.message.startsWith(start) ? null : `${name} ${path}: the message is ${error.message.slice(0, 200)}`;
+  return error.message.startsWith(start)
+    ? null
+    : `${name} ${path}: the message is ${error.message.slice(0, 200)}`;
 }
 
 t.test('each wrong value in each place of the arguments of each procedure is refused by name', async (t) => {
@@ -122,7 +124,15 @@ t.test('what is no name of a procedure is refused', async (t) => {
   const call = connection.call.bind(connection) as unknown as AnyCall;
   const open = connection.openStream.bind(connection) as unknown as AnyCall;
   const names = ['constructor', '__proto__', 'hasOwnProperty', 'toString', '', 'domainGetinfo', 7, null];
-  for (const name of [...names, undefined, {}, [], ['domainGetInfo'], Symbol('domainGetInfo'), Object.create(null)]) {
+  for (const name of [
+    ...names,
+    undefined,
+    {},
+    [],
+    ['domainGetInfo'],
+    Symbol('domainGetInfo'),
+    Object.create(null),
+  ]) {
     t.match(await failureOf(call(name)), { name: 'LibvirtUsageError' });
     t.match(await failureOf(open(name)), { name: 'LibvirtUsageError' });
   }

@@ -4,7 +4,7 @@
  */
 import { Random } from '../fuzz/random.ts';
 import type { Shape } from '../fuzz/shape.ts';
-import { valueOf } from '../fuzz/synthesise.ts';
+import { valueFor } from '../fuzz/synthesise.ts';
 
 /** Arguments that are right but for one place. */
 export interface BadValue {
@@ -52,8 +52,26 @@ const OVER_INT = [2_147_483_648, -2_147_483_649, 1n];
 const OVER_UINT = [-1, 4_294_967_296, 1n];
 const OVER_HYPER = [2n ** 63n, -(2n ** 63n) - 1n, 2 ** 53];
 const OVER_UHYPER = [2n ** 64n, -1n, -1, 2 ** 53];
-const NO_STRINGS: readonly unknown[] = [...NOTHINGS, 0, 7n, new String('a'), Buffer.from('a'), 'a\0b', '\ud800', 'a\udc00b'];
-const NO_UUIDS: readonly unknown[] = [...NOTHINGS, '', 'x', 7, Buffer.alloc(16), 'g'.repeat(32), '0'.repeat(31), '0'.repeat(33)];
+const NO_STRINGS: readonly unknown[] = [
+  ...NOTHINGS,
+  0,
+  7n,
+  new String('a'),
+  Buffer.from('a'),
+  'a\0b',
+  '\ud800',
+  'a\udc00b',
+];
+const NO_UUIDS: readonly unknown[] = [
+  ...NOTHINGS,
+  '',
+  'x',
+  7,
+  Buffer.alloc(16),
+  'g'.repeat(32),
+  '0'.repeat(31),
+  '0'.repeat(33),
+];
 const NO_BYTES: readonly unknown[] = [...NOTHINGS, 'abc', 7, [1, 2], new ArrayBuffer(4), new Uint16Array(2)];
 const NO_OBJECTS: readonly unknown[] = [undefined, null, true, 0, 'text', Symbol('symbol'), () => 1];
 const NO_LISTS: readonly unknown[] = [
@@ -76,7 +94,8 @@ export function* badValues(shape: Shape, path = ''): Generator<BadValue> {
     case 'list':
       return yield* inList(shape.of, path);
     case 'optional':
-      for (const bad of badValues(shape.of, path)) if (bad.value !== null && bad.value !== undefined) yield bad;
+      for (const bad of badValues(shape.of, path))
+        if (bad.value !== null && bad.value !== undefined) yield bad;
       return;
     case 'typedParam':
       return yield* inTypedParam(path);
@@ -159,7 +178,7 @@ function* inTypedParam(path: string): Generator<BadValue> {
 /** With everything that is optional in it, so that there is a place for what is wrong. */
 function rightValue(shape: Shape): unknown {
   const given = shape.kind === 'optional' ? shape.of : shape;
-  return valueOf(given, new Random(1));
+  return valueFor(given, new Random(1));
 }
 
 function withThrowingGetter(object: object, name: string): object {

@@ -60,14 +60,19 @@ t.test('a frame that comes byte by byte takes no more memory than its bytes', as
   t.match(parser.push(Buffer.of(7)), [{ serial: 1 }]);
 });
 
-t.test('half a frame and then silence: the call is given up, and keepalive ends the connection', async (t) => {
-  const session = await connected(t, { keepalive: { intervalMs: 20, count: 2 } });
-  const peer = await shortPeer(session);
-  session.daemon.isSilent = true;
-  session.daemon.on('connectGetVersion', (_peer, call) => peer.socket.write(rawFrame(call).subarray(0, 13)));
-  t.equal(await kindOf(session.connection.getVersion({ timeoutMs: 1 })), 'timeout');
-  t.equal(await kindOf(session.connection.getVersion()), 'keepalive');
-});
+t.test(
+  'half a frame and then silence: the call is given up, and keepalive ends the connection',
+  async (t) => {
+    const session = await connected(t, { keepalive: { intervalMs: 20, count: 2 } });
+    const peer = await shortPeer(session);
+    session.daemon.isSilent = true;
+    session.daemon.on('connectGetVersion', (_peer, call) =>
+      peer.socket.write(rawFrame(call).subarray(0, 13)),
+    );
+    t.equal(await kindOf(session.connection.getVersion({ timeoutMs: 1 })), 'timeout');
+    t.equal(await kindOf(session.connection.getVersion()), 'keepalive');
+  },
+);
 
 t.test('a frame of another program version ends the connection', async (t) => {
   const session = await connected(t);

@@ -28,7 +28,17 @@ function refusalOf(call: Frame, body: Uint8Array): Buffer {
 
 /** virNetMessageError, in its order: code, domain, message, level, domain object, three strings, two numbers, network. */
 function errorBody(code: number, domain: number, message: Uint8Array, level: number): Buffer {
-  return Buffer.concat([words(code, domain), message, words(level), NULL, NULL, NULL, NULL, words(0, 0), NULL]);
+  return Buffer.concat([
+    words(code, domain),
+    message,
+    words(level),
+    NULL,
+    NULL,
+    NULL,
+    NULL,
+    words(0, 0),
+    NULL,
+  ]);
 }
 
 /** What a call ends with when the daemon answers it with these bytes. */
@@ -78,19 +88,22 @@ t.test('a lie on one socket fails each call on it once, and the next call has a 
   t.equal(await connection.getLibVersion(), 9_000_000);
 });
 
-t.test('an error without a message, of unknown numbers, is still an error that says what it can', async (t) => {
-  const error = await answered(t, (call) => refusalOf(call, errorBody(99_999, -5, NULL, 77)));
-  t.ok(error instanceof LibvirtError);
-  t.match(error, {
-    code: 99_999,
-    codeName: 'VIR_ERR_99999',
-    domain: -5,
-    domainName: 'VIR_FROM_-5',
-    level: 77,
-    procedure: 'connectGetHostname',
-    message: 'connectGetHostname failed with code 99999',
-  });
-});
+t.test(
+  'an error without a message, of unknown numbers, is still an error that says what it can',
+  async (t) => {
+    const error = await answered(t, (call) => refusalOf(call, errorBody(99_999, -5, NULL, 77)));
+    t.ok(error instanceof LibvirtError);
+    t.match(error, {
+      code: 99_999,
+      codeName: 'VIR_ERR_99999',
+      domain: -5,
+      domainName: 'VIR_FROM_-5',
+      level: 77,
+      procedure: 'connectGetHostname',
+      message: 'connectGetHostname failed with code 99999',
+    });
+  },
+);
 
 t.test('an error message may have 4 MiB, and not a byte more', async (t) => {
   const limit = 4 * MIB;
@@ -108,7 +121,9 @@ t.test('a refusal that is cut short ends the connection', async (t) => {
 t.test('text that is no UTF-8 becomes U+FFFD, and a NUL stays what it is', async (t) => {
   const { daemon, connection } = await connected(t);
   const texts = [Buffer.from('a\xff\xc0b', 'latin1'), Buffer.from('a\0b')];
-  daemon.on('connectGetHostname', (peer, call) => peer.socket.write(replyTo(call, xdrString(texts.shift()!))));
+  daemon.on('connectGetHostname', (peer, call) =>
+    peer.socket.write(replyTo(call, xdrString(texts.shift()!))),
+  );
   t.equal(await connection.getHostname(), 'a\ufffd\ufffdb');
   t.equal(await connection.getHostname(), 'a\0b');
 });
@@ -141,7 +156,9 @@ t.test('a reply with descriptors is a typed error, and the connection goes on', 
   );
   t.equal(await kindOf(session.connection.getHostname()), 'descriptors');
   t.equal(await session.connection.getLibVersion(), 9_000_000);
-  session.daemon.on('connectGetHostname', (_peer, call) => peer.socket.write(rawFrame({ ...call, type }, words(33))));
+  session.daemon.on('connectGetHostname', (_peer, call) =>
+    peer.socket.write(rawFrame({ ...call, type }, words(33))),
+  );
   t.equal(await kindOf(session.connection.getHostname()), 'protocol');
 });
 

@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type Frame, MessageStatus, MessageType } from '../../src/rpc/framing.ts';
 import { KEEPALIVE_PROGRAM, PONG } from '../../src/rpc/keepalive.ts';
-import { LibvirtStream } from '../../src/rpc/stream.ts';
+import type { LibvirtStream } from '../../src/rpc/stream.ts';
 import type { Peer } from '../support/fake-daemon.ts';
 import { failureOf } from '../support/outcome.ts';
 import { until } from '../support/until.ts';
@@ -12,7 +12,11 @@ import { bytesHeldBy } from './memory.ts';
 import { type Connected, connected, rawFrame, words } from './setup.ts';
 
 const { ok, error: failed, continue: data } = MessageStatus;
-const ARGS = { dom: { name: 'd', uuid: '01234567-89ab-cdef-0123-456789abcdef', id: 1 }, dev_name: null, flags: 0 };
+const ARGS = {
+  dom: { name: 'd', uuid: '01234567-89ab-cdef-0123-456789abcdef', id: 1 },
+  dev_name: null,
+  flags: 0,
+};
 const NOTHING = Buffer.alloc(0);
 
 /** A stream may hold two buffers of 256 KiB and a chunk of 64 KiB; the rest is what sockets and collectors hold. */
@@ -36,7 +40,12 @@ async function open(t: Test): Promise<Opened> {
   return { ...session, stream, peer, call: peer.received.at(-1)! };
 }
 
-function packet(call: Frame, status: number, body: Uint8Array = NOTHING, type: number = MessageType.stream): Buffer {
+function packet(
+  call: Frame,
+  status: number,
+  body: Uint8Array = NOTHING,
+  type: number = MessageType.stream,
+): Buffer {
   return rawFrame({ ...call, type, status }, body);
 }
 
@@ -49,27 +58,30 @@ async function opening(t: Test, make: (call: Frame) => Buffer[]): Promise<Error>
   return error;
 }
 
-t.test('a stream without end is held back by a reader that does not read, however it is packed', async (t) => {
-  const opened = await open(t);
-  const noise = rawFrame(
-    { program: KEEPALIVE_PROGRAM, procedure: PONG, type: MessageType.message, serial: 0, status: 0 },
-    Buffer.alloc(CHUNK_BYTES - 100),
-  );
-  const chunk = Buffer.concat([packet(opened.call, data, Buffer.of(1)), noise]);
-  const full = packet(opened.call, data, Buffer.alloc(CHUNK_BYTES, 'x'));
-  const held = await bytesHeldBy(async () => {
-    for (let sent = 0; sent < 1_000; sent++) {
-      if (!opened.peer.socket.write(chunk)) await Promise.race([once(opened.peer.socket, 'drain'), turn()]);
-    }
-    await until(() => opened.stream.readableLength >= 1_000, 'the small packets have come');
-    return opened.stream;
-  });
-  t.ok(held < HELD_MAX_BYTES, `${held} bytes are held for ${opened.stream.readableLength} that were sent`);
-  for (let sent = 0; sent < 100; sent++) opened.peer.socket.write(full);
-  for (let calls = 0; calls < 200; calls++) await opened.connection.getLibVersion();
-  t.ok(opened.stream.readableLength < 10 * CHUNK_BYTES, `${opened.stream.readableLength} bytes wait`);
-  t.ok(opened.peer.socket.writableLength > 0, 'the daemon cannot get rid of the rest');
-});
+t.test(
+  'a stream without end is held back by a reader that does not read, however it is packed',
+  async (t) => {
+    const opened = await open(t);
+    const noise = rawFrame(
+      { program: KEEPALIVE_PROGRAM, procedure: PONG, type: MessageType.message, serial: 0, status: 0 },
+      Buffer.alloc(CHUNK_BYTES - 100),
+    );
+    const chunk = Buffer.concat([packet(opened.call, data, Buffer.of(1)), noise]);
+    const full = packet(opened.call, data, Buffer.alloc(CHUNK_BYTES, 'x'));
+    const held = await bytesHeldBy(async () => {
+      for (let sent = 0; sent < 1_000; sent++) {
+        if (!opened.peer.socket.write(chunk)) await Promise.race([once(opened.peer.socket, 'drain'), turn()]);
+      }
+      await until(() => opened.stream.readableLength >= 1_000, 'the small packets have come');
+      return opened.stream;
+    });
+    t.ok(held < HELD_MAX_BYTES, `${held} bytes are held for ${opened.stream.readableLength} that were sent`);
+    for (let sent = 0; sent < 100; sent++) opened.peer.socket.write(full);
+    for (let calls = 0; calls < 200; calls++) await opened.connection.getLibVersion();
+    t.ok(opened.stream.readableLength < 10 * CHUNK_BYTES, `${opened.stream.readableLength} bytes wait`);
+    t.ok(opened.peer.socket.writableLength > 0, 'the daemon cannot get rid of the rest');
+  },
+);
 
 t.test('packets that make no sense end the stream with a typed error', async (t) => {
   const hole = Buffer.alloc(12);

@@ -1,0 +1,202 @@
+/**
+ * libvirt: node-libvirt beside libvirt-python and beside virsh as a subprocess, on the same private libvirtd.
+ *
+ * Lookups and statistics are of libvirt's test driver, which answers from memory: what is measured is the way to the daemon
+ * and back. A volume of 512 MiB goes to and from a pool in memory.
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Connection, StorageVolume } from 'node-libvirt';
+import { type Case, caseOf, takeTurns, timed } from './harness.ts';
+import { DOMAIN, DOMAINS, LibvirtHost } from './libvirt-host.ts';
+
+const ROUNDS = 15;
+const LOOKUPS = 1_000;
+const VIRSH_LOOKUPS = 5;
+const AT_ONCE = 64;
+const LOOKUPS_AT_ONCE = 6_400;
+/** Numbers of threads with which libvirt-python is tried; its best is its figure. */
+const PYTHON_THREADS = [1, 4, 8, 16, 64];
+const STATS = 5;
+const VOLUME_BYTES = 512 * 1024 ** 2;
+const CHUNK_BYTES = 1024 ** 2;
+const STREAM_ROUNDS = 7;
+
+/** Of the issue: at least so many MiB a second, so at most so many milliseconds for the volume. */
+const STREAM_GOAL_MS = Math.round((VOLUME_BYTES / 1024 ** 2 / 700) * 1_000);
+const HOLD_GOAL_MS = 5;
+/** Of the issue: at most this share of a virsh subprocess. */
+const VIRSH_SHARE = 1 / 100;
+
+export async function libvirtBench(): Promise<Case[]> {
+  await using host = await LibvirtHost.start();
+  return [
+    ...(await lookups(host)),
+    await lookupsAtOnce(host),
+    ...(await statistics(host)),
+    ...(await volumes(host)),
+  ];
+}
+
+async function lookups(host: LibvirtHost): Promise<Case[]> {
+  await using connection = await host.connect('small');
+  const rounds: Record<'ours' | 'python', number[][]> = { ours: [], python: [] };
+  const [, , virsh] = (await takeTurns(ROUNDS, [
+    async () => middleOf(rounds.ours, await lookupsOf(connection)),
+    async () => middleOf(rounds.python, await host.python.lookup(LOOKUPS)),
+    async () => ((await timed(() => virshLookups(host))) * 1_000 * VIRSH_SHARE) / VIRSH_LOOKUPS,
+  ])) as [number[], number[], number[]];
+  const middles = { ours: shares(rounds.ours, 0.5), python: shares(rounds.python, 0.5) };
+  const tails = { ours: shares(rounds.ours, 0.99), python: shares(rounds.python, 0.99) };
+  return [
+    beside('lookup, p50', 'µs', middles.ours, { name: 'libvirt-python', values: middles.python }, 1),
+    beside('lookup, p99', 'µs', tails.ours, { name: 'libvirt-python', values: tails.python }, null),
+    beside('lookup, p50', 'µs', middles.ours, { name: 'a hundredth of virsh', values: virsh }, 1),
+  ];
+}
+
+async function lookupsOf(connection: Connection): Promise<number[]> {
+  const took: number[] = [];
+  for (let index = 0; index < LOOKUPS; index++)
+    took.push((await timed(() => connection.domainLookupByName(DOMAIN))) * 1_000);
+  return took;
+}
+
+async function virshLookups(host: LibvirtHost): Promise<void> {
+  for (let index = 0; index < VIRSH_LOOKUPS; index++) await host.virsh('domuuid', DOMAIN);
+}
+
+async function lookupsAtOnce(host: LibvirtHost): Promise<Case> {
+  await using connection = await host.connect('small');
+  const threads = await bestThreads(host);
+  const [ours, python] = (await takeTurns(ROUNDS, [
+    async () => ((await timed(() => lookupFromMany(connection))) * 1_000) / LOOKUPS_AT_ONCE,
+    async () => ((await host.python.many(threads, LOOKUPS_AT_ONCE)) * 1e6) / LOOKUPS_AT_ONCE,
+  ])) as [number[], number[]];
+  const name = `${AT_ONCE} lookups at once, for each`;
+  return beside(name, 'µs', ours, { name: `libvirt-python, ${threads} threads`, values: python }, 1);
+}
+
+/** The number of threads with which libvirt-python is quickest here. */
+async function bestThreads(host: LibvirtHost): Promise<number> {
+  const tries = PYTHON_THREADS.map((threads) => () => host.python.many(threads, LOOKUPS_AT_ONCE));
+  const took = (await takeTurns(3, tries)).map((times) => Math.min(...times));
+  return PYTHON_THREADS[took.indexOf(Math.min(...took))]!;
+}
+
+async function lookupFromMany(connection: Connection): Promise<void> {
+  let left = LOOKUPS_AT_ONCE;
+  const work = async () => {
+    while (left-- > 0) await connection.domainLookupByName(DOMAIN);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+}
+
+async function statistics(host: LibvirtHost): Promise<Case[]> {
+  await using connection = await host.connect('large');
+  const holds: number[] = [];
+  const [ours, python] = (await takeTurns(ROUNDS, [
+    async () => middle(await statisticsOf(connection, holds)),
+    async () => middle(await host.python.stats(STATS)),
+  ])) as [number[], number[]];
+  const name = `statistics of ${DOMAINS} domains as plain objects`;
+  return [
+    beside(name, 'ms', ours, { name: 'libvirt-python', values: python }, 1),
+    caseOf({
+      case: 'the event loop held meanwhile, longest in a round',
+      unit: 'ms',
+      ours: holds.slice(-ROUNDS),
+      goal: HOLD_GOAL_MS,
+    }),
+  ];
+}
+
+async function statisticsOf(connection: Connection, holds: number[]): Promise<number[]> {
+  const resolution = 1;
+  const loop = monitorEventLoopDelay({ resolution });
+  const took: number[] = [];
+  loop.enable();
+  for (let index = 0; index < STATS; index++)
+    took.push(
+      await timed(async () => {
+        const { length } = await connection.getAllDomainStats();
+        if (length !== DOMAINS) throw new Error(`statistics of ${length} domains`);
+      }),
+    );
+  loop.disable();
+  holds.push(Math.max(loop.max / 1e6 - resolution, 0));
+  return took;
+}
+
+async function volumes(host: LibvirtHost): Promise<Case[]> {
+  await using connection = await host.connect('qemu');
+  const volume = await newVolume(connection, host.memoryFolder());
+  const chunk = Buffer.alloc(CHUNK_BYTES, 'node-libvirt');
+  const [up, down] = (await takeTurns(STREAM_ROUNDS, [
+    () => timed(() => upload(volume, chunk)),
+    () => timed(() => download(volume)),
+  ])) as [number[], number[]];
+  const what = `of ${VOLUME_BYTES / 1024 ** 2} MiB`;
+  return [
+    caseOf({ case: `upload ${what}`, unit: 'ms', ours: up, goal: STREAM_GOAL_MS }),
+    caseOf({ case: `download ${what}`, unit: 'ms', ours: down, goal: STREAM_GOAL_MS }),
+  ];
+}
+
+async function newVolume(connection: Connection, folder: string): Promise<StorageVolume> {
+  const pool = await connection.storagePoolCreateXML(
+    `<pool type='dir'><name>bench</name><target><path>${folder}</path></target></pool>`,
+  );
+  const xml = `<volume><name>bench.raw</name><capacity unit='bytes'>${VOLUME_BYTES}</capacity></volume>`;
+  return pool.storageVolCreateXML(xml);
+}
+
+async function upload(volume: StorageVolume, chunk: Buffer): Promise<void> {
+  const stream = await volume.upload(0, VOLUME_BYTES);
+  const finished = new Promise<void>((resolve, reject) => {
+    stream.once('finish', resolve).once('error', reject);
+  });
+  for (let left = VOLUME_BYTES; left > 0; left -= chunk.length)
+    if (!stream.write(chunk)) await new Promise((resolve) => stream.once('drain', resolve));
+  stream.end();
+  await finished;
+}
+
+async function download(volume: StorageVolume): Promise<void> {
+  const stream = await volume.download();
+  let bytes = 0;
+  stream.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
+  await new Promise<void>((resolve, reject) => {
+    stream.once('end', resolve).once('error', reject);
+  });
+  if (bytes !== VOLUME_BYTES) throw new Error(`${bytes} bytes came`);
+}
+
+function beside(
+  name: string,
+  unit: string,
+  ours: number[],
+  peer: { name: string; values: number[] },
+  goal: number | null,
+): Case {
+  return caseOf({ case: name, unit, ours, peer, goal });
+}
+
+/** Keeps the samples of a round, and gives their middle. */
+function middleOf(rounds: number[][], took: number[]): number {
+  rounds.push(took);
+  return middle(took);
+}
+
+/** A percentile of each round but the first, which warms up. */
+function shares(rounds: readonly number[][], share: number): number[] {
+  return rounds.slice(1).map((took) => {
+    const sorted = took.toSorted((a, b) => a - b);
+    return sorted[Math.floor(share * (sorted.length - 1))]!;
+  });
+}
+
+function middle(values: number[]): number {
+  return shares([[], values], 0.5)[0]!;
+}
