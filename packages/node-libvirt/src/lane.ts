@@ -3,12 +3,13 @@
  *
  * Theory of operation: a call goes to the first channel with a free slot. When all are full it waits on the one with
  * the shortest queue, unless every channel is stuck (four calls without a reply for a second, or all four abandoned);
- * then another channel is opened, up to CHANNELS_MAX. Channels are opened when first needed, and an additional one is
- * closed as soon as it is idle again.
+ * then another channel is opened, up to CHANNELS_MAX, and the calls that wait move to it. Channels are opened when first
+ * needed, and an additional one is closed as soon as it is idle again.
  */
 import type { LibvirtTransportError } from './errors.ts';
 import { withinLimits } from './limits.ts';
 import { checkCall } from './rpc/call-frame.ts';
+import { Released, STUCK_MS } from './rpc/calls.ts';
 import type { Channel, ChannelCallOptions } from './rpc/channel.ts';
 
 /**
@@ -21,6 +22,8 @@ export class Lane {
   readonly #open: () => Promise<Channel>;
   #channels: Channel[] = [];
   #opening: Promise<Channel> | null = null;
+  /** Rings while calls wait, to see whether what they wait for is stuck. */
+  #watch: NodeJS.Timeout | null = null;
   #isClosed = false;
 
   /** @param open Opens one more channel. */
@@ -50,6 +53,7 @@ export class Lane {
   /** @param error What pending calls get; kind 'closed' when left out. */
   close(error?: LibvirtTransportError): void {
     this.#isClosed = true;
+    if (this.#watch !== null) clearTimeout(this.#watch);
     for (const channel of this.#channels) channel.close(error);
   }
 
@@ -57,9 +61,7 @@ export class Lane {
     checkCall(name, args, 'plain');
     const startedAt = performance.now();
     const channel = await withinLimits(this.#opened(), `${name}: opening a connection`, options);
-    const { timeoutMs = Infinity } = options;
-    const leftMs = Math.max(Math.ceil(timeoutMs - (performance.now() - startedAt)), 0);
-    return this.#callOn(channel, name, args, { ...options, timeoutMs: leftMs });
+    return this.#callOn(channel, name, args, leftOf(options, startedAt));
   }
 
   async #callOn(
@@ -68,11 +70,35 @@ export class Lane {
     args: unknown,
     options: ChannelCallOptions,
   ): Promise<unknown> {
+    const startedAt = performance.now();
+    if (channel.calls.isFull) this.#watchWaiting();
     try {
       return await channel.call(name, args, options);
+    } catch (error) {
+      if (!(error instanceof Released)) throw error;
+      return await this.call(name, args, leftOf(options, startedAt));
     } finally {
       if (this.#channels.length > 1) this.#closeIdle();
     }
+  }
+
+  #watchWaiting(): void {
+    if (this.#isClosed) return;
+    this.#watch ??= setTimeout(() => {
+      this.#watch = null;
+      void this.#relieve();
+    }, STUCK_MS).unref();
+  }
+
+  /** Where calls wait for what is stuck, they move to one more channel. */
+  async #relieve(): Promise<void> {
+    if (this.load.waiting === 0) return;
+    if (this.#needsMore) await this.#opened().then(() => this.#releaseWaiting(), ignoreFailure);
+    if (this.load.waiting > 0) this.#watchWaiting();
+  }
+
+  #releaseWaiting(): void {
+    for (const channel of this.#channels) channel.calls.release();
   }
 
   #pick(): Channel | undefined {
@@ -80,9 +106,12 @@ export class Lane {
       this.#channels = this.#channels.filter((channel) => !channel.isClosed);
     const free = this.#channels.find((channel) => !channel.calls.isFull);
     if (free !== undefined) return free;
-    const isRoom = this.#channels.length < CHANNELS_MAX;
-    if (isRoom && this.#channels.every((channel) => channel.calls.isStuck)) return undefined;
+    if (this.#needsMore) return undefined;
     return this.#channels.toSorted((a, b) => a.calls.waiting - b.calls.waiting)[0];
+  }
+
+  get #needsMore(): boolean {
+    return this.#channels.length < CHANNELS_MAX && this.#channels.every((channel) => channel.calls.isStuck);
   }
 
   #opened(): Promise<Channel> {
@@ -106,3 +135,12 @@ export class Lane {
       if (channel.calls.inFlight + channel.calls.waiting === 0) channel.close();
   }
 }
+
+/** The options with what is left of their time. */
+function leftOf(options: ChannelCallOptions, startedAt: number): ChannelCallOptions {
+  const { timeoutMs = Infinity } = options;
+  return { ...options, timeoutMs: Math.max(Math.ceil(timeoutMs - (performance.now() - startedAt)), 0) };
+}
+
+/** Those who wait go on waiting, each for as long as it may; what is wrong the next call is told. */
+function ignoreFailure(): void {}

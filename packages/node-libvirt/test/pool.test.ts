@@ -116,6 +116,30 @@ t.test('calls that hang for ever leave room for others on a second connection', 
   t.match(connection.load.short, { abandoned: 4 });
 });
 
+t.test('calls that wait behind some that hang move to a second connection', async (t) => {
+  const { daemon, connection } = await setup(t);
+  const held = hold(daemon, 'connectGetHostname');
+  const aborts = new AbortController();
+  const hanging = Array.from({ length: 5 }, () => kindOf(connection.getHostname({ signal: aborts.signal })));
+  const waiting = [connection.getLibVersion(), connection.getLibVersion()];
+  t.match(connection.load.short, { waiting: 0, channels: 0 }, 'the first connection is being opened');
+  await until(() => held.length === 4, 'four calls hang');
+  t.match(connection.load.short, { inFlight: 4, waiting: 3, channels: 1 });
+  t.same(await Promise.all(waiting), [9_000_000, 9_000_000]);
+  t.match(connection.load.short, { inFlight: 5, waiting: 0, channels: 2 });
+  t.equal(held.length, 5, 'the fifth that hangs was sent once, by the second connection');
+  aborts.abort();
+  t.same(new Set(await Promise.all(hanging)), new Set(['aborted']));
+});
+
+t.test('a call that has moved ends at its own time, counted from the call', async (t) => {
+  const { daemon, connection } = await setup(t);
+  hold(daemon, 'connectGetHostname');
+  const hanging = Array.from({ length: 9 }, () => connection.getHostname({ timeoutMs: 1_500 }));
+  t.same(new Set(await Promise.all(hanging.map(kindOf))), new Set(['timeout']));
+  t.match(connection.load.short, { waiting: 0, channels: 2 });
+});
+
 t.test('long calls that hang hold up neither short nor control calls', async (t) => {
   const { daemon, connection } = await setup(t);
   hold(daemon, 'connectGetCapabilities');

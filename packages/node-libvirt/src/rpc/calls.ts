@@ -7,10 +7,11 @@
  *
  *   submit ──► waiting ──► in flight ──► reply ──► decoded: settled, slot free
  *                │            └──► timeout or abort: settled, but *abandoned*: the slot stays taken until the
- *                └──► timeout or abort: settled, never sent         late reply comes, which is dropped
+ *                ├──► timeout or abort: settled, never sent         late reply comes, which is dropped
+ *                └──► released: never sent, to be made on another channel
  *
  * An abandoned call keeps its slot since the daemon still works on it: sending another would be the 5th request. Four
- * abandoned calls block the channel; the pool (src/pool.ts) then opens another channel for new calls, up to a limit.
+ * abandoned calls block the channel; the lane (src/lane.ts) then opens another channel, up to a limit.
  *
  * A reply that is decoded in slices keeps its slot until it is decoded. So no more than four of them are held at once,
  * however fast they come.
@@ -27,10 +28,13 @@ export const IN_FLIGHT_MAX = 4;
 export const WAITING_MAX = 1024;
 
 /** Milliseconds without a reply after which a full channel is taken for stuck. A lookup takes 0.07, a start 350. */
-const STUCK_MS = 1_000;
+export const STUCK_MS = 1_000;
 
 /** A timer of Node.js may ring so many milliseconds early. */
 const TIMER_EARLY_MS = 1;
+
+/** What a call that waits is rejected with when its channel gives it back: it was never sent. */
+export class Released extends Error {}
 
 export interface CallOptions {
   /** Milliseconds from the call to its reply, waiting included. `Infinity` waits for ever. */
@@ -138,6 +142,11 @@ export class Calls<Body> {
     if (entry.isSettled) this.#free(entry);
     else this.#answer(entry, body);
     return true;
+  }
+
+  /** Gives back the calls that wait, each with Released. */
+  release(): void {
+    for (const entry of this.#waiting.splice(0)) if (settle(entry)) entry.reject(new Released());
   }
 
   /** Settles everything with an error; later calls get the same one. */

@@ -82,7 +82,7 @@ export class Channel {
     return this.#closedBy !== null;
   }
 
-  get calls(): Pick<Calls<Frame>, 'inFlight' | 'waiting' | 'abandoned' | 'isFull' | 'isStuck'> {
+  get calls(): Pick<Calls<Frame>, 'inFlight' | 'waiting' | 'abandoned' | 'isFull' | 'isStuck' | 'release'> {
     return this.#calls;
   }
 
