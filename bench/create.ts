@@ -20,7 +20,7 @@ const GOAL = 1.25;
 const NAME = 'bench';
 
 export async function createBench(): Promise<Case[]> {
-  const node = new RealNode('10.84.0.0/24', { built: true });
+  const node = new RealNode({ built: true });
   await node.start();
   try {
     await prepare(node);

@@ -20,7 +20,7 @@ const TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 
 export async function restBench(): Promise<Case[]> {
-  const node = new RealNode('10.85.0.0/24', { built: true });
+  const node = new RealNode({ built: true });
   await node.start();
   try {
     await prepare(node);

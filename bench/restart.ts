@@ -10,7 +10,7 @@ const GOAL_MS = 1_000;
 const NAME = 'bench-restart';
 
 export async function restartBench(): Promise<Case[]> {
-  const node = new RealNode('10.86.0.0/24', { built: true });
+  const node = new RealNode({ built: true });
   await node.start();
   try {
     await prepare(node);

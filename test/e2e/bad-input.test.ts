@@ -5,12 +5,12 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { cannotRun, IMAGE, prepare, RealNode, spec } from './support/node.ts';
+import { cannotRun, freeCidr, IMAGE, prepare, RealNode, spec } from './support/node.ts';
 
 const skip = cannotRun();
 /** ms */
 const TEST_MS = 120_000;
-const node = new RealNode('10.83.0.0/24');
+const node = new RealNode();
 let before: string[] = [];
 
 t.before(async () => {
@@ -65,13 +65,15 @@ t.test(
   async (t) => {
     execFileSync('ip', ['link', 'add', 'e2e-dummy', 'type', 'bridge']);
     t.teardown(() => execFileSync('ip', ['link', 'del', 'e2e-dummy']));
-    execFileSync('ip', ['addr', 'add', '10.82.0.1/24', 'dev', 'e2e-dummy']);
+    const cidr = freeCidr();
+    const address = cidr.replace('.0/24', '.1');
+    execFileSync('ip', ['addr', 'add', `${address}/24`, 'dev', 'e2e-dummy']);
     execFileSync('ip', ['link', 'set', 'e2e-dummy', 'up']);
-    const clash = { name: 'clash', cidr: '10.82.0.0/24', nat: true, dhcp: true, dnsServers: [] };
+    const clash = { name: 'clash', cidr, nat: true, dhcp: true, dnsServers: [] };
     const operation = await node.run('network.create', { spec: clash });
     t.match(operation, { state: 'failed', error: { code: 'HOST_CONFLICT', message: /e2e-dummy/ } });
     const addresses = execFileSync('ip', ['addr', 'show', 'e2e-dummy'], { encoding: 'utf8' });
-    t.match(addresses, /10\.82\.0\.1/, 'it is left as it was');
+    t.match(addresses, address, 'it is left as it was');
   },
 );
 

@@ -4,6 +4,7 @@
  * Everything of it is in one folder and named by ids of its own, so that tests see what they leave behind.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -30,6 +31,8 @@ const LIBVIRT_SOCKET = '/run/libvirt/libvirt-sock';
 const GUEST_MS = 120_000;
 const START_MS = 30_000;
 const LOOK_MS = 50;
+/** Random networks tried: of 8,192 a host uses a few. */
+const CIDR_TRIES = 100;
 
 /** Why the tests on real parts can't run here; false when they can. */
 export function cannotRun(): string | false {
@@ -43,14 +46,13 @@ export class RealNode {
   readonly folder: string;
   #process: ChildProcess | null = null;
 
-  /** Network of the node's guests; each test file has its own. */
-  readonly cidr: string;
+  /** Network of the node's guests, which nothing else of this host uses. */
+  readonly cidr = freeCidr();
 
   readonly #program: string[];
 
   /** @param options.built Run the bundle in dist/ instead of the source. @default false */
-  constructor(cidr: string, options: { built?: boolean } = {}) {
-    this.cidr = cidr;
+  constructor(options: { built?: boolean } = {}) {
     this.#program = options.built
       ? [join(ROOT, 'bin/berthd')]
       : [process.execPath, '--conditions=berth-source', join(ROOT, 'src/agent/main.ts')];
@@ -65,6 +67,11 @@ export class RealNode {
 
   get pid(): number {
     return this.#process?.pid as number;
+  }
+
+  /** The address that the first guest of the network gets. */
+  get firstAddress(): string {
+    return this.cidr.replace('.0/24', '.2');
   }
 
   /** Starts berthd, and waits until it answers. */
@@ -203,6 +210,20 @@ export class RealNode {
       '',
     ].join('\n');
   }
+}
+
+/**
+ * A /24 of 10.96.0.0/11 that no link or route of this host has: another run, or one that was killed, may still be here.
+ */
+export function freeCidr(): string {
+  const inUse = ['addr', 'route']
+    .map((what) => execFileSync('ip', ['-4', what], { encoding: 'utf8' }))
+    .join();
+  for (let tries = 0; tries < CIDR_TRIES; tries++) {
+    const prefix = `10.${randomInt(96, 128)}.${randomInt(256)}.`;
+    if (!inUse.includes(prefix)) return `${prefix}0/24`;
+  }
+  throw new Error(`no free network in ${CIDR_TRIES} tries`);
 }
 
 /** Imports the test image as `test` and makes the network `default`. */
