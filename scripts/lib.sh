@@ -89,10 +89,19 @@ start_libvirtd() {
     systemctl start libvirtd || die "libvirtd does not start: see 'systemctl status libvirtd'"
   else
     mkdir -p /run/libvirt
+    open_kvm
     start_daemon virtlogd "$state"
     start_daemon libvirtd "$state"
   fi
   wait_until "$BERTH_DAEMON_WAIT_S" libvirt_answers || die "libvirtd was started and does not answer on /run/libvirt/libvirt-sock"
+}
+
+# open_kvm: gives /dev/kvm to the group kvm, as udev's rule does where there is a service manager. Left to root alone, it
+# makes libvirt probe QEMU anew at each look, for seconds: what it finds as root, QEMU's user does not have.
+open_kvm() {
+  [[ -c /dev/kvm && $(stat -c %G /dev/kvm) != kvm ]] && getent group kvm >/dev/null || return 0
+  chgrp kvm /dev/kvm
+  chmod 0660 /dev/kvm
 }
 
 # start_daemon NAME STATE_DIR: starts NAME unless its usual pid file names a live one.

@@ -5,6 +5,7 @@
  * can be tried is tried, rather than derived: QEMU's user really goes to the pool.
  */
 import { constants } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { machine } from 'node:os';
 import { join } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
@@ -31,6 +32,9 @@ const TOOLS: readonly Tool[] = [
   { names: ['genisoimage', 'xorriso'], use: 'makes seeds', debian: 'genisoimage' },
   { names: ['prlimit'], use: 'bounds the inspection of images', debian: 'util-linux' },
 ];
+
+/** Bits of a file's mode that let its group, or everybody, read and write. @see inode(7) */
+const OTHERS_THAN_OWNER = 0o066;
 
 export type ExamineParts = ClockParts & PoolWayParts;
 
@@ -100,7 +104,8 @@ export async function findProgram(name: string): Promise<string | null> {
 
 /** The device alone: whether guests really run under it is the hypervisor's to prove. */
 async function examineKvm(check: string): Promise<Finding> {
-  if (await may('/dev/kvm', constants.R_OK | constants.W_OK)) return ok(check, '/dev/kvm can be opened.');
+  if (await may('/dev/kvm', constants.R_OK | constants.W_OK))
+    return judgeKvmMode(check, (await stat('/dev/kvm')).mode);
   if (await may('/dev/kvm', constants.F_OK)) {
     return warning(check, '/dev/kvm is there and may not be opened.', 'Give the agent access to /dev/kvm.');
   }
@@ -108,6 +113,19 @@ async function examineKvm(check: string): Promise<Finding> {
     check,
     '/dev/kvm is absent: guests are emulated, slowly.',
     'Enable VT-x or AMD-V in the firmware and load kvm_intel or kvm_amd; in a virtual machine, enable nesting.',
+  );
+}
+
+/**
+ * libvirt probes QEMU as root and then asks whether QEMU's user may open the device; where it may not, the answer is
+ * never remembered, and each definition and start waits seconds for a new probe.
+ */
+export function judgeKvmMode(check: string, mode: number): Finding {
+  if ((mode & OTHERS_THAN_OWNER) !== 0) return ok(check, '/dev/kvm can be opened.');
+  return warning(
+    check,
+    "/dev/kvm is root's alone: QEMU's user cannot open it, and libvirt probes QEMU anew for each call.",
+    "Give it to QEMU's group: chgrp kvm /dev/kvm && chmod 0660 /dev/kvm; a rule of udev does so at each boot.",
   );
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import { traitsOfFlags } from '../../../src/drivers/host/cpu-traits.ts';
+import { judgeKvmMode } from '../../../src/drivers/host/examine.ts';
 import { configuredUser } from '../../../src/drivers/host/examine-pool-way.ts';
 import { type Exec, HostExec } from '../../../src/drivers/host/exec.ts';
 import { countCpus, cpuFlags, cpuModelName, memTotalMib } from '../../../src/drivers/host/kernel-text.ts';
@@ -122,4 +123,9 @@ t.test('flags become traits by their standard names, and unknown ones nothing', 
   ]);
   const flags = cpuFlags(await readFile('/proc/cpuinfo', 'utf8'));
   t.ok(traitsOfFlags(flags).every((trait) => /^HW_CPU_X86_[A-Z0-9_]+$/.test(trait)));
+});
+
+t.test("a KVM device that is root's alone is a warning that says what libvirt does then", async (t) => {
+  t.match(judgeKvmMode('kvm device', 0o020600), { verdict: 'warning', message: /probes QEMU anew/ });
+  for (const mode of [0o020660, 0o020666]) t.match(judgeKvmMode('kvm device', mode), { verdict: 'ok' });
 });
