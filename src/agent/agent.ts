@@ -8,6 +8,7 @@
  * decided by looking at the host.
  */
 import { randomUUID } from 'node:crypto';
+import type { Unsubscribe } from '../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
@@ -17,6 +18,9 @@ import { LocalSocket } from './api/local-socket.ts';
 import { makeReaders } from './api/readers.ts';
 import type { Config } from './config/schema.ts';
 import { deleteImage, importImage } from './images/operations.ts';
+import { Breakers } from './health/breakers.ts';
+import { guardDrivers, watchGuests } from './health/guarded-drivers.ts';
+import { HealthReporter } from './health/health-reporter.ts';
 import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
@@ -48,18 +52,24 @@ export class Agent {
   readonly dispatcher: Dispatcher;
   readonly #config: Config;
   readonly #guestWatch: GuestWatch;
+  readonly #reporter: HealthReporter;
+  readonly #unwatchGuests: Unsubscribe;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #stopping = new AbortController();
   #mending: Promise<void> = Promise.resolve();
 
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
-  constructor({ config, drivers, clock, log }: AgentParts) {
+  constructor({ config, drivers: bare, clock, log }: AgentParts) {
     const startedAt = timestamp(clock);
     const store = new Store(config.node.stateDir, clock, (error) =>
       log.error({ error }, 'a listener of a change failed'),
     );
     const nodeId = ensureNodeId(store);
+    const breakers = new Breakers({ clock, random: Math.random });
+    const drivers = guardDrivers(bare, breakers);
+    this.#unwatchGuests = watchGuests(bare.hypervisor, breakers);
+    this.#reporter = new HealthReporter({ store, clock, log, breakers });
     const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
     const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
@@ -72,12 +82,9 @@ export class Agent {
       parallel: config.operations.parallel,
       timeoutMs: config.operations.timeoutSeconds * 1000,
     });
-    const identity = { nodeId, startedAt, schedulerHealth: () => this.#schedulerHealth(startedAt) };
-    this.dispatcher = new Dispatcher(
-      this.operations,
-      makeReaders(this.services, this.operations, identity),
-      log,
-    );
+    const health = { breakers, reporter: this.#reporter, scheduler: () => this.#schedulerHealth(startedAt) };
+    const readers = makeReaders(this.services, this.operations, { nodeId, startedAt, health });
+    this.dispatcher = new Dispatcher(this.operations, readers, log);
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
     this.#link = this.#makeLink(nodeId);
@@ -104,6 +111,8 @@ export class Agent {
     this.#guestWatch.close();
     observer.close();
     inventories.close();
+    this.#unwatchGuests();
+    this.#reporter.close();
     store.close();
   }
 

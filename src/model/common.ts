@@ -31,6 +31,11 @@ export const NameOrId = Type.String({
 
 export const Timestamp = Type.String({ description: 'RFC 3339, UTC, milliseconds' });
 
+/** A time, with a word on which. */
+export function timestampOf(what: string) {
+  return Type.String({ description: `${what}; RFC 3339, UTC, milliseconds` });
+}
+
 export const MacAddress = Type.String({
   pattern: '^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$',
   description: 'unicast MAC address, lower case, colons',

@@ -21,6 +21,7 @@ export const EVENT_TYPES = [
   'operation.changed',
   'hypervisor.changed',
   'inventory.changed',
+  'health.changed',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

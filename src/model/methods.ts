@@ -10,7 +10,7 @@ import { Fence, LIST_LIMIT, Name, NameOrId, nullable, ObjectFence, Sha256, stric
 import { BerthEvent } from './event.ts';
 import { DISK_GIB_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
 import { Network, NetworkSpec } from './network.ts';
-import { Finding, Inventory, NodeStatus } from './node.ts';
+import { Finding, Health, Inventory, NodeStatus } from './node.ts';
 import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
 import { type Static, type TSchema, Type } from './schema.ts';
 import { IMAGE_FORMATS, Image, Volume } from './storage.ts';
@@ -57,7 +57,7 @@ function operation<P extends TSchema>(summary: string, params: P, legalIn?: stri
 
 export const METHODS = {
   'node.status': read(
-    'Tell how the node is: hypervisor, scheduler link, instances, operations.',
+    'Tell how the node is, and what is not well: hypervisor, scheduler link, instances, operations.',
     none,
     NodeStatus,
   ),
@@ -73,7 +73,11 @@ export const METHODS = {
   ),
 
   'instance.list': read('List the instances.', none, strict({ instances: Type.Array(Instance) })),
-  'instance.show': read('Show one instance.', one, strict({ instance: Instance })),
+  'instance.show': read(
+    'Show one instance, and whether it can be asked.',
+    one,
+    strict({ instance: Instance, health: Health }),
+  ),
   'instance.console': read(
     "Read the end of the serial console's log from the host.",
     strict({
@@ -193,6 +197,9 @@ export const METHODS = {
     strict({
       state: Type.Optional(Type.Enum([...OPERATION_STATES])),
       targetKind: Type.Optional(Type.Enum([...OBJECT_KINDS])),
+      parentId: Type.Optional(
+        Type.String({ format: 'uuid', description: 'UUID of an operation: only its parts' }),
+      ),
       limit,
     }),
     strict({ operations: Type.Array(Operation) }),

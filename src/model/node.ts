@@ -4,7 +4,7 @@
  * Resource classes and traits have the names of OpenStack's os-resource-classes and os-traits.
  */
 
-import { Id, nullable, strict, Timestamp } from './common.ts';
+import { Id, nullable, strict, Timestamp, timestampOf } from './common.ts';
 import { type Static, Type } from './schema.ts';
 
 export const RESOURCE_CLASSES = ['VCPU', 'MEMORY_MB', 'DISK_GB'] as const;
@@ -58,8 +58,35 @@ export const Health = strict({
   state: Type.Enum(['ok', 'degraded', 'unavailable']),
   since: Timestamp,
   reason: Type.String(),
+  nextTryAt: Type.Optional(timestampOf('when what does not answer is tried again')),
 });
 export type Health = Static<typeof Health>;
+
+export const PROBLEM_KINDS = [
+  'hypervisor',
+  'storage',
+  'scheduler',
+  'journal',
+  'instance',
+  'network',
+  'operation',
+] as const;
+export type ProblemKind = (typeof PROBLEM_KINDS)[number];
+/** Problems in one status; a host on which more is wrong has one cause, and the first hundred show it. */
+export const PROBLEMS_LIMIT = 100;
+
+/** Something that is not well now. */
+export const Problem = strict({
+  object: strict({
+    kind: Type.Enum([...PROBLEM_KINDS]),
+    id: nullable(Id),
+    name: Type.String({ description: 'of the object; for an operation, its kind and its target' }),
+  }),
+  since: Timestamp,
+  reason: Type.String(),
+  nextTryAt: nullable(Timestamp),
+});
+export type Problem = Static<typeof Problem>;
 
 export const NodeStatus = strict({
   nodeId: Id,
@@ -75,6 +102,8 @@ export const NodeStatus = strict({
   foreignDomains: Type.Integer({ description: 'domains on this host that are not ours; never touched' }),
   operations: strict({ running: Type.Integer(), pending: Type.Integer() }),
   unacknowledgedEvents: Type.Integer(),
+  problems: Type.Array(Problem, { description: `what is not well, oldest first; at most ${PROBLEMS_LIMIT}` }),
+  problemsLeftOut: Type.Integer({ minimum: 0, description: 'problems beyond that' }),
 });
 export type NodeStatus = Static<typeof NodeStatus>;
 

@@ -2,7 +2,7 @@
  * Operations as callers see them. The machinery is in src/agent/operations.
  */
 
-import { Id, nullable, strict, Timestamp } from './common.ts';
+import { Id, nullable, strict, Timestamp, timestampOf } from './common.ts';
 import { ERROR_CODES, type ErrorCode } from './errors.ts';
 import { type Static, Type } from './schema.ts';
 
@@ -34,6 +34,18 @@ export const StepView = strict({
   endedAt: nullable(Timestamp),
 });
 
+/** A step, or its undo, that has failed and is going to be tried again. */
+export const Retry = strict({
+  step: nullable(Type.String({ description: 'null where the journal itself could not be written' })),
+  doing: Type.Enum(['act', 'undo', 'journal']),
+  attempt: Type.Integer({ minimum: 1, description: 'tries that have failed so far' }),
+  since: timestampOf('when it failed first'),
+  nextTryAt: Timestamp,
+  error: ErrorBodySchema,
+  needsOperator: Type.Boolean({ description: 'trying alone is not expected to help' }),
+});
+export type Retry = Static<typeof Retry>;
+
 export const Operation = strict({
   id: Id,
   kind: Type.String({ description: 'the method that asked for it, such as instance.create' }),
@@ -49,7 +61,12 @@ export const Operation = strict({
   }),
   steps: Type.Array(StepView),
   error: nullable(ErrorBodySchema),
+  retry: nullable(Retry),
   parentId: nullable(Id),
+  children: strict(
+    { total: Type.Integer({ minimum: 0 }), ended: Type.Integer({ minimum: 0 }) },
+    { description: 'operations that are parts of this one' },
+  ),
   createdAt: Timestamp,
   cancelRequestedAt: nullable(Timestamp),
   startedAt: nullable(Timestamp),

@@ -44,6 +44,8 @@ export class Database {
   readonly #statements = new Map<string, Sql>();
   readonly #report: (error: unknown) => void;
   #afterCommit: (() => void)[] | null = null;
+  #writeFault: AgentError | null = null;
+  #onWriteFault: (fault: AgentError | null) => void = () => undefined;
 
   /**
    * @param report Told what an `onCommit` callback has thrown. @default a warning of the process
@@ -85,13 +87,21 @@ export class Database {
     let result: T;
     try {
       result = this.#sqlite.transaction(body).immediate();
+      this.#noteFault(null);
     } catch (error) {
-      throw whyNotWritten(error, this.#file);
+      const fault = whyNotWritten(error, this.#file);
+      if (fault !== null) this.#noteFault(fault);
+      throw fault ?? error;
     } finally {
       this.#afterCommit = null;
     }
     for (const callback of callbacks) this.#tell(callback);
     return result;
+  }
+
+  /** Told when the disk begins to refuse writes, and with null once one has succeeded; must not write itself. */
+  watchWrites(listener: (fault: AgentError | null) => void): void {
+    this.#onWriteFault = listener;
   }
 
   /** Throws where a write would not be part of a transaction. */
@@ -115,6 +125,12 @@ export class Database {
     } catch (error) {
       this.#report(error);
     }
+  }
+
+  #noteFault(fault: AgentError | null): void {
+    const isChange = (fault === null) !== (this.#writeFault === null);
+    this.#writeFault = fault;
+    if (isChange) this.#onWriteFault(fault);
   }
 
   #configure(): void {
@@ -186,8 +202,9 @@ function cannotOpen({ folder, setting }: DatabaseFile, cause: unknown): AgentErr
   });
 }
 
-function whyNotWritten(error: unknown, { owner, setting }: DatabaseFile): unknown {
-  if (!DISK_FAULT.test(codeOf(error))) return error;
+/** Null where it is not the disk that refuses. */
+function whyNotWritten(error: unknown, { owner, setting }: DatabaseFile): AgentError | null {
+  if (!DISK_FAULT.test(codeOf(error))) return null;
   return new AgentError('UNAVAILABLE', `Cannot write the database of ${owner}`, {
     hint: `See that the disk of ${setting} has room and can be written.`,
     cause: error,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { AgentError, ERROR_CODES, type ErrorCode } from '../../src/model/errors.ts';
 import { fakeAgent, type Misbehaviour } from './support/fake-agent.ts';
-import { instance } from './support/fixtures.ts';
+import { HEALTH, instance } from './support/fixtures.ts';
 import { berth } from './support/run.ts';
 
 t.test('a refusal of the agent is said with its hint, or with the advice of its code', async (t) => {
@@ -161,7 +161,10 @@ t.test('nothing that came from outside reaches a terminal unprintable', async (t
   });
   const { socketPath } = await fakeAgent(t, {
     'instance.list': () => ({ instances: [hostile] }),
-    'instance.show': () => ({ instance: hostile }),
+    'instance.show': () => ({
+      instance: hostile,
+      health: { state: 'unavailable', since: HOSTILE, reason: HOSTILE },
+    }),
     'node.doctor': () => ({ findings: [{ check: HOSTILE, verdict: 'ok', message: HOSTILE, mend: HOSTILE }] }),
     'event.list': () => ({
       events: [{ seq: 1, type: 'node' as never, at: HOSTILE, target: null, data: { state: HOSTILE } }],
@@ -189,17 +192,19 @@ t.test('nothing that came from outside reaches a terminal unprintable', async (t
 t.test('JSON keeps what came from outside exactly, and is safe on a terminal', async (t) => {
   const reason = `${HOSTILE.replace('\ud800', '')}"\\`;
   const hostile = instance({ power: { state: 'crashed', since: reason, reason } });
-  const { socketPath } = await fakeAgent(t, { 'instance.show': () => ({ instance: hostile }) });
+  const { socketPath } = await fakeAgent(t, {
+    'instance.show': () => ({ instance: hostile, health: HEALTH }),
+  });
   const { stdout } = await berth(['instance', 'show', 'demo', '--json'], { socketPath, terminal: true });
   t.notMatch(stdout.replaceAll('\n', ''), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
-  t.strictSame(JSON.parse(stdout), { instance: hostile });
+  t.strictSame(JSON.parse(stdout), { instance: hostile, health: HEALTH });
 });
 
 t.test('call sends once, as it is, and prints the result', async (t) => {
-  const agent = await fakeAgent(t, { 'instance.show': () => ({ instance: instance() }) });
+  const agent = await fakeAgent(t, { 'instance.show': () => ({ instance: instance(), health: HEALTH }) });
   const { code, stdout } = await berth(['call', 'instance.show', '{"id":"demo"}'], agent);
   t.equal(code, 0);
-  t.strictSame(JSON.parse(stdout), { instance: instance() });
+  t.strictSame(JSON.parse(stdout), { instance: instance(), health: HEALTH });
   const stdin = { socketPath: agent.socketPath, stdin: '{"id":"other"}' };
   t.equal((await berth(['call', 'instance.show', '-'], stdin)).code, 0);
   t.strictSame(agent.calls.at(-1)?.params, { id: 'other' });

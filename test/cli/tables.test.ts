@@ -6,6 +6,7 @@ import {
   ended,
   event,
   FINDINGS,
+  HEALTH,
   INVENTORY,
   idOf,
   image,
@@ -43,6 +44,33 @@ const FAILED = ended('failed', {
   error: { code: 'IMAGE_REFUSED', message: 'the image has a backing file', hint: 'Flatten it first.' },
 });
 
+/** One whose undo waits for another try, with two parts. */
+const WHOLE = operation({
+  id: idOf(20),
+  state: 'undoing',
+  retry: {
+    step: 'define-domain',
+    doing: 'undo',
+    attempt: 4,
+    since: ago(95),
+    nextTryAt: ago(-12),
+    error: { code: 'HOST_CONFLICT', message: 'the guest is not ours' },
+    needsOperator: true,
+  },
+  children: { total: 2, ended: 1 },
+});
+const PARTS = [
+  operation({ id: idOf(22), parentId: idOf(20) }),
+  ended('succeeded', { id: idOf(21), parentId: idOf(20), target: { ...operation().target, name: 'other' } }),
+];
+
+const HUNG = {
+  state: 'unavailable',
+  since: ago(70),
+  reason: 'Cannot reset guest: no answer from libvirt within 15000 ms',
+  nextTryAt: ago(-20),
+} as const;
+
 const EVENTS = [
   event(1, { type: 'instance.created', data: { instance: INSTANCES[1] } }),
   event(2, { data: { instance: INSTANCES[2] } }),
@@ -66,15 +94,16 @@ const HANDLERS: Handlers = {
   'node.doctor': () => ({ findings: FINDINGS }),
   'inventory.get': () => INVENTORY,
   'instance.list': () => ({ instances: INSTANCES }),
-  'instance.show': () => ({ instance: INSTANCES[0]! }),
+  'instance.show': ({ id }) =>
+    id === 'hung' ? { instance: INSTANCES[2]!, health: HUNG } : { instance: INSTANCES[0]!, health: HEALTH },
   'image.list': () => ({ images: [image(), image({ name: 'other', state: 'importing', sha256: null })] }),
   'image.show': () => ({ image: image() }),
   'volume.list': () => ({ volumes: [volume(), volume({ name: 'data', instanceId: null, sizeGib: 10 })] }),
   'volume.show': () => ({ volume: volume() }),
   'network.list': () => ({ networks: [network(), network({ name: 'lab', nat: false, ports: 12 })] }),
   'network.show': () => ({ network: network() }),
-  'operation.list': () => ({ operations: [operation(), FAILED] }),
-  'operation.get': () => ({ operation: FAILED }),
+  'operation.list': ({ parentId }) => ({ operations: parentId === idOf(20) ? PARTS : [operation(), FAILED] }),
+  'operation.get': ({ id }) => ({ operation: { x: FAILED, whole: WHOLE, part: PARTS[0]! }[id] ?? FAILED }),
   'event.list': () => ({ events: EVENTS, firstSeq: 1, lastSeq: EVENTS.length }),
 };
 
@@ -84,6 +113,7 @@ const COMMANDS = [
   'inventory',
   'instance list',
   'instance show demo',
+  'instance show hung',
   'image list',
   'image show test',
   'volume list',
@@ -92,6 +122,8 @@ const COMMANDS = [
   'network show default',
   'operation list',
   'operation show x',
+  'operation show whole',
+  'operation show part',
   'events',
 ];
 

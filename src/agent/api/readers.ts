@@ -1,8 +1,12 @@
 /**
  * The reads of the method table. All but instance.console and node.doctor answer from memory and the store.
  */
-import type { NodeStatus } from '../../model/node.ts';
+import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
+import type { Health, NodeStatus } from '../../model/node.ts';
 import { VERSION } from '../../model/version.ts';
+import type { Breakers } from '../health/breakers.ts';
+import type { HealthReporter } from '../health/health-reporter.ts';
+import { problemsOf } from '../health/problems.ts';
 import { examineNode } from '../inventory/doctor.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Services } from '../services.ts';
@@ -14,18 +18,30 @@ const CONSOLE_TIMEOUT_MS = 5_000;
 export interface NodeIdentity {
   nodeId: string;
   startedAt: string;
-  schedulerHealth: () => NodeStatus['scheduler'];
 }
 
-export function makeReaders(services: Services, operations: Operations, identity: NodeIdentity): Readers {
+export interface NodeHealth {
+  breakers: Breakers;
+  reporter: HealthReporter;
+  scheduler: () => Health;
+}
+
+export function makeReaders(
+  services: Services,
+  operations: Operations,
+  identity: NodeIdentity & { health: NodeHealth },
+): Readers {
   const { store, pool, inventories } = services;
   return {
-    'node.status': () => nodeStatus(services, identity),
+    'node.status': () => nodeStatus(services, operations, identity),
     'node.doctor': async () => ({ findings: await examineNode(services) }),
     'inventory.get': () => inventories.get(),
 
     'instance.list': () => ({ instances: store.instances.list() }),
-    'instance.show': ({ id }) => ({ instance: store.instances.get(id) }),
+    'instance.show': ({ id }) => {
+      const instance = store.instances.get(id);
+      return { instance, health: identity.health.breakers.healthOf({ kind: 'instance', id: instance.id }) };
+    },
     'instance.console': ({ id, tailBytes }) =>
       pool.readConsole(store.instances.get(id).id, tailBytes, { timeoutMs: CONSOLE_TIMEOUT_MS }),
 
@@ -51,22 +67,22 @@ export function makeReaders(services: Services, operations: Operations, identity
 }
 
 function nodeStatus(
-  { store, hypervisor, inventories, observer }: Services,
-  identity: NodeIdentity,
+  services: Services,
+  operations: Operations,
+  { nodeId, startedAt, health }: NodeIdentity & { health: NodeHealth },
 ): NodeStatus {
-  const health = hypervisor.health();
+  const { store, hypervisor, inventories, observer } = services;
+  const parts = {
+    hypervisor: healthOfHypervisor(hypervisor),
+    storage: inventories.storageHealth,
+    scheduler: health.scheduler(),
+  };
   return {
-    nodeId: identity.nodeId,
+    nodeId,
     hostname: inventories.hostname,
     version: VERSION,
-    startedAt: identity.startedAt,
-    hypervisor: {
-      state: health.connected ? 'ok' : 'unavailable',
-      since: new Date(health.since).toISOString(),
-      reason: health.reason,
-    },
-    storage: inventories.storageHealth,
-    scheduler: identity.schedulerHealth(),
+    startedAt,
+    ...parts,
     instances: store.instances.countByPower(),
     foreignDomains: observer.foreignGuests,
     operations: {
@@ -74,5 +90,23 @@ function nodeStatus(
       pending: store.operations.count('pending'),
     },
     unacknowledgedEvents: store.events.lastSeq() - store.events.acknowledged(),
+    ...problemsOf({
+      parts: [
+        { kind: 'hypervisor', name: 'hypervisor', health: parts.hypervisor },
+        { kind: 'storage', name: services.pool.name, health: parts.storage },
+        { kind: 'scheduler', name: 'scheduler', health: parts.scheduler },
+        { kind: 'journal', name: 'journal', health: health.reporter.journal },
+      ],
+      open: health.breakers
+        .open()
+        .map((each) => ({ object: health.reporter.named(each.subject), health: each.health })),
+      operations: operations.inTrouble(),
+      nowMs: services.clock.now(),
+    }),
   };
+}
+
+function healthOfHypervisor(hypervisor: Hypervisor): Health {
+  const { connected, since, reason } = hypervisor.health();
+  return { state: connected ? 'ok' : 'unavailable', since: new Date(since).toISOString(), reason };
 }

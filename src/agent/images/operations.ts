@@ -13,6 +13,9 @@ import type { Services } from '../services.ts';
 /** An import moves the whole image; over a slow line that takes its time, ms. */
 const IMPORT_TIMEOUT_MS = 6 * 3600 * 1000;
 
+/** A source that can't be reached for longer is as likely a wrong address as a short trouble, ms. */
+const SOURCE_PATIENCE_MS = 60_000;
+
 interface ImportPlan extends ImageRequest {
   name: string;
 }
@@ -26,6 +29,7 @@ export function importImage({ store, pool, clock }: Services): OperationKind<'im
       [
         {
           name: 'fetch-and-check',
+          retryForMs: SOURCE_PATIENCE_MS,
           async look({ id, format }, { signal }) {
             const facts = await pool.lookImage(id, format, { signal });
             return facts === null ? null : { result: facts };

@@ -189,9 +189,11 @@ export class Inventories {
   }
 
   #setPoolHealth(state: Health['state'], reason: string): void {
-    if (this.#poolHealth.state === state && this.#poolHealth.reason === reason) return;
-    if (state !== 'ok') this.#log.warn({ reason }, 'the pool is unavailable');
-    this.#poolHealth = { state, since: timestamp(this.#clock), reason };
+    const before = this.#poolHealth;
+    if (state !== 'ok' && before.reason !== reason) this.#log.warn({ reason }, 'the pool is unavailable');
+    const since = before.state === state ? before.since : timestamp(this.#clock);
+    const nextTryAt = new Date(this.#clock.now() + POOL_REFRESH_MS).toISOString();
+    this.#poolHealth = { state, since, reason, ...(state === 'ok' ? {} : { nextTryAt }) };
   }
 
   #measureLater(): void {

@@ -88,7 +88,10 @@ export class Link {
   #dialLater(): void {
     if (this.#closed) return;
     const limitMs = Math.min(LAST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** this.#failures++);
-    this.#cancelTimer = this.#parts.clock.after(this.#parts.random() * limitMs, () => this.start());
+    const delayMs = this.#parts.random() * limitMs;
+    const nextTryAt = new Date(this.#parts.clock.now() + delayMs).toISOString();
+    this.#health = { ...this.#health, nextTryAt };
+    this.#cancelTimer = this.#parts.clock.after(delayMs, () => this.start());
   }
 
   #onReady(): void {
@@ -108,6 +111,7 @@ export class Link {
   #setHealth(state: Health['state'], reason: string): void {
     if (this.#health.state === state && this.#health.reason === reason) return;
     if (state !== 'ok') this.#parts.log.warn({ reason }, 'no link to the scheduler');
-    this.#health = { state, since: timestamp(this.#parts.clock), reason };
+    const since = this.#health.state === state ? this.#health.since : timestamp(this.#parts.clock);
+    this.#health = { state, since, reason };
   }
 }

@@ -20,6 +20,26 @@ export interface StepContext {
   onProgress(progress: StepProgress): void;
 }
 
+/** An operation that a step has done for it: journaled, run and shown as any other. */
+export type Part = {
+  [M in OperationMethod]: {
+    /** Unique among the parts of one operation, and the same after a restart. */
+    name: string;
+    method: M;
+    params: Omit<Params<M>, 'key' | 'epoch'>;
+  };
+}[OperationMethod];
+
+export interface ActContext extends StepContext {
+  /**
+   * Submits the parts, or finds those again that were submitted before a crash, and waits until all have succeeded.
+   * For kinds that delegate. A part must not be about the operation's own object, whose queue it would wait in.
+   *
+   * @throws {AgentError} The first failure of a part. The others are cancelled before the operation is undone.
+   */
+  runParts(parts: readonly Part[]): Promise<void>;
+}
+
 /** What a look at the host found: null when the step is not done; else its result, if it has one. */
 export type Looked = { result?: unknown } | null;
 
@@ -28,9 +48,11 @@ export interface Step<P> {
   /** Asked before the step is run again after a crash. Throws where the host can't be asked. */
   look(plan: P, context: StepContext): Promise<Looked>;
   /** Does it; what it answers is journaled as the step's result. */
-  act(plan: P, context: StepContext): Promise<unknown>;
+  act(plan: P, context: ActContext): Promise<unknown>;
   /** Takes it back, done in part or whole. Idempotent. Steps that change nothing have none. */
   undo?(plan: P, context: StepContext): Promise<void>;
+  /** How long it is tried again, milliseconds from its first failure. @default until the operation's deadline */
+  retryForMs?: number;
 }
 
 export interface Target {
@@ -57,6 +79,8 @@ export interface Walk<P> {
 
 export interface OperationKind<M extends OperationMethod, P> extends Walk<P> {
   method: M;
+  /** Its steps only wait for parts: it takes no place among the operations that run at once. @default false */
+  delegates?: boolean;
   /** Decides and writes the first rows, in the transaction that journals the operation. Throws to refuse. */
   accept(params: Params<M>): Accepted<P>;
   /**
@@ -78,6 +102,7 @@ export interface AnyWalk {
 /** A kind as the registry holds it: each gets back its own params and plan. */
 export interface AnyKind extends AnyWalk {
   method: OperationMethod;
+  delegates?: boolean;
   accept(params: never): Accepted<unknown>;
   past?: readonly AnyWalk[];
 }

@@ -8,17 +8,37 @@ import { randomUUID } from 'node:crypto';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { OperationMethod, Params } from '../../model/methods.ts';
-import { hasEnded, type ObjectKind, type Operation, type OperationState } from '../../model/operation.ts';
-import { type OperationRow, viewOf } from '../store/operations.ts';
+import { hasEnded, type Operation, type Retry } from '../../model/operation.ts';
+import { type OperationFilter, type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
 import { checkEpoch, digestOfRequest } from './fence.ts';
 import { giveUpMaking } from './half-made.ts';
-import { type Accepted, type AnyKind, type AnyWalk, stepsOf, walkOf } from './kind.ts';
+import { type Accepted, type AnyKind, type AnyWalk, type Part, stepsOf, walkOf } from './kind.ts';
+import { keyOfPart, Parts } from './parts.ts';
 import { KeyedQueue } from './queue.ts';
 import { Run, type RunLog, tellOperation } from './run.ts';
 
 /** Unfinished operations of the whole node; each holds a plan in memory while it runs. */
 const UNFINISHED_LIMIT = 2_000;
+
+interface Submission {
+  digest: string;
+  fence: { key?: string; epoch?: number };
+  /** The operation that it is a part of. */
+  whole: OperationRow | null;
+}
+
+/** An operation that does not simply go forward. */
+export interface TroubledOperation {
+  id: string;
+  kind: string;
+  target: string;
+  retry: Retry | null;
+  /** Milliseconds since the epoch. */
+  undoingSince: number | null;
+  /** Why it is undone, in words. */
+  error: string | null;
+}
 
 export class Operations {
   readonly #store: Store;
@@ -61,21 +81,34 @@ export class Operations {
    * @throws {AgentError} Whatever the fence or the kind's decision says; nothing is written then.
    */
   submit<M extends OperationMethod>(method: M, params: Params<M>): Operation {
+    return this.#submit(method, params, null);
+  }
+
+  /** Submits a part of an operation that runs, or answers with the one that was submitted before. */
+  submitPart(whole: OperationRow, part: Part): Operation {
+    if (whole.parentId !== null || !this.#kinds.get(whole.kind)?.delegates) {
+      throw new Error(`${whole.kind} does not delegate, or is a part itself: it would wait for ever`);
+    }
+    const params = { ...part.params, key: keyOfPart(whole.id, part) };
+    return this.#submit(part.method, params as Params<OperationMethod>, whole);
+  }
+
+  #submit(method: OperationMethod, params: Params<OperationMethod>, whole: OperationRow | null): Operation {
     const fence = params as { key?: string; epoch?: number };
     const digest = digestOfRequest(method, params as Record<string, unknown>);
     const repeated = this.#repeated(fence.key, digest);
     if (repeated !== null) return this.view(repeated);
     this.#assertTaking(method);
-    const row = this.#store.db.transaction(() => this.#accept(method, params, digest, fence));
+    const row = this.#store.db.transaction(() => this.#accept(method, params, { digest, fence, whole }));
     if (!hasEnded(row.state)) this.#enqueue(row);
-    return viewOf(row, null);
+    return this.view(row);
   }
 
   get(id: string): Operation {
     return this.view(this.#store.operations.get(id));
   }
 
-  list(filter: { state?: OperationState; targetKind?: ObjectKind; limit: number }): Operation[] {
+  list(filter: OperationFilter): Operation[] {
     return this.#store.operations.list(filter).map((row) => this.view(row));
   }
 
@@ -85,6 +118,15 @@ export class Operations {
     if (hasEnded(now.state) || timeoutMs === 0 || signal?.aborted) return now;
     await this.#ended(id, timeoutMs, signal);
     return this.get(id);
+  }
+
+  /** The operation once it has ended, however long that takes. @throws The signal's reason. */
+  async untilEnded(id: string, signal: AbortSignal): Promise<Operation> {
+    signal.throwIfAborted();
+    if (!hasEnded(this.get(id).state)) await this.#ended(id, null, signal);
+    const now = this.get(id);
+    if (!hasEnded(now.state)) signal.throwIfAborted();
+    return now;
   }
 
   /** Asks it to stop; one that has ended is answered as it is. */
@@ -97,7 +139,17 @@ export class Operations {
   }
 
   view(row: OperationRow): Operation {
-    return viewOf(row, this.#runs.get(row.id)?.progress ?? null);
+    const { progress = null, retry = null } = this.#runs.get(row.id) ?? {};
+    return viewOf(row, { progress, retry, children: this.#store.operations.countChildren(row.id) });
+  }
+
+  /** Operations that wait to be tried again, or are being undone, as far as there are any. */
+  *inTrouble(): Generator<TroubledOperation> {
+    for (const [id, { row, retry, undoingSince }] of this.#runs) {
+      const { kind, target, error } = row;
+      if (retry === null && undoingSince === null) continue;
+      yield { id, kind, target: target.name, retry, undoingSince, error: error?.message ?? null };
+    }
   }
 
   /** Takes nothing more, and leaves what runs to the next daemon. */
@@ -129,18 +181,16 @@ export class Operations {
     );
   }
 
-  #accept(
-    method: OperationMethod,
-    params: unknown,
-    digest: string,
-    fence: { key?: string; epoch?: number },
-  ): OperationRow {
+  #accept(method: OperationMethod, params: unknown, { digest, fence, whole }: Submission): OperationRow {
     this.#fenceEpoch(fence.epoch);
     const kind = this.#kinds.get(method);
     if (kind === undefined) throw new AgentError('UNSUPPORTED', `No operation ${method} in this build`);
     const accepted = kind.accept(params as never);
     this.#queue.assertRoom(queueKey(accepted.target));
-    const row = this.#newRow(kind, accepted, digest, fence.key ?? null);
+    if (whole !== null && queueKey(whole.target) === queueKey(accepted.target)) {
+      throw new Error(`a part of ${whole.kind} about its own ${accepted.target.kind} would wait for ever`);
+    }
+    const row = this.#newRow(kind, accepted, { digest, key: fence.key ?? null, parentId: whole?.id ?? null });
     this.#store.operations.insert(row);
     this.#store.operations.trim();
     tellOperation(this.#store, row.id);
@@ -156,8 +206,7 @@ export class Operations {
   #newRow(
     kind: AnyKind,
     accepted: Accepted<unknown>,
-    requestDigest: string,
-    key: string | null,
+    { digest, key, parentId }: { digest: string; key: string | null; parentId: string | null },
   ): OperationRow {
     const at = timestamp(this.#clock);
     const runs = accepted.verdict === 'run';
@@ -165,13 +214,13 @@ export class Operations {
     return {
       id: randomUUID(),
       kind: kind.method,
-      parentId: null,
+      parentId,
       cancelRequestedAt: null,
       version: kind.version,
       target: accepted.target,
       state: runs ? 'pending' : 'succeeded',
       key,
-      requestDigest,
+      requestDigest: digest,
       plan: runs ? accepted.plan : null,
       error: null,
       createdAt: at,
@@ -189,15 +238,18 @@ export class Operations {
   }
 
   #enqueue(row: OperationRow): void {
-    const walk = walkOf(this.#kinds.get(row.kind), row.version);
+    const kind = this.#kinds.get(row.kind);
+    const walk = walkOf(kind, row.version);
     if (walk === undefined) {
       this.#refuseUnknown(row);
       return;
     }
     this.#unfinished++;
-    const run = new Run({ store: this.#store, clock: this.#clock, log: this.#log, walk, row });
+    const parts = new Parts(this.#store, this, row);
+    const run = new Run({ store: this.#store, clock: this.#clock, log: this.#log, walk, row, parts });
     this.#runs.set(row.id, run);
-    this.#queue.push(queueKey(row.target), () => this.#execute(run, walk, row));
+    const place = kind?.delegates ? 'none' : 'one';
+    this.#queue.push(queueKey(row.target), () => this.#execute(run, walk, row), { place });
   }
 
   async #execute(run: Run, walk: AnyWalk, row: OperationRow): Promise<void> {
@@ -229,12 +281,13 @@ export class Operations {
     for (const wake of this.#waiters.get(id) ?? []) wake();
   }
 
-  #ended(id: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+  /** @param timeoutMs Milliseconds; null to wait for as long as it takes. */
+  #ended(id: string, timeoutMs: number | null, signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const waiters = this.#waiters.get(id) ?? new Set();
     this.#waiters.set(id, waiters);
     const wake = () => resolve();
-    const cancelTimer = this.#clock.after(timeoutMs, wake);
+    const cancelTimer = timeoutMs === null ? () => undefined : this.#clock.after(timeoutMs, wake);
     signal?.addEventListener('abort', wake, { once: true });
     waiters.add(resolve);
     return promise.finally(() => {

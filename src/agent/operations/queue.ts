@@ -26,14 +26,21 @@ export class KeyedQueue {
     });
   }
 
-  /** @param task Never rejects. */
-  push(key: string, task: () => Promise<void>): void {
+  /**
+   * @param task Never rejects.
+   * @param options.place `none` for a task that only waits for others of this queue.
+   */
+  push(
+    key: string,
+    task: () => Promise<void>,
+    { place }: { place: 'one' | 'none' } = { place: 'one' },
+  ): void {
     const entry = this.#tails.get(key) ?? { depth: 0, tail: Promise.resolve() };
     entry.depth++;
     entry.tail = entry.tail.then(async () => {
-      await this.#takePlace();
+      if (place === 'one') await this.#takePlace();
       await task();
-      this.#leavePlace();
+      if (place === 'one') this.#leavePlace();
       if (--entry.depth === 0) this.#tails.delete(key);
     });
     this.#tails.set(key, entry);

@@ -4,24 +4,32 @@
  * Theory of operation: the journal row is the truth, this object only walks it. A step is journaled as
  * `begun` before it acts and as `done` after; the end of one stage and the beginning of the next are one
  * commit. A step found `begun` at the start was cut off by a crash: the host is looked at before it is run
- * again. A failed step sends the walk backwards through the undo of every step that was begun. Undo is
- * tried until it works, with growing pauses: an operation that can't be undone stays visible as `undoing`.
+ * again. What its error asks for (retry.ts) is done with a failed step: it is tried again with growing pauses
+ * until the operation is out of time, or it sends the walk backwards through the undo of every step that was
+ * begun. Undo is tried until it works: an operation that can't be undone stays visible as `undoing`, with its
+ * last error and its next try. Parts (parts.ts) have ended before anything of the whole is taken back.
  * The row in memory follows the journal's commits, never runs ahead of them; so where the journal can't be
  * written (a full disk) the walk breaks off, and is taken up after a pause from where the journal stands.
  * A run that is suspended (the daemon goes down) writes nothing more, exactly as if it had crashed.
  */
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { StepProgress } from '../../model/operation.ts';
+import type { Retry, StepProgress } from '../../model/operation.ts';
 import type { OperationRow, StepRow } from '../store/operations.ts';
 import { viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
-import { type AnyWalk, type Step, type StepContext, stepsOf } from './kind.ts';
+import { type ActContext, type AnyWalk, type Step, stepsOf } from './kind.ts';
+import type { Parts } from './parts.ts';
+import { pause } from './pause.ts';
+import { classOf, Retries, type Tried } from './retry.ts';
 
-/** Pauses before a step is tried again, ms; the code of its error must say that trying may help. */
-const RETRY_DELAYS_MS = [250, 1_000, 4_000];
-/** Pauses before an undo, or a walk that broke off, is tried again, ms; the last one is repeated. */
-const UNDO_DELAYS_MS = [250, 1_000, 4_000, 15_000, 60_000];
+/** The journal itself, as what waits to be tried again. */
+const JOURNAL: Tried = { step: null, doing: 'journal' };
+const WARNINGS = {
+  act: 'a step is tried again',
+  undo: 'an undo failed and is tried again',
+  journal: 'a run broke off and is tried again',
+} as const;
 
 /** Breaks off a walk whose daemon goes down. */
 class Suspended extends Error {}
@@ -42,16 +50,34 @@ export class Run {
   /** The daemon goes down: everything stops. */
   readonly #down = new AbortController();
   readonly #progress = new Map<number, StepProgress>();
+  readonly #retries: Retries;
+  readonly #parts: Parts;
+  /** Milliseconds since the epoch. */
+  #undoingSince: number | null;
   /** Steps that were cut off: looked at before they act. */
   #cutOff: ReadonlySet<number> = new Set();
 
-  constructor(parts: { store: Store; clock: Clock; log: RunLog; walk: AnyWalk; row: OperationRow }) {
+  constructor(parts: {
+    store: Store;
+    clock: Clock;
+    log: RunLog;
+    walk: AnyWalk;
+    row: OperationRow;
+    parts: Parts;
+  }) {
     this.#store = parts.store;
     this.#clock = parts.clock;
     this.#log = parts.log;
     this.#walk = parts.walk;
     this.#row = parts.row;
+    this.#parts = parts.parts;
+    this.#retries = new Retries(parts.clock);
+    this.#undoingSince = parts.row.state === 'undoing' ? parts.clock.now() : null;
     if (parts.row.cancelRequestedAt !== null) this.#stop.abort(cancelled());
+  }
+
+  get row(): Readonly<OperationRow> {
+    return this.#row;
   }
 
   /** How far the steps under way have come: their mean, with the words and bytes of the one that tells most. */
@@ -60,6 +86,16 @@ export class Run {
     if (all.length === 0) return null;
     const percent = Math.floor(all.reduce((sum, one) => sum + one.percent, 0) / all.length);
     return { ...(all.find(({ bytes }) => bytes !== undefined) ?? all[0]), percent };
+  }
+
+  /** What waits to be tried again, or null. */
+  get retry(): Retry | null {
+    return this.#retries.first;
+  }
+
+  /** Since when it is being undone, as far as this daemon has seen it; milliseconds since the epoch. */
+  get undoingSince(): number | null {
+    return this.#undoingSince;
   }
 
   /**
@@ -84,25 +120,26 @@ export class Run {
 
   /** Walks to the end; never rejects. */
   async execute(timeoutMs: number): Promise<void> {
-    const cancelTimer = this.#clock.after(timeoutMs, () =>
-      this.#stop.abort(new AgentError('DEADLINE_EXCEEDED', `Not done in ${timeoutMs / 1000} s`)),
-    );
-    for (let attempt = 0; !(await this.#walked(attempt)); attempt++) {
-      await this.#pause(undoDelayMs(attempt), this.#down.signal);
-    }
+    const cancelTimer = this.#clock.after(timeoutMs, () => this.#stop.abort(this.#late(timeoutMs)));
+    while (!(await this.#walked()));
     cancelTimer();
   }
 
-  /** Walks; false when it broke off before the end, and should be tried again. */
-  async #walked(attempt: number): Promise<boolean> {
+  /** Out of time, and what it was waiting for, if it was. */
+  #late(timeoutMs: number): AgentError {
+    const cause = this.#retries.lastError ?? undefined;
+    return new AgentError('DEADLINE_EXCEEDED', `Not done in ${timeoutMs / 1000} s`, { cause });
+  }
+
+  /** Walks; false when it broke off before the end, and is to be tried again now. */
+  async #walked(): Promise<boolean> {
     try {
       if (this.#row.state === 'pending' || this.#row.state === 'running') await this.#forward();
       if (this.#row.state === 'undoing') await this.#backward();
       return true;
     } catch (error) {
       if (this.#down.signal.aborted) return true;
-      const delayMs = undoDelayMs(attempt);
-      this.#log.warn({ operation: this.#row.id, delayMs, error }, 'a run broke off and is tried again');
+      await this.#pauseAfter(JOURNAL, error, this.#down.signal);
       return false;
     }
   }
@@ -154,21 +191,42 @@ export class Run {
   async #runStep(position: number, besides: AbortSignal): Promise<unknown> {
     const step = this.#step(position);
     const context = this.#context(position, besides);
-    for (let attempt = 0; ; attempt++) {
-      try {
-        context.signal.throwIfAborted();
-        if (this.#cutOff.has(position) || attempt > 0) {
-          const looked = await step.look(this.#row.plan, context);
-          if (looked !== null) return looked.result;
+    const what = { step: step.name, doing: 'act' } as const;
+    const { retryForMs = Number.POSITIVE_INFINITY } = step;
+    const startMs = this.#clock.monotonicMs();
+    try {
+      for (let mustLook = this.#cutOff.has(position); ; mustLook = true) {
+        try {
+          return await this.#tryStep(step, context, mustLook);
+        } catch (error) {
+          const isOver = context.signal.aborted || this.#clock.monotonicMs() - startMs >= retryForMs;
+          if (isOver || classOf(error) !== 'back-off') throw error;
+          await this.#pauseAfter(what, error, context.signal);
         }
-        return await step.act(this.#row.plan, context);
-      } catch (error) {
-        const delayMs = RETRY_DELAYS_MS[attempt];
-        if (context.signal.aborted || delayMs === undefined || AgentError.from(error).code !== 'UNAVAILABLE')
-          throw error;
-        this.#log.info({ operation: this.#row.id, step: step.name, delayMs, error }, 'a step is tried again');
-        await this.#pause(delayMs, context.signal);
       }
+    } finally {
+      this.#retries.over(what);
+    }
+  }
+
+  async #pauseAfter(what: Tried, error: unknown, signal: AbortSignal): Promise<void> {
+    const delayMs = this.#retries.failed(what, error);
+    this.#log.warn({ operation: this.#row.id, ...what, delayMs, error }, WARNINGS[what.doing]);
+    await pause(this.#clock, delayMs, signal);
+  }
+
+  /** Looks first where it may be done already, and after an act that gave no answer in its time. */
+  async #tryStep(step: Step<unknown>, context: ActContext, mustLook: boolean): Promise<unknown> {
+    context.signal.throwIfAborted();
+    const looked = mustLook ? await step.look(this.#row.plan, context) : null;
+    if (looked !== null) return looked.result;
+    try {
+      return await step.act(this.#row.plan, context);
+    } catch (error) {
+      if (context.signal.aborted || classOf(error) !== 'look') throw error;
+      const found = await step.look(this.#row.plan, context);
+      if (found === null) throw error;
+      return found.result;
     }
   }
 
@@ -178,35 +236,39 @@ export class Run {
       this.#setError(error);
       this.#tell();
     });
+    this.#undoingSince = this.#clock.now();
   }
 
   /** Takes back what was begun, last things first. */
   async #backward(): Promise<void> {
+    await this.#parts.endAll(this.#down.signal);
     for (const step of this.#row.steps.toReversed()) {
       if (step.state === 'begun' || step.state === 'done') await this.#undoStep(step);
     }
     this.#store.db.transaction(() =>
-      this.#end(this.#row.error?.code === 'CANCELLED' ? 'cancelled' : 'failed', () => this.#undone()),
+      this.#end(this.#wasCancelled() ? 'cancelled' : 'failed', () => this.#undone()),
     );
+  }
+
+  /** Not for a part that was cancelled, say: that is a failure of the whole. */
+  #wasCancelled(): boolean {
+    return this.#row.cancelRequestedAt !== null && this.#row.error?.code === 'CANCELLED';
   }
 
   async #undoStep(row: StepRow): Promise<void> {
     const step = this.#step(row.position);
     const context = { signal: this.#down.signal, onProgress: () => undefined };
-    for (let attempt = 0; step.undo !== undefined; attempt++) {
+    const what = { step: step.name, doing: 'undo' } as const;
+    while (step.undo !== undefined) {
       try {
         await step.undo(this.#row.plan, context);
         break;
       } catch (error) {
         this.#down.signal.throwIfAborted();
-        const delayMs = undoDelayMs(attempt);
-        this.#log.warn(
-          { operation: this.#row.id, step: step.name, delayMs, error },
-          'an undo failed and is tried again',
-        );
-        await this.#pause(delayMs, context.signal);
+        await this.#pauseAfter(what, error, context.signal);
       }
     }
+    this.#retries.over(what);
     this.#store.db.transaction(() => {
       const at = timestamp(this.#clock);
       this.#store.operations.endStep(this.#row.id, row.position, { state: 'undone', at });
@@ -280,18 +342,22 @@ export class Run {
   }
 
   #onCommit<T extends object>(row: T, change: Partial<T>): void {
-    this.#store.db.onCommit(() => void Object.assign(row, change));
+    this.#store.db.onCommit(() => {
+      Object.assign(row, change);
+      this.#retries.over(JOURNAL);
+    });
   }
 
   #tell(): void {
     tellOperation(this.#store, this.#row.id);
   }
 
-  #context(position: number, besides: AbortSignal): StepContext {
-    return {
+  #context(position: number, besides: AbortSignal): ActContext {
+    const context = {
       signal: AbortSignal.any([this.#stop.signal, this.#down.signal, besides]),
-      onProgress: (progress) => this.#progress.set(position, progress),
+      onProgress: (progress: StepProgress) => void this.#progress.set(position, progress),
     };
+    return { ...context, runParts: (parts) => this.#parts.run(parts, context) };
   }
 
   /** What really ended it: a step that was aborted says only that it was. */
@@ -303,17 +369,6 @@ export class Run {
   #throwIfStopped(): void {
     this.#down.signal.throwIfAborted();
     this.#stop.signal.throwIfAborted();
-  }
-
-  async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const goOn = () => resolve();
-    const cancelTimer = this.#clock.after(delayMs, goOn);
-    signal.addEventListener('abort', goOn, { once: true });
-    if (signal.aborted) goOn();
-    await promise;
-    signal.removeEventListener('abort', goOn);
-    cancelTimer();
   }
 
   #step(position: number): Step<unknown> {
@@ -329,16 +384,12 @@ function cancelled(): AgentError {
   return new AgentError('CANCELLED', 'Cancelled by a caller');
 }
 
-function undoDelayMs(attempt: number): number {
-  return UNDO_DELAYS_MS[Math.min(attempt, UNDO_DELAYS_MS.length - 1)] as number;
-}
-
 /** The event about an operation as it is now; within the transaction that changed it. */
 export function tellOperation(store: Store, id: string): void {
   const row = store.operations.get(id);
   store.events.append(
     'operation.changed',
     { kind: 'operation', id, name: row.kind },
-    { operation: viewOf(row, null) },
+    { operation: viewOf(row, { progress: null, retry: null, children: store.operations.countChildren(id) }) },
   );
 }

@@ -3,7 +3,7 @@
  */
 import type { ErrorBody } from '../../model/errors.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { ObjectKind, Operation, OperationState, StepProgress } from '../../model/operation.ts';
+import type { ObjectKind, Operation, OperationState, Retry, StepProgress } from '../../model/operation.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 
 /** Ended operations that are kept; the oldest go first. */
@@ -38,6 +38,13 @@ export interface OperationRow {
   startedAt: string | null;
   endedAt: string | null;
   steps: StepRow[];
+}
+
+export interface OperationFilter {
+  state?: OperationState;
+  targetKind?: ObjectKind;
+  parentId?: string;
+  limit: number;
 }
 
 export class OperationStore {
@@ -162,13 +169,26 @@ export class OperationStore {
       .map((row) => this.#toOperation(row));
   }
 
+  countChildren(id: string): Operation['children'] {
+    const row = this.#db
+      .sql('SELECT count(*) AS total, count(ended_at) AS ended FROM operations WHERE parent_id = ?')
+      .get(id);
+    return { total: row?.['total'] as number, ended: row?.['ended'] as number };
+  }
+
   /** Newest first. */
-  list(filter: { state?: OperationState; targetKind?: ObjectKind; limit: number }): OperationRow[] {
+  list(filter: OperationFilter): OperationRow[] {
+    const parent = filter.parentId === undefined ? '' : 'parent_id = ? AND ';
     return this.#db
       .sql(
-        'SELECT * FROM operations WHERE state = coalesce(?, state) AND target_kind = coalesce(?, target_kind) ORDER BY rowid DESC LIMIT ?',
+        `SELECT * FROM operations WHERE ${parent}state = coalesce(?, state) AND target_kind = coalesce(?, target_kind) ORDER BY rowid DESC LIMIT ?`,
       )
-      .all(filter.state ?? null, filter.targetKind ?? null, filter.limit)
+      .all(
+        ...(filter.parentId === undefined ? [] : [filter.parentId]),
+        filter.state ?? null,
+        filter.targetKind ?? null,
+        filter.limit,
+      )
       .map((row) => this.#toOperation(row));
   }
 
@@ -176,11 +196,13 @@ export class OperationStore {
     return this.#db.sql('SELECT count(*) AS n FROM operations WHERE state = ?').get(state)?.['n'] as number;
   }
 
+  /** Parts stay for as long as the whole goes on: it finds them again by their keys after a restart. */
   trim(): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        'DELETE FROM operations WHERE ended_at IS NOT NULL AND rowid <= (SELECT max(rowid) FROM operations) - ?',
+        `DELETE FROM operations WHERE ended_at IS NOT NULL AND rowid <= (SELECT max(rowid) FROM operations) - ?
+         AND (parent_id IS NULL OR parent_id NOT IN (SELECT id FROM operations WHERE state IN ('pending', 'running', 'undoing')))`,
       )
       .run(HISTORY_LIMIT);
   }
@@ -222,8 +244,16 @@ function toStep(row: Row): StepRow {
   };
 }
 
-/** How callers see an operation. @param stepProgress How far the steps under way have come. */
-export function viewOf(row: OperationRow, stepProgress: StepProgress | null): Operation {
+/** What is told of an operation besides its row. */
+export interface Told {
+  /** How far the steps under way have come. */
+  progress: StepProgress | null;
+  retry: Retry | null;
+  children: Operation['children'];
+}
+
+/** How callers see an operation. */
+export function viewOf(row: OperationRow, { progress: stepProgress, retry, children }: Told): Operation {
   const done = row.steps.filter((step) => step.state === 'done').length;
   const begun = row.steps.find((step) => step.state === 'begun');
   const share =
@@ -243,7 +273,9 @@ export function viewOf(row: OperationRow, stepProgress: StepProgress | null): Op
     },
     steps: row.steps.map(({ name, state, startedAt, endedAt }) => ({ name, state, startedAt, endedAt })),
     error: row.error,
+    retry,
     parentId: row.parentId,
+    children,
     createdAt: row.createdAt,
     cancelRequestedAt: row.cancelRequestedAt,
     startedAt: row.startedAt,

@@ -1,6 +1,7 @@
 /** `berth instance …`, except create and console. */
 import type { Instance } from '../../model/instance.ts';
 import type { OperationMethod } from '../../model/methods.ts';
+import type { Health } from '../../model/node.ts';
 import type { Given, Leaf, OptionSpec } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
@@ -8,6 +9,7 @@ import { formatAge, formatBytes, formatGib, formatMib } from '../render/units.ts
 import { REBOOT_MODES, STOP_MODES } from '../words.ts';
 import { consoleLeaf } from './instance-console.ts';
 import { createLeaf } from './instance-create.ts';
+import { health } from './node.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
 /** What a guest gets when the operator names no time, in seconds: the method's own default. */
@@ -104,7 +106,7 @@ export const commands: readonly Leaf[] = [
   showLeaf({
     method: 'instance.show',
     kind: 'instance',
-    render: ({ instance: shown }, look) => renderInstance(shown, look),
+    render: ({ instance: shown, health: its }, look) => renderInstance(shown, its, look),
   }),
   createLeaf,
   startLeaf,
@@ -155,7 +157,7 @@ function addressesOf({ guest, nics }: Instance): string[] {
   return seen.length > 0 ? seen : nics.map(({ ipAddress }) => ipAddress);
 }
 
-function renderInstance(shown: Instance, look: Look): string {
+function renderInstance(shown: Instance, its: Health, look: Look): string {
   const { spec, power, guest } = shown;
   const disks = shown.disks.map((disk) => ({ disk, size: formatGib(disk.sizeGib) }));
   return [
@@ -166,6 +168,7 @@ function renderInstance(shown: Instance, look: Look): string {
         ['State', stateOf(shown), 'state'],
         ['Since', `${power.since} (${formatAge(power.since, look.nowMs)} ago)`],
         ['Reason', power.reason],
+        ...(its.state === 'ok' ? [] : [['Health', health(its, look), 'state'] as const]),
         ['VCPUs', spec.vcpus],
         ['Memory', formatMib(spec.memoryMib)],
         ['Firmware', spec.firmware],

@@ -1,11 +1,11 @@
 /** `berth status`, `berth doctor` and `berth inventory`: the node itself. */
-import type { Finding, Health, Inventory, NodeStatus, ResourceInventory } from '../../model/node.ts';
+import type { Finding, Health, Inventory, NodeStatus, Problem, ResourceInventory } from '../../model/node.ts';
 import { EXIT } from '../failure.ts';
 import type { LeafBody } from '../leaf.ts';
 import { toneOf } from '../render/style.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { clean, padEnd, widthOf } from '../render/text.ts';
-import { formatAge, formatCounts, formatGib, formatMib } from '../render/units.ts';
+import { formatAge, formatCounts, formatGib, formatMib, formatUntil } from '../render/units.ts';
 
 export const status: LeafBody = {
   doing: () => 'tell how the node is',
@@ -50,6 +50,25 @@ const RESOURCE_COLUMNS: Column<ResourceRow>[] = [
 ];
 
 function renderStatus(node: NodeStatus, look: Look): string {
+  return renderFacts(node, look) + renderProblems(node, look);
+}
+
+/** Each problem is a line of what and since when, and one of why: reasons are long. */
+function renderProblems({ problems, problemsLeftOut }: NodeStatus, look: Look): string {
+  if (problems.length === 0) return 'Problems: none\n';
+  const more = problemsLeftOut === 0 ? '' : indent(`and ${problemsLeftOut} more\n`);
+  return `Problems:\n${problems.map((problem) => renderProblem(problem, look)).join('')}${more}`;
+}
+
+function renderProblem({ object, since, reason, nextTryAt }: Problem, look: Look): string {
+  const name = object.name === object.kind ? '' : ` ${clean(object.name)}`;
+  const id = object.kind === 'operation' && object.id !== null ? ` (${clean(object.id)})` : '';
+  const next = nextTryAt === null ? '' : `, next try ${formatUntil(nextTryAt, look.nowMs)}`;
+  const head = `${look.paint(clean(object.kind), 'bad')}${name}${id}, for ${formatAge(since, look.nowMs)}${next}\n`;
+  return indent(head + indent(`${clean(reason)}\n`));
+}
+
+function renderFacts(node: NodeStatus, look: Look): string {
   const { operations } = node;
   return fields(
     [
@@ -69,7 +88,8 @@ function renderStatus(node: NodeStatus, look: Look): string {
   );
 }
 
-function health({ state, since, reason }: Health, { nowMs }: Look): string[] {
+/** How it is, for how long, and why. */
+export function health({ state, since, reason }: Health, { nowMs }: Look): string[] {
   const first = clean(state);
   return reason === '' ? [first] : [first, `for ${formatAge(since, nowMs)}: ${clean(reason)}`];
 }

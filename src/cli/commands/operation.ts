@@ -1,11 +1,11 @@
 /** `berth operation …` */
-import type { Operation } from '../../model/operation.ts';
+import type { Operation, Retry } from '../../model/operation.ts';
 import { CliError, EXIT } from '../failure.ts';
 import type { ArgumentSpec, Given, Leaf } from '../leaf.ts';
 import { failureOf, finish, WAIT_OPTIONS } from '../operate.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { clean } from '../render/text.ts';
-import { formatAge } from '../render/units.ts';
+import { formatAge, formatUntil } from '../render/units.ts';
 import { operationOf, type Session } from '../session.ts';
 import { waitForOperation } from '../wait.ts';
 import { LIST_LIMIT, OBJECT_KINDS, OPERATION_STATES } from '../words.ts';
@@ -18,7 +18,7 @@ const COLUMNS: Column<Operation>[] = [
   { title: 'STEP', value: (operation) => operation.progress.step ?? '-' },
   { title: 'DONE', value: (operation) => `${operation.progress.percent} %`, align: 'right' },
   { title: 'AGE', value: (operation, { nowMs }) => formatAge(operation.createdAt, nowMs), align: 'right' },
-  { title: 'ERROR', value: (operation) => operation.error?.message ?? '-' },
+  { title: 'ERROR', value: ({ error, retry }) => error?.message ?? retry?.error.message ?? '-' },
 ];
 
 const STEP_COLUMNS: Column<Operation['steps'][number]>[] = [
@@ -36,16 +36,19 @@ const listLeaf: Leaf = {
   options: [
     { flag: 'state', value: 'state', choices: OPERATION_STATES, summary: 'only those in this state' },
     { flag: 'kind', value: 'kind', choices: OBJECT_KINDS, summary: 'only those on this kind of object' },
+    { flag: 'parent', value: 'id', completes: 'operation', summary: 'only the parts of this operation' },
     { flag: 'limit', value: 'count', integer: true, summary: `at most so many (default: ${LIST_LIMIT})` },
   ],
   doing: () => 'list operations',
   async run(session, given) {
     const state = OPERATION_STATES.find((one) => one === given.text('state'));
     const targetKind = OBJECT_KINDS.find((one) => one === given.text('kind'));
+    const parentId = given.text('parent');
     const result = await session.client.call('operation.list', {
       limit: given.integer('limit') ?? LIST_LIMIT,
       ...(state === undefined ? {} : { state }),
       ...(targetKind === undefined ? {} : { targetKind }),
+      ...(parentId === undefined ? {} : { parentId }),
     });
     await session.answerResult('operation.list', result, ({ operations }, look) =>
       table(COLUMNS, operations, look),
@@ -61,12 +64,20 @@ const showLeaf: Leaf = {
   doing: (given) => `show operation ${given.argument('id')}`,
   async run(session, given) {
     const result = await session.client.call('operation.get', { id: given.argument('id'), waitSeconds: 0 });
+    const parts = await partsOf(session, result.operation);
     await session.answerResult('operation.get', result, ({ operation }, look) =>
-      renderOperation(operation, look),
+      renderOperation(operation, parts, look),
     );
     return EXIT.done;
   },
 };
+
+/** The parts of an operation, oldest first; asked for only where there are any. */
+async function partsOf(session: Session, { id: parentId, children }: Operation): Promise<Operation[]> {
+  if (!children?.total) return [];
+  const { operations } = await session.client.call('operation.list', { parentId, limit: LIST_LIMIT });
+  return operations.toReversed();
+}
 
 const cancelLeaf: Leaf = {
   name: 'cancel',
@@ -116,8 +127,8 @@ function notCancelled(ended: Operation): CliError {
   });
 }
 
-function renderOperation(shown: Operation, look: Look): string {
-  const { error, target, progress } = shown;
+function renderOperation(shown: Operation, parts: readonly Operation[], look: Look): string {
+  const { error, target, progress, retry, parentId, children } = shown;
   return [
     fields(
       [
@@ -129,6 +140,11 @@ function renderOperation(shown: Operation, look: Look): string {
         ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
         ['Started', shown.startedAt ?? '-'],
         ['Ended', shown.endedAt ?? '-'],
+        ...(parentId === null ? [] : [['Part of', parentId] as const]),
+        ...(parts.length === 0
+          ? []
+          : [['Parts', `${children.ended} of ${children.total} have ended`] as const]),
+        ...(retry === null ? [] : [['Tried again', retryLines(retry, look)] as const]),
         ['Error', error === null ? '-' : `${error.code}: ${error.message}`],
         ...(error?.hint === undefined ? [] : [['Hint', error.hint] as const]),
       ],
@@ -136,5 +152,15 @@ function renderOperation(shown: Operation, look: Look): string {
     ),
     'Steps:\n',
     indent(table(STEP_COLUMNS, shown.steps, look)),
+    ...(parts.length === 0 ? [] : ['Parts:\n', indent(table(COLUMNS, parts, look))]),
   ].join('');
+}
+
+function retryLines({ step, doing, attempt, nextTryAt, error, needsOperator }: Retry, { nowMs }: Look) {
+  const what = { act: `${step}`, undo: `undo of ${step}`, journal: 'writing of its journal' }[doing];
+  return [
+    `${what}, ${formatUntil(nextTryAt, nowMs)}, after ${attempt} failed ${attempt === 1 ? 'try' : 'tries'}`,
+    `${error.code}: ${error.message}`,
+    ...(needsOperator ? ['an operator has to decide'] : []),
+  ];
 }

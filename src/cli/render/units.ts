@@ -43,6 +43,13 @@ export function formatAge(timestamp: string, nowMs: number): string {
   return `${Math.floor(ageMs / DAY_MS)}d`;
 }
 
+/** As in `in 12s`; `now` for a time that has come. */
+export function formatUntil(timestamp: string, nowMs: number): string {
+  const atMs = Date.parse(timestamp);
+  if (!Number.isFinite(atMs)) return '-';
+  return atMs <= nowMs ? 'now' : `in ${formatAge(new Date(nowMs).toISOString(), atMs)}`;
+}
+
 /** As in `0.4 s`, `12.0 s`. */
 export function formatSeconds(ms: number): string {
   return `${(ms / SECOND_MS).toFixed(1)} s`;

@@ -58,7 +58,8 @@ export class GuestCommands {
       accelerator: platform.verdict.acceleration === 'kvm' ? 'kvm' : 'tcg',
       emulator: platform.emulator,
       machine: (domain === null ? null : await machineOf(domain, limits)) ?? platform.machine,
-      bufferedPaths: await bufferedPaths(definition),
+      // Opening a file takes as long as its disk does.
+      bufferedPaths: await limits.wait(bufferedPaths(definition), 'command'),
     });
     try {
       await connection.domainDefineXMLFlags(xml, 0, limits.next());

@@ -29,6 +29,7 @@ import { ConsoleStore } from './consoles.ts';
 import { doing, errno, STAT_BLOCK_BYTES } from './files.ts';
 import { type ImageLimits, ImageStore } from './images.ts';
 import { type Folder, Layout } from './layout.ts';
+import { GRACE_MS, Overdue } from './overdue.ts';
 import { preparePoolFolder } from './pool-folder.ts';
 import { SeedStore } from './seeds.ts';
 import { VolumeStore } from './volumes.ts';
@@ -72,6 +73,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #volumes: VolumeStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
+  readonly #overdue = new Overdue();
 
   /** @throws {AgentError} INVALID_ARGUMENT: the path is not absolute and normal. */
   constructor(parts: Qcow2PoolParts) {
@@ -181,7 +183,7 @@ export class Qcow2Pool implements StoragePool {
 
   /** A call that is left alone when it takes too long: a system call that hangs cannot be ended. */
   #quick<T>(what: string, options: CallOptions, work: () => Promise<T>): Promise<T> {
-    return this.#call(what, options, QUICK_TIMEOUT_MS, (limit) => limit.race(work()));
+    return this.#call(what, options, QUICK_TIMEOUT_MS, work, 0);
   }
 
   async #call<T>(
@@ -189,10 +191,12 @@ export class Qcow2Pool implements StoragePool {
     options: CallOptions,
     timeoutMs: number,
     work: (limit: CallLimit) => Promise<T>,
+    graceMs = GRACE_MS,
   ): Promise<T> {
     using limit = new CallLimit(`Pool ${this.name}, ${what}`, options, timeoutMs);
     limit.check();
-    return await doing(`${what} in pool ${this.name}`, () => work(limit));
+    this.#overdue.check(this.name);
+    return await doing(`${what} in pool ${this.name}`, () => this.#overdue.wait(work(limit), limit, graceMs));
   }
 }
 

@@ -29,8 +29,17 @@ class Bench {
   results: Readonly<Record<string, unknown>> = {};
   readonly #stages: readonly string[][];
 
-  constructor(t: Test, stages: readonly string[][], options: { parallel?: number } = {}) {
+  readonly #retryForMs: number | undefined;
+  /** Steps that a look finds done. */
+  readonly found = new Set<string>();
+
+  constructor(
+    t: Test,
+    stages: readonly string[][],
+    { retryForMs, ...options }: { parallel?: number; retryForMs?: number } = {},
+  ) {
     this.#stages = stages;
+    this.#retryForMs = retryForMs;
     this.operations = this.start(options);
     t.teardown(() => this.store.close());
   }
@@ -116,9 +125,10 @@ class Bench {
   #step(name: string): Step<Plan> {
     return {
       name,
+      ...(this.#retryForMs === undefined ? {} : { retryForMs: this.#retryForMs }),
       look: async (_plan, context) => {
         await this.#call(`look ${name}`, context);
-        return null;
+        return this.found.has(name) ? { result: `found ${name}` } : null;
       },
       act: async (_plan, context) => {
         await this.#call(name, context);
@@ -183,25 +193,113 @@ t.test('what was begun is undone in reverse; what was not begun is left alone', 
   t.same(bench.log, ['a', 'b', 'c', 'd', 'undo d', 'undo c', 'undo b', 'undo a', 'undone']);
 });
 
-t.test('only what could not be asked is tried again, three times, with a look before', async (t) => {
+t.test('a step that could not be asked is tried again until it answers, with a look before', async (t) => {
   const bench = new Bench(t, [['a']]);
-  bench.fail('a', unavailable(), unavailable(), unavailable());
-  t.equal((await bench.ended(bench.submit('one').id)).state, 'succeeded');
-  t.same(bench.log, ['a', 'look a', 'a', 'look a', 'a', 'look a', 'a', 'succeeded']);
-  bench.log.length = 0;
-  bench.fail('a', unavailable(), unavailable(), unavailable(), unavailable());
-  t.match(await bench.ended(bench.submit('two').id), { state: 'failed', error: { code: 'UNAVAILABLE' } });
-  for (const error of [
-    conflict(),
-    new AgentError('DEADLINE_EXCEEDED', 'late'),
-    new TypeError('a defect'),
-    'text',
-  ]) {
+  bench.fail('a', ...Array.from({ length: 6 }, unavailable));
+  t.equal((await bench.ended(bench.submit().id)).state, 'succeeded');
+  t.same(bench.log, ['a', ...Array.from({ length: 6 }, () => ['look a', 'a']).flat(), 'succeeded']);
+});
+
+t.test(
+  'a step that waits for its next try says so, with the last error, and no longer than that',
+  async (t) => {
+    const bench = new Bench(t, [['a', 'b'], ['c']]);
+    bench.fail('a', unavailable(), unavailable());
+    bench.hang('c');
+    const { id } = bench.submit();
+    await bench.until(() => bench.operations.get(id).retry?.attempt === 2);
+    const { retry } = bench.operations.get(id);
+    t.match(retry, {
+      step: 'a',
+      doing: 'act',
+      error: { code: 'UNAVAILABLE', message: 'cannot be asked' },
+      needsOperator: false,
+    });
+    t.ok(Date.parse(retry!.nextTryAt) > bench.clock.now(), 'the next try is to come');
+    t.ok(Date.parse(retry!.since) < bench.clock.now());
+    await bench.until(() => bench.log.includes('c'));
+    t.equal(bench.operations.get(id).retry, null);
+    bench.release('c');
+    t.match(await bench.ended(id), { state: 'succeeded', retry: null });
+  },
+);
+
+t.test('an error that trying can not mend is not tried again', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  for (const error of [conflict(), new TypeError('a defect'), 'text']) {
     bench.log.length = 0;
     bench.fail('a', error);
-    t.equal((await bench.ended(bench.submit('three').id)).state, 'failed');
+    t.equal((await bench.ended(bench.submit().id)).state, 'failed');
     t.same(bench.log, ['a', 'undo a', 'undone'], String(error));
   }
+});
+
+t.test('after an act that gave no answer in its time the host is looked at, and decides', async (t) => {
+  const late = () => new AgentError('DEADLINE_EXCEEDED', 'late');
+  const bench = new Bench(t, [['a']]);
+  bench.fail('a', late());
+  t.match(await bench.ended(bench.submit().id), { state: 'failed', error: { code: 'DEADLINE_EXCEEDED' } });
+  t.same(bench.log, ['a', 'look a', 'undo a', 'undone'], 'it is not done: it is not asked for again');
+  bench.log.length = 0;
+  bench.fail('a', late());
+  bench.found.add('a');
+  t.equal((await bench.ended(bench.submit().id)).state, 'succeeded', 'it was done all the same');
+  t.same(bench.log, ['a', 'look a', 'succeeded']);
+  t.same(bench.results, { a: 'found a' });
+});
+
+t.test(
+  'a step waits for its next try no longer than the operation has, and the end says what for',
+  async (t) => {
+    const bench = new Bench(t, [['a']]);
+    bench.fail('a', ...Array.from({ length: 50 }, unavailable));
+    const { id } = bench.submit();
+    const startMs = bench.clock.now();
+    t.match(await bench.ended(id), {
+      state: 'failed',
+      error: { code: 'DEADLINE_EXCEEDED', message: 'Not done in 60 s: cannot be asked' },
+    });
+    t.ok(bench.clock.now() - startMs < TIMEOUT_MS + 1_000);
+    t.equal(bench.clock.pending, 0, 'no timer is left');
+  },
+);
+
+t.test('a cancel ends the pause before the next try', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  bench.fail('a', ...Array.from({ length: 5 }, unavailable));
+  const { id } = bench.submit();
+  await bench.until(() => bench.operations.get(id).retry?.attempt === 3);
+  await bench.clock.advance(0);
+  const nowMs = bench.clock.now();
+  bench.operations.cancel(id);
+  t.match(await bench.ended(id), { state: 'cancelled', retry: null });
+  t.ok(bench.clock.now() - nowMs < 1_000);
+});
+
+t.test('a step may be given less patience than its operation has', async (t) => {
+  const bench = new Bench(t, [['a']], { retryForMs: 3_000 });
+  bench.fail('a', ...Array.from({ length: 50 }, unavailable));
+  t.match(await bench.ended(bench.submit().id), { state: 'failed', error: { code: 'UNAVAILABLE' } });
+});
+
+t.test('an undo that waits for its next try says so, and whether trying alone will help', async (t) => {
+  const bench = new Bench(t, [['a']]);
+  bench.fail('a', conflict());
+  bench.fail('undo a', unavailable(), conflict(), conflict());
+  const { id } = bench.submit();
+  await bench.until(() => bench.operations.get(id).retry?.attempt === 1);
+  t.match(bench.operations.get(id), {
+    state: 'undoing',
+    retry: { step: 'a', doing: 'undo', needsOperator: false },
+  });
+  await bench.until(() => bench.operations.get(id).retry?.attempt === 2);
+  t.match(bench.operations.get(id).retry, { error: { code: 'HOST_CONFLICT' }, needsOperator: true });
+  t.same(
+    [...bench.operations.inTrouble()].map((each) => [each.id, each.retry?.attempt]),
+    [[id, 2]],
+  );
+  t.match(await bench.ended(id), { state: 'failed', retry: null });
+  t.same([...bench.operations.inTrouble()], []);
 });
 
 t.test(

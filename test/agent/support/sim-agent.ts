@@ -8,6 +8,7 @@ import type { Test } from 'tap';
 import { Agent } from '../../../src/agent/agent.ts';
 import { parseConfig } from '../../../src/agent/config/load.ts';
 import type { Log } from '../../../src/agent/log.ts';
+import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
 import {
   createSimHost,
   type SimClock,
@@ -34,7 +35,11 @@ export class SimAgent {
   #host: SimHost;
   agent: Agent;
 
-  constructor(options: WorldOptions = {}) {
+  readonly #wrap: (drivers: Drivers) => Drivers;
+
+  /** @param wrap Puts something around the drivers before the agent gets them. */
+  constructor(options: WorldOptions = {}, wrap: (drivers: Drivers) => Drivers = (drivers) => drivers) {
+    this.#wrap = wrap;
     this.folder = mkdtempSync(join(tmpdir(), 'berth-agent-'));
     this.world = new SimWorld(options);
     this.world.sources.set(IMAGE, { sha256: 'a'.repeat(64), sizeBytes: 1_000_000, virtualSizeBytes: GIB });
@@ -128,7 +133,7 @@ export class SimAgent {
     const { hypervisor, pool, network, host } = this.#host;
     return new Agent({
       config,
-      drivers: { hypervisor, pool, network, host },
+      drivers: this.#wrap({ hypervisor, pool, network, host }),
       clock: this.world.clock,
       log: this.#log(),
     });
@@ -142,8 +147,12 @@ export class SimAgent {
 }
 
 /** A started agent that ends with the test. */
-export async function simAgent(t: Test, options: WorldOptions = {}): Promise<SimAgent> {
-  const sim = new SimAgent(options);
+export async function simAgent(
+  t: Test,
+  options: WorldOptions = {},
+  wrap?: (drivers: Drivers) => Drivers,
+): Promise<SimAgent> {
+  const sim = new SimAgent(options, wrap);
   await sim.start();
   t.teardown(async () => {
     sim.world.faults.clear();

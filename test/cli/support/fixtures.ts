@@ -2,7 +2,7 @@
 import type { BerthEvent } from '../../../src/model/event.ts';
 import type { Instance } from '../../../src/model/instance.ts';
 import type { Network } from '../../../src/model/network.ts';
-import type { Finding, Inventory, NodeStatus } from '../../../src/model/node.ts';
+import type { Finding, Health, Inventory, NodeStatus } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
 import type { Image, Volume } from '../../../src/model/storage.ts';
 import { NOW_MS } from './run.ts';
@@ -47,6 +47,8 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     ...changes,
   };
 }
+
+export const HEALTH: Health = { state: 'ok', since: ago(7200), reason: 'answers' };
 
 export function image(changes: Partial<Image> = {}): Image {
   return {
@@ -108,7 +110,9 @@ export function operation(changes: Partial<Operation> = {}): Operation {
       { name: 'start-domain', state: 'waiting', startedAt: null, endedAt: null },
     ],
     error: null,
+    retry: null,
     parentId: null,
+    children: { total: 0, ended: 0 },
     cancelRequestedAt: null,
     createdAt: ago(3),
     startedAt: ago(2),
@@ -153,6 +157,27 @@ export const NODE_STATUS: NodeStatus = {
   foreignDomains: 2,
   operations: { running: 1, pending: 0 },
   unacknowledgedEvents: 4,
+  problems: [
+    {
+      object: { kind: 'storage', id: null, name: 'default' },
+      since: ago(600),
+      reason: 'pool default is 91 % full',
+      nextTryAt: null,
+    },
+    {
+      object: { kind: 'operation', id: idOf(7), name: 'instance.create demo' },
+      since: ago(95),
+      reason: 'undo of step define failed 4 times, UNAVAILABLE: Cannot undefine guest: no answer',
+      nextTryAt: ago(-12),
+    },
+    {
+      object: { kind: 'scheduler', id: null, name: 'scheduler' },
+      since: ago(30),
+      reason: 'connection refused',
+      nextTryAt: ago(-4),
+    },
+  ],
+  problemsLeftOut: 0,
 };
 
 export const INVENTORY: Inventory = {

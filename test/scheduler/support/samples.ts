@@ -44,7 +44,9 @@ export function anOperation(kind: string, target: { id: string; name: string }):
     progress: { step: null, percent: 0, phase: null, bytes: null },
     steps: [],
     error: null,
+    retry: null,
     parentId: null,
+    children: { total: 0, ended: 0 },
     cancelRequestedAt: null,
     createdAt: AT,
     startedAt: null,
@@ -99,5 +101,7 @@ export function aNodeStatus(nodeId: string, hostname: string): NodeStatus {
     foreignDomains: 0,
     operations: { running: 0, pending: 0 },
     unacknowledgedEvents: 0,
+    problems: [],
+    problemsLeftOut: 0,
   };
 }
