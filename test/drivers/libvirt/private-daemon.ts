@@ -29,7 +29,7 @@ export class PrivateDaemon {
   #libvirtd: ChildProcess | null = null;
 
   /** Starts one, and ends it with the test, guests and all. */
-  static async open(t: Test): Promise<PrivateDaemon> {
+  static async open(t: Pick<Test, 'teardown'>): Promise<PrivateDaemon> {
     const folder = await mkdtemp(`/var/tmp/${NAME_PREFIX}daemon-`);
     await chmod(folder, 0o755);
     await fill(folder);
@@ -48,6 +48,11 @@ export class PrivateDaemon {
 
   get socketPath(): string {
     return join(this.#folder, 'run', 'libvirt-sock');
+  }
+
+  /** For libvirt's own clients, and for berthd. */
+  get uri(): string {
+    return `qemu:///system?socket=${this.socketPath}`;
   }
 
   /** Starts libvirtd and waits until it answers. */

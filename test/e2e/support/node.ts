@@ -51,8 +51,14 @@ export class RealNode {
 
   readonly #program: string[];
 
-  /** @param options.built Run the bundle in dist/ instead of the source. @default false */
-  constructor(options: { built?: boolean } = {}) {
+  readonly #moreConfig: string;
+
+  /**
+   * @param options.built Run the bundle in dist/ instead of the source. @default false
+   * @param options.config More tables of the configuration, as TOML.
+   */
+  constructor(options: { built?: boolean; config?: string } = {}) {
+    this.#moreConfig = options.config ?? '';
     this.#program = options.built
       ? [join(ROOT, 'bin/berthd')]
       : [process.execPath, '--conditions=berth-source', join(ROOT, 'src/agent/main.ts')];
@@ -207,6 +213,7 @@ export class RealNode {
       `path = "${this.#path('state/pool')}"`,
       '[capacity]',
       'vcpuRatio = 16',
+      this.#moreConfig,
       '',
     ].join('\n');
   }
