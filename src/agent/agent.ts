@@ -16,6 +16,8 @@ import type { Health } from '../model/node.ts';
 import { Dispatcher } from './api/dispatcher.ts';
 import { LocalSocket } from './api/local-socket.ts';
 import { makeReaders } from './api/readers.ts';
+import { collectLeaks } from './collector/collect.ts';
+import { Collector } from './collector/collector.ts';
 import type { Config } from './config/schema.ts';
 import { deleteImage, importImage } from './images/operations.ts';
 import { Breakers } from './health/breakers.ts';
@@ -54,6 +56,7 @@ export class Agent {
   readonly #guestWatch: GuestWatch;
   readonly #reporter: HealthReporter;
   readonly #unwatchGuests: Unsubscribe;
+  readonly #collector: Collector;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #stopping = new AbortController();
@@ -74,16 +77,27 @@ export class Agent {
     const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
     this.services = { ...drivers, store, clock, log, inventories, observer };
+    this.#collector = new Collector({
+      drivers,
+      store,
+      clock,
+      log,
+      config: config.collector,
+      nodeId,
+      hostname: () => inventories.hostname,
+    });
     this.operations = new Operations({
       store,
       clock,
       log,
-      kinds: kindsOf(this.services),
+      kinds: kindsOf(this.services, this.#collector, nodeId),
       parallel: config.operations.parallel,
       timeoutMs: config.operations.timeoutSeconds * 1000,
     });
     const health = { breakers, reporter: this.#reporter, scheduler: () => this.#schedulerHealth(startedAt) };
-    const readers = makeReaders(this.services, this.operations, { nodeId, startedAt, health });
+    const identity = { nodeId, startedAt, health };
+    const parts = { operations: this.operations, collector: this.#collector, identity };
+    const readers = makeReaders(this.services, parts);
     this.dispatcher = new Dispatcher(this.operations, readers, log);
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
@@ -98,6 +112,7 @@ export class Agent {
     this.operations.resume();
     await this.#socket.listen();
     this.#link?.start();
+    this.#collector.start(() => this.operations.submit('node.collect', {}));
     this.#mending = mendNetworks(this.services, this.#stopping.signal);
   }
 
@@ -107,7 +122,7 @@ export class Agent {
     this.#link?.close();
     await this.#socket.close();
     await this.operations.suspend();
-    await this.#mending;
+    await Promise.all([this.#mending, this.#collector.close()]);
     this.#guestWatch.close();
     observer.close();
     inventories.close();
@@ -144,7 +159,7 @@ export class Agent {
 }
 
 /** Every kind of operation that this build knows. */
-function kindsOf(services: Services): AnyKind[] {
+function kindsOf(services: Services, collector: Collector, nodeId: string): AnyKind[] {
   return [
     createInstance(services),
     startInstance(services),
@@ -157,6 +172,7 @@ function kindsOf(services: Services): AnyKind[] {
     deleteVolume(services),
     createNetwork(services),
     deleteNetwork(services),
+    collectLeaks({ services, collector, nodeId }),
   ];
 }
 

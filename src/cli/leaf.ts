@@ -11,6 +11,8 @@ export interface ArgumentSpec {
   name: string;
   summary: string;
   optional?: true;
+  /** Any number of words; the last argument alone. */
+  repeatable?: true;
   choices?: readonly string[];
   completes?: Completes;
 }

@@ -90,7 +90,8 @@ function fillLeaf(command: Command, leaf: Leaf, choose: (choice: Choice) => void
 }
 
 function argumentOf(spec: ArgumentSpec): Argument {
-  const argument = new Argument(spec.optional ? `[${spec.name}]` : `<${spec.name}>`, spec.summary);
+  const name = spec.repeatable ? `${spec.name}...` : spec.name;
+  const argument = new Argument(spec.optional ? `[${name}]` : `<${name}>`, spec.summary);
   return spec.choices ? argument.choices(spec.choices) : argument;
 }
 
@@ -113,8 +114,8 @@ function parseInteger(text: string): number {
 
 function argumentsGiven(leaf: Leaf, command: Command): [string, GivenValue][] {
   return (leaf.args ?? []).flatMap(({ name }, at): [string, GivenValue][] => {
-    const text: unknown = command.processedArgs[at];
-    return typeof text === 'string' ? [[name, text]] : [];
+    const words: unknown = command.processedArgs[at];
+    return typeof words === 'string' || Array.isArray(words) ? [[name, words]] : [];
   });
 }
 

@@ -12,7 +12,13 @@ export const STOP_MODES = ['graceful', 'graceful-then-forced', 'forced'] as cons
 export const REBOOT_MODES = ['graceful', 'forced'] as const satisfies RebootMode[];
 export const IMAGE_FORMATS = ['qcow2', 'raw'] as const satisfies ImageFormat[];
 export const FIRMWARES = ['bios', 'uefi'] as const;
-export const OBJECT_KINDS = ['instance', 'volume', 'image', 'network'] as const satisfies ObjectKind[];
+export const OBJECT_KINDS = [
+  'instance',
+  'volume',
+  'image',
+  'network',
+  'node',
+] as const satisfies ObjectKind[];
 export const OPERATION_STATES = [
   'pending',
   'running',

@@ -22,6 +22,8 @@ export const EVENT_TYPES = [
   'hypervisor.changed',
   'inventory.changed',
   'health.changed',
+  'node.leaks',
+  'node.collected',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 
@@ -29,9 +31,7 @@ export const BerthEvent = strict({
   seq: Type.Integer({ minimum: 1, description: 'grows by one with each event of this node' }),
   type: Type.Enum([...EVENT_TYPES]),
   at: Timestamp,
-  target: nullable(
-    strict({ kind: Type.Enum([...OBJECT_KINDS, 'operation', 'node']), id: Id, name: Type.String() }),
-  ),
+  target: nullable(strict({ kind: Type.Enum([...OBJECT_KINDS, 'operation']), id: Id, name: Type.String() })),
   data: Type.Record(Type.String(), Type.Unknown()),
 });
 export type BerthEvent = Static<typeof BerthEvent>;

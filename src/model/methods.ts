@@ -9,6 +9,7 @@
 import { Fence, LIST_LIMIT, Name, NameOrId, nullable, ObjectFence, Sha256, strict } from './common.ts';
 import { BerthEvent } from './event.ts';
 import { DISK_GIB_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
+import { LEAKS_LISTED_MAX, NodeLeaks, ThingName } from './leak.ts';
 import { Network, NetworkSpec } from './network.ts';
 import { Finding, Health, Inventory, NodeStatus } from './node.ts';
 import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
@@ -66,6 +67,27 @@ export const METHODS = {
     none,
     strict({ findings: Type.Array(Finding) }),
   ),
+  'node.leaks': read(
+    'Look at the host for what Berth has made there and nothing owns, and say what proves it.',
+    none,
+    NodeLeaks,
+  ),
+  'node.collect': {
+    ...operation(
+      'Remove leaks that the journal proves ours: those named, or all; never a guest that runs or a file in use.',
+      strict({
+        names: Type.Optional(
+          Type.Array(ThingName, {
+            minItems: 1,
+            maxItems: LEAKS_LISTED_MAX,
+            description: 'names as node.leaks tells them; all that are proven where absent',
+          }),
+        ),
+        ...Fence,
+      }),
+    ),
+    role: 'admin',
+  },
   'inventory.get': read(
     'Tell what the node has, what is taken, and what is left, by resource class.',
     none,

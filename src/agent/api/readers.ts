@@ -1,5 +1,5 @@
 /**
- * The reads of the method table. All but instance.console and node.doctor answer from memory and the store.
+ * The reads of the method table. All but instance.console, node.doctor and node.leaks answer from memory and the store.
  */
 import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
 import type { Health, NodeStatus } from '../../model/node.ts';
@@ -8,6 +8,7 @@ import type { Breakers } from '../health/breakers.ts';
 import type { HealthReporter } from '../health/health-reporter.ts';
 import { problemsOf } from '../health/problems.ts';
 import { examineNode } from '../inventory/doctor.ts';
+import type { Collector } from '../collector/collector.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Services } from '../services.ts';
 import type { Readers } from './dispatcher.ts';
@@ -26,15 +27,18 @@ export interface NodeHealth {
   scheduler: () => Health;
 }
 
-export function makeReaders(
-  services: Services,
-  operations: Operations,
-  identity: NodeIdentity & { health: NodeHealth },
-): Readers {
+export interface ReaderParts {
+  operations: Operations;
+  collector: Collector;
+  identity: NodeIdentity & { health: NodeHealth };
+}
+
+export function makeReaders(services: Services, { operations, collector, identity }: ReaderParts): Readers {
   const { store, pool, inventories } = services;
   return {
     'node.status': () => nodeStatus(services, operations, identity),
-    'node.doctor': async () => ({ findings: await examineNode(services) }),
+    'node.doctor': async () => ({ findings: await examineNode(services, collector) }),
+    'node.leaks': (_params, signal) => collector.report(signal),
     'inventory.get': () => inventories.get(),
 
     'instance.list': () => ({ instances: store.instances.list() }),

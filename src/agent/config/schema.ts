@@ -105,6 +105,19 @@ export const ConfigSchema = Type.Object(
         description: 'Seconds after which an operation is undone.',
       }),
     }),
+    collector: section('What is done about leaks: what Berth made on the host and nothing owns any more.', {
+      policy: Type.Enum(['report', 'remove'], {
+        default: 'report',
+        description:
+          'report, or remove: then what the journal proves to be ours and nobody uses is removed without asking.',
+      }),
+      intervalMinutes: Type.Integer({
+        minimum: 1,
+        maximum: 1440,
+        default: 60,
+        description: 'Minutes between two looks at the host.',
+      }),
+    }),
     log: section('The log, JSON lines on standard output.', {
       level: Type.Enum(['trace', 'debug', 'info', 'warn', 'error'], {
         default: 'info',

@@ -9,6 +9,7 @@
  *    libvirt and the kernel answer them from memory, and they are how the end of a trouble is seen;
  *  - `destroy`: the way out of a guest that hangs;
  *  - `guestAddresses`: a guest without an agent is no guest that hangs; guest-watch.ts asks with pauses of its own;
+ *  - the search for leftovers (`uses`, `listKept`, `survey`) and `removeThing`, which is about no network that is there;
  *  - the host's own facts.
  *
  * The driver for libvirt has gates besides (guest-gate.ts). They do another thing: a gate knows that a call is still
@@ -70,6 +71,9 @@ const HYPERVISOR: Rules<Hypervisor> = {
   observe: 'passes',
   observeGuest: 'passes',
   guestAddresses: 'passes',
+  uses: 'passes',
+  listKept: 'passes',
+  keptPaths: 'passes',
   define: ({ id }) => guest(id),
   start: guest,
   requestShutdown: guest,
@@ -107,6 +111,10 @@ const bridge = ({ id }: { id: string }): Treatment => ({ subject: { kind: 'netwo
 const NETWORK: Rules<NetworkDriver> = {
   bridgeName: 'passes',
   tapName: 'passes',
+  names: 'passes',
+  reservationName: 'passes',
+  survey: 'passes',
+  removeThing: 'passes',
   features: 'passes',
   list: 'passes',
   look: bridge,

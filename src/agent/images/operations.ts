@@ -44,6 +44,7 @@ export function importImage({ store, pool, clock }: Services): OperationKind<'im
         },
       ],
     ],
+    makes: ({ id, format }) => [{ kind: 'image', name: pool.paths.image(id, format) }],
     accept({ name, source, format, sha256 }) {
       if (store.images.find(name) !== null) throw nameTaken(name);
       const id = randomUUID();
@@ -92,6 +93,7 @@ export function deleteImage({ store, pool }: Services): OperationKind<'image.del
         },
       ],
     ],
+    removes: ({ id, format }) => [{ kind: 'image', name: pool.paths.image(id, format) }],
     accept(params) {
       const image = store.images.get(params.id);
       if (image.state === 'importing')

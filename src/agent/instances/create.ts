@@ -9,6 +9,7 @@ import type { Services } from '../services.ts';
 import { admitInstance } from './admit.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { bindPorts, confirm, define, makeSeed, makeVolumes, start } from './steps.ts';
+import { thingsOfInstance } from './things.ts';
 
 export function createInstance(services: Services): OperationKind<'instance.create', InstancePlan> {
   const { store, pool } = services;
@@ -21,6 +22,7 @@ export function createInstance(services: Services): OperationKind<'instance.crea
       [start(services)],
       [confirm(services, ['running'])],
     ],
+    makes: (plan) => thingsOfInstance(services, plan),
     accept({ id = randomUUID(), spec }) {
       admitInstance(services, id, spec);
       const plan = planInstance(store, pool, store.instances.get(id));

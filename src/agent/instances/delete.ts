@@ -8,6 +8,7 @@ import type { Services } from '../services.ts';
 import { forgetInstance } from './create.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
+import { thingsOfInstance } from './things.ts';
 
 export function deleteInstance(services: Services): OperationKind<'instance.delete', InstancePlan> {
   const { store, pool, hypervisor, network: driver } = services;
@@ -28,6 +29,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
         }),
       ],
     ],
+    removes: (plan) => thingsOfInstance(services, plan),
     accept(params) {
       const { instance, target } = requestOf(services, 'delete', params);
       store.instances.setLifecycle(instance.id, 'deleting');

@@ -16,7 +16,7 @@ import { type Port, planOf } from '../store/networks.ts';
 import type { Store } from '../store/store.ts';
 
 /** Marks our guests among those of the host, for people who look at it with the hypervisor's own tools. */
-const GUEST_NAME_PREFIX = 'berth-';
+export const GUEST_NAME_PREFIX = 'berth-';
 /** A serial is cut off by virtio-blk at this length. @see VIRTIO_BLK_ID_BYTES, linux/virtio_blk.h */
 const SERIAL_LENGTH = 20;
 

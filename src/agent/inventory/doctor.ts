@@ -7,6 +7,7 @@
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
 import { GIB } from '../../model/units.ts';
+import type { Collector } from '../collector/collector.ts';
 import type { Services } from '../services.ts';
 
 /** Each check has this long, ms. */
@@ -14,12 +15,13 @@ const CHECK_TIMEOUT_MS = 10_000;
 /** Below this share of free room a pool is worth a warning: thin volumes grow without asking. */
 const FREE_SHARE_WARNING = 0.1;
 
-export async function examineNode(services: Services): Promise<Finding[]> {
+export async function examineNode(services: Services, collector: Collector): Promise<Finding[]> {
   const checks: [string, (options: { timeoutMs: number }) => Promise<Finding[]>][] = [
     ['host', (options) => services.host.examine(options)],
     ['libvirt', (options) => examineHypervisor(services, options)],
     ['disk-space', (options) => examinePool(services, options)],
     ['network', (options) => examineNetwork(services, options)],
+    ['leaks', (options) => examineLeaks(collector, options)],
   ];
   const findings = await Promise.all(
     checks.map(([name, check]) =>
@@ -82,6 +84,20 @@ async function examineNetwork({ network }: Services, options: { timeoutMs: numbe
       ? finding(name, 'ok', reason)
       : finding(name, 'failure', reason, `Install what ${name} needs; networks can't be made without it.`),
   );
+}
+
+async function examineLeaks(collector: Collector, options: { timeoutMs: number }): Promise<Finding[]> {
+  const { leaks, unknown } = await collector.look(options);
+  if (unknown.length > 0) {
+    const parts = unknown.map(({ part, reason }) => `${part}: ${reason}`).join('; ');
+    return [finding('leaks', 'warning', `could not be looked for everywhere: ${parts}`)];
+  }
+  const proven = leaks.filter(({ proof }) => proof !== null).length;
+  const others = `${leaks.length - proven} things that look like ours are unknown to this node`;
+  if (proven === 0) return [finding('leaks', 'ok', leaks.length === 0 ? 'nothing is left over' : others)];
+  return [
+    finding('leaks', 'warning', `${proven} things that Berth made are left over`, 'See `berth leaks`.'),
+  ];
 }
 
 function failed(check: string, error: unknown): Finding {

@@ -26,6 +26,7 @@ export function createNetwork(services: Services): OperationKind<'network.create
         },
       ],
     ],
+    makes: ({ id }) => driver.names(id),
     accept({ spec }) {
       assertFree(services, spec);
       const id = randomUUID();
@@ -71,6 +72,7 @@ export function deleteNetwork({
         },
       ],
     ],
+    removes: ({ id }) => driver.names(id),
     accept(params) {
       const network = store.networks.get(params.id);
       if (network.ports > 0)

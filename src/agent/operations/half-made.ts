@@ -25,6 +25,8 @@ export function giveUpMaking(store: Store, { kind, id }: { kind: ObjectKind; id:
     case 'network':
       if (store.networks.find(id)?.state === 'creating') store.networks.setState(id, 'deleting');
       return;
+    case 'node':
+      return; // nothing is made of it
     default:
       assertNever(kind);
   }

@@ -8,11 +8,13 @@
  *              undo of every step begun, in reverse ──▶ undone (tx)
  *
  * A step is idempotent, knows only its plan, and can look at the host to see whether it is done already.
- * The plan holds the exact names of all that will be made, and is in the journal before anything acts.
+ * The plan holds the exact names of all that will be made, and is in the journal before anything acts. `makes` and
+ * `removes` tell these names: they stay in the journal beyond the operation (src/agent/store/names.ts).
  * To add one, see "Add an operation" in CONTRIBUTING.md.
  */
 import type { OperationMethod, Params } from '../../model/methods.ts';
 import type { ObjectKind, StepProgress } from '../../model/operation.ts';
+import type { MadeName } from '../store/names.ts';
 
 export interface StepContext {
   /** Aborted when the operation is cancelled or out of time, a step beside it failed, or the daemon goes down. */
@@ -71,6 +73,13 @@ export interface Walk<P> {
   stages: readonly (readonly Step<P>[])[];
   /** Milliseconds; the configured limit where absent. */
   timeoutMs?(plan: P): number;
+  /**
+   * Names of all that will be made on the host; pure. They are journaled with the operation before anything acts, and
+   * released when it is undone.
+   */
+  makes?(plan: P): readonly MadeName[];
+  /** Names of all that will be removed from the host; pure. They are released when the operation has succeeded. */
+  removes?(plan: P): readonly MadeName[];
   /** Writes the last rows, in the transaction that ends the operation. */
   succeeded(plan: P, results: Readonly<Record<string, unknown>>): void;
   /** Writes the last rows after all is taken back (or left, where steps have no undo). */
@@ -95,6 +104,8 @@ export interface AnyWalk {
   version: number;
   stages: readonly (readonly Step<never>[])[];
   timeoutMs?(plan: never): number;
+  makes?(plan: never): readonly MadeName[];
+  removes?(plan: never): readonly MadeName[];
   succeeded(plan: never, results: Readonly<Record<string, unknown>>): void;
   undone(plan: never): void;
 }

@@ -192,9 +192,17 @@ export class Operations {
     }
     const row = this.#newRow(kind, accepted, { digest, key: fence.key ?? null, parentId: whole?.id ?? null });
     this.#store.operations.insert(row);
+    if (!hasEnded(row.state)) this.#nameThings(kind, row);
     this.#store.operations.trim();
     tellOperation(this.#store, row.id);
     return row;
+  }
+
+  /** What will be made or removed is in the journal by name before anything of it happens (promise 4). */
+  #nameThings(kind: AnyKind, { id, target, plan, createdAt }: OperationRow): void {
+    const of = { object: { kind: target.kind, id: target.id }, operationId: id, at: createdAt };
+    this.#store.names.plan(kind.makes?.(plan as never) ?? [], of);
+    this.#store.names.planRemoval(kind.removes?.(plan as never) ?? [], of);
   }
 
   #fenceEpoch(epoch: number | undefined): void {

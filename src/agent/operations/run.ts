@@ -279,13 +279,22 @@ export class Run {
   #succeed(): void {
     const results = Object.fromEntries(this.#row.steps.map((step) => [step.name, step.result]));
     this.#store.db.transaction(() =>
-      this.#end('succeeded', () => this.#walk.succeeded(this.#row.plan as never, results)),
+      this.#end('succeeded', () => {
+        this.#walk.succeeded(this.#row.plan as never, results);
+        this.#release(this.#walk.removes);
+      }),
     );
   }
 
   #undone(error?: AgentError): void {
     if (error !== undefined) this.#setError(error);
     this.#walk.undone(this.#row.plan as never);
+    this.#release(this.#walk.makes);
+  }
+
+  /** The names stay in the journal, as proof for what may be found of them later. */
+  #release(namesOf: AnyWalk['makes']): void {
+    this.#store.names.release(namesOf?.(this.#row.plan as never) ?? [], timestamp(this.#clock));
   }
 
   #end(state: 'succeeded' | 'failed' | 'cancelled', writeRows: () => void): void {

@@ -97,6 +97,14 @@ export class NetworkStore {
     return new Set(rows.map((row) => row['ip_address'] as string));
   }
 
+  /** Whether an instance has a port with this id, or with a tap of this name. */
+  hasPort(idOrTapName: string): boolean {
+    const row = this.#db
+      .sql('SELECT 1 AS one FROM ports WHERE id = ? OR tap_name = ?')
+      .get(idOrTapName, idOrTapName);
+    return row !== undefined;
+  }
+
   macAddressTaken(macAddress: string): boolean {
     return this.#db.sql('SELECT 1 AS one FROM ports WHERE mac_address = ?').get(macAddress) !== undefined;
   }

@@ -10,6 +10,7 @@ import { ImageStore } from './images.ts';
 import { InstanceStore } from './instances.ts';
 import { MetaStore } from './meta.ts';
 import { migrations } from './migrations/index.ts';
+import { NameStore } from './names.ts';
 import { NetworkStore } from './networks.ts';
 import { OperationStore } from './operations.ts';
 import { VolumeStore } from './volumes.ts';
@@ -37,6 +38,7 @@ export class Store {
   readonly instances: InstanceStore;
   readonly allocations: AllocationStore;
   readonly operations: OperationStore;
+  readonly names: NameStore;
 
   /** @param report Told what a listener of a change has thrown. @default a warning of the process */
   constructor(folder: string, clock: Clock, report?: (error: unknown) => void) {
@@ -49,6 +51,7 @@ export class Store {
     this.instances = new InstanceStore(this.db, this.volumes, this.networks);
     this.allocations = new AllocationStore(this.db);
     this.operations = new OperationStore(this.db);
+    this.names = new NameStore(this.db);
   }
 
   /** The event about an instance, with the instance as it is now; within the transaction that changed it. */

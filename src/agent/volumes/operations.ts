@@ -33,6 +33,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
         },
       ],
     ],
+    makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
     accept({ name, sizeGib, image: imageName }) {
       if (store.volumes.nameTaken(name))
         throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
@@ -95,6 +96,7 @@ export function deleteVolume({
         },
       ],
     ],
+    removes: ({ id }) => [{ kind: 'volume', name: pool.paths.volume(id) }],
     accept(params) {
       const volume = store.volumes.get(params.id);
       if (volume.instanceId !== null)

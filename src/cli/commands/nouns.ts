@@ -2,11 +2,14 @@
  * What every noun has: list, show, delete; and how an object is named in messages.
  */
 import type { MethodName, OperationMethod, Params, Result } from '../../model/methods.ts';
-import type { ObjectKind } from '../../model/operation.ts';
+import type { ObjectKind as AnyObjectKind } from '../../model/operation.ts';
 import { EXIT } from '../failure.ts';
 import type { ArgumentSpec, Given, Leaf } from '../leaf.ts';
 import { CONFIRM_OPTIONS, confirm, OPERATION_OPTIONS, operate } from '../operate.ts';
 import type { Look } from '../render/table.ts';
+
+/** The node itself has no name to give. */
+type ObjectKind = Exclude<AnyObjectKind, 'node'>;
 
 /** The one argument of commands about an existing object. */
 export function nameArgument(kind: ObjectKind): ArgumentSpec {

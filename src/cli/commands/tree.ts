@@ -25,6 +25,11 @@ const ENTRIES: readonly Entry[] = [
     leaf: async () => (await import('./node.ts')).inventory,
   },
   {
+    name: 'leaks',
+    summary: 'Look for what Berth made on this host and nothing owns any more, and remove it',
+    leaf: async () => (await import('./leaks.ts')).leaks,
+  },
+  {
     name: 'instance',
     summary: 'Instances: the virtual machines of this node',
     group: async () => (await import('./instance.ts')).commands,

@@ -29,7 +29,10 @@ import type {
   NetworkFeature,
   NetworkPlan,
   NetworkPresence,
+  NetworkThing,
+  NetworkThingName,
   PortPlan,
+  ThingRemoval,
 } from '../contracts/network.ts';
 import type { Exec } from '../host/exec.ts';
 import * as dnsmasq from './dnsmasq.ts';
@@ -40,6 +43,7 @@ import { HostCall } from './host-call.ts';
 import * as links from './links.ts';
 import { bridgeName, networkFiles, networkIdOfAlias, tapName } from './names.ts';
 import { checkNetwork, checkPort } from './plans.ts';
+import { namesOf, removeThing, type SurveyParts, survey } from './survey.ts';
 import { applyTable, deleteTable, lookTable, type TablePresence } from './tables.ts';
 import { Turns } from './turns.ts';
 
@@ -99,6 +103,15 @@ export class BridgeDriver implements NetworkDriver {
     return tapName(portId);
   }
 
+  names(networkId: string): NetworkThingName[] {
+    return namesOf(this.#parts, networkId);
+  }
+
+  reservationName(networkId: string, portId: string): NetworkThingName {
+    const paths = networkFiles(this.#stateDir, networkId);
+    return { kind: 'dhcp-reservation', name: files.reservationPath(paths, { id: portId }) };
+  }
+
   async features(options: CallOptions = {}): Promise<NetworkFeature[]> {
     if (this.#features !== null) return this.#features;
     const found = await probeFeatures(this.#call('find out what the host can do', options));
@@ -112,7 +125,7 @@ export class BridgeDriver implements NetworkDriver {
     return presenceOf(await this.#observe(call, plan), plan);
   }
 
-  /** A bridge whose maker was interrupted before its alias is not among them; `look` knows it. */
+  /** A bridge whose maker was interrupted before its alias is not among them; `look` and `survey` know it. */
   async list(options: CallOptions = {}): Promise<{ networkId: string; bridge: string }[]> {
     const bridges = await links.listBridges(this.#call('list networks', options));
     return bridges.flatMap(({ bridge, alias }) => {
@@ -156,6 +169,19 @@ export class BridgeDriver implements NetworkDriver {
     checkPort(network, port);
     const call = this.#call(`remove port ${port.id}`, options);
     await this.#turns.take(network.id, () => this.#removePort(call, network, port));
+  }
+
+  async survey(options: CallOptions = {}): Promise<NetworkThing[]> {
+    return survey(this.#call('look for what is left of networks', options), this.#parts);
+  }
+
+  async removeThing(thing: ThingRemoval, options: CallOptions = {}): Promise<void> {
+    const call = this.#call(`remove ${thing.kind} ${thing.name}`, options);
+    await this.#turns.take(thing.networkId ?? thing.name, () => removeThing(call, this.#parts, thing));
+  }
+
+  get #parts(): SurveyParts {
+    return { stateDir: this.#stateDir, serviceManager: this.#serviceManager };
   }
 
   async #observe(call: HostCall, plan: NetworkPlan): Promise<Observed> {

@@ -14,7 +14,7 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import { AgentError } from '../../model/errors.ts';
 import { ProcessError } from '../host/exec.ts';
 import type { HostCall } from './host-call.ts';
-import { type NetworkFiles, unitName } from './names.ts';
+import { type NetworkFiles, networkIdOfConfig, networkIdOfUnit, UNIT_PREFIX, unitName } from './names.ts';
 
 export type ServiceManager = 'systemd' | 'none';
 
@@ -24,6 +24,8 @@ const END_TIMEOUT_MS = 5_000;
 const END_POLL_MS = 10;
 /** Processes that are looked at in one stretch, in about 1 ms, before others get their turn. */
 const SCAN_STRETCH = 64;
+/** With the path behind it, how a network's dnsmasq is known again. */
+const CONFIG_ARGUMENT = '--conf-file=';
 /** Words with which systemctl answers for a unit that is not loaded. @see systemctl(1) */
 const UNIT_NOT_LOADED = /not loaded/;
 /** Code with which dnsmasq says that its address or port is taken. @see dnsmasq(8), EXIT CODES */
@@ -92,6 +94,34 @@ export async function findDnsmasq(call: HostCall, files: NetworkFiles): Promise<
   });
 }
 
+/** The configuration files, of the form of ours, that dnsmasq processes of the host run with, whoever started them. */
+export async function listConfigs(call: HostCall): Promise<string[]> {
+  return call.guard(async () => {
+    const configs = new Set<string>();
+    for (const pid of await scan(async (pid) => programName(pid) === 'dnsmasq')) {
+      for (const argument of await argumentsOf(pid)) {
+        if (argument.startsWith(CONFIG_ARGUMENT)) configs.add(argument.slice(CONFIG_ARGUMENT.length));
+      }
+    }
+    return [...configs].filter((path) => networkIdOfConfig(path) !== null).sort();
+  });
+}
+
+/** Units of networks that systemd knows, of whatever state. */
+export async function listUnits(call: HostCall): Promise<string[]> {
+  const args = ['list-units', '--all', '--plain', '--no-legend', '--no-pager', `${UNIT_PREFIX}*`];
+  const lines = (await call.run('systemctl', args)).split('\n');
+  return lines
+    .map((line) => line.trim().split(' ')[0] ?? '')
+    .filter((unit) => networkIdOfUnit(unit) !== null);
+}
+
+/** Ends a unit, and lets systemd forget that it failed; one that is not there is done. */
+export async function removeUnit(call: HostCall, unit: string): Promise<void> {
+  await call.look('systemctl', ['stop', unit], UNIT_NOT_LOADED);
+  await call.look('systemctl', ['reset-failed', unit], UNIT_NOT_LOADED);
+}
+
 /** The file's text, or an empty one where there is no file. */
 export async function readIfThere(path: string): Promise<string> {
   try {
@@ -104,11 +134,15 @@ export async function readIfThere(path: string): Promise<string> {
 
 /** Looks at every process: the file with the process id can be lost, and the process not. */
 async function scanForDnsmasq(files: NetworkFiles): Promise<number[]> {
+  return scan((pid) => isDnsmasq(files, pid));
+}
+
+async function scan(matches: (pid: number) => Promise<boolean>): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry)).map(Number);
   const found: number[] = [];
   for (const [index, pid] of pids.entries()) {
     if (index % SCAN_STRETCH === 0) await nextTurn();
-    if (await isDnsmasq(files, pid)) found.push(pid);
+    if (await matches(pid)) found.push(pid);
   }
   return found;
 }
@@ -116,8 +150,11 @@ async function scanForDnsmasq(files: NetworkFiles): Promise<number[]> {
 /** A zombie has no command line, so it counts as gone. */
 async function isDnsmasq(files: NetworkFiles, pid: number): Promise<boolean> {
   if (programName(pid) !== 'dnsmasq') return false;
-  const [, ...args] = (await readIfThere(`/proc/${pid}/cmdline`)).split('\0');
-  return args.includes(configArgument(files));
+  return (await argumentsOf(pid)).includes(configArgument(files));
+}
+
+async function argumentsOf(pid: number): Promise<string[]> {
+  return (await readIfThere(`/proc/${pid}/cmdline`)).split('\0').slice(1);
 }
 
 /**
@@ -167,5 +204,5 @@ function isGone(thrown: unknown): boolean {
 }
 
 function configArgument(files: NetworkFiles): string {
-  return `--conf-file=${files.config}`;
+  return CONFIG_ARGUMENT + files.config;
 }

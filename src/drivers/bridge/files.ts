@@ -4,13 +4,13 @@
  * dnsmasq reads them as an unprivileged user, so they are readable by all; they hold names and addresses
  * only. Each is put in place whole, by a rename.
  */
-import { chmod, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { PortPlan } from '../contracts/network.ts';
 import { readIfThere } from './dnsmasq.ts';
 import { hostLine, parseLeases } from './dnsmasq-config.ts';
-import type { NetworkFiles } from './names.ts';
+import { isId, type NetworkFiles, networkFiles } from './names.ts';
 
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
@@ -55,6 +55,17 @@ export async function hasReservation(files: NetworkFiles, port: PortPlan): Promi
   return (await readIfThere(reservationPath(files, port))) === hostLine(port);
 }
 
+/** The networks that have a folder in `stateDir`, with the ports that have a reservation there. */
+export async function listFolders(stateDir: string): Promise<{ networkId: string; portIds: string[] }[]> {
+  const networkIds = (await namesIn(stateDir)).filter(isId);
+  return Promise.all(
+    networkIds.map(async (networkId) => ({
+      networkId,
+      portIds: (await namesIn(networkFiles(stateDir, networkId).hosts)).filter(isId),
+    })),
+  );
+}
+
 /** Writes the reservation. @returns Whether there was another one for this port before. */
 export async function writeReservation(files: NetworkFiles, port: PortPlan): Promise<boolean> {
   const before = await readIfThere(reservationPath(files, port));
@@ -63,7 +74,7 @@ export async function writeReservation(files: NetworkFiles, port: PortPlan): Pro
 }
 
 /** @returns Whether there was one. */
-export async function removeReservation(files: NetworkFiles, port: PortPlan): Promise<boolean> {
+export async function removeReservation(files: NetworkFiles, port: Pick<PortPlan, 'id'>): Promise<boolean> {
   const before = await readIfThere(reservationPath(files, port));
   await rm(reservationPath(files, port), { force: true });
   return before !== '';
@@ -84,7 +95,21 @@ function isInTheWay(lease: { macAddress: string; ipAddress: string }, port: Port
   return lease.ipAddress === port.ipAddress && lease.macAddress !== port.macAddress;
 }
 
-function reservationPath(files: NetworkFiles, port: PortPlan): string {
+/** In order; none where there is no such folder: a reboot takes them all. */
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).sort();
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw thrown;
+  }
+}
+
+export function isPortName(name: string): boolean {
+  return isId(name);
+}
+
+export function reservationPath(files: NetworkFiles, port: Pick<PortPlan, 'id'>): string {
   return join(files.hosts, port.id);
 }
 

@@ -8,7 +8,15 @@
 import { overlap, parseRange, prefixLength } from '../../model/ipv4.ts';
 import type { NetworkPlan } from '../contracts/network.ts';
 import type { HostCall } from './host-call.ts';
-import { bridgeAlias, bridgeHardwareAddress } from './names.ts';
+import {
+  bridgeAlias,
+  bridgeHardwareAddress,
+  bridgeName,
+  isBridgeHardwareAddress,
+  isBridgeName,
+  isTapName,
+  networkIdOfAlias,
+} from './names.ts';
 import { rangeOf } from './plans.ts';
 
 /** What `ip -json -details address show` tells of a link; only what is used here. */
@@ -17,8 +25,15 @@ interface LinkJson {
   flags: string[];
   address?: string;
   ifalias?: string;
-  linkinfo?: { info_kind?: string };
+  linkinfo?: { info_kind?: string; info_data?: { type?: string } };
+  master?: string;
   addr_info?: { family: string; local: string; prefixlen: number }[];
+}
+
+/** What `ip -json -details tuntap show` tells; only what is used here. */
+interface TapJson {
+  ifname: string;
+  processes?: { name: string; pid: number }[];
 }
 
 interface RouteJson {
@@ -60,6 +75,42 @@ export async function findBridge(call: HostCall, plan: NetworkPlan): Promise<Bri
 export async function listBridges(call: HostCall): Promise<{ bridge: string; alias: string }[]> {
   const links = parseLinks(await call.run('ip', ['-json', 'link', 'show', 'type', 'bridge']));
   return links.map(({ ifname, ifalias }) => ({ bridge: ifname, alias: ifalias ?? '' }));
+}
+
+/** A bridge or a tap of the host that has a name of ours. */
+export interface NamedLink {
+  name: string;
+  kind: 'bridge' | 'tap';
+  /** By its marks; a tap has none but its name and its kind. */
+  marked: boolean;
+  /** The network in its alias; null where it has none. */
+  networkId: string | null;
+  hardwareAddress: string;
+  /** Links that are plugged in. */
+  plugged: string[];
+  /** A tap's other end is open. */
+  attached: boolean;
+}
+
+/** Every link of the host that has a name of ours. */
+export async function listNamedLinks(call: HostCall): Promise<NamedLink[]> {
+  const links = parseLinks(await call.run('ip', ['-json', '-details', 'link', 'show']));
+  return links
+    .filter(({ ifname }) => isBridgeName(ifname) || isTapName(ifname))
+    .map((link) => namedLink(link, links));
+}
+
+/** Processes that hold the other end of a tap, as far as they can be seen; empty where there is no such tap. */
+export async function tapHolders(call: HostCall, tap: string): Promise<string[]> {
+  const output = await call.run('ip', ['-json', '-details', 'tuntap', 'show']);
+  const taps = JSON.parse(output.trim() === '' ? '[]' : output) as TapJson[];
+  const holders = taps.find(({ ifname }) => ifname === tap)?.processes ?? [];
+  return holders.map(({ name, pid }) => `${name} (${pid})`);
+}
+
+/** Deletes a tap; one that is gone is done. */
+export async function deleteTap(call: HostCall, tap: string): Promise<void> {
+  await call.look('ip', ['link', 'delete', 'dev', tap], /Cannot find device/);
 }
 
 /** Devices that are plugged into the bridge. */
@@ -142,6 +193,24 @@ async function readSwitch(call: HostCall, name: string): Promise<string | null> 
 
 function switchPath(name: string): string {
   return `/proc/sys/net/${name}`;
+}
+
+function namedLink(link: LinkJson, all: readonly LinkJson[]): NamedLink {
+  const isBridge = isBridgeName(link.ifname);
+  const networkId = networkIdOfAlias(link.ifalias ?? '');
+  const address = link.address ?? '';
+  const { info_kind: kind, info_data: data } = link.linkinfo ?? {};
+  const aliased = networkId !== null && bridgeName(networkId) === link.ifname;
+  const begun = link.ifalias === undefined && isBridgeHardwareAddress(address);
+  return {
+    name: link.ifname,
+    kind: isBridge ? 'bridge' : 'tap',
+    marked: isBridge ? kind === 'bridge' && (aliased || begun) : kind === 'tun' && data?.type === 'tap',
+    networkId: isBridge ? networkId : null,
+    hardwareAddress: address,
+    plugged: all.filter(({ master }) => master === link.ifname).map(({ ifname }) => ifname),
+    attached: link.flags.includes('LOWER_UP'),
+  };
 }
 
 function judgeLink(link: LinkJson, plan: NetworkPlan): BridgeLink {

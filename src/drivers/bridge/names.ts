@@ -25,6 +25,14 @@ const HARDWARE_PREFIX = '0a';
 /** Bytes of the id's tail in a hardware address; the name holds the head. */
 const HARDWARE_BYTES = 5;
 
+/** What every bridge, tap and table of ours is named like. */
+const BRIDGE_NAME = new RegExp(`^${BRIDGE_PREFIX}[0-9a-f]{${NAME_DIGITS}}$`);
+const TAP_NAME = new RegExp(`^${TAP_PREFIX}[0-9a-f]{${NAME_DIGITS}}$`);
+const TABLE_NAME = /^berth_([0-9a-f]{32})$/;
+export const UNIT_PREFIX = 'berth-dhcp-';
+const UNIT_NAME = new RegExp(`^${UNIT_PREFIX}([0-9a-f]{32})\\.service$`);
+const CONFIG_PATH = /^\/.*\/([0-9a-f-]{36})\/dnsmasq\.conf$/;
+
 /** What may be asked to be a bridge of ours. */
 export const BRIDGE_PATTERN = `^${BRIDGE_PREFIX}[0-9a-f]{8,${NAME_DIGITS}}$`;
 
@@ -45,7 +53,7 @@ export function tableName(networkId: string): string {
 
 /** The unit that dnsmasq runs in where systemd is the service manager. */
 export function unitName(networkId: string): string {
-  return `berth-dhcp-${digitsOf(networkId)}.service`;
+  return `${UNIT_PREFIX}${digitsOf(networkId)}.service`;
 }
 
 /** The alias that marks a bridge as ours. */
@@ -63,6 +71,41 @@ export function networkIdOfAlias(alias: string): string | null {
 export function bridgeHardwareAddress(networkId: string): string {
   const tail = digitsOf(networkId).slice(-2 * HARDWARE_BYTES);
   return [HARDWARE_PREFIX, ...(tail.match(/../g) ?? [])].join(':');
+}
+
+/** Whether a link's name has the form of our bridges. */
+export function isBridgeName(name: string): boolean {
+  return BRIDGE_NAME.test(name);
+}
+
+/** Whether a link's name has the form of our taps. */
+export function isTapName(name: string): boolean {
+  return TAP_NAME.test(name);
+}
+
+/** The network's id in the name of a table of ours; null for any other name. */
+export function networkIdOfTable(name: string): string | null {
+  return idOfDigits(TABLE_NAME.exec(name)?.[1]);
+}
+
+/** The network's id in the name of a unit of ours; null for any other name. */
+export function networkIdOfUnit(name: string): string | null {
+  return idOfDigits(UNIT_NAME.exec(name)?.[1]);
+}
+
+/** The network's id in the path of a dnsmasq's configuration, below whatever folder; null for any other path. */
+export function networkIdOfConfig(path: string): string | null {
+  const id = CONFIG_PATH.exec(path)?.[1] ?? '';
+  return UUID.test(id) ? id : null;
+}
+
+export function isId(text: string): boolean {
+  return UUID.test(text);
+}
+
+/** Whether a hardware address is of the kind that is given to our bridges. */
+export function isBridgeHardwareAddress(address: string): boolean {
+  return address.startsWith(`${HARDWARE_PREFIX}:`);
 }
 
 /** Files of one network. */
@@ -85,6 +128,10 @@ export function networkFiles(stateDir: string, networkId: string): NetworkFiles 
     leases: join(directory, 'leases'),
     hosts: join(directory, 'hosts'),
   };
+}
+
+function idOfDigits(digits: string | undefined): string | null {
+  return digits?.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5') ?? null;
 }
 
 function digitsOf(id: string): string {

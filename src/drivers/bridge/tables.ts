@@ -3,7 +3,7 @@
  */
 import type { NetworkPlan } from '../contracts/network.ts';
 import type { HostCall } from './host-call.ts';
-import { tableName } from './names.ts';
+import { networkIdOfTable, tableName } from './names.ts';
 import { type RuleMark, ruleMarks, ruleset } from './ruleset.ts';
 
 /** `partial`: some rules are missing, changed or too many. */
@@ -12,6 +12,10 @@ export type TablePresence = 'absent' | 'partial' | 'present';
 /** What `nft -j list table` tells; only what is used here. */
 interface ListingJson {
   nftables: { rule?: { chain: string; comment?: string } }[];
+}
+
+interface TablesJson {
+  nftables: { table?: { family: string; name: string } }[];
 }
 
 /** The words of nft itself, not those of whatever starts it. */
@@ -23,6 +27,12 @@ export async function lookTable(call: HostCall, plan: NetworkPlan): Promise<Tabl
   return sameMarks(marksIn(output), ruleMarks(plan)) ? 'present' : 'partial';
 }
 
+/** The tables of the host that have a name of ours. */
+export async function listTables(call: HostCall): Promise<string[]> {
+  const { nftables } = JSON.parse(await call.run('nft', ['-j', 'list', 'tables', 'inet'])) as TablesJson;
+  return nftables.flatMap(({ table }) => (table === undefined ? [] : [table.name])).filter(isTableName);
+}
+
 /** Makes the table or replaces it, in one transaction. */
 export async function applyTable(call: HostCall, plan: NetworkPlan): Promise<void> {
   await call.run('nft', ['-f', '-'], ruleset(plan));
@@ -31,6 +41,10 @@ export async function applyTable(call: HostCall, plan: NetworkPlan): Promise<voi
 /** Deletes the table; one that is gone is done. */
 export async function deleteTable(call: HostCall, networkId: string): Promise<void> {
   await call.look('nft', ['delete', 'table', 'inet', tableName(networkId)], NO_SUCH_TABLE);
+}
+
+function isTableName(name: string): boolean {
+  return networkIdOfTable(name) !== null;
 }
 
 function marksIn(output: string): RuleMark[] {

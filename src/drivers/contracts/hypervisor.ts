@@ -79,6 +79,24 @@ export interface GuestAddress {
   prefix: number;
 }
 
+/** What a guest's definition names of the host, the live one and the one for its next start; of foreign guests too. */
+export interface GuestUse {
+  id: string;
+  name: string;
+  /** Absolute paths, and names of files in pools of the hypervisor's own. */
+  files: string[];
+  /** Network devices. */
+  devices: string[];
+}
+
+/** A file that the hypervisor keeps for a guest by the guest's name. */
+export interface KeptFile {
+  kind: 'nvram' | 'saved-memory';
+  path: string;
+  guestName: string;
+  sizeBytes: number;
+}
+
 export interface HypervisorFacts {
   libvirtVersion: string | null;
   qemuVersion: string | null;
@@ -126,6 +144,13 @@ export interface Hypervisor {
 
   /** What the guest agent says. @throws UNAVAILABLE when none answers in time */
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]>;
+
+  /** What every guest of the host uses, so that nothing in use is taken for a leftover. */
+  uses(options?: CallOptions): Promise<GuestUse[]>;
+  /** Files that are kept for guests by their names, whether or not the guests are there. */
+  listKept(options?: CallOptions): Promise<KeptFile[]>;
+  /** Where such files of a guest lie; pure. */
+  keptPaths(guestName: string): Record<KeptFile['kind'], string>;
 
   close(): Promise<void>;
 }

@@ -6,8 +6,11 @@
  *  - What bears one of our names but not our mark is HOST_CONFLICT, and is left as it is.
  *  - Everything made here bears a name that `plan` tells beforehand, so that the journal can name it.
  *  - Removing a network leaves no device, rule, process or file of it.
+ *  - `survey` misses nothing of what was made here, whole or in part, also where its maker was interrupted;
+ *    `removeThing` takes one such thing away, and refuses whatever does not bear our mark, or is in use.
  *  - A host that cannot be asked is UNAVAILABLE; a kernel that lacks a feature is UNSUPPORTED.
  */
+import type { ThingKind } from '../../model/leak.ts';
 import type { CallOptions } from './calls.ts';
 
 export interface NetworkPlan {
@@ -45,19 +48,54 @@ export interface NetworkFeature {
   reason: string;
 }
 
+/** Things that make up a network on the host; a tap is the hypervisor's, but is seen here. */
+export type NetworkThingKind = Extract<ThingKind, 'bridge' | 'nft-table' | 'tap' | `dhcp-${string}`>;
+
+/** By the name that the journal and the host have for it. */
+export interface NetworkThingName {
+  kind: NetworkThingKind;
+  name: string;
+}
+
+export interface NetworkThing extends NetworkThingName {
+  /** The network that it says it is of; null where it does not tell. */
+  networkId: string | null;
+  /** It bears a mark of ours, and not only a name like ours. */
+  marked: boolean;
+  /** Why it cannot be taken away now; null for nothing. */
+  inUse: string | null;
+}
+
+/** What is to be taken away, and the network that the journal says it was of; null for a tap. */
+export interface ThingRemoval extends NetworkThingName {
+  networkId: string | null;
+}
+
 export interface NetworkDriver {
   /** Name of the bridge for a network's id; pure. */
   bridgeName(networkId: string): string;
   /** Name of the tap for a port's id; pure. */
   tapName(portId: string): string;
+  /** Names of all that may be made for a network; pure. */
+  names(networkId: string): NetworkThingName[];
+  /** Name of a port's reservation; pure. */
+  reservationName(networkId: string, portId: string): NetworkThingName;
 
   features(options?: CallOptions): Promise<NetworkFeature[]>;
   look(plan: NetworkPlan, options?: CallOptions): Promise<NetworkPresence>;
-  /** Bridges of the host that bear our mark. */
+  /** Bridges of the host that bear our whole mark. */
   list(options?: CallOptions): Promise<{ networkId: string; bridge: string }[]>;
   ensureNetwork(plan: NetworkPlan, options?: CallOptions): Promise<void>;
   removeNetwork(plan: NetworkPlan, options?: CallOptions): Promise<void>;
   lookPort(network: NetworkPlan, port: PortPlan, options?: CallOptions): Promise<boolean>;
   ensurePort(network: NetworkPlan, port: PortPlan, options?: CallOptions): Promise<void>;
   removePort(network: NetworkPlan, port: PortPlan, options?: CallOptions): Promise<void>;
+  /** All on this host that has a name of ours, whoever made it: other agents on this host use the same forms. */
+  survey(options?: CallOptions): Promise<NetworkThing[]>;
+  /**
+   * Takes one thing away; one that is absent is done.
+   *
+   * @throws HOST_CONFLICT: it does not bear our mark, or that of another network. ILLEGAL_STATE: it is in use.
+   */
+  removeThing(thing: ThingRemoval, options?: CallOptions): Promise<void>;
 }

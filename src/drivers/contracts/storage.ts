@@ -70,6 +70,14 @@ export interface StoredFile {
   path: string;
 }
 
+/** A file as it is found in the pool. */
+export interface ListedFile extends StoredFile {
+  /** Bytes that it takes on the disk. */
+  sizeBytes: number;
+  /** The file that it can't be read without; null for none; `unknown` where it does not let itself be read. */
+  standsOn: string | null;
+}
+
 export interface StoragePool {
   readonly name: string;
   readonly paths: {
@@ -83,7 +91,7 @@ export interface StoragePool {
   prepare(options?: CallOptions): Promise<void>;
   capacity(options?: CallOptions): Promise<PoolCapacity>;
   /** Every file of the pool that bears one of our names, partial ones included. */
-  list(options?: CallOptions): Promise<StoredFile[]>;
+  list(options?: CallOptions): Promise<ListedFile[]>;
 
   /** Fetches, checks and keeps an image, read-only. */
   makeImage(

@@ -20,9 +20,11 @@ import type {
   GuestAddress,
   GuestDefinition,
   GuestEvent,
+  GuestUse,
   Hypervisor,
   HypervisorFacts,
   HypervisorHealth,
+  KeptFile,
   ObservedGuest,
 } from '../contracts/hypervisor.ts';
 import { guestAddressesOf } from './addresses.ts';
@@ -36,12 +38,15 @@ import { CallLimits } from './limits.ts';
 import type { DriverLog } from './listeners.ts';
 import { type ObservedPower, powerOfState } from './power-mapping.ts';
 import { Session } from './session.ts';
+import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
 
 export interface LibvirtHypervisorOptions extends HostPlatformOptions {
   /** As qemu:///system. */
   uri: string;
   /** The daemon's socket. @default the URI's usual one */
   socketPath?: string;
+  /** Where libvirt's QEMU driver keeps its files. @default '/var/lib/libvirt/qemu' */
+  keptFolder?: string;
   clock: Clock;
   log: DriverLog;
 }
@@ -62,7 +67,11 @@ const TIMEOUT_MS = {
   destroy: 30_000,
   undefine: 15_000,
   addresses: 5_000,
+  /** Two definitions of each domain are read. */
+  uses: 15_000,
 } as const;
+/** Of the system's libvirtd. @see qemu_conf.c, virQEMUDriverConfigNew */
+const KEPT_FOLDER = '/var/lib/libvirt/qemu';
 /** Definitions read at once: enough to keep a connection busy, few enough for its queue. */
 const READS_AT_ONCE = 64;
 
@@ -73,9 +82,11 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #commands: GuestCommands;
   readonly #definitions = new Definitions();
   readonly #relay: GuestRelay;
+  readonly #keptFolder: string;
 
   constructor(options: LibvirtHypervisorOptions) {
     this.#clock = options.clock;
+    this.#keptFolder = options.keptFolder ?? KEPT_FOLDER;
     this.#host = new HostPlatform(options);
     this.#commands = new GuestCommands(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
@@ -192,6 +203,24 @@ export class LibvirtHypervisor implements Hypervisor {
     );
   }
 
+  uses(options: CallOptions = {}): Promise<GuestUse[]> {
+    return this.#ask('Cannot tell what the guests use', options, TIMEOUT_MS.uses, async (context) => {
+      const states = await allStates(context);
+      const uses = await mapBounded(states, READS_AT_ONCE, ({ domain }) => readUse(domain, context));
+      return uses.filter((use) => use !== null);
+    });
+  }
+
+  listKept(options: CallOptions = {}): Promise<KeptFile[]> {
+    return this.#ask('Cannot list what is kept for guests', options, TIMEOUT_MS.uses, ({ limits }) =>
+      limits.wait(unlessUnread(listKeptIn(this.#keptFolder)), 'question'),
+    );
+  }
+
+  keptPaths(guestName: string): Record<KeptFile['kind'], string> {
+    return keptPathsIn(this.#keptFolder, guestName);
+  }
+
   async close(): Promise<void> {
     await this.#session.close();
     this.#relay.listeners.clear();
@@ -295,6 +324,13 @@ async function allStates({ connection, limits }: CommandContext) {
     domain,
     observed: powerOfState(Number(stats['state.state']), Number(stats['state.reason'])),
   }));
+}
+
+/** What the file system says against it means that the host could not be asked. */
+async function unlessUnread<T>(promise: Promise<T>): Promise<T> {
+  return promise.catch((cause: unknown) => {
+    throw new AgentError('UNAVAILABLE', 'Cannot read the folders of libvirt', { cause });
+  });
 }
 
 async function unlessGone<T>(promise: Promise<T>): Promise<T | null> {

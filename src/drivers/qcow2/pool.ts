@@ -17,6 +17,7 @@ import { type Clock, systemClock } from '../contracts/clock.ts';
 import type {
   ImageFacts,
   ImageRequest,
+  ListedFile,
   PoolCapacity,
   SeedContents,
   StoragePool,
@@ -101,8 +102,15 @@ export class Qcow2Pool implements StoragePool {
     });
   }
 
-  list(options: CallOptions = {}): Promise<StoredFile[]> {
-    return this.#quick('list it', options, async () => withoutRecordsOfImages(await this.#listAll()));
+  list(options: CallOptions = {}): Promise<ListedFile[]> {
+    return this.#quick('list it', options, async () => {
+      const listed: ListedFile[] = [];
+      for (const file of withoutRecordsOfImages(await this.#listAll())) {
+        const sizeBytes = await occupiedBytes(file.path);
+        listed.push({ ...file, sizeBytes, standsOn: await this.#standsOn(file) });
+      }
+      return listed;
+    });
   }
 
   makeImage(
@@ -174,6 +182,10 @@ export class Qcow2Pool implements StoragePool {
   async #listAll(): Promise<StoredFile[]> {
     const folders = await Promise.all(this.#layout.folders.map((folder) => this.#listFolder(folder)));
     return folders.flat();
+  }
+
+  async #standsOn({ kind, path }: StoredFile): Promise<string | null> {
+    return kind === 'volume' ? this.#volumes.backingFileOf(path) : null;
   }
 
   async #listFolder(folder: Folder): Promise<StoredFile[]> {

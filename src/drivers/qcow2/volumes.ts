@@ -11,7 +11,7 @@ import { DISK_GIB_MAX } from '../../model/instance.ts';
 import type { VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
-import { doing, exists, PARTIAL_SUFFIX, publish, readAt, removeDurably } from './files.ts';
+import { doing, exists, PARTIAL_SUFFIX, publish, readAt, removeDurably, sizeOfRegular } from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
 import type { ImageStore } from './images.ts';
 import { KeyedLock } from './keyed-lock.ts';
@@ -55,6 +55,14 @@ export class VolumeStore {
   async look(id: string): Promise<{ sizeBytes: number } | null> {
     const header = await this.#readHeader(id);
     return header === null ? null : { sizeBytes: header.virtualSizeBytes };
+  }
+
+  /** The file that a volume, whole or partial, stands on; `unknown` where it has no header that says so. */
+  async backingFileOf(path: string): Promise<string | null> {
+    const sizeBytes = await sizeOfRegular(path);
+    if (sizeBytes === null) return null;
+    const header = sizeBytes === 0 ? null : readQcow2Header(await readStart(path));
+    return header?.ok ? header.value.backingFile : 'unknown';
   }
 
   async remove(id: string, limit: CallLimit): Promise<void> {

@@ -20,9 +20,9 @@ import type { StoragePool } from '../contracts/storage.ts';
 
 export type DriverName = 'hypervisor' | 'storage' | 'network' | 'host';
 export type CallName =
-  | `hypervisor.${Exclude<keyof Hypervisor, 'health' | 'onHealth' | 'subscribe' | 'close'>}`
+  | `hypervisor.${Exclude<keyof Hypervisor, 'health' | 'onHealth' | 'subscribe' | 'keptPaths' | 'close'>}`
   | `storage.${Exclude<keyof StoragePool, 'name' | 'paths'>}`
-  | `network.${Exclude<keyof NetworkDriver, 'bridgeName' | 'tapName'>}`
+  | `network.${Exclude<keyof NetworkDriver, 'bridgeName' | 'tapName' | 'names' | 'reservationName'>}`
   | `host.${keyof Host}`;
 /** One call, all calls of a driver, or all there are. */
 export type CallPattern = CallName | `${DriverName}.*` | '*';

@@ -10,9 +10,11 @@ import type {
   GuestAddress,
   GuestDefinition,
   GuestEvent,
+  GuestUse,
   Hypervisor,
   HypervisorFacts,
   HypervisorHealth,
+  KeptFile,
   ObservedGuest,
 } from '../contracts/hypervisor.ts';
 import { type Attachment, type CallRequest, Calls } from './call.ts';
@@ -152,6 +154,18 @@ export class SimHypervisor implements Hypervisor {
     });
   }
 
+  uses(options?: CallOptions): Promise<GuestUse[]> {
+    return this.#ask('hypervisor.uses', null, options, () => Array.from(this.#world.guests.all(), useOf));
+  }
+
+  listKept(options?: CallOptions): Promise<KeptFile[]> {
+    return this.#ask('hypervisor.listKept', null, options, () => [...this.#world.kept.values()]);
+  }
+
+  keptPaths(guestName: string): Record<KeptFile['kind'], string> {
+    return { nvram: `/sim/nvram/${guestName}_VARS.fd`, 'saved-memory': `/sim/save/${guestName}.save` };
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -234,6 +248,18 @@ function observed(guest: SimGuest): ObservedGuest {
   const { vcpus, memoryMib } = guest.live ?? guest;
   const ours = definition !== null;
   return { id, name, ours, power, reason, vcpus, memoryMib, metadata: definition?.metadata ?? null };
+}
+
+function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse {
+  const disks = definition?.disks ?? [];
+  const paths = disks.flatMap(({ path, backing }) => (backing === null ? [path] : [path, backing.path]));
+  const console = definition?.consoleLogPath ?? null;
+  return {
+    id,
+    name,
+    files: [...paths, ...(console === null ? [] : [console]), ...(live?.paths ?? []), ...foreignFiles],
+    devices: [...(definition?.nics.map(({ tapName }) => tapName) ?? []), ...(live?.taps ?? [])],
+  };
 }
 
 function there(guest: SimGuest | null, id: string): SimGuest {

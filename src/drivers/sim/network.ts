@@ -2,12 +2,14 @@
  * SimNetwork: the NetworkDriver contract on a simulated host.
  *
  * Names and the gate for plans are the real driver's own (bridge/names.ts, bridge/plans.ts), so that what is
- * refused here is what is refused there. Taps come and go with the world's guests.
+ * refused here is what is refused there. Taps come and go with the world's guests. A network is one record while it is
+ * whole; where a part of it is taken away alone, the rest is kept as traces.
  */
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../../model/errors.ts';
 import { overlap } from '../../model/ipv4.ts';
-import { bridgeName, tapName } from '../bridge/names.ts';
+import { bridgeName, isBridgeName, isTapName, networkFiles, tableName, tapName } from '../bridge/names.ts';
 import { checkNetwork, checkPort, rangeOf } from '../bridge/plans.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import type {
@@ -15,12 +17,18 @@ import type {
   NetworkFeature,
   NetworkPlan,
   NetworkPresence,
+  NetworkThing,
+  NetworkThingName,
   PortPlan,
+  ThingRemoval,
 } from '../contracts/network.ts';
 import { type Attachment, Calls } from './call.ts';
 import type { CallName } from './faults.ts';
-import type { SimBridge } from './state.ts';
+import { type SimBridge, type SimTrace, traceKey } from './state.ts';
 import type { SimWorld } from './world.ts';
+
+/** Where the files of networks would lie. */
+const STATE_DIR = '/sim/networks';
 
 type NetworkCall = Extract<CallName, `network.${string}`>;
 
@@ -39,6 +47,20 @@ export class SimNetwork implements NetworkDriver {
 
   tapName(portId: string): string {
     return tapName(portId);
+  }
+
+  names(networkId: string): NetworkThingName[] {
+    const { directory, config } = networkFiles(STATE_DIR, networkId);
+    return [
+      { kind: 'bridge', name: bridgeName(networkId) },
+      { kind: 'nft-table', name: tableName(networkId) },
+      { kind: 'dhcp-folder', name: directory },
+      { kind: 'dhcp-process', name: config },
+    ];
+  }
+
+  reservationName(networkId: string, portId: string): NetworkThingName {
+    return { kind: 'dhcp-reservation', name: join(networkFiles(STATE_DIR, networkId).hosts, portId) };
   }
 
   features(options?: CallOptions): Promise<NetworkFeature[]> {
@@ -73,12 +95,13 @@ export class SimNetwork implements NetworkDriver {
       const bridge = { name: plan.bridge, plan: structuredClone(plan), damaged: [], ports };
       this.#world.touch();
       this.#world.bridges.set(plan.bridge, bridge);
+      this.#forgetTraces(plan.id);
     });
   }
 
   removeNetwork(plan: NetworkPlan, options?: CallOptions): Promise<void> {
     return this.#run('network.removeNetwork', plan, options, () => {
-      if (this.#ours(plan) === null) return;
+      if (this.#ours(plan) === null) return this.#forgetTraces(plan.id);
       const devices = [...this.#world.devices].filter(([, bridge]) => bridge === plan.bridge);
       if (devices.length > 0) {
         const names = devices.map(([device]) => device).join(', ');
@@ -113,6 +136,88 @@ export class SimNetwork implements NetworkDriver {
     });
   }
 
+  survey(options?: CallOptions): Promise<NetworkThing[]> {
+    return this.#calls.run({ name: 'network.survey', id: null, options }, () => [
+      ...[...this.#world.bridges.values()].flatMap((bridge) => this.#partsOf(bridge)),
+      ...[...this.#world.traces.values()].map((trace) => ({ ...trace, inUse: this.#pluggedIn(trace.name) })),
+      ...[...this.#world.devices.keys()].filter(isTapName).map((name) => this.#tap(name)),
+    ]);
+  }
+
+  removeThing(thing: ThingRemoval, options?: CallOptions): Promise<void> {
+    return this.#calls.run({ name: 'network.removeThing', id: thing.name, options }, () => {
+      this.#world.touch();
+      if (thing.kind === 'tap') return this.#removeTap(thing.name);
+      if (thing.networkId === null || !this.#isOf(thing.networkId, thing)) throw notOurs(thing);
+      this.#fallApart(thing.networkId);
+      const found = this.#world.traces.get(traceKey(thing));
+      const foreign = thing.kind === 'bridge' && this.#world.bridges.has(thing.name);
+      if (foreign || found?.marked === false) throw notOurs(thing);
+      if ((found?.networkId ?? thing.networkId) !== thing.networkId) throw notOurs(thing);
+      const inUse = found === undefined ? null : this.#pluggedIn(thing.name);
+      if (inUse !== null) throw new AgentError('ILLEGAL_STATE', `${thing.name} cannot be removed: ${inUse}`);
+      this.#world.traces.delete(traceKey(thing));
+    });
+  }
+
+  #isOf(networkId: string, { kind, name }: ThingRemoval): boolean {
+    if (kind === 'dhcp-reservation') return name.startsWith(`${networkFiles(STATE_DIR, networkId).hosts}/`);
+    return this.names(networkId).some((own) => own.kind === kind && own.name === name);
+  }
+
+  #removeTap(name: string): void {
+    if (!isTapName(name)) throw notOurs({ kind: 'tap', name });
+    const { inUse } = this.#tap(name);
+    if (inUse !== null) throw new AgentError('ILLEGAL_STATE', `${name} cannot be removed: ${inUse}`);
+    this.#world.devices.delete(name);
+  }
+
+  #tap(name: string): NetworkThing {
+    const held = [...this.#world.guests.all()].some(({ live }) => live?.taps.includes(name));
+    const inUse = held ? 'its other end is open' : null;
+    return { kind: 'tap', name, networkId: null, marked: true, inUse };
+  }
+
+  /** A whole network's record becomes one trace for each of its parts. */
+  #fallApart(networkId: string): void {
+    const bridge = [...this.#world.bridges.values()].find(({ plan }) => plan?.id === networkId);
+    if (bridge === undefined) return;
+    for (const { inUse: _inUse, ...part } of this.#partsOf(bridge)) {
+      this.#world.traces.set(traceKey(part), part as SimTrace);
+    }
+    this.#world.bridges.delete(bridge.name);
+  }
+
+  #partsOf({ name, plan, damaged, ports }: SimBridge): NetworkThing[] {
+    if (plan === null) {
+      const foreign: NetworkThing = { kind: 'bridge', name, networkId: null, marked: false, inUse: null };
+      return isBridgeName(name) ? [foreign] : [];
+    }
+    const serves = (plan.dhcp || plan.dnsServers.length === 0) && !damaged.includes('dhcp');
+    const parts = this.names(plan.id).filter(({ kind }) => kind !== 'dhcp-process' || serves);
+    const reservations = Object.keys(ports).map((id) => this.reservationName(plan.id, id));
+    return [...parts, ...reservations].map((part) => ({
+      ...part,
+      networkId: plan.id,
+      marked: true,
+      inUse: part.kind === 'bridge' ? this.#pluggedIn(name) : null,
+    }));
+  }
+
+  #pluggedIn(bridge: string): string | null {
+    const devices = [...this.#world.devices].filter(([, into]) => into === bridge).map(([device]) => device);
+    return devices.length === 0 ? null : `plugged in: ${devices.join(', ')}`;
+  }
+
+  #forgetTraces(networkId: string): void {
+    this.#world.traces.delete(traceKey({ kind: 'bridge', name: bridgeName(networkId) }));
+    for (const [key, trace] of this.#world.traces) {
+      if (trace.networkId !== networkId) continue;
+      this.#world.touch();
+      this.#world.traces.delete(key);
+    }
+  }
+
   #run<T>(name: NetworkCall, plan: NetworkPlan, options: CallOptions | undefined, act: () => T): Promise<T> {
     return this.#calls.run({ name, id: plan.id, options }, () => {
       checkNetwork(plan);
@@ -140,10 +245,14 @@ export class SimNetwork implements NetworkDriver {
   }
 
   #presence(plan: NetworkPlan): NetworkPresence {
-    if (!this.#world.bridges.has(plan.bridge)) return 'absent';
+    if (!this.#world.bridges.has(plan.bridge)) return this.#hasTraces(plan.id) ? 'partial' : 'absent';
     const bridge = this.#ours(plan);
     if (bridge === null) return 'foreign';
     return bridge.damaged.length === 0 && isDeepStrictEqual(bridge.plan, plan) ? 'present' : 'partial';
+  }
+
+  #hasTraces(networkId: string): boolean {
+    return [...this.#world.traces.values()].some((trace) => trace.networkId === networkId);
   }
 
   #checkFeatures({ nat, dhcp }: NetworkPlan): void {
@@ -165,4 +274,11 @@ export class SimNetwork implements NetworkDriver {
       throw new AgentError('HOST_CONFLICT', `Addresses of ${plan.cidr} are in use on ${name}, ${other.cidr}`);
     }
   }
+}
+
+function notOurs({ kind, name }: NetworkThingName): AgentError {
+  return new AgentError(
+    'HOST_CONFLICT',
+    `Cannot remove ${kind} ${name}: it does not bear the mark of its network`,
+  );
 }

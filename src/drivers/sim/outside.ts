@@ -4,8 +4,10 @@
  * Each takes effect at once and is told in events, as the host would tell it.
  */
 import { AgentError } from '../../model/errors.ts';
+import type { GuestDefinition, KeptFile } from '../contracts/hypervisor.ts';
 import { Layout } from '../qcow2/layout.ts';
-import type { SimGuest } from './state.ts';
+import { newFile } from './files.ts';
+import { type SimFile, type SimGuest, type SimTrace, traceKey } from './state.ts';
 import type { SimWorld } from './world.ts';
 
 export class Outside {
@@ -17,16 +19,22 @@ export class Outside {
     this.#changed = changed;
   }
 
-  /** A guest that Berth did not define. @param guest.power @default 'running' */
+  /**
+   * A guest that Berth did not define.
+   *
+   * @param guest.power @default 'running'
+   * @param guest.files Paths that its definition names. @default none
+   */
   addForeign(guest: {
     id: string;
     name: string;
     vcpus?: number;
     memoryMib?: number;
     power?: 'running' | 'stopped';
+    files?: string[];
   }): void {
-    const { id, name, vcpus = 1, memoryMib = 256, power = 'running' } = guest;
-    const made = newGuest({ id, name, vcpus, memoryMib, definition: null });
+    const { id, name, vcpus = 1, memoryMib = 256, power = 'running', files = [] } = guest;
+    const made = newGuest({ id, name, vcpus, memoryMib, definition: null, foreignFiles: files });
     this.#world.guests.add(made);
     if (power === 'running') this.#world.guests.powerOn(made);
     this.#changed();
@@ -121,6 +129,39 @@ export class Outside {
     this.#changed();
   }
 
+  /** A guest that bears our mark, as of an agent that has forgotten it. */
+  addOurs(definition: GuestDefinition, power: 'running' | 'stopped' = 'stopped'): void {
+    const { id, name, vcpus, memoryMib } = definition;
+    const made = newGuest({ id, name, vcpus, memoryMib, definition });
+    this.#world.guests.add(made);
+    if (power === 'running') this.#world.guests.powerOn(made);
+    this.#changed();
+  }
+
+  /** A tap that nobody has open, as a hypervisor's that was interrupted. @param bridge @default plugged in nowhere */
+  addTap(name: string, bridge = ''): void {
+    this.#world.devices.set(name, bridge);
+    this.#changed();
+  }
+
+  /** A part of a network without the rest. @param trace.marked @default true */
+  addTrace(trace: Omit<SimTrace, 'marked'> & { marked?: boolean }): void {
+    this.#world.traces.set(traceKey(trace), { marked: true, ...trace });
+    this.#changed();
+  }
+
+  /** A file of the pool, whatever it is of. */
+  addFile(file: Pick<SimFile, 'kind' | 'id' | 'path' | 'sizeBytes'> & Partial<SimFile>): void {
+    this.#world.files.put(newFile(file));
+    this.#changed();
+  }
+
+  /** A file that the hypervisor keeps for a guest by its name. */
+  addKept(file: KeptFile): void {
+    this.#world.kept.set(file.path, file);
+    this.#changed();
+  }
+
   #doRunning(id: string, act: (guest: SimGuest) => void): void {
     this.#do(id, (guest) => {
       if (guest.live === null) throw new AgentError('ILLEGAL_STATE', `Guest ${id} does not run`);
@@ -138,10 +179,10 @@ export class Outside {
 
 /** A stopped guest, as it is when it has just been defined. */
 export function newGuest(
-  made: Pick<SimGuest, 'id' | 'name' | 'vcpus' | 'memoryMib' | 'definition'>,
+  made: Pick<SimGuest, 'id' | 'name' | 'vcpus' | 'memoryMib' | 'definition'> & Partial<SimGuest>,
 ): SimGuest {
   return {
-    ...made,
+    foreignFiles: [],
     power: 'stopped',
     reason: 'never started',
     live: null,
@@ -150,5 +191,6 @@ export function newGuest(
     pending: null,
     obeys: true,
     agentAnswers: true,
+    ...made,
   };
 }

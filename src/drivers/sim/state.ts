@@ -9,12 +9,12 @@ import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration, Finding } from '../../model/node.ts';
 import type { ImageFormat } from '../../model/storage.ts';
-import type { GuestDefinition } from '../contracts/hypervisor.ts';
-import type { NetworkPlan, PortPlan } from '../contracts/network.ts';
+import type { GuestDefinition, KeptFile } from '../contracts/hypervisor.ts';
+import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
 import type { ImageFacts, StoredFile } from '../contracts/storage.ts';
 
 /** Form of the file; another one is refused. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** How long things take, in milliseconds of the world's clock. 0 is at once, within the call itself. */
 export interface SimTiming {
@@ -99,6 +99,8 @@ export interface SimGuest {
   obeys: boolean;
   /** Its guest agent connects when it boots, and answers. */
   agentAnswers: boolean;
+  /** Files that the definition of a foreign guest names. */
+  foreignFiles: string[];
 }
 
 export interface SimFile extends StoredFile {
@@ -121,6 +123,12 @@ export interface SimBridge {
   ports: Record<string, PortPlan>;
 }
 
+/** A part of a network that is there without the rest. */
+export interface SimTrace extends NetworkThingName {
+  networkId: string | null;
+  marked: boolean;
+}
+
 /** An image outside of the pool, at a path or a URL. */
 export interface SimSource extends ImageFacts {
   /** Why an image like this must be refused. @default it is a good one */
@@ -132,8 +140,12 @@ export interface WorldState {
   guests: Map<string, SimGuest>;
   files: Map<string, SimFile>;
   bridges: Map<string, SimBridge>;
-  /** Device to the bridge that it is plugged into. */
+  /** Device to the bridge that it is plugged into; an empty name for none. */
   devices: Map<string, string>;
+  /** By kind and name. */
+  traces: Map<string, SimTrace>;
+  /** By path. */
+  kept: Map<string, KeptFile>;
   sources: Map<string, SimSource>;
 }
 
@@ -144,13 +156,20 @@ export function emptyState(settings: WorldSettings): WorldState {
     files: new Map(),
     bridges: new Map(),
     devices: new Map(),
+    traces: new Map(),
+    kept: new Map(),
     sources: new Map(),
   };
 }
 
+/** Key of a trace in its map. */
+export function traceKey({ kind, name }: NetworkThingName): string {
+  return `${kind} ${name}`;
+}
+
 /** Writes the state; the file is the old one or the new one, never a part. */
 export function writeState(path: string, state: WorldState, nowMs: number): void {
-  const { settings, guests, files, bridges, devices, sources } = state;
+  const { settings, guests, files, bridges, devices, traces, kept, sources } = state;
   const body = {
     version: VERSION,
     nowMs,
@@ -159,6 +178,8 @@ export function writeState(path: string, state: WorldState, nowMs: number): void
     files: [...files],
     bridges: [...bridges],
     devices: [...devices],
+    traces: [...traces],
+    kept: [...kept],
     sources: [...sources],
   };
   writeFileSync(`${path}.new`, JSON.stringify(body));
@@ -182,6 +203,8 @@ export function readState(path: string): { state: WorldState; nowMs: number } | 
       files: new Map(body.files),
       bridges: new Map(body.bridges),
       devices: new Map(body.devices),
+      traces: new Map(body.traces),
+      kept: new Map(body.kept),
       sources: new Map(body.sources),
     };
     return { state, nowMs: body.nowMs };

@@ -14,10 +14,10 @@ import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import type {
   ImageFacts,
   ImageRequest,
+  ListedFile,
   PoolCapacity,
   SeedContents,
   StoragePool,
-  StoredFile,
   VolumeRequest,
 } from '../contracts/storage.ts';
 import { Layout } from '../qcow2/layout.ts';
@@ -70,9 +70,12 @@ export class SimStoragePool implements StoragePool {
     }));
   }
 
-  list(options?: CallOptions): Promise<StoredFile[]> {
+  list(options?: CallOptions): Promise<ListedFile[]> {
     return this.#run('storage.list', null, options, () =>
-      Array.from(this.#world.files.all(), ({ kind, id, path }) => ({ kind, id, path })),
+      Array.from(this.#world.files.all(), (file) => {
+        const { kind, id, path, sizeBytes } = file;
+        return { kind, id, path, sizeBytes, standsOn: this.#standsOn(file) };
+      }),
     );
   }
 
@@ -140,7 +143,10 @@ export class SimStoragePool implements StoragePool {
   }
 
   removeVolume(id: string, options?: CallOptions): Promise<void> {
-    return this.#run('storage.removeVolume', id, options, () => this.#remove(this.paths.volume(id)));
+    return this.#run('storage.removeVolume', id, options, () => {
+      this.#remove(this.paths.volume(id));
+      this.#remove(`${this.paths.volume(id)}.partial`);
+    });
   }
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void> {
@@ -217,6 +223,13 @@ export class SimStoragePool implements StoragePool {
       this.#world.mishaps.push(`${path} was removed from a running guest`);
     this.#world.touch();
     this.#world.files.remove(path);
+  }
+
+  #standsOn({ volume }: SimFile): string | null {
+    const imageId = volume?.imageId ?? null;
+    if (imageId === null) return null;
+    const paths = IMAGE_FORMATS.map((format) => this.paths.image(imageId, format));
+    return paths.find((path) => this.#world.files.has(path)) ?? (paths[0] as string);
   }
 
   /** Waits until no other call copies this image. */

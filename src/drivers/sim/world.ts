@@ -7,6 +7,7 @@
  * whole file is written each time: meant for tests with few guests; without a path nothing is written.
  */
 import type { Clock } from '../contracts/clock.ts';
+import type { KeptFile } from '../contracts/hypervisor.ts';
 import { SIM_EPOCH_MS, SimClock } from './clock.ts';
 import { Faults } from './faults.ts';
 import { Files } from './files.ts';
@@ -19,6 +20,7 @@ import {
   type SimBridge,
   type SimSource,
   type SimTiming,
+  type SimTrace,
   type WorldSettings,
   type WorldState,
   writeState,
@@ -75,9 +77,19 @@ export class SimWorld {
     return this.#state.bridges;
   }
 
-  /** Device to the bridge that it is plugged into. */
+  /** Device to the bridge that it is plugged into; an empty name for none. */
   get devices(): Map<string, string> {
     return this.#state.devices;
+  }
+
+  /** Parts of networks that are there without the rest, by kind and name. */
+  get traces(): Map<string, SimTrace> {
+    return this.#state.traces;
+  }
+
+  /** Files that the hypervisor keeps for guests by their names, by path. */
+  get kept(): Map<string, KeptFile> {
+    return this.#state.kept;
   }
 
   get callMs(): number {

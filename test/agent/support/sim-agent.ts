@@ -28,20 +28,32 @@ const STEPS_LIMIT = 20_000;
 export const IMAGE = '/images/debian.qcow2';
 const GIB = 1024 ** 3;
 
+export interface SimAgentOptions extends WorldOptions {
+  /** A host that another agent is on already. @default one of its own */
+  world?: SimWorld;
+  /** More of the configuration, as TOML. */
+  config?: string;
+}
+
 export class SimAgent {
   readonly world: SimWorld;
   readonly folder: string;
   readonly logged: { level: string; message: string; fields: object }[] = [];
   #host: SimHost;
+  readonly #config: string;
   agent: Agent;
 
   readonly #wrap: (drivers: Drivers) => Drivers;
 
   /** @param wrap Puts something around the drivers before the agent gets them. */
-  constructor(options: WorldOptions = {}, wrap: (drivers: Drivers) => Drivers = (drivers) => drivers) {
+  constructor(
+    { world, config = '', ...options }: SimAgentOptions = {},
+    wrap: (drivers: Drivers) => Drivers = (drivers) => drivers,
+  ) {
     this.#wrap = wrap;
     this.folder = mkdtempSync(join(tmpdir(), 'berth-agent-'));
-    this.world = new SimWorld(options);
+    this.world = world ?? new SimWorld(options);
+    this.#config = config;
     this.world.sources.set(IMAGE, { sha256: 'a'.repeat(64), sizeBytes: 1_000_000, virtualSizeBytes: GIB });
     this.#host = createSimHost({ world: this.world });
     this.agent = this.#makeAgent();
@@ -127,7 +139,7 @@ export class SimAgent {
 
   #makeAgent(): Agent {
     const config = parseConfig(
-      `[node]\nstateDir = "${this.folder}"\nrunDir = "${this.folder}"\n[socket]\npath = "${this.socketPath}"\n`,
+      `[node]\nstateDir = "${this.folder}"\nrunDir = "${this.folder}"\n[socket]\npath = "${this.socketPath}"\n${this.#config}`,
       'test.toml',
     );
     const { hypervisor, pool, network, host } = this.#host;
@@ -149,7 +161,7 @@ export class SimAgent {
 /** A started agent that ends with the test. */
 export async function simAgent(
   t: Test,
-  options: WorldOptions = {},
+  options: SimAgentOptions = {},
   wrap?: (drivers: Drivers) => Drivers,
 ): Promise<SimAgent> {
   const sim = new SimAgent(options, wrap);
@@ -163,7 +175,7 @@ export async function simAgent(
 }
 
 /** The same with an image `debian` and a network `default`. */
-export async function readyAgent(t: Test, options: WorldOptions = {}): Promise<SimAgent> {
+export async function readyAgent(t: Test, options: SimAgentOptions = {}): Promise<SimAgent> {
   const sim = await simAgent(t, options);
   await prepare(sim);
   return sim;
