@@ -15,6 +15,7 @@ import * as links from './links.ts';
 import {
   bridgeHardwareAddress,
   bridgeName,
+  isTapName,
   networkFiles,
   networkIdOfConfig,
   networkIdOfTable,
@@ -95,9 +96,10 @@ function isOf(parts: SurveyParts, networkId: string, { kind, name }: ThingRemova
 }
 
 async function removeTap(call: HostCall, name: string): Promise<void> {
+  if (!isTapName(name)) throw notOurs({ kind: 'tap', name });
   const tap = (await links.listNamedLinks(call)).find((link) => link.name === name);
   if (tap === undefined) return;
-  if (tap.kind !== 'tap' || !tap.marked) throw notOurs({ kind: 'tap', name });
+  if (!tap.marked) throw notOurs({ kind: 'tap', name });
   if (tap.attached) throw inUse({ kind: 'tap', name }, 'its other end is open');
   const holders = await links.tapHolders(call, name);
   if (holders.length > 0) throw inUse({ kind: 'tap', name }, `${holders.join(', ')} holds it`);

@@ -5,11 +5,19 @@
  * refused here is what is refused there. Taps come and go with the world's guests. A network is one record while it is
  * whole; where a part of it is taken away alone, the rest is kept as traces.
  */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../../model/errors.ts';
 import { overlap } from '../../model/ipv4.ts';
-import { bridgeName, isBridgeName, isTapName, networkFiles, tableName, tapName } from '../bridge/names.ts';
+import {
+  bridgeName,
+  isBridgeName,
+  isId,
+  isTapName,
+  networkFiles,
+  tableName,
+  tapName,
+} from '../bridge/names.ts';
 import { checkNetwork, checkPort, rangeOf } from '../bridge/plans.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import type {
@@ -138,8 +146,7 @@ export class SimNetwork implements NetworkDriver {
 
   survey(options?: CallOptions): Promise<NetworkThing[]> {
     return this.#calls.run({ name: 'network.survey', id: null, options }, () => [
-      ...[...this.#world.bridges.values()].flatMap((bridge) => this.#partsOf(bridge)),
-      ...[...this.#world.traces.values()].map((trace) => ({ ...trace, inUse: this.#pluggedIn(trace.name) })),
+      ...this.#parts(),
       ...[...this.#world.devices.keys()].filter(isTapName).map((name) => this.#tap(name)),
     ]);
   }
@@ -148,20 +155,29 @@ export class SimNetwork implements NetworkDriver {
     return this.#calls.run({ name: 'network.removeThing', id: thing.name, options }, () => {
       this.#world.touch();
       if (thing.kind === 'tap') return this.#removeTap(thing.name);
-      if (thing.networkId === null || !this.#isOf(thing.networkId, thing)) throw notOurs(thing);
-      this.#fallApart(thing.networkId);
-      const found = this.#world.traces.get(traceKey(thing));
-      const foreign = thing.kind === 'bridge' && this.#world.bridges.has(thing.name);
-      if (foreign || found?.marked === false) throw notOurs(thing);
-      if ((found?.networkId ?? thing.networkId) !== thing.networkId) throw notOurs(thing);
-      const inUse = found === undefined ? null : this.#pluggedIn(thing.name);
-      if (inUse !== null) throw new AgentError('ILLEGAL_STATE', `${thing.name} cannot be removed: ${inUse}`);
+      const { networkId } = thing;
+      if (networkId === null || !this.#isOf(networkId, thing)) throw notOurs(thing);
+      const found = this.#parts().find(({ kind, name }) => kind === thing.kind && name === thing.name);
+      if (found === undefined) return;
+      if (!found.marked || (found.networkId ?? networkId) !== networkId) throw notOurs(thing);
+      if (found.inUse !== null)
+        throw new AgentError('ILLEGAL_STATE', `${thing.name} cannot be removed: ${found.inUse}`);
+      this.#fallApart(networkId);
       this.#world.traces.delete(traceKey(thing));
     });
   }
 
+  #parts(): NetworkThing[] {
+    return [
+      ...[...this.#world.bridges.values()].flatMap((bridge) => this.#partsOf(bridge)),
+      ...[...this.#world.traces.values()].map((trace) => ({ ...trace, inUse: this.#pluggedIn(trace.name) })),
+    ];
+  }
+
   #isOf(networkId: string, { kind, name }: ThingRemoval): boolean {
-    if (kind === 'dhcp-reservation') return name.startsWith(`${networkFiles(STATE_DIR, networkId).hosts}/`);
+    if (kind === 'dhcp-reservation') {
+      return isId(basename(name)) && name === this.reservationName(networkId, basename(name)).name;
+    }
     return this.names(networkId).some((own) => own.kind === kind && own.name === name);
   }
 

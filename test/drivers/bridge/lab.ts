@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { BridgeDriver } from '../../../src/drivers/bridge/bridge-driver.ts';
-import { networkFiles, tableName } from '../../../src/drivers/bridge/names.ts';
+import { bridgeHardwareAddress, networkFiles, tableName } from '../../../src/drivers/bridge/names.ts';
 import type { NetworkPlan } from '../../../src/drivers/contracts/network.ts';
 import { type Exec, HostExec, type RunOptions, type RunResult } from '../../../src/drivers/host/exec.ts';
 import type { NetworkRig } from '../contract/network.ts';
@@ -92,6 +92,13 @@ export async function makeBridgeRig(t: Test): Promise<BridgeRig> {
     },
     hasBridge: async (name) => (await linkNames(exec)).includes(name),
     plugDevice: (bridge, device) => plugDevice(exec, bridge, device),
+    beginBridge: async ({ id, bridge }) => {
+      const address = bridgeHardwareAddress(id);
+      await exec.run('ip', ['link', 'add', 'name', bridge, 'address', address, 'type', 'bridge']);
+    },
+    addTap: async (name) => {
+      await exec.run('ip', ['tuntap', 'add', 'dev', name, 'mode', 'tap']);
+    },
     cutOff: async () => {
       const namespace = exec.namespace;
       exec.namespace = 'gbr-none';

@@ -57,6 +57,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
   t.test(`${name} keeps the contract of Hypervisor`, async (t) => {
     factTests(t, makeBench);
     definitionTests(t, makeBench);
+    useTests(t, makeBench);
     absenceTests(t, makeBench);
     powerTests(t, makeBench);
     bootTests(t, makeBench);
@@ -131,6 +132,70 @@ function definitionTests(t: Test, make: MakeBench): void {
     t.equal(await bench.hypervisor.observeGuest(second.id), null);
     t.match(await bench.hypervisor.observeGuest(first.id), { name: first.name });
   });
+}
+
+function useTests(t: Test, make: MakeBench): void {
+  t.test(
+    'what a guest names of the host is told, whether or not it runs, and no more once it is undefined',
+    async (t) => {
+      const bench = await make(t);
+      const { hypervisor } = bench;
+      const made = bench.definition();
+      const console = '/nonexistent/console.log';
+      const definition = {
+        ...made,
+        disks: [
+          {
+            serial: 'one',
+            path: '/nonexistent/it&s <disk>.qcow2',
+            format: 'qcow2',
+            readOnly: false,
+            backing: { path: '/nonexistent/base.qcow2', format: 'qcow2' },
+          },
+        ],
+        nics: [{ macAddress: '52:54:00:12:34:56', bridge: 'bb-0123456789a', tapName: 'bt-0123456789a' }],
+        consoleLogPath: console,
+      } satisfies GuestDefinition;
+      await hypervisor.define(definition);
+      const use = (await hypervisor.uses()).find(({ id }) => id === definition.id);
+      t.equal(use?.name, definition.name);
+      t.same(use?.devices, ['bt-0123456789a']);
+      const paths = definition.disks.flatMap(({ path, backing }) => [path, backing.path]);
+      for (const path of [...paths, console]) {
+        t.ok(use?.files.includes(path), path);
+      }
+      await hypervisor.undefine(definition.id);
+      t.notOk((await hypervisor.uses()).some(({ id }) => id === definition.id));
+    },
+  );
+
+  t.test('a running guest uses its disks, and a foreign one is told too', async (t) => {
+    const bench = await make(t);
+    const definition = bench.definition();
+    await bench.hypervisor.define(definition);
+    await bench.hypervisor.start(definition.id);
+    const foreign = await bench.makeForeign();
+    const uses = await bench.hypervisor.uses();
+    const own = uses.find(({ id }) => id === definition.id);
+    for (const { path } of definition.disks) t.ok(own?.files.includes(path));
+    t.match(
+      uses.find(({ id }) => id === foreign.id),
+      { name: foreign.name },
+    );
+    await bench.hypervisor.destroy(definition.id);
+  });
+
+  t.test(
+    'where files are kept for a guest follows from its name, and names none that is not there',
+    async (t) => {
+      const { hypervisor } = await make(t);
+      const paths = hypervisor.keptPaths('berth-nobody');
+      t.same(paths, hypervisor.keptPaths('berth-nobody'));
+      for (const path of Object.values(paths)) t.match(path, /^\/.*berth-nobody/);
+      const kept = await hypervisor.listKept();
+      t.notOk(kept.some(({ path }) => Object.values(paths).includes(path)));
+    },
+  );
 }
 
 function absenceTests(t: Test, make: MakeBench): void {

@@ -55,6 +55,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     imageTests(t, prepared);
     imageRefusalTests(t, prepared);
     volumeTests(t, prepared);
+    listTests(t, prepared);
     volumeRefusalTests(t, prepared);
     seedTests(t, prepared);
     consoleTests(t, prepared);
@@ -152,7 +153,9 @@ function imageTests(t: Test, make: MakePool): void {
     const { sha256, sizeBytes, virtualSizeBytes } = valid;
     t.same(facts, { sha256, sizeBytes, virtualSizeBytes });
     t.same(await pool.lookImage(id, valid.format), facts);
-    t.same(await pool.list(), [{ kind: 'image', id, path: pool.paths.image(id, valid.format) }]);
+    t.match(await pool.list(), [
+      { kind: 'image', id, path: pool.paths.image(id, valid.format), standsOn: null },
+    ]);
     await pool.removeImage(id, valid.format);
     t.equal(await pool.lookImage(id, valid.format), null);
     t.same(await pool.list(), []);
@@ -248,7 +251,7 @@ function volumeTests(t: Test, make: MakePool): void {
     t.equal(await pool.lookVolume(id), null);
     await pool.makeVolume({ id, sizeBytes: 8 * MIB, image: null });
     t.same(await pool.lookVolume(id), { sizeBytes: 8 * MIB });
-    t.same(await pool.list(), [{ kind: 'volume', id, path: pool.paths.volume(id) }]);
+    t.match(await pool.list(), [{ kind: 'volume', id, path: pool.paths.volume(id), standsOn: null }]);
     await pool.removeVolume(id);
     t.equal(await pool.lookVolume(id), null);
     t.same(await pool.list(), []);
@@ -272,6 +275,26 @@ function volumeTests(t: Test, make: MakePool): void {
     await pool.makeVolume(volume);
     t.equal((await pool.list()).filter(({ kind }) => kind === 'volume').length, 1);
   });
+}
+
+function listTests(t: Test, make: MakePool): void {
+  t.test(
+    'the list tells of each file what it takes, and of a volume the image that it stands on',
+    async (t) => {
+      const { pool, valid } = await make(t);
+      const { id: imageId, format } = await madeImage(pool, valid);
+      const id = randomUUID();
+      const sizeBytes = Math.max(valid.virtualSizeBytes, MIB);
+      await pool.makeVolume({ id, sizeBytes, image: { id: imageId, format } });
+      const listed = await pool.list();
+      t.match(
+        listed.find(({ kind }) => kind === 'volume'),
+        { id, standsOn: pool.paths.image(imageId, format) },
+      );
+      t.equal(listed.length, 2);
+      for (const { kind, sizeBytes } of listed) t.ok(Number.isSafeInteger(sizeBytes) && sizeBytes > 0, kind);
+    },
+  );
 }
 
 function volumeRefusalTests(t: Test, make: MakePool): void {
@@ -324,7 +347,7 @@ function seedTests(t: Test, make: MakePool): void {
     t.equal(await pool.lookSeed(id), false);
     await pool.makeSeed(contents);
     t.equal(await pool.lookSeed(id), true);
-    t.same(await pool.list(), [{ kind: 'seed', id, path: pool.paths.seed(id) }]);
+    t.match(await pool.list(), [{ kind: 'seed', id, path: pool.paths.seed(id), standsOn: null }]);
     await pool.removeSeed(id);
     t.equal(await pool.lookSeed(id), false);
     t.same(await pool.list(), []);
@@ -358,7 +381,7 @@ function consoleTests(t: Test, make: MakePool): void {
     await writeConsole(id, 'first line\nlast line\n');
     t.same(await pool.readConsole(id, 4096), { text: 'first line\nlast line\n', totalBytes: 21 });
     t.same(await pool.readConsole(id, 10), { text: 'last line\n', totalBytes: 21 });
-    t.same(await pool.list(), [{ kind: 'console', id, path: pool.paths.consoleLog(id) }]);
+    t.match(await pool.list(), [{ kind: 'console', id, path: pool.paths.consoleLog(id), standsOn: null }]);
     await pool.removeConsole(id);
     t.same(await pool.readConsole(id, 4096), { text: '', totalBytes: 0 });
   });

@@ -88,7 +88,10 @@ export async function makeNetworkRig(_t: Test): Promise<NetworkRig> {
     driver,
     reopen: () => createSimHost({ world }).network,
     addForeignBridge: async (name) => world.outside.addForeignBridge(name),
-    hasBridge: async (name) => world.bridges.has(name),
+    hasBridge: async (name) => world.bridges.has(name) || world.traces.has(`bridge ${name}`),
+    beginBridge: async ({ bridge }) =>
+      world.outside.addTrace({ kind: 'bridge', name: bridge, networkId: null }),
+    addTap: async (name) => world.outside.addTap(name),
     plugDevice: async (bridge, device) => {
       world.outside.plug(bridge, device);
       return async () => world.outside.unplug(device);
@@ -105,6 +108,7 @@ export async function makeNetworkRig(_t: Test): Promise<NetworkRig> {
     leftovers: async () => [
       ...[...world.bridges.keys()].map((name) => `bridge ${name}`),
       ...[...world.devices.keys()].map((name) => `device ${name}`),
+      ...[...world.traces.keys()],
     ],
   };
 }
