@@ -17,6 +17,7 @@ type ReadParams = { [M in ReadMethod]: (sim: SimAgent) => Partial<Params<M>> };
 const READS: ReadParams = {
   'node.status': () => ({}),
   'node.doctor': () => ({}),
+  'node.leaks': () => ({}),
   'inventory.get': () => ({}),
   'instance.list': () => ({}),
   'instance.show': () => ({ id: 'web' }),

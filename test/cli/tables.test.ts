@@ -11,6 +11,7 @@ import {
   idOf,
   image,
   instance,
+  LEAKS,
   NODE_STATUS,
   network,
   operation,
@@ -93,6 +94,7 @@ const HANDLERS: Handlers = {
   'node.status': () => NODE_STATUS,
   'node.doctor': () => ({ findings: FINDINGS }),
   'inventory.get': () => INVENTORY,
+  'node.leaks': () => LEAKS,
   'instance.list': () => ({ instances: INSTANCES }),
   'instance.show': ({ id }) =>
     id === 'hung' ? { instance: INSTANCES[2]!, health: HUNG } : { instance: INSTANCES[0]!, health: HEALTH },
@@ -111,6 +113,7 @@ const COMMANDS = [
   'status',
   'doctor',
   'inventory',
+  'leaks',
   'instance list',
   'instance show demo',
   'instance show hung',

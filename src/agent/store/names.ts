@@ -11,7 +11,7 @@ import type { Database, Row } from '../../sqlite/database.ts';
 /** Released names that are kept: those of about 5,000 instances, in some 15 MiB of the database. */
 const RELEASED_LIMIT = 50_000;
 /** Released names beyond the limit that wait for one clean-up. */
-const TRIM_SLACK = 1_000;
+const TRIM_SLACK = 200;
 
 /** Something that an operation makes or removes, by the name that it has on the host. */
 export interface MadeName {
@@ -103,16 +103,17 @@ export class NameStore {
   /** Forgets what was released first, beyond the limit. @param keep @default RELEASED_LIMIT */
   trim(keep: number = RELEASED_LIMIT): void {
     this.#db.assertTransaction();
+    const released = this.#countReleased();
     const oldest = this.#db
       .sql(
         `SELECT kind, name FROM names WHERE released_at IS NOT NULL
-         ORDER BY released_at DESC, kind, name LIMIT -1 OFFSET ?`,
+         ORDER BY released_at, kind, name LIMIT ?`,
       )
-      .all(keep);
+      .all(Math.max(0, released - keep));
     for (const row of oldest) {
       this.#db.sql('DELETE FROM names WHERE kind = ? AND name = ?').run(row['kind'], row['name']);
     }
-    this.#released = this.#countReleased();
+    this.#released = released - oldest.length;
   }
 
   #countReleased(): number {

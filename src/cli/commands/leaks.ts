@@ -39,9 +39,11 @@ export const leaks: LeafBody = {
     ...OPERATION_OPTIONS,
   ],
   details: [
-    'STATE is removable; in-use: proven, and something of the host uses it; or unproven: it looks like ours, and',
-    'the journal of this node does not know it, as with what another berthd of this host has made.',
-    'A removal looks twice, ten seconds apart. The exit code is 1 where a part of the host could not be asked.',
+    'STATE is one of: removable; unconfirmed, seen in one look so far; in-use, by',
+    'something else on the host; unproven, which looks like ours while the journal',
+    'of this node does not know it, as with what another berthd here has made.',
+    'A removal looks twice, ten seconds apart. The exit code is 1 where a part of',
+    'the host could not be asked.',
   ].join('\n'),
   doing: (given) => (given.on('remove') ? 'remove leaks' : 'look for leaks'),
   async run(session, given) {

@@ -1,6 +1,7 @@
 /** Objects as an agent shows them, for tests of the command line. */
 import type { BerthEvent } from '../../../src/model/event.ts';
 import type { Instance } from '../../../src/model/instance.ts';
+import type { Leak, NodeLeaks } from '../../../src/model/leak.ts';
 import type { Network } from '../../../src/model/network.ts';
 import type { Finding, Health, Inventory, NodeStatus } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
@@ -179,6 +180,34 @@ export const NODE_STATUS: NodeStatus = {
   ],
   problemsLeftOut: 0,
 };
+
+export const LEAKS: NodeLeaks = {
+  at: ago(0),
+  total: 5,
+  leaks: [
+    leak({ kind: 'guest', name: idOf(1), sizeBytes: null }),
+    leak({}),
+    leak({ kind: 'tap', name: 'bt-00000000001', sizeBytes: null, confirmed: false }),
+    leak({ name: '/var/lib/berth/pool/volumes/b.qcow2', blocked: 'guest vm uses it' }),
+    leak({ kind: 'nft-table', name: 'berth_0000', proof: null, sizeBytes: null }),
+  ],
+  unknown: [],
+  confirmInMs: 4_000,
+};
+
+function leak(changes: Partial<Leak>): Leak {
+  const object = { kind: 'instance', id: idOf(1) };
+  return {
+    kind: 'volume',
+    name: '/var/lib/berth/pool/volumes/a.qcow2',
+    since: ago(90),
+    confirmed: true,
+    proof: { operationId: idOf(7), object, plannedAt: ago(600), releasedAt: null },
+    blocked: null,
+    sizeBytes: 5_368_709_120,
+    ...changes,
+  };
+}
 
 export const INVENTORY: Inventory = {
   nodeId: idOf(9),
