@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { BridgeDriver } from '../../../src/drivers/bridge/bridge-driver.ts';
 import { bridgeAlias, bridgeHardwareAddress, networkFiles } from '../../../src/drivers/bridge/names.ts';
-import { networkPlan, portPlan } from '../contract/network.ts';
+import { networkPlan, portPlan } from '../contract/network-rig.ts';
 import { dnsmasqPids, labLacks, makeBridgeRig } from './lab.ts';
 
 /** Tests that run at once, each on a host of its own. */

@@ -14,7 +14,7 @@ import { BridgeDriver } from '../../../src/drivers/bridge/bridge-driver.ts';
 import { bridgeHardwareAddress, networkFiles, tableName } from '../../../src/drivers/bridge/names.ts';
 import type { NetworkPlan } from '../../../src/drivers/contracts/network.ts';
 import { type Exec, HostExec, type RunOptions, type RunResult } from '../../../src/drivers/host/exec.ts';
-import type { NetworkRig } from '../contract/network.ts';
+import type { NetworkRig } from '../contract/network-rig.ts';
 
 /** Milliseconds that a condition may take to come true. */
 const CONDITION_TIMEOUT_MS = 10_000;

@@ -11,7 +11,7 @@ import t, { type Test } from 'tap';
 import { tableName } from '../../../src/drivers/bridge/names.ts';
 import type { NetworkPlan, PortPlan } from '../../../src/drivers/contracts/network.ts';
 import type { Exec } from '../../../src/drivers/host/exec.ts';
-import { networkPlan, portPlan } from '../contract/network.ts';
+import { networkPlan, portPlan } from '../contract/network-rig.ts';
 import {
   type BridgeRig,
   killDnsmasq,

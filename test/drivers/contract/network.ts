@@ -5,76 +5,14 @@
  * calls `networkContract`. Each test gets a rig of its own, on a host that holds nothing yet.
  */
 import type { Test } from 'tap';
-import type {
-  NetworkDriver,
-  NetworkPlan,
-  NetworkThing,
-  PortPlan,
-} from '../../../src/drivers/contracts/network.ts';
-import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
+import type { NetworkPlan, PortPlan } from '../../../src/drivers/contracts/network.ts';
+import { type NetworkRigMaker, networkPlan, portPlan, rejectsWith } from './network-rig.ts';
+import { partRemovalTests, refusedRemovalTests, surveyTests } from './network-survey.ts';
 
 /** Interface names that the kernel takes, IFNAMSIZ less its NUL. @see linux/if.h */
 const INTERFACE_NAME_MAX = 15;
 /** Prefixes of tap names that libvirt takes for its own and erases. @see virnetdev.h, VIR_NET_GENERATED_* */
 const LIBVIRT_TAP_PREFIXES = ['vnet', 'vif', 'macvtap', 'macvlan'];
-
-/** A driver, and what a test needs to do to its host without it. */
-export interface NetworkRig {
-  driver: NetworkDriver;
-  /** A second driver on the same host, as after a restart of the agent. */
-  reopen(): NetworkDriver;
-  /** Puts a bridge of this name on the host that does not bear our mark. */
-  addForeignBridge(name: string): Promise<void>;
-  /** Whether a bridge of this name is on the host, whoever made it. */
-  hasBridge(name: string): Promise<boolean>;
-  /** Plugs a device into a bridge, as a hypervisor does with a tap; the answer unplugs it. */
-  plugDevice(bridge: string, device: string): Promise<() => Promise<void>>;
-  /** Makes a network's bridge as a maker that was interrupted right after leaves it. */
-  beginBridge(plan: NetworkPlan): Promise<void>;
-  /** Puts a tap on the host that nobody has open, plugged in nowhere. */
-  addTap(name: string): Promise<void>;
-  /** Makes every question to the host fail; the answer mends it. */
-  cutOff(): Promise<() => Promise<void>>;
-  /** Takes one part of a present network away; by what is taken. At least one. */
-  damages: Record<string, (plan: NetworkPlan) => Promise<void>>;
-  /** What is on the host and was not there at the rig's start, in words; empty for nothing. */
-  leftovers(): Promise<string[]>;
-}
-
-/** Makes a rig on an empty host; its own teardown is registered with `t.teardown`. */
-export type NetworkRigMaker = (t: Test) => Promise<NetworkRig>;
-
-/** A plan of a small network; `index` (0 to 200) sets id and addresses apart from the others. */
-export function networkPlan(
-  driver: NetworkDriver,
-  index: number,
-  changes: Partial<NetworkPlan> = {},
-): NetworkPlan {
-  const id = `${(0xbe0000 + index).toString(16)}00-1111-4222-8333-44445555${index.toString(16).padStart(4, '0')}`;
-  return {
-    id,
-    name: `net-${index}`,
-    bridge: driver.bridgeName(id),
-    cidr: `10.203.${index}.0/24`,
-    gatewayAddress: `10.203.${index}.1`,
-    nat: true,
-    dhcp: true,
-    dnsServers: [],
-    ...changes,
-  };
-}
-
-/** A plan of a port in `network`; `index` (0 to 200) sets id and addresses apart from the others. */
-export function portPlan(network: NetworkPlan, index: number, changes: Partial<PortPlan> = {}): PortPlan {
-  const digits = index.toString(16).padStart(2, '0');
-  return {
-    id: `c0${network.id.slice(4, 6)}${digits}00-aaaa-4bbb-8ccc-${network.id.slice(-12)}`,
-    macAddress: `52:54:00:00:${network.id.slice(-2)}:${digits}`,
-    ipAddress: `${network.gatewayAddress.split('.').slice(0, 3).join('.')}.${10 + index}`,
-    hostname: `guest-${index}`,
-    ...changes,
-  };
-}
 
 /** Tests that run at once, each on a host of its own: they mostly wait for the host's programs. */
 const JOBS = 4;
@@ -89,6 +27,8 @@ export function networkContract(t: Test, name: string, makeRig: NetworkRigMaker)
     portTests,
     removalTests,
     surveyTests,
+    partRemovalTests,
+    refusedRemovalTests,
     doubtTests,
   ];
   t.test(`${name} keeps the network contract`, { jobs: JOBS }, async (t) => {
@@ -374,155 +314,6 @@ function removalTests(t: Test, makeRig: NetworkRigMaker): void {
   });
 }
 
-/** What a survey tells of one network, in order; other tests may run networks of their own on the same machine. */
-async function thingsOf(driver: NetworkDriver, { id, bridge }: NetworkPlan): Promise<NetworkThing[]> {
-  const things = (await driver.survey()).filter(({ networkId, name }) => networkId === id || name === bridge);
-  return things.toSorted((a, b) => (a.kind < b.kind ? -1 : 1));
-}
-
-function surveyTests(t: Test, makeRig: NetworkRigMaker): void {
-  t.test(
-    'a survey tells every part of a network by the name that the plan has, and none where there is none',
-    async (t) => {
-      const rig = await makeRig(t);
-      const plan = networkPlan(rig.driver, 23);
-      const port = portPlan(plan, 1);
-      t.same(await thingsOf(rig.driver, plan), []);
-      await rig.driver.ensureNetwork(plan);
-      await rig.driver.ensurePort(plan, port);
-      const things = await thingsOf(rig.reopen(), plan);
-      t.same(
-        things.map(({ kind, name }) => `${kind} ${name}`),
-        [...rig.driver.names(plan.id), rig.driver.reservationName(plan.id, port.id)]
-          .map(({ kind, name }) => `${kind} ${name}`)
-          .toSorted(),
-      );
-      for (const thing of things) t.match(thing, { networkId: plan.id, marked: true }, thing.kind);
-      await rig.driver.removeNetwork(plan);
-      t.same(await thingsOf(rig.driver, plan), []);
-    },
-  );
-
-  t.test(
-    'the parts of a network can be taken away one by one, also again, until nothing is left',
-    async (t) => {
-      const rig = await makeRig(t);
-      const plan = networkPlan(rig.driver, 24);
-      await rig.driver.ensureNetwork(plan);
-      await rig.driver.ensurePort(plan, portPlan(plan, 1));
-      const order = ['dhcp-reservation', 'dhcp-process', 'bridge', 'nft-table', 'dhcp-folder'];
-      for (const kind of order) {
-        const thing = (await thingsOf(rig.driver, plan)).find((one) => one.kind === kind);
-        t.ok(thing, `${kind} is told`);
-        if (thing === undefined) continue;
-        await rig.driver.removeThing({ ...thing, networkId: plan.id });
-        await rig.driver.removeThing({ ...thing, networkId: plan.id });
-        t.notOk(
-          (await thingsOf(rig.driver, plan)).some((one) => one.kind === kind),
-          `${kind} is gone`,
-        );
-      }
-      t.same(await rig.leftovers(), []);
-    },
-  );
-
-  t.test(
-    'a bridge whose maker was interrupted is told, and removed by the network that it was for',
-    async (t) => {
-      const rig = await makeRig(t);
-      const plan = networkPlan(rig.driver, 25);
-      const other = networkPlan(rig.driver, 26);
-      await rig.beginBridge(plan);
-      t.match(await thingsOf(rig.driver, plan), [
-        { kind: 'bridge', name: plan.bridge, networkId: null, marked: true },
-      ]);
-      const thing = { kind: 'bridge', name: plan.bridge } as const;
-      await rejectsWith(t, 'HOST_CONFLICT', rig.driver.removeThing({ ...thing, networkId: other.id }));
-      await rejectsWith(t, 'HOST_CONFLICT', rig.driver.removeThing({ ...thing, networkId: null }));
-      t.ok(await rig.hasBridge(plan.bridge));
-      await rig.driver.removeThing({ ...thing, networkId: plan.id });
-      t.same(await rig.leftovers(), []);
-    },
-  );
-
-  t.test('a bridge of our name without our mark is told as such, and never removed', async (t) => {
-    const rig = await makeRig(t);
-    const plan = networkPlan(rig.driver, 27);
-    await rig.addForeignBridge(plan.bridge);
-    await rig.addForeignBridge('br-other');
-    t.match(await thingsOf(rig.driver, plan), [{ kind: 'bridge', name: plan.bridge, marked: false }]);
-    t.notOk((await rig.driver.survey()).some(({ name }) => name === 'br-other'));
-    const thing = { kind: 'bridge', name: plan.bridge, networkId: plan.id } as const;
-    await rejectsWith(t, 'HOST_CONFLICT', rig.driver.removeThing(thing));
-    t.ok(await rig.hasBridge(plan.bridge));
-  });
-
-  t.test(
-    'a bridge with a device plugged in, and a tap of a name that is not ours, are not removed',
-    async (t) => {
-      const rig = await makeRig(t);
-      const plan = networkPlan(rig.driver, 28);
-      await rig.driver.ensureNetwork(plan);
-      const tap = rig.driver.tapName(portPlan(plan, 1).id);
-      await rig.plugDevice(plan.bridge, tap);
-      const bridge = { kind: 'bridge', name: plan.bridge, networkId: plan.id } as const;
-      t.match((await thingsOf(rig.driver, plan)).find(({ kind }) => kind === 'bridge')?.inUse, tap);
-      const error = await rejectsWith(t, 'ILLEGAL_STATE', rig.driver.removeThing(bridge));
-      t.match(error?.message, tap);
-      await rig.driver.removeThing({ kind: 'tap', name: tap, networkId: null });
-      t.notOk((await rig.driver.survey()).some(({ name }) => name === tap));
-      t.equal(await rig.driver.look(plan), 'present');
-      await rig.driver.removeNetwork(plan);
-    },
-  );
-
-  t.test('a tap that nobody has open is told wherever it is, and removed', async (t) => {
-    const rig = await makeRig(t);
-    const tap = rig.driver.tapName(portPlan(networkPlan(rig.driver, 29), 1).id);
-    await rig.addTap(tap);
-    t.match(
-      (await rig.driver.survey()).filter(({ kind }) => kind === 'tap'),
-      [{ name: tap, networkId: null, marked: true, inUse: null }],
-    );
-    await rig.driver.removeThing({ kind: 'tap', name: tap, networkId: null });
-    await rig.driver.removeThing({ kind: 'tap', name: tap, networkId: null });
-    t.same(await rig.leftovers(), []);
-  });
-
-  t.test('a thing is removed only as that of the network whose name it has', async (t) => {
-    const rig = await makeRig(t);
-    const [plan, other] = [networkPlan(rig.driver, 30), networkPlan(rig.driver, 31)];
-    await rig.driver.ensureNetwork(plan);
-    await rig.driver.ensurePort(plan, portPlan(plan, 1));
-    for (const { kind, name } of await thingsOf(rig.driver, plan)) {
-      await rejectsWith(
-        t,
-        'HOST_CONFLICT',
-        rig.driver.removeThing({ kind, name, networkId: other.id }),
-        kind,
-      );
-    }
-    for (const [kind, name] of [
-      ['dhcp-folder', '/etc'],
-      ['dhcp-process', '/etc/dnsmasq.conf'],
-      ['nft-table', 'filter'],
-      ['tap', 'eth0'],
-      ['tap', plan.bridge],
-    ] as const) {
-      await rejectsWith(t, 'HOST_CONFLICT', rig.driver.removeThing({ kind, name, networkId: plan.id }), name);
-    }
-    const { name } = rig.driver.reservationName(plan.id, portPlan(plan, 1).id);
-    const escape = `${name}/../../../../escape`;
-    await rejectsWith(
-      t,
-      'HOST_CONFLICT',
-      rig.driver.removeThing({ kind: 'dhcp-reservation', name: escape, networkId: plan.id }),
-    );
-    t.equal(await rig.driver.look(plan), 'present');
-    t.equal(await rig.driver.lookPort(plan, portPlan(plan, 1)), true);
-  });
-}
-
 function doubtTests(t: Test, makeRig: NetworkRigMaker): void {
   t.test('a host that cannot be asked is UNAVAILABLE, never absent, and loses nothing', async (t) => {
     const rig = await makeRig(t);
@@ -547,21 +338,4 @@ function doubtTests(t: Test, makeRig: NetworkRigMaker): void {
     t.equal(await rig.driver.look(plan), 'absent');
     t.same(await rig.leftovers(), []);
   });
-}
-
-async function rejectsWith(
-  t: Test,
-  code: ErrorCode,
-  call: Promise<unknown>,
-  message = `refused with ${code}`,
-): Promise<AgentError | null> {
-  try {
-    await call;
-  } catch (thrown) {
-    t.type(thrown, AgentError);
-    t.equal((thrown as AgentError).code, code, message);
-    return thrown as AgentError;
-  }
-  t.fail(`${message}, but it was done`);
-  return null;
 }

@@ -2,7 +2,7 @@
  * What an agent does to a host to have one guest run: each call once, all of them idempotent.
  */
 import type { SimHost } from '../../../src/drivers/sim/index.ts';
-import { networkPlan, portPlan } from '../contract/network.ts';
+import { networkPlan, portPlan } from '../contract/network-rig.ts';
 import { guestDefinition } from './rig.ts';
 
 export const INSTANCE_ID = '11111111-2222-4333-8444-555555555555';

@@ -3,7 +3,7 @@
  */
 import t from 'tap';
 import type { GuestEvent } from '../../../src/drivers/contracts/hypervisor.ts';
-import { networkPlan, portPlan } from '../contract/network.ts';
+import { networkPlan, portPlan } from '../contract/network-rig.ts';
 import { guestDefinition, steppedHost } from './rig.ts';
 
 t.test('a guest boots, is heard by its agent, and comes down in the time that is set', async (t) => {

@@ -6,7 +6,7 @@ import type { Test } from 'tap';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
 import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
 import type { HypervisorBench } from '../contract/hypervisor.ts';
-import type { NetworkRig } from '../contract/network.ts';
+import type { NetworkRig } from '../contract/network-rig.ts';
 import type { StorageFixture } from '../contract/storage.ts';
 
 const MIB = 1024 * 1024;
