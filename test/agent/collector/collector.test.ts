@@ -362,7 +362,7 @@ t.test(
         .every(({ blocked }) => /could not be asked/.test(blocked ?? '')),
     );
     const failed = await sim.run('node.collect', {});
-    t.match(failed, { state: 'failed', error: { code: 'UNAVAILABLE', message: /libvirtd is down/ } });
+    t.match(failed, { state: 'failed', error: { code: 'DEADLINE_EXCEEDED', message: /libvirtd is down/ } });
     t.equal(sim.files.length, 4);
     restore();
     for (const driver of ['network', 'storage'] as const) {
