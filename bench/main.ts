@@ -5,16 +5,22 @@
  */
 import { parseArgs } from 'node:util';
 import { createBench } from './create.ts';
+import { hangBench } from './hang.ts';
 import { type Case, reportOf, tableOf } from './harness.ts';
+import { journalBench } from './journal.ts';
 import { libvirtBench } from './libvirt.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
+import { startBench } from './start.ts';
 
 const BENCHES: Record<string, () => Promise<Case[]>> = {
   create: createBench,
+  hang: hangBench,
+  journal: journalBench,
   libvirt: libvirtBench,
   rest: restBench,
   restart: restartBench,
+  start: startBench,
 };
 
 const { values, positionals } = parseArgs({

@@ -101,6 +101,11 @@ export class SimWorld {
     this.#dirty = true;
   }
 
+  /** Writes all of it to a file, for a process that takes it up from there. */
+  save(path: string): void {
+    writeState(path, this.#state, this.clock.now());
+  }
+
   /** Writes what has changed. */
   flush(): void {
     if (!this.#dirty) return;
