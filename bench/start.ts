@@ -34,7 +34,7 @@ export async function startBench(): Promise<Case[]> {
   return [await simulated(), await real()];
 }
 
-async function simulated(): Promise<Case> {
+export async function simulated(): Promise<Case> {
   const node = new RealNode('10.88.0.0/22', { built: true, config: '[hypervisor]\ndriver = "sim"' });
   const clock = new SimClock();
   const world = new SimWorld({ clock, memoryMib: 2 ** 20, cpus: 512, poolBytes: 2 ** 50 });
@@ -54,7 +54,7 @@ async function simulated(): Promise<Case> {
   });
 }
 
-async function real(): Promise<Case> {
+export async function real(): Promise<Case> {
   const node = new RealNode('10.89.0.0/24', { built: true });
   const config = loadConfig(join(node.folder, 'berthd.toml'));
   const drivers = await makeDrivers(config, { clock: systemClock, exec: new HostExec(), log: SILENT });
