@@ -28,7 +28,7 @@ export async function hangBench(): Promise<Case[]> {
   stack.defer(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'token'), TOKEN);
   const link = `[scheduler]\nurl = "${scheduler.url}"\ntokenFile = "${join(folder, 'token')}"`;
-  const node = new RealNode('10.90.0.0/24', {
+  const node = new RealNode({
     built: true,
     config: `[hypervisor]\nuri = "${daemon.uri}"\n${link}`,
   });
@@ -38,10 +38,13 @@ export async function hangBench(): Promise<Case[]> {
   await peer.welcome({ heartbeatSeconds: 1 });
   await prepare(node);
   await node.run('instance.create', { spec: spec('hang', { nics: [] }) });
-  stack.defer(() => daemon.thaw());
   daemon.freeze();
-  await node.call('instance.create', { spec: spec('waits', { nics: [] }) });
-  return measure(node, peer);
+  stack.defer(() => daemon.thaw());
+  const { operation } = await node.call('instance.create', { spec: spec('waits', { nics: [] }) });
+  const cases = await measure(node, peer);
+  daemon.thaw();
+  await node.ended(operation);
+  return cases;
 }
 
 async function measure(node: RealNode, peer: Peer): Promise<Case[]> {

@@ -25,6 +25,8 @@ const ROUNDS = 10;
 const SIM = { instances: 500, goalMs: 1_000 };
 const REAL = { instances: 100, goalMs: 2_000 };
 const NETWORK = { name: 'default', nat: false, dhcp: true, dnsServers: [] };
+/** Room for all of them; it exists in memory alone. */
+const SIM_CIDR = '10.88.0.0/22';
 const SIM_IMAGE = '/images/bench.qcow2';
 /** Steps of a create that make no definition. */
 const RUNNING_STEPS = ['start', 'confirm'];
@@ -34,28 +36,43 @@ export async function startBench(): Promise<Case[]> {
   return [await simulated(), await real()];
 }
 
-export async function simulated(): Promise<Case> {
-  const node = new RealNode('10.88.0.0/22', { built: true, config: '[hypervisor]\ndriver = "sim"' });
+async function simulated(): Promise<Case> {
+  const node = new RealNode({ built: true, config: '[hypervisor]\ndriver = "sim"' });
+  try {
+    await makeSimulated(node);
+    const name = `start to serving, ${SIM.instances} simulated instances`;
+    return await measured(node, { ...SIM, name, power: 'running' });
+  } finally {
+    await node.discard();
+  }
+}
+
+async function makeSimulated(node: RealNode): Promise<void> {
   const clock = new SimClock();
   const world = new SimWorld({ clock, memoryMib: 2 ** 20, cpus: 512, poolBytes: 2 ** 50 });
   world.sources.set(SIM_IMAGE, { sha256: 'a'.repeat(64), sizeBytes: 2 ** 20, virtualSizeBytes: 2 ** 30 });
   const passTime = () => clock.advance(100);
   await prepared(node, { drivers: createSimHost({ world }), clock, passTime }, async (agent) => {
-    await base(agent, { cidr: node.cidr, source: SIM_IMAGE, passTime });
+    await base(agent, { cidr: SIM_CIDR, source: SIM_IMAGE, passTime });
     for (let i = 0; i < SIM.instances; i++) {
       await run(agent, passTime, 'instance.create', { spec: spec(`sim-${i}`, { memoryMib: 512 }) });
     }
   });
   world.save(join(node.folder, 'state', 'sim.json'));
-  return measured(node, {
-    ...SIM,
-    name: `start to serving, ${SIM.instances} simulated instances`,
-    power: 'running',
-  });
 }
 
-export async function real(): Promise<Case> {
-  const node = new RealNode('10.89.0.0/24', { built: true });
+async function real(): Promise<Case> {
+  const node = new RealNode({ built: true });
+  try {
+    await makeReal(node);
+    const name = `start to serving, ${REAL.instances} defined domains`;
+    return await measured(node, { ...REAL, name, power: 'stopped' });
+  } finally {
+    await node.remove();
+  }
+}
+
+async function makeReal(node: RealNode): Promise<void> {
   const config = loadConfig(join(node.folder, 'berthd.toml'));
   const drivers = await makeDrivers(config, { clock: systemClock, exec: new HostExec(), log: SILENT });
   const passTime = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
@@ -64,11 +81,6 @@ export async function real(): Promise<Case> {
     for (let i = 0; i < REAL.instances; i++) await define(agent, spec(`def-${i}`, { memoryMib: 64 }));
   });
   await drivers.hypervisor.close();
-  return measured(node, {
-    ...REAL,
-    name: `start to serving, ${REAL.instances} defined domains`,
-    power: 'stopped',
-  });
 }
 
 /** An agent of this process on the node's folder, for as long as `make` takes. */
@@ -81,8 +93,11 @@ async function prepared(
   const config = loadConfig(join(node.folder, 'berthd.toml'));
   const agent = new Agent({ config, drivers: { hypervisor, pool, network, host }, clock, log: SILENT });
   await whilePassing(passTime, agent.start());
-  await make(agent);
-  await whilePassing(passTime, agent.stop());
+  try {
+    await make(agent);
+  } finally {
+    await whilePassing(passTime, agent.stop());
+  }
 }
 
 /** An image `test` and a network `default`. */
@@ -125,12 +140,8 @@ async function measured(
   node: RealNode,
   { name, instances, goalMs, power }: { name: string; instances: number; goalMs: number; power: string },
 ): Promise<Case> {
-  try {
-    const [values] = (await takeTurns(ROUNDS, [() => start(node, { instances, power })])) as [number[]];
-    return caseOf({ case: name, unit: 'ms', ours: values, goal: goalMs });
-  } finally {
-    await node.remove();
-  }
+  const [values] = (await takeTurns(ROUNDS, [() => start(node, { instances, power })])) as [number[]];
+  return caseOf({ case: name, unit: 'ms', ours: values, goal: goalMs });
 }
 
 async function start(node: RealNode, expected: { instances: number; power: string }): Promise<number> {

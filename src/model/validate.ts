@@ -8,7 +8,15 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { AgentError } from './errors.ts';
 import type { Static, TSchema } from './schema.ts';
 
-const ajv = new Ajv({ allErrors: false, strict: true, useDefaults: true, ownProperties: true });
+// Our own schemas need no check against the schema of schemas, which takes longer to compile than any of them;
+// `strict` refuses what Ajv does not know.
+const ajv = new Ajv({
+  allErrors: false,
+  strict: true,
+  useDefaults: true,
+  ownProperties: true,
+  validateSchema: false,
+});
 ajv.addFormat('uuid', /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);
 
 const compiled = new WeakMap<TSchema, ValidateFunction>();

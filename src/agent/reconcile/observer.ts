@@ -192,17 +192,15 @@ export class Observer {
   }
 
   #differs(id: string, seen: Seen): boolean {
-    const instance = this.#store.instances.find(id);
-    return (
-      instance !== null && (instance.power.state !== seen.power || instance.power.reason !== seen.reason)
-    );
+    const power = this.#store.instances.powerOf(id);
+    return power !== null && (power.state !== seen.power || power.reason !== seen.reason);
   }
 
   #writeOne(id: string, seen: Seen, since: string): void {
-    const { power } = this.#store.instances.get(id);
+    const power = this.#store.instances.powerOf(id);
     this.#store.instances.setPower(id, {
       state: seen.power,
-      since: power.state === seen.power ? power.since : since,
+      since: power?.state === seen.power ? power.since : since,
       reason: seen.reason,
     });
     if (seen.power === 'stopped' || seen.power === 'crashed') this.#store.instances.setGuest(id, null);

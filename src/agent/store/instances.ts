@@ -11,7 +11,8 @@ import {
   withoutUserData,
 } from '../../model/instance.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
-import type { NetworkStore } from './networks.ts';
+import type { Volume } from '../../model/storage.ts';
+import type { NetworkStore, Port } from './networks.ts';
 import type { VolumeStore } from './volumes.ts';
 
 export class InstanceStore {
@@ -71,16 +72,31 @@ export class InstanceStore {
     this.#db.sql('DELETE FROM instances WHERE id = ?').run(id);
   }
 
+  /** Four statements in all, however many there are. */
   list(): Instance[] {
-    return this.#db
-      .sql('SELECT * FROM instances ORDER BY name')
-      .all()
-      .map((row) => this.#view(row));
+    const rows = this.#db.sql('SELECT * FROM instances ORDER BY name').all();
+    const volumes = this.#volumes.byInstance();
+    const ports = this.#networks.portsByInstance();
+    const networks = this.#networks.names();
+    return rows.map((row) => {
+      const id = row['id'] as string;
+      return viewOf(row, volumes.get(id) ?? [], ports.get(id) ?? [], networks);
+    });
+  }
+
+  /** Its power alone; null where there is no such instance. */
+  powerOf(id: string): Power | null {
+    const row = this.#db
+      .sql('SELECT power_state, power_since, power_reason FROM instances WHERE id = ?')
+      .get(id);
+    return row === undefined ? null : toPower(row);
   }
 
   find(nameOrId: string): Instance | null {
     const row = this.#db.sql('SELECT * FROM instances WHERE id = ? OR name = ?').get(nameOrId, nameOrId);
-    return row === undefined ? null : this.#view(row);
+    if (row === undefined) return null;
+    const id = row['id'] as string;
+    return viewOf(row, this.#volumes.listOf(id), this.#networks.portsOf(id), this.#networks.names());
   }
 
   /** @throws {AgentError} NOT_FOUND */
@@ -106,37 +122,41 @@ export class InstanceStore {
     const rows = this.#db.sql('SELECT power_state, count(*) AS n FROM instances GROUP BY power_state').all();
     return Object.fromEntries(rows.map((row) => [row['power_state'] as string, row['n'] as number]));
   }
+}
 
-  #view(row: Row): Instance {
-    const id = row['id'] as string;
-    const spec = JSON.parse(row['spec'] as string) as InstanceSpec;
-    return {
-      id,
-      name: row['name'] as string,
-      generation: row['generation'] as number,
-      lifecycle: row['lifecycle'] as Lifecycle,
-      power: {
-        state: row['power_state'] as PowerState,
-        since: row['power_since'] as string,
-        reason: row['power_reason'] as string,
-      },
-      spec: withoutUserData(spec),
-      userDataBytes: Buffer.byteLength(spec.userData ?? ''),
-      disks: this.#volumes.listOf(id).map((volume) => ({
-        volumeId: volume.id,
-        volume: volume.name,
-        sizeGib: volume.sizeGib,
-        deletedWithInstance: volume.deletedWithInstance,
-      })),
-      nics: this.#networks.portsOf(id).map((port) => ({
-        portId: port.id,
-        network: this.#networks.get(port.networkId).name,
-        macAddress: port.macAddress,
-        ipAddress: port.ipAddress,
-        tapName: port.tapName,
-      })),
-      guest: row['guest'] === null ? null : JSON.parse(row['guest'] as string),
-      createdAt: row['created_at'] as string,
-    };
-  }
+function viewOf(row: Row, volumes: Volume[], ports: Port[], networks: ReadonlyMap<string, string>): Instance {
+  const id = row['id'] as string;
+  const spec = JSON.parse(row['spec'] as string) as InstanceSpec;
+  return {
+    id,
+    name: row['name'] as string,
+    generation: row['generation'] as number,
+    lifecycle: row['lifecycle'] as Lifecycle,
+    power: toPower(row),
+    spec: withoutUserData(spec),
+    userDataBytes: Buffer.byteLength(spec.userData ?? ''),
+    disks: volumes.map((volume) => ({
+      volumeId: volume.id,
+      volume: volume.name,
+      sizeGib: volume.sizeGib,
+      deletedWithInstance: volume.deletedWithInstance,
+    })),
+    nics: ports.map((port) => ({
+      portId: port.id,
+      network: networks.get(port.networkId) as string,
+      macAddress: port.macAddress,
+      ipAddress: port.ipAddress,
+      tapName: port.tapName,
+    })),
+    guest: row['guest'] === null ? null : JSON.parse(row['guest'] as string),
+    createdAt: row['created_at'] as string,
+  };
+}
+
+function toPower(row: Row): Power {
+  return {
+    state: row['power_state'] as PowerState,
+    since: row['power_since'] as string,
+    reason: row['power_reason'] as string,
+  };
 }

@@ -88,6 +88,18 @@ export class NetworkStore {
       .map(toPort);
   }
 
+  /** Those of every instance, in order, by the instance's id. */
+  portsByInstance(): Map<string, Port[]> {
+    const rows = this.#db.sql('SELECT * FROM ports ORDER BY position').all();
+    return Map.groupBy(rows.map(toPort), ({ instanceId }) => instanceId);
+  }
+
+  /** Names of the networks, by id. */
+  names(): Map<string, string> {
+    const rows = this.#db.sql('SELECT id, name FROM networks').all();
+    return new Map(rows.map((row) => [row['id'] as string, row['name'] as string]));
+  }
+
   portsIn(networkId: string): Port[] {
     return this.#db.sql('SELECT * FROM ports WHERE network_id = ?').all(networkId).map(toPort);
   }

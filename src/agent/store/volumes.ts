@@ -74,6 +74,12 @@ export class VolumeStore {
       .map(toVolume);
   }
 
+  /** Those of every instance, in boot order, by the instance's id. */
+  byInstance(): Map<string, Volume[]> {
+    const rows = this.#db.sql('SELECT * FROM volumes WHERE instance_id IS NOT NULL ORDER BY position').all();
+    return Map.groupBy(rows.map(toVolume), ({ instanceId }) => instanceId as string);
+  }
+
   countOn(imageId: string): number {
     return this.#db.sql('SELECT count(*) AS n FROM volumes WHERE image_id = ?').get(imageId)?.['n'] as number;
   }

@@ -205,3 +205,67 @@ t.test('a call that its caller cancels says nothing', async (t) => {
   await fails(() => drivers.hypervisor.start(web.id, { signal: AbortSignal.abort() }), 10);
   t.equal(breakers.size, 0);
 });
+
+t.test(
+  'while a breaker is open every call about its object is refused, but for the ways to see and to end it',
+  async (t) => {
+    const { world, drivers, web, calls } = await bench(t);
+    const { hypervisor, pool, network: driver } = drivers;
+    const net = network();
+    const port = {
+      id: randomUUID(),
+      macAddress: '52:54:00:00:00:01',
+      ipAddress: '10.9.0.2',
+      hostname: 'web',
+    };
+    const { id } = web;
+    world.faults.fail('*', silent());
+    await fails(() => hypervisor.start(id));
+    await fails(() => pool.list());
+    await fails(() => driver.look(net));
+    const seed = { instanceId: id, hostname: 'web', sshAuthorizedKeys: [], userData: null, nics: [] };
+    const refused: Record<string, () => Promise<unknown>> = {
+      define: () => hypervisor.define(web),
+      start: () => hypervisor.start(id),
+      requestShutdown: () => hypervisor.requestShutdown(id),
+      requestReboot: () => hypervisor.requestReboot(id),
+      reset: () => hypervisor.reset(id),
+      undefine: () => hypervisor.undefine(id),
+      list: () => pool.list(),
+      makeImage: () => pool.makeImage({ id, source: '/x', format: 'raw', sha256: null }),
+      lookImage: () => pool.lookImage(id, 'raw'),
+      removeImage: () => pool.removeImage(id, 'raw'),
+      makeVolume: () => pool.makeVolume({ id, sizeBytes: 1024 ** 3, image: null }),
+      lookVolume: () => pool.lookVolume(id),
+      removeVolume: () => pool.removeVolume(id),
+      makeSeed: () => pool.makeSeed(seed),
+      lookSeed: () => pool.lookSeed(id),
+      removeSeed: () => pool.removeSeed(id),
+      readConsole: () => pool.readConsole(id, 10),
+      removeConsole: () => pool.removeConsole(id),
+      look: () => driver.look(net),
+      ensureNetwork: () => driver.ensureNetwork(net),
+      removeNetwork: () => driver.removeNetwork(net),
+      lookPort: () => driver.lookPort(net, port),
+      ensurePort: () => driver.ensurePort(net, port),
+      removePort: () => driver.removePort(net, port),
+    };
+    const before = calls();
+    for (const [name, call] of Object.entries(refused)) {
+      await t.rejects(call(), { code: 'UNAVAILABLE', message: /does not answer since/ }, name);
+    }
+    t.equal(calls(), before, 'none of them reaches the host');
+    const passing: (() => Promise<unknown>)[] = [
+      () => hypervisor.facts(),
+      () => hypervisor.observe(),
+      () => hypervisor.observeGuest(id),
+      () => hypervisor.destroy(id),
+      () => pool.prepare(),
+      () => pool.capacity(),
+      () => driver.features(),
+      () => driver.list(),
+    ];
+    for (const call of passing) await t.rejects(call(), { code: 'UNAVAILABLE', message: 'no answer' });
+    t.equal(calls(), before + passing.length);
+  },
+);

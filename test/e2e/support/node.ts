@@ -198,6 +198,12 @@ export class RealNode {
     rmSync(this.folder, { recursive: true });
   }
 
+  /** The same for a node that has nothing on the host. */
+  async discard(): Promise<void> {
+    await this.end('SIGTERM');
+    rmSync(this.folder, { recursive: true });
+  }
+
   #path(name: string): string {
     return join(this.folder, name);
   }
@@ -212,7 +218,8 @@ export class RealNode {
       '[storage]',
       `path = "${this.#path('state/pool')}"`,
       '[capacity]',
-      'vcpuRatio = 16',
+      'vcpuRatio = 64',
+      'diskRatio = 8',
       this.#moreConfig,
       '',
     ].join('\n');
