@@ -13,6 +13,7 @@ import { type Clock, timestamp } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
 import type { Health } from '../model/node.ts';
+import type { CommitWatch } from '../sqlite/database.ts';
 import { Dispatcher } from './api/dispatcher.ts';
 import { LocalSocket } from './api/local-socket.ts';
 import { makeReaders } from './api/readers.ts';
@@ -46,6 +47,8 @@ export interface AgentParts {
   drivers: Drivers;
   clock: Clock;
   log: Log;
+  /** Told of each commit of the store. @default nobody */
+  commits?: CommitWatch | undefined;
 }
 
 export class Agent {
@@ -63,11 +66,12 @@ export class Agent {
   #mending: Promise<void> = Promise.resolve();
 
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
-  constructor({ config, drivers: bare, clock, log }: AgentParts) {
+  constructor({ config, drivers: bare, clock, log, commits }: AgentParts) {
     const startedAt = timestamp(clock);
-    const store = new Store(config.node.stateDir, clock, (error) =>
-      log.error({ error }, 'a listener of a change failed'),
-    );
+    const store = new Store(config.node.stateDir, clock, {
+      report: (error) => log.error({ error }, 'a listener of a change failed'),
+      commits,
+    });
     const nodeId = ensureNodeId(store);
     const breakers = new Breakers({ clock, random: Math.random });
     const drivers = guardDrivers(bare, breakers);

@@ -38,23 +38,37 @@ export interface DatabaseFile {
   busyTimeoutMs: number;
 }
 
+/** Told of each transaction, within it and when it is on disk; who cuts a program off there proves what it promises. */
+export interface CommitWatch {
+  beforeCommit(): void;
+  afterCommit(): void;
+}
+
+export interface DatabaseOptions {
+  /** Told what an `onCommit` callback has thrown. @default a warning of the process */
+  report?: ((error: unknown) => void) | undefined;
+  /** @default nobody */
+  commits?: CommitWatch | undefined;
+}
+
 export class Database {
   readonly #file: DatabaseFile;
   readonly #sqlite: Sqlite.Database;
   readonly #statements = new Map<string, Sql>();
   readonly #report: (error: unknown) => void;
+  readonly #commits: CommitWatch | undefined;
   #afterCommit: (() => void)[] | null = null;
   #writeFault: AgentError | null = null;
   #onWriteFault: (fault: AgentError | null) => void = () => undefined;
 
   /**
-   * @param report Told what an `onCommit` callback has thrown. @default a warning of the process
    * @throws {AgentError} HOST_CONFLICT: another process has it, or the file is damaged. UNAVAILABLE: the folder
    * can't be written. UNSUPPORTED: made by a newer Berth.
    */
-  constructor(file: DatabaseFile, report: (error: unknown) => void = warn) {
+  constructor(file: DatabaseFile, { report = warn, commits }: DatabaseOptions = {}) {
     this.#file = file;
     this.#report = report;
+    this.#commits = commits;
     this.#sqlite = file.folder === ':memory:' ? new Sqlite(file.folder) : openFile(file);
     try {
       this.#configure();
@@ -86,7 +100,7 @@ export class Database {
     this.#afterCommit = callbacks;
     let result: T;
     try {
-      result = this.#sqlite.transaction(body).immediate();
+      result = this.#sqlite.transaction(() => this.#watched(body)).immediate();
       this.#noteFault(null);
     } catch (error) {
       const fault = whyNotWritten(error, this.#file);
@@ -95,6 +109,7 @@ export class Database {
     } finally {
       this.#afterCommit = null;
     }
+    this.#commits?.afterCommit();
     for (const callback of callbacks) this.#tell(callback);
     return result;
   }
@@ -116,6 +131,12 @@ export class Database {
 
   close(): void {
     this.#sqlite.close();
+  }
+
+  #watched<T>(body: () => T): T {
+    const result = body();
+    this.#commits?.beforeCommit();
+    return result;
   }
 
   /** The change is made, whatever becomes of those who are told. */

@@ -96,6 +96,18 @@ t.test('a step that could not ask the host is tried again', async (t) => {
   t.equal((await sim.run('instance.create', { spec: spec() })).state, 'succeeded');
 });
 
+t.test('a create whose guest has come up and is then given up leaves no console log', async (t) => {
+  const sim = await readyAgent(t);
+  sim.world.faults.delay('hypervisor.start', 10_000, { when: 'after' });
+  sim.world.faults.fail('hypervisor.observeGuest', new AgentError('INTERNAL', 'made to fail'));
+  const created = await sim.run('instance.create', { spec: spec() });
+  t.equal(created.state, 'failed');
+  t.same(
+    sim.files.filter(({ kind }) => kind !== 'image'),
+    [],
+  );
+});
+
 t.test('an undo that fails is tried until it works', async (t) => {
   const sim = await readyAgent(t);
   sim.world.faults.fail('hypervisor.start', new AgentError('HOST_CONFLICT', 'in the way'), { times: 1 });

@@ -57,13 +57,17 @@ export function define({ hypervisor }: Services): Step<InstancePlan> {
   };
 }
 
-export function start({ hypervisor }: Services): Step<InstancePlan> {
+export function start({ hypervisor, pool }: Services): Step<InstancePlan> {
   return {
     name: 'start',
     look: async ({ id }, { signal }) =>
       (await hypervisor.observeGuest(id, { signal }))?.power === 'running' ? {} : null,
     act: ({ id }, { signal }) => hypervisor.start(id, { signal }),
-    undo: ({ id }, { signal }) => hypervisor.destroy(id, { signal }),
+    async undo({ id }, { signal }) {
+      await hypervisor.destroy(id, { signal });
+      // Whoever runs the guest has made it, with the guest's first word or before.
+      await pool.removeConsole(id, { signal });
+    },
   };
 }
 

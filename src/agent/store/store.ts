@@ -3,7 +3,7 @@
  */
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { EventType } from '../../model/event.ts';
-import { Database } from '../../sqlite/database.ts';
+import { Database, type DatabaseOptions } from '../../sqlite/database.ts';
 import { AllocationStore } from './allocations.ts';
 import { EventStore } from './events.ts';
 import { ImageStore } from './images.ts';
@@ -40,9 +40,8 @@ export class Store {
   readonly operations: OperationStore;
   readonly names: NameStore;
 
-  /** @param report Told what a listener of a change has thrown. @default a warning of the process */
-  constructor(folder: string, clock: Clock, report?: (error: unknown) => void) {
-    this.db = new Database({ ...DATABASE, folder }, report);
+  constructor(folder: string, clock: Clock, options: DatabaseOptions = {}) {
+    this.db = new Database({ ...DATABASE, folder }, options);
     this.meta = new MetaStore(this.db);
     this.events = new EventStore(this.db, this.meta, clock);
     this.images = new ImageStore(this.db);

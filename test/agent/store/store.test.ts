@@ -18,7 +18,7 @@ function folderOf(t: Test): string {
 /** An open store, with what its listeners have thrown. */
 function storeOf(t: Test, folder = folderOf(t)): { store: Store; faults: unknown[]; folder: string } {
   const faults: unknown[] = [];
-  const store = new Store(folder, systemClock, (error) => faults.push(error));
+  const store = new Store(folder, systemClock, { report: (error) => faults.push(error) });
   t.teardown(() => store.close());
   return { store, faults, folder };
 }
@@ -245,4 +245,27 @@ t.test('an acknowledgement costs no commit, never goes back, and never beyond wh
   t.equal(sizeBytes(), before);
   store.events.acknowledge(1_000_000);
   t.equal(store.events.acknowledged(), 10);
+});
+
+t.test('whoever watches commits is told of each before it is made and after, and of none that fails', (t) => {
+  const told: string[] = [];
+  const store = new Store(':memory:', systemClock, {
+    commits: {
+      beforeCommit: () => void told.push(`before ${store.meta.get('a')}`),
+      afterCommit: () => void told.push('after'),
+    },
+  });
+  t.teardown(() => store.close());
+  store.db.transaction(() => {
+    store.meta.set('a', '1');
+    store.db.onCommit(() => void told.push('the others'));
+  });
+  t.same(told.splice(0), ['before 1', 'after', 'the others']);
+  t.throws(() =>
+    store.db.transaction(() => {
+      throw new Error('undone');
+    }),
+  );
+  t.same(told, []);
+  t.end();
 });
