@@ -1,0 +1,178 @@
+/**
+ * The audit after a case: is the host exactly what the store says, and the store what was asked, or nothing?
+ *
+ * Pure. Two questions are kept apart:
+ *  - a leak: the host has what no row accounts for.
+ *  - a wrong end: a row without its thing, rows that are neither those of "done" nor of "never happened", an
+ *    operation that says the one and is the other, a guest that is another process than before.
+ */
+import { hasEnded } from '../../src/model/operation.ts';
+import type { DriversView, JournaledOperation, Row, Rows } from './node/protocol.ts';
+import { TABLES } from './node/protocol.ts';
+import type { DriverName } from './stands/stand.ts';
+
+export interface Findings {
+  leaks: string[];
+  wrongEnds: string[];
+}
+
+/** Columns that differ from run to run. */
+const VOLATILE = /(_at|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256)$/;
+
+/** Kept beside an image, and no file of its own to the drivers. */
+const RECORD = /^file images\/.*\.json$/;
+
+/** What the rows say that the host has. `may`: there or not, as a console log is. */
+export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; may: string[] } {
+  const must = [
+    ...rows.images.flatMap((image) => imageThings(image, driver)),
+    ...rows.networks.flatMap((network) => networkThings(network, driver)),
+    ...rows.volumes.map(({ id }) => `file volumes/${id}.qcow2`),
+    ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
+  ];
+  return { must, may: rows.instances.map(({ id }) => `file consoles/${id}.log`) };
+}
+
+function imageThings({ id, format }: Row, driver: DriverName): string[] {
+  const record = driver === 'libvirt' ? [`file images/${id}.json`] : [];
+  return [`file images/${id}.${format}`, ...record];
+}
+
+function networkThings({ id, bridge, dhcp }: Row, driver: DriverName): string[] {
+  if (driver === 'sim') return [`bridge ${bridge}`];
+  const server = dhcp === 1 ? [`dnsmasq ${id}`] : [];
+  return [`bridge ${bridge}`, `table berth_${String(id).replaceAll('-', '')}`, `folder ${id}`, ...server];
+}
+
+function instanceThings({ id, power_state: power }: Row, rows: Rows, driver: DriverName): string[] {
+  const ports = rows.ports.filter(({ instance_id: owner }) => owner === id);
+  const live = ports.map(
+    ({ tap_name: tap, network_id: network }) => `tap ${tap} on ${bridgeOf(rows, network)}`,
+  );
+  return [
+    `guest ${id} ${power === 'crashed' && driver === 'libvirt' ? 'stopped' : power}`,
+    `file seeds/${id}.iso`,
+    ...ports.map(({ id: port, network_id: network }) => `port ${network} ${port}`),
+    ...(power === 'running' ? live : []),
+    ...(power === 'running' && driver === 'libvirt' ? [`qemu ${id}`] : []),
+  ];
+}
+
+function bridgeOf({ networks }: Rows, id: unknown): unknown {
+  return networks.find((network) => network['id'] === id)?.['bridge'];
+}
+
+/** Compares the host with the store. */
+export function auditHost(host: readonly string[], rows: Rows, driver: DriverName): Findings {
+  const { must, may } = expectedHost(rows, driver);
+  return {
+    leaks: without(host, [...must, ...may]).map((thing) => `nobody's: ${thing}`),
+    wrongEnds: without(must, host).map((thing) => `missing: ${thing}`),
+  };
+}
+
+/** Compares what the drivers tell with what the host's own tools tell. */
+export function auditView(view: DriversView, host: readonly string[]): string[] {
+  const told = [
+    ...view.guests.map(({ id, power }) => `guest ${id} ${power === 'crashed' ? 'stopped' : power}`),
+    ...view.bridges.map((bridge) => `bridge ${bridge}`),
+    ...view.files.map((path) => `file ${path}`),
+  ];
+  const seen = host
+    .filter((line) => /^(guest|bridge|file) /.test(line) && !RECORD.test(line))
+    .map((line) => line.replace(/^(guest .*) crashed$/, '$1 stopped'));
+  return [
+    ...without(seen, told).map((thing) => `the drivers do not tell: ${thing}`),
+    ...without(told, seen).map((thing) => `only the drivers tell: ${thing}`),
+  ];
+}
+
+/** Rows, and those from which they have come: generations count from there. */
+export interface Left {
+  rows: Rows;
+  since: Rows;
+}
+
+export interface NormalOptions {
+  /** A request that failed has raised it, too. */
+  generation: 'kept' | 'left out';
+  /** A fault that ends guests changes it. */
+  power: 'kept' | 'left out';
+}
+
+/** The rows without what differs from run to run, and with names in place of ids. */
+export function normalRows({ rows, since }: Left, { generation, power }: NormalOptions): string[] {
+  const labels = labelsOf(rows);
+  const text = (row: Row, column: string, value: Row[string]) => {
+    if (VOLATILE.test(column) || (column === 'power_state' && power === 'left out')) return [];
+    if (column !== 'generation') return [`${column}=${labels.get(value) ?? value}`];
+    return generation === 'left out' ? [] : [`generation +${Number(value) - generationOf(since, row['id'])}`];
+  };
+  return TABLES.flatMap((table) =>
+    rows[table].map((row) => {
+      const columns = Object.entries(row).flatMap(([column, value]) => text(row, column, value));
+      return `${table}: ${columns.join(', ')}`;
+    }),
+  ).toSorted();
+}
+
+function generationOf({ instances }: Rows, id: unknown): number {
+  return Number(instances.find((instance) => instance['id'] === id)?.['generation'] ?? 0);
+}
+
+function labelsOf(rows: Rows): Map<unknown, string> {
+  const named = (['images', 'networks', 'instances', 'volumes'] as const).flatMap((table) =>
+    rows[table].map(({ id, name }): [unknown, string] => [id, `${table}/${name}`]),
+  );
+  const labels = new Map(named);
+  for (const { id, instance_id: owner, position } of rows.ports)
+    labels.set(id, `ports/${labels.get(owner)}/${position}`);
+  return labels;
+}
+
+/** Lines of the difference, for people. */
+export function difference(found: readonly string[], wanted: readonly string[]): string[] {
+  return [
+    ...without(found, wanted).map((line) => `is: ${line}`),
+    ...without(wanted, found).map((line) => `should be: ${line}`),
+  ];
+}
+
+export interface EndQuestion {
+  operation: JournaledOperation | null;
+  rows: Rows;
+  before: Rows;
+  done: Left;
+  power: 'kept' | 'left out';
+  /** It was asked for again after it had failed. */
+  isRepeated: boolean;
+}
+
+/** Whether the rows are those that the operation's own end promises. */
+export function auditEnd({ operation, rows, before, done, power, isRepeated }: EndQuestion): string[] {
+  if (operation !== null && !hasEnded(operation.state))
+    return [`the operation has not ended: it is ${operation.state}`];
+  const isOnce = !isRepeated && (operation === null || operation.state === 'succeeded');
+  const options: NormalOptions = { power, generation: isOnce ? 'kept' : 'left out' };
+  const wanted = operation?.state === 'succeeded' ? done : { rows: before, since: before };
+  const differs = difference(normalRows({ rows, since: before }, options), normalRows(wanted, options));
+  const end = operation === null ? 'was never accepted' : operation.state;
+  return differs.map((line) => `the operation ${end}, yet ${line}`);
+}
+
+/** Guests that ran before and run still are the same processes. */
+export function auditProcesses(
+  before: ReadonlyMap<string, string>,
+  after: ReadonlyMap<string, string>,
+): string[] {
+  return [...before].flatMap(([id, process]) => {
+    const now = after.get(id);
+    return now === undefined || now === process ? [] : [`guest ${id} was ${process} and is now ${now}`];
+  });
+}
+
+/** Each thing counts: two servers where one should be are one too many. */
+function without(lines: readonly string[], others: readonly string[]): string[] {
+  const left = Map.groupBy(others, (line) => line);
+  return lines.filter((line) => left.get(line)?.pop() === undefined);
+}

@@ -1,0 +1,173 @@
+/**
+ * The berthd of the laboratory: composed as src/agent/main.ts composes it, with the laboratory's hand on its
+ * commits, its driver calls and its clock.
+ *
+ * It is started ahead of its time, and begins when it is told to. It dies with the laboratory.
+ */
+import { flushCompileCache } from 'node:module';
+import { destination, pino, stdSerializers } from 'pino';
+import { Agent } from '../../../src/agent/agent.ts';
+import { loadConfig } from '../../../src/agent/config/load.ts';
+import { makeDrivers } from '../../../src/agent/drivers.ts';
+import type { Log } from '../../../src/agent/log.ts';
+import { type Clock, systemClock } from '../../../src/drivers/contracts/clock.ts';
+import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
+import { HostExec } from '../../../src/drivers/host/exec.ts';
+import { createSimHost, type SimWorld } from '../../../src/drivers/sim/index.ts';
+import { AgentError } from '../../../src/model/errors.ts';
+import {
+  type DriversView,
+  type Message,
+  type Request,
+  type Row,
+  type Rows,
+  type Start,
+  TABLES,
+  type WorldChange,
+} from './protocol.ts';
+import { Traps } from './traps.ts';
+
+// Kept at once: this process has no orderly end.
+flushCompileCache();
+
+let offsetMs = 0;
+const clock: Clock = { ...systemClock, now: () => systemClock.now() + offsetMs };
+const log: Log = pino(
+  { level: 'debug', serializers: { error: stdSerializers.errWithCause } },
+  destination({ fd: 1, sync: true }),
+);
+const traps = new Traps({
+  setClock: (ms) => {
+    offsetMs = ms;
+  },
+  changeWorld,
+});
+let agent: Agent | null = null;
+let drivers: Drivers | null = null;
+let world: SimWorld | null = null;
+let unfill: () => void = () => undefined;
+let mend: () => void = () => undefined;
+
+async function start({ config: file, world: worldPath, trap, failing }: Start): Promise<null> {
+  const config = loadConfig(file);
+  traps.arm({ trap, failing, holding: null });
+  drivers = traps.watchDrivers(worldPath === null ? await realDrivers(file) : simDrivers(worldPath));
+  agent = new Agent({ config, drivers, clock, log, commits: traps });
+  await agent.start();
+  log.info({}, 'ready');
+  return null;
+}
+
+function realDrivers(file: string): Promise<Drivers> {
+  return makeDrivers(loadConfig(file), { clock, exec: traps.watchExec(new HostExec()), log });
+}
+
+/** Its times are short, so that a case takes no longer than the process's own start. */
+function simDrivers(statePath: string): Drivers {
+  const timing = { bootMs: 20, shutdownMs: 20, haltMs: 10, callMs: 2, copyMs: 20 };
+  const sim = createSimHost({ clock, statePath, timing });
+  world = sim.world;
+  return { hypervisor: sim.hypervisor, pool: sim.pool, network: sim.network, host: sim.host };
+}
+
+async function answer(request: Request): Promise<unknown> {
+  switch (request.ask) {
+    case 'start':
+      return start(request.start);
+    case 'arm':
+      traps.arm(request);
+      return null;
+    case 'counts':
+      return traps.counts;
+    case 'holds':
+      return traps.holds;
+    case 'sprung':
+      return traps.sprung;
+    case 'deed':
+      traps.do(request.deed);
+      return null;
+    case 'rows':
+      return rows();
+    case 'operation':
+      return operation(request.key);
+    case 'host':
+      return driversView();
+  }
+}
+
+function rows(): Rows {
+  const { db } = running().services.store;
+  const entries = TABLES.map((table) => [table, db.sql(`SELECT * FROM ${table}`).all() as Row[]]);
+  return Object.fromEntries(entries) as Rows;
+}
+
+function operation(key: string): unknown {
+  const row = running().services.store.operations.findByKey(key);
+  return row === null ? null : { id: row.id, state: row.state, error: row.error?.message ?? null };
+}
+
+async function driversView(): Promise<DriversView> {
+  const { hypervisor, network, pool } = running().services;
+  const guests = await hypervisor.observe();
+  return {
+    guests: guests.map(({ id, power }) => ({ id, power })),
+    bridges: (await network.list()).map(({ bridge }) => bridge),
+    files: (await pool.list()).map(({ path }) => path.split('/').slice(-2).join('/')),
+  };
+}
+
+function running(): Agent {
+  if (agent === null) throw new Error('not started');
+  return agent;
+}
+
+function changeWorld(change: WorldChange): void {
+  if (world === null) throw new Error('no simulated host');
+  switch (change.type) {
+    case 'crash-guest':
+      crashGuest(world, change.name);
+      return;
+    case 'fill-pool': {
+      const full = new AgentError('CAPACITY_EXCEEDED', 'the pool is full');
+      const calls = ['storage.makeImage', 'storage.makeVolume', 'storage.makeSeed'] as const;
+      const lifts = calls.map((call) => (world as SimWorld).faults.fail(call, full));
+      unfill = () => {
+        for (const lift of lifts) lift();
+      };
+      return;
+    }
+    case 'empty-pool':
+      unfill();
+      return;
+    case 'cut-hypervisor':
+      mend = world.faults.cutOff('hypervisor');
+      return;
+    case 'mend-hypervisor':
+      mend();
+  }
+}
+
+/** One that does not run has no process to lose. */
+function crashGuest(sim: SimWorld, name: string): void {
+  const guest = sim.guests.byName(name);
+  if (guest?.live) sim.outside.crash(guest.id);
+}
+
+function tell(serial: number, reply: { answer: unknown } | { error: string }): void {
+  if (process.connected) process.send?.({ serial, ...reply });
+}
+
+process.on('message', ({ serial, request }: Message) => {
+  answer(request).then(
+    (value) => tell(serial, { answer: value }),
+    (error: unknown) => tell(serial, { error: AgentError.from(error).message }),
+  );
+});
+process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+process.once('SIGTERM', () => {
+  log.info({}, 'stopping');
+  running()
+    .stop()
+    .then(() => drivers?.hypervisor.close())
+    .then(() => process.exit(0));
+});

@@ -1,0 +1,63 @@
+import { type Scenario, scenario } from './scenario.ts';
+import { instanceSpec, SUBJECT } from './setting.ts';
+
+/** Seconds given to a guest that may not be there any more. */
+const PATIENCE_S = 20;
+const again = { whenFailed: 'is asked for again' } as const;
+
+export const INSTANCES: Scenario[] = [
+  scenario('instance.create', {
+    setting: {},
+    params: () => ({ spec: instanceSpec(SUBJECT) }),
+  }),
+  scenario('instance.create', {
+    variant: '(fails at its end)',
+    setting: {},
+    params: () => ({ spec: instanceSpec(SUBJECT) }),
+    failing: { call: 'hypervisor.observeGuest' },
+    ends: ['failed'],
+  }),
+  scenario('instance.create', {
+    variant: '(cancelled)',
+    setting: {},
+    params: () => ({ spec: instanceSpec(SUBJECT) }),
+    cancelledAt: { call: 'hypervisor.define' },
+    ends: ['cancelled', 'succeeded'],
+  }),
+  scenario('instance.start', {
+    setting: { instance: 'stopped' },
+    params: () => ({ id: SUBJECT }),
+    ...again,
+  }),
+  scenario('instance.stop', {
+    variant: '(graceful)',
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT, mode: 'graceful' as const, timeoutSeconds: PATIENCE_S }),
+    ...again,
+  }),
+  scenario('instance.stop', {
+    variant: '(forced)',
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT, mode: 'forced' as const }),
+    ...again,
+  }),
+  scenario('instance.reboot', {
+    variant: '(graceful)',
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT, mode: 'graceful' as const, timeoutSeconds: PATIENCE_S }),
+    reboots: true,
+    ...again,
+  }),
+  scenario('instance.reboot', {
+    variant: '(forced)',
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT, mode: 'forced' as const }),
+    reboots: true,
+    ...again,
+  }),
+  scenario('instance.delete', {
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT }),
+    ...again,
+  }),
+];

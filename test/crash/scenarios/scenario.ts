@@ -1,0 +1,71 @@
+/**
+ * A scenario: one operation, from where it begins to the ends that are right.
+ *
+ * To add one: declare it beside its noun, and list it in index.ts. What "done" looks like is not written down;
+ * it is what a run without any fault leaves, and the audit has checked that one, too.
+ */
+import type { OperationMethod, Params } from '../../../src/model/methods.ts';
+import { hasEnded, type Operation, type OperationState } from '../../../src/model/operation.ts';
+import type { LabNode } from '../node/lab-node.ts';
+import type { Failing, Holding } from '../node/protocol.ts';
+import { until } from '../node/until.ts';
+import type { Stand } from '../stands/stand.ts';
+import type { Setting } from './setting.ts';
+
+/** Bound of the way to the call that waits, ms. */
+const HOLD_MS = 60_000;
+
+export interface Scenario {
+  /** The kind, and where a kind has several scenarios what sets this one apart. */
+  name: string;
+  kind: OperationMethod;
+  setting: Setting;
+  /** @param stand Of which an import takes its image. */
+  params(stand: Stand): Record<string, unknown>;
+  /** The end of a run without a fault first; another one is right where the fault comes before what decides. */
+  ends: readonly OperationState[];
+  /** A run that fails leaves it as it is, to be asked for again; else it takes everything back. */
+  whenFailed: 'is asked for again' | 'never happened';
+  /** Calls that fail, so that what was done is undone. */
+  failing?: Failing;
+  /** A call that waits, and there the operation is cancelled. */
+  cancelledAt?: Holding;
+  /** Its guest goes through its reset: on the simulated host that is seen as another boot. */
+  reboots?: true;
+}
+
+/** A scenario of a kind, typed by its params. */
+export function scenario<M extends OperationMethod>(
+  kind: M,
+  parts: Omit<Scenario, 'kind' | 'name' | 'params' | 'ends' | 'whenFailed'> & {
+    variant?: string;
+    params: (stand: Stand) => Partial<Params<M>>;
+    ends?: Scenario['ends'];
+    whenFailed?: Scenario['whenFailed'];
+  },
+): Scenario {
+  const { variant, ...rest } = parts;
+  return {
+    ends: ['succeeded'],
+    whenFailed: 'never happened',
+    ...rest,
+    kind,
+    name: variant === undefined ? kind : `${kind} ${variant}`,
+  };
+}
+
+/** Asks for it, and meddles as declared. Resolves with its end; rejects when berthd is gone. */
+export async function act(stand: Stand, scenario: Scenario, key: string): Promise<Operation> {
+  const { node } = stand;
+  const { operation } = await submit(stand, scenario, key);
+  if (scenario.cancelledAt !== undefined && !hasEnded(operation.state)) {
+    await until(() => node.ask({ ask: 'holds' }), 'the call waits', HOLD_MS);
+    await node.call('operation.cancel', { id: operation.id });
+  }
+  return node.untilEnded(operation);
+}
+
+export function submit(stand: Stand, scenario: Scenario, key: string): Promise<{ operation: Operation }> {
+  const params = { ...scenario.params(stand), key } as never;
+  return (stand.node as LabNode).call(scenario.kind, params) as Promise<{ operation: Operation }>;
+}

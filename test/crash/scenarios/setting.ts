@@ -1,0 +1,118 @@
+/**
+ * What every scenario finds: an image, a network, a volume, and a running guest that no operation is about and
+ * that must never notice anything. Beside them, what the scenario asks for, and nothing else.
+ */
+import type { Params } from '../../../src/model/methods.ts';
+import type { LabNode } from '../node/lab-node.ts';
+import { until } from '../node/until.ts';
+import type { Stand } from '../stands/stand.ts';
+
+export const IMAGE = 'base';
+export const NETWORK = 'default';
+export const VOLUME = 'data';
+export const BYSTANDER = 'bystander';
+/** What scenarios are about. */
+export const SUBJECT = 'web';
+
+/** Bound of a guest's boot, ms. */
+const BOOT_MS = 60_000;
+
+export interface Setting {
+  /** Of the subject. @default there is none */
+  instance?: 'running' | 'stopped';
+  volumes?: readonly string[];
+  images?: readonly string[];
+  networks?: readonly string[];
+}
+
+export function instanceSpec(name: string, change: Partial<Params<'instance.create'>['spec']> = {}) {
+  const spec: Params<'instance.create'>['spec'] = {
+    name,
+    vcpus: 1,
+    memoryMib: 32,
+    firmware: 'bios',
+    disks: [{ image: IMAGE }, { volume: VOLUME }],
+    nics: [{ network: NETWORK }],
+    sshAuthorizedKeys: [],
+    ...change,
+  };
+  return spec;
+}
+
+export function networkSpec(name: string, cidr: string): Params<'network.create'>['spec'] {
+  return { name, cidr, nat: true, dhcp: true, dnsServers: [] };
+}
+
+/** Makes what all scenarios share, once. */
+export async function furnish({ node, image }: Stand): Promise<void> {
+  await node.run('image.import', { name: IMAGE, ...image });
+  await node.run('network.create', { spec: networkSpec(NETWORK, '10.77.0.0/24') });
+  await node.run('volume.create', { name: VOLUME, sizeGib: 1 });
+  const disks = [{ image: IMAGE }];
+  await node.run('instance.create', { spec: instanceSpec(BYSTANDER, { disks }) });
+  await untilBooted(node, BYSTANDER, 0);
+}
+
+/** Brings the node there, from wherever the last case has left it. */
+export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
+  const { node } = stand;
+  await bringSubject(node, setting.instance);
+  const { volumes } = await node.call('volume.list');
+  const kept = [VOLUME, ...(setting.volumes ?? [])];
+  for (const { name, instanceId } of volumes)
+    if (instanceId === null && !kept.includes(name)) await node.run('volume.delete', { id: name });
+  const { images } = await node.call('image.list');
+  for (const { name } of images)
+    if (![IMAGE, ...(setting.images ?? [])].includes(name)) await node.run('image.delete', { id: name });
+  const { networks } = await node.call('network.list');
+  for (const { name } of networks)
+    if (![NETWORK, ...(setting.networks ?? [])].includes(name))
+      await node.run('network.delete', { id: name });
+  await makeMissing(stand, setting);
+}
+
+async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise<void> {
+  const { instances } = await node.call('instance.list');
+  const found = instances.find(({ name }) => name === SUBJECT);
+  if (wanted === undefined) {
+    if (found !== undefined) await node.run('instance.delete', { id: SUBJECT });
+    return;
+  }
+  const marks = found === undefined ? 0 : await bootMarks(node, SUBJECT);
+  if (found === undefined) await node.run('instance.create', { spec: instanceSpec(SUBJECT) });
+  if (wanted === 'stopped') return node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
+  if (found?.power.state === 'running') return;
+  await node.run('instance.start', { id: SUBJECT });
+  await untilBooted(node, SUBJECT, marks);
+}
+
+async function makeMissing({ node, image }: Stand, setting: Setting): Promise<void> {
+  for (const name of setting.volumes ?? [])
+    if (!(await has(node, 'volume.show', name))) await node.run('volume.create', { name, sizeGib: 1 });
+  for (const name of setting.images ?? [])
+    if (!(await has(node, 'image.show', name))) await node.run('image.import', { name, ...image });
+  for (const name of setting.networks ?? [])
+    if (!(await has(node, 'network.show', name)))
+      await node.run('network.create', { spec: networkSpec(name, '10.78.0.0/24') });
+}
+
+function has(node: LabNode, method: 'volume.show' | 'image.show' | 'network.show', id: string) {
+  return node.call(method, { id }).then(
+    () => true,
+    (error: { code?: string }) => {
+      if (error.code === 'NOT_FOUND') return false;
+      throw error;
+    },
+  );
+}
+
+/** A guest that boots does not listen to its power button yet. */
+async function untilBooted(node: LabNode, name: string, marksBefore: number): Promise<void> {
+  await until(async () => (await bootMarks(node, name)) > marksBefore, `${name} has booted`, BOOT_MS);
+}
+
+/** Each boot leaves one in the console: of the real guest a B, of the simulated one a line with a b. */
+async function bootMarks(node: LabNode, name: string): Promise<number> {
+  const { text } = await node.call('instance.console', { id: name, tailBytes: 65_536 });
+  return text.match(/B|boot/g)?.length ?? 0;
+}

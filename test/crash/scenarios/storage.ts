@@ -1,0 +1,33 @@
+import { type Scenario, scenario } from './scenario.ts';
+import { IMAGE } from './setting.ts';
+
+const again = { whenFailed: 'is asked for again' } as const;
+/** Of no image. */
+const OTHER_DIGEST = 'f'.repeat(64);
+
+export const STORAGE: Scenario[] = [
+  scenario('image.import', {
+    setting: {},
+    params: ({ image }) => ({ name: 'new', ...image }),
+  }),
+  scenario('image.import', {
+    variant: '(refused)',
+    setting: {},
+    params: ({ image }) => ({ name: 'new', ...image, sha256: OTHER_DIGEST }),
+    ends: ['failed'],
+  }),
+  scenario('image.delete', {
+    setting: { images: ['old'] },
+    params: () => ({ id: 'old' }),
+    ...again,
+  }),
+  scenario('volume.create', {
+    setting: {},
+    params: () => ({ name: 'new', sizeGib: 1, image: IMAGE }),
+  }),
+  scenario('volume.delete', {
+    setting: { volumes: ['old'] },
+    params: () => ({ id: 'old' }),
+    ...again,
+  }),
+];

@@ -1,0 +1,91 @@
+/**
+ * A small file system of its own, in memory: it can be filled, and can break.
+ *
+ * Broken as a real one breaks: ext4 meets an error, and makes itself read-only under those who have files open.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const FILLER = 'filler';
+
+/** Why no file system can be mounted here; false when it can. */
+export function cannotMount(): string | false {
+  return process.getuid?.() === 0 ? false : 'needs root';
+}
+
+export class Disk {
+  readonly path: string;
+  readonly #image: string;
+
+  /** Makes it, and mounts it on `path`. @param parts.images A folder in memory. */
+  constructor(parts: { path: string; images: string; name: string; sizeMib: number }) {
+    this.path = parts.path;
+    this.#image = join(parts.images, parts.name);
+    writeFileSync(this.#image, '');
+    truncateSync(this.#image, parts.sizeMib * 1024 ** 2);
+    // Without a reserve for root, who we are; without a journal, which would keep it broken.
+    tool('mkfs.ext4', '-q', '-m', '0', '-O', '^has_journal', this.#image);
+    mkdirSync(this.path, { recursive: true });
+    this.#mount();
+  }
+
+  /** Command that takes all room that is left. */
+  get fillCommand(): string[] {
+    const filler = join(this.path, FILLER);
+    const script = `fallocate -l "$(df --output=avail -B1 "$1" | tail -1)" "$2"; cat /dev/zero >> "$2"; true`;
+    return ['bash', '-c', script, 'fill', this.path, filler];
+  }
+
+  /** Gives it back. */
+  free(): void {
+    rmSync(join(this.path, FILLER), { force: true });
+  }
+
+  get availableBytes(): number {
+    const { bavail, bsize } = statfsSync(this.path);
+    return bavail * bsize;
+  }
+
+  /** Command that makes it read-only, whoever writes on it. */
+  get breakCommand(): string[] {
+    return [
+      'bash',
+      '-c',
+      'echo broken > "$1"',
+      'break',
+      join('/sys/fs/ext4', this.#device, 'trigger_fs_error'),
+    ];
+  }
+
+  /** Repairs it; nobody may have a file open there. */
+  repair(): void {
+    tool('umount', this.path);
+    this.#mount();
+  }
+
+  /** Lays a read-only view over it: those who have files open go on, those who come find it read-only. */
+  get coverCommand(): string[] {
+    const script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"';
+    return ['bash', '-c', script, 'cover', this.path];
+  }
+
+  uncover(): void {
+    tool('umount', this.path);
+  }
+
+  get #device(): string {
+    const line = readFileSync('/proc/self/mounts', 'utf8')
+      .split('\n')
+      .findLast((mount) => mount.split(' ')[1] === this.path);
+    return line?.split(' ')[0]?.split('/').at(-1) as string;
+  }
+
+  #mount(): void {
+    tool('mount', '-o', 'loop,errors=remount-ro', this.#image, this.path);
+  }
+}
+
+function tool(program: string, ...args: string[]): void {
+  execFileSync(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+}

@@ -1,0 +1,79 @@
+/**
+ * The simulated host: a world in a file, which is read as another process left it.
+ *
+ * It lies outside of the node's folders: when those are full or broken, the host goes on.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { createSimHost } from '../../../src/drivers/sim/index.ts';
+import { readState, type SimGuest, type WorldState } from '../../../src/drivers/sim/state.ts';
+import { LabNode } from '../node/lab-node.ts';
+import { cannotMount, Disk } from './disk.ts';
+import type { Stand } from './stand.ts';
+
+const IMAGE = '/images/tiny.qcow2';
+/** The store's database is some hundred KiB. */
+const STATE_MIB = 16;
+/** A sim's CPU costs nothing. */
+const SETTINGS = { cpus: 64, memoryMib: 65_536, findings: [] };
+
+export class SimStand implements Stand {
+  readonly driver = 'sim';
+  readonly image = { source: IMAGE, format: 'qcow2' } as const;
+  readonly node: LabNode;
+  readonly stateDisk: Disk | null;
+  readonly poolDisk = null;
+  readonly daemon = null;
+  readonly #world: string;
+
+  constructor(folder: string) {
+    if (cannotMount() === false) execFileSync('mount', ['-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', folder]);
+    this.#world = join(folder, 'world.json');
+    const { world } = createSimHost({ statePath: this.#world, ...SETTINGS });
+    world.sources.set(IMAGE, { sha256: 'a'.repeat(64), sizeBytes: 1_000_000, virtualSizeBytes: 1024 ** 3 });
+    world.touch();
+    world.flush();
+    this.node = new LabNode({ folder: join(folder, 'node'), driver: 'sim', world: this.#world });
+    this.stateDisk = cannotMount() === false ? stateDisk(folder, this.node.stateDir) : null;
+  }
+
+  async host(): Promise<string[]> {
+    const { settings, guests, files, bridges, devices } = this.#read();
+    return [
+      ...[...guests.values()].map(({ id, power }) => `guest ${id} ${power}`),
+      ...[...files.keys()].map((path) => `file ${relative(settings.poolRoot, path)}`),
+      ...[...bridges.values()].flatMap(({ name, plan, ports }) => [
+        `bridge ${name}`,
+        ...Object.keys(ports).map((port) => `port ${plan?.id} ${port}`),
+      ]),
+      ...[...devices].map(([device, bridge]) => `tap ${device} on ${bridge}`),
+    ];
+  }
+
+  async processes(): Promise<Map<string, string>> {
+    const running = [...this.#read().guests.values()].filter(({ live }) => live !== null);
+    return new Map(running.map((guest) => [guest.id, `boot ${bootOf(guest)}`]));
+  }
+
+  async close(): Promise<void> {
+    await this.node.close();
+  }
+
+  #read(): WorldState {
+    const saved = readState(this.#world);
+    if (saved === null) throw new Error('the simulated host is gone');
+    return saved.state;
+  }
+}
+
+/** A second start is a second boot; one that boots right now counts already. */
+function bootOf({ boots, booted }: SimGuest): number {
+  return booted ? boots : boots + 1;
+}
+
+function stateDisk(folder: string, path: string): Disk {
+  const images = join(folder, 'images');
+  mkdirSync(images, { recursive: true });
+  return new Disk({ path, images, name: 'state', sizeMib: STATE_MIB });
+}
