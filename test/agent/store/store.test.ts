@@ -251,13 +251,13 @@ t.test('whoever watches commits is told of each before it is made and after, and
   const told: string[] = [];
   const store = new Store(':memory:', systemClock, {
     commits: {
-      beforeCommit: () => void told.push(`before ${store.meta.get('a')}`),
+      beforeCommit: () => void told.push(`before ${store.meta.get('epoch')}`),
       afterCommit: () => void told.push('after'),
     },
   });
   t.teardown(() => store.close());
   store.db.transaction(() => {
-    store.meta.set('a', '1');
+    store.meta.set('epoch', 1);
     store.db.onCommit(() => void told.push('the others'));
   });
   t.same(told.splice(0), ['before 1', 'after', 'the others']);
