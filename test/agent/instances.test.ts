@@ -226,6 +226,27 @@ t.test('user-data goes into the seed and is shown nowhere', async (t) => {
   t.equal((await sim.run('instance.start', { id: 'web' })).state, 'succeeded');
 });
 
+t.test('a guest that boots when it is asked to reboot is asked again', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('instance.create', { spec: spec() });
+  t.notOk(sim.guests[0]?.booted, 'it does not listen yet');
+  t.equal((await sim.run('instance.reboot', { id: 'web' })).state, 'succeeded');
+  await sim.until(() => sim.guests[0]?.boots === 2);
+});
+
+t.test('a reboot ends at once when its guest goes down', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('instance.create', { spec: spec() });
+  const id = sim.guests[0]?.id as string;
+  sim.world.outside.setObeys(id, false);
+  const startedMs = sim.clock.now();
+  const { operation } = await sim.call('instance.reboot', { id: 'web', timeoutSeconds: 600 });
+  await sim.until(() => sim.agent.operations.get(operation.id).progress.step === 'reboot');
+  sim.world.outside.crash(id);
+  t.match(await sim.ended(operation.id), { state: 'failed', error: { code: 'ILLEGAL_STATE' } });
+  t.ok(sim.clock.now() - startedMs < 60_000);
+});
+
 t.test('a stop whose request fails asks the guest no more', async (t) => {
   const sim = await readyAgent(t);
   await sim.run('instance.create', { spec: spec() });

@@ -2,7 +2,7 @@
  * instance.start, instance.stop and instance.reboot.
  */
 import { AgentError } from '../../model/errors.ts';
-import type { Instance, RebootMode, StopMode } from '../../model/instance.ts';
+import type { Instance, PowerState, RebootMode, StopMode } from '../../model/instance.ts';
 import type { Accepted, OperationKind, Step, StepContext } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
@@ -115,23 +115,31 @@ async function untilStopped(
   timeoutMs: number,
   { signal }: StepContext,
 ): Promise<void> {
-  const { observer, clock } = services;
+  const { observer } = services;
   const over = new AbortController();
   const either = AbortSignal.any([signal, over.signal]);
+  const isStopped = observer.waitForPower(id, ['stopped', 'crashed'], { timeoutMs, signal: either });
+  await askUntil(services, isStopped, () => ask(services, id, either)).finally(() => over.abort());
+}
+
+/**
+ * Asks the guest, and again until it has done what it is asked for. The first request alone may fail: what a
+ * later one meets is no news.
+ */
+async function askUntil(
+  { clock }: Services,
+  isDone: Promise<void>,
+  request: () => Promise<void>,
+): Promise<void> {
   let cancelTimer = clock.after(ASK_AGAIN_MS, askAgain);
   try {
-    await Promise.all([
-      observer.waitForPower(id, ['stopped', 'crashed'], { timeoutMs, signal: either }),
-      ask(services, id, either),
-    ]);
+    await Promise.all([isDone, request()]);
   } finally {
     cancelTimer();
-    over.abort();
   }
 
   function askAgain(): void {
-    // What a later request meets is no news: the wait tells what became of the guest.
-    ask(services, id, either).catch(() => undefined);
+    request().catch(() => undefined);
     cancelTimer = clock.after(ASK_AGAIN_MS, askAgain);
   }
 }
@@ -172,34 +180,48 @@ function reboot(services: Services): Step<RebootPlan> {
   };
 }
 
+/** A guest that booted when it was asked has not heard it, so it is asked again. */
 async function untilRebooted(
-  { hypervisor, clock }: Services,
+  services: Services,
   id: string,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
+  const { hypervisor, clock, store, observer } = services;
+  const over = new AbortController();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const unsubscribe = hypervisor.subscribe(
-    (event) => event.type === 'rebooted' && event.id === id && resolve(),
-  );
-  const cancelTimer = clock.after(timeoutMs, () =>
-    reject(
-      new AgentError(
-        'DEADLINE_EXCEEDED',
-        `The guest did not reboot in ${timeoutMs / 1000} s; it still runs`,
-        {
-          hint: 'Give it more time, or use mode forced to reset it.',
-        },
-      ),
-    ),
-  );
+  const ends = [
+    hypervisor.subscribe((event) => event.type === 'rebooted' && event.id === id && resolve()),
+    observer.onPower((changed) => {
+      const power = changed === id ? store.instances.find(id)?.power.state : undefined;
+      if (power === 'stopped' || power === 'crashed') reject(wentDown(power));
+    }),
+    clock.after(timeoutMs, () => reject(notRebooted(timeoutMs))),
+  ];
   const onAbort = () => reject(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
+  const either = AbortSignal.any([signal, over.signal]);
   try {
-    await Promise.all([hypervisor.requestReboot(id, { signal }), promise]);
+    await askUntil(services, promise, () => hypervisor.requestReboot(id, { signal: either }));
   } finally {
-    unsubscribe();
-    cancelTimer();
+    over.abort();
+    for (const end of ends) end();
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+function wentDown(power: PowerState): AgentError {
+  return new AgentError('ILLEGAL_STATE', `The guest went down instead of rebooting: it is ${power}`, {
+    hint: 'Start it.',
+  });
+}
+
+function notRebooted(timeoutMs: number): AgentError {
+  return new AgentError(
+    'DEADLINE_EXCEEDED',
+    `The guest did not reboot in ${timeoutMs / 1000} s; it still runs`,
+    {
+      hint: 'Give it more time, or use mode forced to reset it.',
+    },
+  );
 }
