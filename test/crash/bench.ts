@@ -146,8 +146,8 @@ export class Bench {
   /** What berthd answered instead of doing it; null where it answers no more, since it is coming to its end. */
   async #refusal(error: Error): Promise<string | null> {
     if (error instanceof AgentError) return error.message;
-    await this.stand.node.ended();
-    return null;
+    const ended = await this.stand.node.ended().then(isSo, () => false);
+    return ended ? null : error.message;
   }
 
   async #hasSprung(): Promise<boolean> {

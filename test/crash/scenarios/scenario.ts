@@ -59,10 +59,17 @@ export async function act(stand: Stand, scenario: Scenario, key: string): Promis
   const { node } = stand;
   const { operation } = await submit(stand, scenario, key);
   if (scenario.cancelledAt !== undefined && !hasEnded(operation.state)) {
-    await until(() => node.ask({ ask: 'holds' }), 'the call waits', HOLD_MS);
+    // A fault may have ended it before.
+    const isThere = async () =>
+      (await node.ask({ ask: 'holds' })) || (await hasFinished(stand, operation.id));
+    await until(isThere, 'the call waits', HOLD_MS);
     await node.call('operation.cancel', { id: operation.id });
   }
   return node.untilEnded(operation);
+}
+
+async function hasFinished({ node }: Stand, id: string): Promise<boolean> {
+  return hasEnded((await node.call('operation.get', { id })).operation.state);
 }
 
 export function submit(stand: Stand, scenario: Scenario, key: string): Promise<{ operation: Operation }> {
