@@ -16,7 +16,7 @@ const SAMPLE_MS = 5_000;
 const MEMORY_GOAL_MB = 90;
 const CPU_GOAL_PERCENT = 0.5;
 /** Clock ticks a second. @see sysconf(3), _SC_CLK_TCK: 100 on every Linux that Node runs on */
-const TICKS_PER_SECOND = 100;
+export const TICKS_PER_SECOND = 100;
 const PAGE_BYTES = 4096;
 
 export async function restBench(): Promise<Case[]> {
@@ -62,7 +62,7 @@ async function measure(pid: number): Promise<Case[]> {
 }
 
 /** utime + stime, the children's included. @see proc(5), /proc/pid/stat fields 14 to 17 */
-function ticksOf(pid: number): number {
+export function ticksOf(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /, '')
     .split(' ');
