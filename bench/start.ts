@@ -128,7 +128,7 @@ async function run<M extends OperationMethod>(
 async function define({ services }: Agent, wanted: Params<'instance.create'>['spec']): Promise<void> {
   const { store } = services;
   const kind = createInstance(services);
-  const accepted = store.db.transaction(() => kind.accept({ spec: wanted }));
+  const accepted = store.db.transaction(() => kind.accept({ spec: wanted }, 'operator'));
   const { plan } = accepted as { plan: InstancePlan };
   const context = { signal: new AbortController().signal, onProgress: () => {} } as unknown as ActContext;
   for (const step of kind.stages.flat()) {

@@ -1,11 +1,12 @@
 /**
  * The agent: its parts put together on given drivers, started and stopped in order.
  *
- *   start: store ─▶ inventory ─▶ first look at the guests ─▶ unfinished operations ─▶ socket ─▶ link ─▶ networks
- *   stop:  socket and link ─▶ operations are suspended ─▶ watchers ─▶ store
+ *   start: store ─▶ inventory, boot of the host ─▶ first look at the guests ─▶ unfinished operations ─▶ socket ─▶ link
+ *          ─▶ networks ─▶ policies
+ *   stop:  socket and link ─▶ policies ─▶ operations are suspended ─▶ watchers ─▶ store
  *
  * Stopping touches no guest, and neither does starting: what an unfinished operation still has to do is
- * decided by looking at the host.
+ * decided by looking at the host. What policies start is not running.
  */
 import { randomUUID } from 'node:crypto';
 import type { Unsubscribe } from '../drivers/contracts/calls.ts';
@@ -24,6 +25,7 @@ import { deleteImage, importImage } from './images/operations.ts';
 import { Breakers } from './health/breakers.ts';
 import { guardDrivers, watchGuests } from './health/guarded-drivers.ts';
 import { HealthReporter } from './health/health-reporter.ts';
+import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
@@ -33,6 +35,9 @@ import type { Log } from './log.ts';
 import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
 import type { AnyKind } from './operations/kind.ts';
 import { Operations } from './operations/operations.ts';
+import { recogniseBoot } from './policies/host-boot.ts';
+import { Ownership } from './policies/ownership.ts';
+import { Policies } from './policies/policies.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
 import type { Services } from './services.ts';
@@ -60,6 +65,8 @@ export class Agent {
   readonly #reporter: HealthReporter;
   readonly #unwatchGuests: Unsubscribe;
   readonly #collector: Collector;
+  readonly #ownership: Ownership;
+  readonly #policies: Policies;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #stopping = new AbortController();
@@ -98,7 +105,16 @@ export class Agent {
       parallel: config.operations.parallel,
       timeoutMs: config.operations.timeoutSeconds * 1000,
     });
-    const health = { breakers, reporter: this.#reporter, scheduler: () => this.#schedulerHealth(startedAt) };
+    const { url, ownershipSeconds } = config.scheduler;
+    const limitMs = url === undefined ? null : ownershipSeconds * 1000;
+    this.#ownership = new Ownership({ store, clock, log, limitMs });
+    this.#policies = new Policies(this.services, this.operations, this.#ownership);
+    const health = {
+      breakers,
+      reporter: this.#reporter,
+      scheduler: () => this.#schedulerHealth(startedAt),
+      policies: () => this.#ownership.health,
+    };
     const identity = { nodeId, startedAt, health };
     const parts = { operations: this.operations, collector: this.#collector, identity };
     const readers = makeReaders(this.services, parts);
@@ -110,20 +126,21 @@ export class Agent {
 
   async start(): Promise<void> {
     const { inventories, hypervisor, observer, clock } = this.services;
-    await Promise.all([inventories.start(), firstContact(hypervisor, clock)]);
+    await Promise.all([inventories.start(), firstContact(hypervisor, clock), recogniseBoot(this.services)]);
     await observer.start();
     this.#guestWatch.start();
     this.operations.resume();
     await this.#socket.listen();
     this.#link?.start();
-    this.#collector.start(() => this.operations.submit('node.collect', {}));
-    this.#mending = mendNetworks(this.services, this.#stopping.signal);
+    this.#collector.start(() => this.operations.submit('node.collect', {}, 'collector-policy'));
+    this.#mending = this.#mendAndBegin();
   }
 
   async stop(): Promise<void> {
     const { inventories, observer, store } = this.services;
     this.#stopping.abort();
     this.#link?.close();
+    this.#policies.close();
     await this.#socket.close();
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close()]);
@@ -135,9 +152,20 @@ export class Agent {
     store.close();
   }
 
-  /** Takes no more callers; for a test that plays a crash. */
+  /** Takes no more callers, and begins nothing by itself; for a test that plays a crash. */
   async closeSocket(): Promise<void> {
+    this.#policies.close();
     await this.#socket.close();
+  }
+
+  /** Guests that policies start find their networks whole. */
+  async #mendAndBegin(): Promise<void> {
+    try {
+      await mendNetworks(this.services, this.#stopping.signal);
+      if (!this.#stopping.signal.aborted) this.#policies.begin();
+    } catch (error) {
+      this.services.log.error({ error }, 'the policies could not begin: no guest is started by itself');
+    }
   }
 
   #makeLink(nodeId: string): Link | null {
@@ -153,6 +181,7 @@ export class Agent {
       log,
       nodeId,
       dispatcher: this.dispatcher,
+      ownership: this.#ownership,
       random: Math.random,
     });
   }
@@ -169,6 +198,7 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     startInstance(services),
     stopInstance(services),
     rebootInstance(services),
+    configureInstance(services),
     deleteInstance(services),
     importImage(services),
     deleteImage(services),

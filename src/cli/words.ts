@@ -6,12 +6,17 @@
  */
 import type { RebootMode, StopMode } from '../model/instance.ts';
 import type { ObjectKind, OperationState } from '../model/operation.ts';
+import type { Policies, Watchdog } from '../model/policy.ts';
 import type { ImageFormat } from '../model/storage.ts';
 
 export const STOP_MODES = ['graceful', 'graceful-then-forced', 'forced'] as const satisfies StopMode[];
 export const REBOOT_MODES = ['graceful', 'forced'] as const satisfies RebootMode[];
 export const IMAGE_FORMATS = ['qcow2', 'raw'] as const satisfies ImageFormat[];
 export const FIRMWARES = ['bios', 'uefi'] as const;
+export const CRASH_ACTIONS = ['restart', 'report'] as const satisfies Policies['onCrash']['action'][];
+export const BOOT_ACTIONS = ['last-state', 'always', 'never'] as const satisfies Policies['onBoot'][];
+export const DRIFT_ACTIONS = ['report', 'restore'] as const satisfies Policies['onDrift'][];
+export const WATCHDOGS = ['none', 'reset', 'poweroff', 'pause', 'report'] as const satisfies Watchdog[];
 export const OBJECT_KINDS = [
   'instance',
   'volume',

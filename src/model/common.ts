@@ -11,8 +11,8 @@ export function strict<P extends TProperties>(properties: P, options: { descript
   return Type.Object(properties, { additionalProperties: false, ...options });
 }
 
-export function nullable<S extends TSchema>(schema: S) {
-  return Type.Union([schema, Type.Null()]);
+export function nullable<S extends TSchema>(schema: S, description?: string) {
+  return Type.Union([schema, Type.Null()], description === undefined ? {} : { description });
 }
 
 /** A name is also part of file, domain and host names: so it is a DNS label, and never a path or shell text. */

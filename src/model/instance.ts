@@ -3,6 +3,7 @@
  */
 
 import { Id, Ipv4Address, MacAddress, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
+import { DEFAULT_POLICIES, Policies, WATCHDOGS } from './policy.ts';
 import { type Static, Type } from './schema.ts';
 
 /** QEMU's own limit for the machine types in use. @see hw/i386/pc_q35.c, max_cpus */
@@ -33,6 +34,10 @@ export type NicSpec = Static<typeof NicSpec>;
 
 export const FIRMWARES = ['bios', 'uefi'] as const;
 
+/** What its user last asked for; what others do to the guest does not change it. */
+export const DESIRES = ['running', 'stopped'] as const;
+export type Desire = (typeof DESIRES)[number];
+
 export const InstanceSpec = strict({
   name: Name,
   vcpus: Type.Integer({ minimum: 1, maximum: VCPUS_MAX, description: 'number of virtual CPUs' }),
@@ -47,6 +52,12 @@ export const InstanceSpec = strict({
   userData: Type.Optional(
     Type.String({ maxLength: USER_DATA_MAX, description: 'cloud-config or a script, passed on as it is' }),
   ),
+  watchdog: Type.Enum([...WATCHDOGS], {
+    default: 'none',
+    description:
+      'what its watchdog device does when the guest stops feeding it; none: no device; poweroff counts as a crash',
+  }),
+  policies: Type.Object(Policies.properties, { additionalProperties: false, default: {} }),
 });
 export type InstanceSpec = Static<typeof InstanceSpec>;
 
@@ -54,6 +65,11 @@ export type InstanceSpec = Static<typeof InstanceSpec>;
 export function withoutUserData(spec: InstanceSpec): InstanceSpec {
   const { userData: _userData, ...shown } = spec;
   return shown;
+}
+
+/** A spec as it is read back: one that an older Berth has written lacks what came later. */
+export function completeSpec(spec: InstanceSpec): InstanceSpec {
+  return { ...spec, watchdog: spec.watchdog ?? 'none', policies: { ...DEFAULT_POLICIES, ...spec.policies } };
 }
 
 /** `unknown` means that the host could not be asked: nothing is ever done because of it (promise 2). */
@@ -85,12 +101,27 @@ export const InstanceDisk = strict({
   deletedWithInstance: Type.Boolean(),
 });
 
+/** What the node has done by itself to keep the guest running, since its user's last word. */
+export const Restarts = strict({
+  count: Type.Integer({ minimum: 0, description: 'starts by policy that are still held against its limit' }),
+  lastAt: nullable(Timestamp),
+  nextAt: nullable(Timestamp),
+  givenUp: nullable(Type.String({ description: 'why no further start comes' })),
+});
+export type Restarts = Static<typeof Restarts>;
+
+export const Disowned = strict({ at: Timestamp, reason: Type.String() });
+export type Disowned = Static<typeof Disowned>;
+
 export const Instance = strict({
   id: Id,
   name: Name,
   generation: Type.Integer({ minimum: 1 }),
   lifecycle: Type.Enum([...LIFECYCLES]),
   power: Power,
+  desired: Type.Enum([...DESIRES], { description: 'what its user last asked for' }),
+  restarts: nullable(Restarts),
+  disowned: nullable(Disowned, 'the scheduler says that it is not of this node: it is not started here'),
   /** Without its user-data. */
   spec: InstanceSpec,
   userDataBytes: Type.Integer({ description: 'bytes of user-data, which is never shown' }),

@@ -4,9 +4,9 @@
  * A repeated request is `done`; one that contradicts the state is refused with one sentence of reason.
  */
 import { assertNever, type ErrorCode } from './errors.ts';
-import type { Lifecycle, Power } from './instance.ts';
+import type { Disowned, Lifecycle, Power } from './instance.ts';
 
-export type Request = 'start' | 'stop' | 'reboot' | 'delete';
+export type Request = 'start' | 'stop' | 'reboot' | 'delete' | 'configure';
 
 export type Decision =
   | { verdict: 'accept' }
@@ -16,23 +16,26 @@ export type Decision =
 export interface InstanceState {
   lifecycle: Lifecycle;
   power: Power;
+  disowned: Disowned | null;
 }
 
 const ACCEPT: Decision = { verdict: 'accept' };
 
-export function decide(request: Request, { lifecycle, power }: InstanceState): Decision {
+export function decide(request: Request, { lifecycle, power, disowned }: InstanceState): Decision {
   if (lifecycle === 'deleting') return request === 'delete' ? ACCEPT : illegal('it is being deleted');
   if (lifecycle === 'building')
     return illegal('it is still being built; wait for that operation, or cancel it');
   switch (request) {
     case 'start':
-      return decideStart(power);
+      return disowned === null ? decideStart(power) : illegal(disownedSince(disowned));
     case 'stop':
       return decideStop(power);
     case 'reboot':
       return decideReboot(power);
     case 'delete':
       return ACCEPT; // the steps look at the host and refuse on doubt
+    case 'configure':
+      return ACCEPT;
     default:
       return assertNever(request);
   }
@@ -87,6 +90,10 @@ function decideReboot(power: Power): Decision {
     default:
       return assertNever(power.state);
   }
+}
+
+function disownedSince({ at, reason }: Disowned): string {
+  return `it is disowned since ${at}: ${reason}; an admin can take it back with instance.configure`;
 }
 
 function illegal(reason: string): Decision {

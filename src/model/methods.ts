@@ -13,6 +13,7 @@ import { LEAKS_LISTED_MAX, NodeLeaks, ThingName } from './leak.ts';
 import { Network, NetworkSpec } from './network.ts';
 import { Finding, Health, Inventory, NodeStatus } from './node.ts';
 import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
+import { PoliciesChange } from './policy.ts';
 import { type Static, type TSchema, Type } from './schema.ts';
 import { IMAGE_FORMATS, Image, Volume } from './storage.ts';
 
@@ -151,6 +152,27 @@ export const METHODS = {
     }),
     'running',
   ),
+  'instance.configure': {
+    ...operation(
+      'Change the policies of an instance, or take back one that the scheduler has disowned; a guest runs on.',
+      strict({
+        id: NameOrId,
+        policies: Type.Optional(PoliciesChange),
+        ownership: Type.Optional(
+          Type.Enum(['take-back'], {
+            description: 'take-back: it is of this node again; only where it runs nowhere else',
+          }),
+        ),
+        ...ObjectFence,
+      }),
+      'ready, whatever its power state',
+    ),
+    raised: {
+      role: 'admin',
+      words: 'with ownership, since two nodes may then run one instance',
+      needed: ({ ownership }) => ownership !== undefined,
+    },
+  },
   'instance.delete': operation(
     'Stop and undefine an instance, and delete the disks that were made with it.',
     strict({ id: NameOrId, ...ObjectFence }),

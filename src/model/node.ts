@@ -66,6 +66,7 @@ export const PROBLEM_KINDS = [
   'hypervisor',
   'storage',
   'scheduler',
+  'policies',
   'journal',
   'instance',
   'network',
@@ -96,6 +97,7 @@ export const NodeStatus = strict({
   hypervisor: Health,
   storage: Health,
   scheduler: Health,
+  policies: Health,
   instances: Type.Record(Type.String(), Type.Integer(), {
     description: 'number of instances by power state',
   }),

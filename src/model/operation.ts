@@ -20,6 +20,22 @@ export type OperationState = (typeof OPERATION_STATES)[number];
 export const OBJECT_KINDS = ['instance', 'volume', 'image', 'network', 'node'] as const;
 export type ObjectKind = (typeof OBJECT_KINDS)[number];
 
+/** Who asks for operations: people, programs, or a policy of the instance itself. */
+export const ASKERS = [
+  'operator',
+  'scheduler',
+  'crash-policy',
+  'boot-policy',
+  'drift-policy',
+  'collector-policy',
+] as const;
+export type Asker = (typeof ASKERS)[number];
+
+/** Whether it is the agent's own doing, which gives way to everyone else's. */
+export function isPolicy(asker: Asker | null): boolean {
+  return asker !== null && asker !== 'operator' && asker !== 'scheduler';
+}
+
 export const ErrorBodySchema = strict({
   code: Type.Enum(Object.keys(ERROR_CODES) as ErrorCode[]),
   message: Type.String(),
@@ -50,6 +66,7 @@ export const Operation = strict({
   id: Id,
   kind: Type.String({ description: 'the method that asked for it, such as instance.create' }),
   target: strict({ kind: Type.Enum([...OBJECT_KINDS]), id: Id, name: Type.String() }),
+  askedBy: nullable(Type.Enum([...ASKERS]), 'null for one that an older version has journaled'),
   state: Type.Enum([...OPERATION_STATES]),
   progress: strict({
     step: nullable(Type.String()),

@@ -3,8 +3,8 @@
  *
  *   agent                                    scheduler
  *     │── GET /v1/agent, Upgrade, Bearer ──────▶│
- *     │── request  hello ──────────────────────▶│   who the agent is; answered with the epoch
- *     │◀───────────── response { epoch, lastSeq }│   the last event the scheduler has
+ *     │── request  hello ──────────────────────▶│   who the agent is and what it has; answered with the epoch,
+ *     │◀───────────── response { epoch, lastSeq }│   the last event the scheduler has, and what is not its own
  *     │── notify   event  {…}  (after lastSeq) ─▶│
  *     │◀───────────── notify   ack { seq } ──────│
  *     │── notify   heartbeat { … } ─────────────▶│   every few seconds, from memory
@@ -15,7 +15,7 @@
  * and the connection is closed where it has none that could be read.
  */
 
-import { Id, nullable, strict } from './common.ts';
+import { Id, nullable, strict, Timestamp } from './common.ts';
 import { AgentError, ERROR_CODES, type ErrorBody, type ErrorCode } from './errors.ts';
 import { BerthEvent } from './event.ts';
 import { parseJson } from './json.ts';
@@ -31,6 +31,8 @@ export const AGENT_PATH = '/v1/agent';
 export const MESSAGE_BYTES_LIMIT = 8 * 1024 * 1024;
 /** Requests that one side may have unanswered on a link; more are answered LIMIT_REACHED. */
 export const REQUESTS_IN_FLIGHT_LIMIT = 64;
+/** Instances that a hello names, and its answer disowns: many times what a host can run. */
+export const HELLO_INSTANCES_LIMIT = 20_000;
 
 const RequestId = Type.Union([Type.String({ maxLength: 128 }), Type.Integer()]);
 
@@ -61,6 +63,12 @@ export const Hello = strict({
   version: Type.String(),
   inventory: Inventory,
   lastSeq: Type.Integer({ minimum: 0, description: 'number of the newest event the agent has' }),
+  instances: Type.Optional(
+    Type.Array(Id, { maxItems: HELLO_INSTANCES_LIMIT, description: 'the instances that the agent has' }),
+  ),
+  lastContactAt: Type.Optional(
+    nullable(Timestamp, 'when it last heard of this scheduler, as far as it knows; null for never'),
+  ),
 });
 export type Hello = Static<typeof Hello>;
 
@@ -71,6 +79,12 @@ export const HelloResult = strict({
     description: 'number of the newest event the scheduler has dealt with',
   }),
   heartbeatSeconds: Type.Integer({ minimum: 1, maximum: 300 }),
+  disowned: Type.Optional(
+    Type.Array(Id, {
+      maxItems: HELLO_INSTANCES_LIMIT,
+      description: 'instances of the hello that are not of this node any more: it starts none of them',
+    }),
+  ),
 });
 export type HelloResult = Static<typeof HelloResult>;
 

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { DEFAULT_POLICIES } from '../../src/model/policy.ts';
 import { readyAgent, spec } from './support/sim-agent.ts';
 
 t.test(
@@ -20,7 +21,8 @@ t.test(
 
 t.test('what others do to a guest is noticed from events, with an event of our own', async (t) => {
   const sim = await readyAgent(t);
-  await sim.run('instance.create', { spec: spec() });
+  const policies = { ...DEFAULT_POLICIES, onCrash: { action: 'report' as const, limit: 5 } };
+  await sim.run('instance.create', { spec: spec('web', { policies }) });
   const { id } = (await sim.call('instance.show', { id: 'web' })).instance;
   const power = () => sim.agent.services.store.instances.get('web').power;
   const { lastSeq } = await sim.call('event.list');

@@ -42,6 +42,23 @@ t.test('a spec may come from standard input and take another name', async (t) =>
   t.match(await berth(['network', 'create', 'y', '-f', '-'], net), { code: 0, stdout: /^Created network y/ });
 });
 
+t.test('an instance is made with a watchdog and policies of its own', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, HANDLERS);
+  const argv =
+    'instance create --name web --image test --watchdog reset --on-crash report --restart-limit 3 ' +
+    '--on-boot always --on-drift restore';
+  t.match(await berth(argv.split(' '), { socketPath }), { code: 0, stderr: '' });
+  t.match(calls[0]?.params['spec'], {
+    watchdog: 'reset',
+    policies: { onCrash: { action: 'report', limit: 3 }, onBoot: 'always', onDrift: 'restore' },
+  });
+  const bad = await berth('instance create --name web --image test --restart-limit 0'.split(' '), {
+    socketPath,
+  });
+  t.match(bad, { code: 2, stderr: /restarts within an hour/ });
+  t.equal(calls.length, 1, 'which is asked of no agent');
+});
+
 t.test('an instance is made from options, with the files that they name', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'gcli-'));
   t.teardown(() => rm(folder, { recursive: true }));

@@ -4,6 +4,7 @@ import * as words from '../../src/cli/words.ts';
 import { LIST_LIMIT } from '../../src/model/common.ts';
 import { FIRMWARES, REBOOT_MODES, STOP_MODES } from '../../src/model/instance.ts';
 import { hasEnded, OBJECT_KINDS, OPERATION_STATES } from '../../src/model/operation.ts';
+import { BOOT_ACTIONS, CRASH_ACTIONS, DRIFT_ACTIONS, WATCHDOGS } from '../../src/model/policy.ts';
 import { IMAGE_FORMATS } from '../../src/model/storage.ts';
 import { VERSION } from '../../src/model/version.ts';
 
@@ -12,6 +13,10 @@ t.test("the command line's words are the model's", async (t) => {
   t.strictSame(words.REBOOT_MODES, REBOOT_MODES);
   t.strictSame(words.IMAGE_FORMATS, IMAGE_FORMATS);
   t.strictSame(words.FIRMWARES, FIRMWARES);
+  t.strictSame(words.CRASH_ACTIONS, CRASH_ACTIONS);
+  t.strictSame(words.BOOT_ACTIONS, BOOT_ACTIONS);
+  t.strictSame(words.DRIFT_ACTIONS, DRIFT_ACTIONS);
+  t.strictSame(words.WATCHDOGS, WATCHDOGS);
   t.strictSame(words.OBJECT_KINDS, OBJECT_KINDS);
   t.strictSame(words.OPERATION_STATES, OPERATION_STATES);
   t.equal(words.LIST_LIMIT, LIST_LIMIT);

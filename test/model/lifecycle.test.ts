@@ -2,12 +2,13 @@ import t from 'tap';
 import { LIFECYCLES, POWER_STATES, type PowerState } from '../../src/model/instance.ts';
 import { decide, type InstanceState, type Request } from '../../src/model/lifecycle.ts';
 
-const REQUESTS: Request[] = ['start', 'stop', 'reboot', 'delete'];
+const REQUESTS: Request[] = ['start', 'stop', 'reboot', 'delete', 'configure'];
 
 function state(power: PowerState, lifecycle: InstanceState['lifecycle'] = 'ready'): InstanceState {
   return {
     lifecycle,
     power: { state: power, since: '2026-01-01T00:00:00.000Z', reason: 'libvirt does not answer' },
+    disowned: null,
   };
 }
 
@@ -17,16 +18,19 @@ t.test('a repeated request is answered as done', async (t) => {
   t.same(decide('stop', state('crashed')), { verdict: 'done' });
 });
 
-t.test('nothing but a delete is accepted on doubt, and the refusal says since when and why', async (t) => {
-  for (const request of REQUESTS.filter((request) => request !== 'delete')) {
-    const decision = decide(request, state('unknown'));
-    t.match(
-      decision,
-      { verdict: 'refuse', code: 'UNAVAILABLE', reason: /since 2026.*libvirt does not answer/ },
-      request,
-    );
-  }
-});
+t.test(
+  'nothing that asks for a power is accepted on doubt, and the refusal says since when and why',
+  async (t) => {
+    for (const request of ['start', 'stop', 'reboot'] as const) {
+      const decision = decide(request, state('unknown'));
+      t.match(
+        decision,
+        { verdict: 'refuse', code: 'UNAVAILABLE', reason: /since 2026.*libvirt does not answer/ },
+        request,
+      );
+    }
+  },
+);
 
 t.test(
   'an instance that is being built or deleted takes no request, but a delete may be repeated',

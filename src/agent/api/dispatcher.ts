@@ -20,6 +20,7 @@ import {
   roleAllows,
 } from '../../model/methods.ts';
 import { parse, suggest } from '../../model/validate.ts';
+import type { Asker } from '../../model/operation.ts';
 import type { Log } from '../log.ts';
 import type { Operations } from '../operations/operations.ts';
 
@@ -32,6 +33,8 @@ export type Readers = {
 
 export interface Caller {
   role: Role;
+  /** @default 'operator' */
+  asker?: Extract<Asker, 'operator' | 'scheduler'>;
   /** Aborted when the caller has gone. */
   signal?: AbortSignal;
 }
@@ -68,7 +71,7 @@ export class Dispatcher {
       assertRole(`${name} ${method.raised.words}`, caller.role, method.raised.role);
     }
     if (method.kind === 'operation') {
-      return { operation: this.#operations.submit(name as OperationMethod, parsed as never) };
+      return { operation: this.#operations.submit(name as OperationMethod, parsed as never, caller.asker) };
     }
     return this.#readers[name as ReadMethod](parsed as never, caller.signal);
   }

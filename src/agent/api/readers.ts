@@ -25,6 +25,7 @@ export interface NodeHealth {
   breakers: Breakers;
   reporter: HealthReporter;
   scheduler: () => Health;
+  policies: () => Health;
 }
 
 export interface ReaderParts {
@@ -80,6 +81,7 @@ function nodeStatus(
     hypervisor: healthOfHypervisor(hypervisor),
     storage: inventories.storageHealth,
     scheduler: health.scheduler(),
+    policies: health.policies(),
   };
   return {
     nodeId,
@@ -99,6 +101,7 @@ function nodeStatus(
         { kind: 'hypervisor', name: 'hypervisor', health: parts.hypervisor },
         { kind: 'storage', name: services.pool.name, health: parts.storage },
         { kind: 'scheduler', name: 'scheduler', health: parts.scheduler },
+        { kind: 'policies', name: 'policies', health: parts.policies },
         { kind: 'journal', name: 'journal', health: health.reporter.journal },
       ],
       open: health.breakers

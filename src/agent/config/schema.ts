@@ -54,6 +54,13 @@ export const ConfigSchema = Type.Object(
           description: 'File with the bearer token, readable by root alone. Absolute path.',
         }),
       ),
+      ownershipSeconds: Type.Integer({
+        minimum: 30,
+        maximum: 31_536_000,
+        default: 300,
+        description:
+          'Seconds without the scheduler after which it is asked before a policy starts anything: it may run elsewhere.',
+      }),
     }),
     hypervisor: section('What runs the guests.', {
       driver: Type.Enum(['libvirt', 'sim'], {

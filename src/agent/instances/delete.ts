@@ -5,6 +5,7 @@
  */
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { NO_RESTARTS } from '../store/instances.ts';
 import { forgetInstance } from './create.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
@@ -33,6 +34,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
     accept(params) {
       const { instance, target } = requestOf(services, 'delete', params);
       store.instances.setLifecycle(instance.id, 'deleting');
+      store.instances.setRestarts(instance.id, NO_RESTARTS);
       store.instances.nextGeneration(instance.id);
       store.tellInstance('instance.changed', instance.id);
       return { verdict: 'run', target, plan: planInstance(store, pool, instance) };

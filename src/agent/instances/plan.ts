@@ -88,6 +88,7 @@ function defineGuest(
       tapName: taps.get(port.id) as string,
     })),
     consoleLogPath: pool.paths.consoleLog(id),
+    watchdog: spec.watchdog,
     metadata: JSON.stringify({
       version: 1,
       id,

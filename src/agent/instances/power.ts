@@ -3,8 +3,11 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import type { Instance, PowerState, RebootMode, StopMode } from '../../model/instance.ts';
-import type { Accepted, OperationKind, Step, StepContext } from '../operations/kind.ts';
+import { type Asker, isPolicy } from '../../model/operation.ts';
+import type { OperationKind, Step, StepContext } from '../operations/kind.ts';
+import { recentStarts } from '../policies/decide.ts';
 import type { Services } from '../services.ts';
+import { NO_RESTARTS } from '../store/instances.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
 import { bindPorts, confirm, define, startExisting } from './steps.ts';
@@ -36,8 +39,11 @@ export function startInstance(services: Services): OperationKind<'instance.start
     method: 'instance.start',
     version: 1,
     stages: [[rebind, redefine], [startExisting(services)], [confirm(services, ['running'])]],
-    accept: (params) =>
-      acceptPower(services, 'start', params, (instance) => planInstance(store, pool, instance)),
+    accept: (params, asker) => {
+      const { instance, ...accepted } = acceptPower(services, 'start', params);
+      wantRunning(services, instance, asker);
+      return { ...accepted, plan: planInstance(store, pool, instance) };
+    },
     succeeded: () => undefined,
     undone: () => undefined,
   };
@@ -49,7 +55,11 @@ export function stopInstance(services: Services): OperationKind<'instance.stop',
     version: 1,
     stages: [[askToStop(services)], [pullPlug(services)], [confirm(services, ['stopped', 'crashed'])]],
     timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
-    accept: (params) => acceptPower(services, 'stop', params, ({ id }) => timedPlan(id, params)),
+    accept: (params) => {
+      const { instance, ...accepted } = acceptPower(services, 'stop', params);
+      wantStopped(services, instance);
+      return { ...accepted, plan: timedPlan(instance.id, params) };
+    },
     succeeded: () => undefined,
     undone: () => undefined,
   };
@@ -61,23 +71,41 @@ export function rebootInstance(services: Services): OperationKind<'instance.rebo
     version: 1,
     stages: [[reboot(services)], [confirm(services, ['running'])]],
     timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
-    accept: (params) => acceptPower(services, 'reboot', params, ({ id }) => timedPlan(id, params)),
+    accept: (params) => {
+      const { instance, ...accepted } = acceptPower(services, 'reboot', params);
+      return { ...accepted, plan: timedPlan(instance.id, params) };
+    },
     succeeded: () => undefined,
     undone: () => undefined,
   };
 }
 
-/** Done already, or a new generation with its plan. @throws {AgentError} as requestOf */
-function acceptPower<P>(
+/** Done already, or a new generation. @throws {AgentError} as requestOf */
+function acceptPower(
   services: Services,
   request: 'start' | 'stop' | 'reboot',
   params: { id: string; generation?: number },
-  planFor: (instance: Instance) => P,
-): Accepted<P> {
+) {
   const { verdict, instance, target } = requestOf(services, request, params);
-  if (verdict === 'done') return { verdict: 'done', target };
-  services.store.instances.nextGeneration(instance.id);
-  return { verdict: 'run', target, plan: planFor(instance) };
+  if (verdict === 'accept') services.store.instances.nextGeneration(instance.id);
+  return { verdict: verdict === 'accept' ? ('run' as const) : ('done' as const), instance, target };
+}
+
+/** A start by policy is held against its limit; anyone else's begins the count anew. */
+function wantRunning({ store, clock }: Services, { id }: Instance, asker: Asker): void {
+  const nowMs = clock.now();
+  const restarts = store.instances.restartsOf(id);
+  const timesMs = [...recentStarts(restarts.timesMs, nowMs), nowMs];
+  store.instances.setDesired(id, 'running');
+  store.instances.setRestarts(id, isPolicy(asker) ? { ...restarts, timesMs, nextAtMs: null } : NO_RESTARTS);
+  store.tellInstance('instance.changed', id);
+}
+
+/** What was due by policy is due no more. */
+function wantStopped({ store }: Services, { id }: Instance): void {
+  store.instances.setDesired(id, 'stopped');
+  store.instances.setRestarts(id, NO_RESTARTS);
+  store.tellInstance('instance.changed', id);
 }
 
 function timedPlan<M>(id: string, { mode, timeoutSeconds }: { mode: M; timeoutSeconds: number }) {

@@ -8,6 +8,7 @@ import { decide, type Request } from '../../model/lifecycle.ts';
 import { checkGeneration } from '../operations/fence.ts';
 import type { Target } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import type { Store } from '../store/store.ts';
 
 export interface AcceptedRequest {
   verdict: 'accept' | 'done';
@@ -15,7 +16,11 @@ export interface AcceptedRequest {
   target: Target;
 }
 
-/** @throws {AgentError} NOT_FOUND, STALE, ILLEGAL_STATE, UNAVAILABLE */
+/**
+ * What is done already is so only while nothing waits or runs that may change it again; else it is queued behind that.
+ *
+ * @throws {AgentError} NOT_FOUND, STALE, ILLEGAL_STATE, UNAVAILABLE
+ */
 export function requestOf(
   { store }: Services,
   request: Request,
@@ -30,8 +35,12 @@ export function requestOf(
     });
   }
   return {
-    verdict: decision.verdict,
+    verdict: decision.verdict === 'done' && isBusy(store, instance.id) ? 'accept' : decision.verdict,
     instance,
     target: { kind: 'instance', id: instance.id, name: instance.name },
   };
+}
+
+function isBusy(store: Store, id: string): boolean {
+  return store.operations.unfinishedOn({ kind: 'instance', id }).length > 0;
 }

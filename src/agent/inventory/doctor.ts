@@ -20,6 +20,7 @@ export async function examineNode(services: Services, collector: Collector): Pro
     ['host', (options) => services.host.examine(options)],
     ['libvirt', (options) => examineHypervisor(services, options)],
     ['disk-space', (options) => examinePool(services, options)],
+    ['ownership', async () => examineOwnership(services)],
     ['network', (options) => examineNetwork(services, options)],
     ['leaks', (options) => examineLeaks(collector, options)],
   ];
@@ -98,6 +99,22 @@ async function examineLeaks(collector: Collector, options: { timeoutMs: number }
   return [
     finding('leaks', 'warning', `${proven} things that Berth made are left over`, 'See `berth leaks`.'),
   ];
+}
+
+/** Two nodes that run one instance write to its disks both, or answer for its address. */
+function examineOwnership({ store }: Services): Finding[] {
+  const down: ReadonlySet<string> = new Set(['stopped', 'crashed']);
+  return store.instances
+    .listDisowned()
+    .filter(({ power }) => !down.has(power.state))
+    .map(({ name, power, disowned }) =>
+      finding(
+        'ownership',
+        'failure',
+        `instance ${name} is disowned since ${disowned?.at} and is ${power.state} here: ${disowned?.reason}`,
+        'See on which node it should run; stop it here, or take it back with `berth instance configure --take-back`.',
+      ),
+    );
 }
 
 function failed(check: string, error: unknown): Finding {

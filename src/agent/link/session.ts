@@ -21,6 +21,7 @@ import { VERSION } from '../../model/version.ts';
 import {
   Ack,
   agentErrorOf,
+  HELLO_INSTANCES_LIMIT,
   type Hello,
   HelloResult,
   MESSAGE_BYTES_LIMIT,
@@ -33,6 +34,7 @@ import {
 import type { Dispatcher } from '../api/dispatcher.ts';
 import type { Inventories } from '../inventory/inventories.ts';
 import type { Log } from '../log.ts';
+import type { Ownership } from '../policies/ownership.ts';
 import type { Store } from '../store/store.ts';
 import { closeSocket } from './closing.ts';
 
@@ -54,6 +56,7 @@ export interface SessionParts {
   store: Store;
   inventories: Inventories;
   dispatcher: Dispatcher;
+  ownership: Ownership;
   clock: Clock;
   log: Log;
   nodeId: string;
@@ -77,6 +80,8 @@ export class Session {
   /** What this scheduler has acknowledged; it may have lost what it acknowledged to us before. */
   #ackedSeq = 0;
   #inFlight = 0;
+  /** Its hello was answered, and it has not ended. */
+  #isAnswered = false;
   #toldGeneration = -1;
   #cancelTimer: () => void = () => undefined;
   #unsubscribe: () => void = () => undefined;
@@ -98,13 +103,22 @@ export class Session {
     this.#gone.abort();
     this.#cancelTimer();
     this.#unsubscribe();
+    if (this.#isAnswered) this.#parts.ownership.ended();
+    this.#isAnswered = false;
   }
 
   #sayHello(): void {
-    const { store, inventories, nodeId } = this.#parts;
+    const { store, inventories, ownership, nodeId } = this.#parts;
     const inventory = inventories.get();
     this.#toldGeneration = inventory.generation;
-    const hello: Hello = { nodeId, version: VERSION, inventory, lastSeq: store.events.lastSeq() };
+    const hello: Hello = {
+      nodeId,
+      version: VERSION,
+      inventory,
+      lastSeq: store.events.lastSeq(),
+      instances: store.instances.ids().slice(0, HELLO_INSTANCES_LIMIT),
+      lastContactAt: ownership.lastContactAt,
+    };
     this.#send({ jsonrpc: '2.0', id: HELLO_ID, method: 'hello', params: hello });
   }
 
@@ -113,14 +127,20 @@ export class Session {
       this.#drop(`the scheduler refused: ${agentErrorOf(answer.error).message}`);
       return;
     }
-    const { epoch, lastSeq, heartbeatSeconds } = parse(HelloResult, answer.result, 'answer to hello');
-    const { store } = this.#parts;
+    const { epoch, lastSeq, heartbeatSeconds, disowned } = parse(
+      HelloResult,
+      answer.result,
+      'answer to hello',
+    );
+    const { store, ownership } = this.#parts;
     const seen = store.meta.getNumber('epoch');
     if (epoch < seen) {
       this.#drop(`the scheduler has epoch ${epoch}; this node has seen ${seen}`);
       return;
     }
     if (epoch > seen) store.db.transaction(() => store.meta.set('epoch', epoch));
+    ownership.answered(disowned ?? []);
+    this.#isAnswered = true;
     store.events.acknowledge(lastSeq);
     this.#sentSeq = Math.min(lastSeq, store.events.lastSeq());
     this.#ackedSeq = this.#sentSeq;
@@ -219,7 +239,7 @@ export class Session {
 
   async #outcome(method: string, params: unknown): Promise<Outcome> {
     try {
-      const caller = { role: SCHEDULER_ROLE, signal: this.#gone.signal };
+      const caller = { role: SCHEDULER_ROLE, asker: 'scheduler', signal: this.#gone.signal } as const;
       return { result: await this.#parts.dispatcher.call(method, params, caller) };
     } catch (error) {
       return { error: rpcErrorOf(AgentError.from(error)) };
@@ -237,6 +257,7 @@ export class Session {
 
   #heard(): void {
     this.#heardAt = this.#parts.clock.monotonicMs();
+    if (this.#isAnswered) this.#guarded(() => this.#parts.ownership.heard());
   }
 
   #send(message: object): void {

@@ -13,7 +13,7 @@
  * To add one, see "Add an operation" in CONTRIBUTING.md.
  */
 import type { OperationMethod, Params } from '../../model/methods.ts';
-import type { ObjectKind, StepProgress } from '../../model/operation.ts';
+import type { Asker, ObjectKind, StepProgress } from '../../model/operation.ts';
 import type { MadeName } from '../store/names.ts';
 
 export interface StepContext {
@@ -91,7 +91,7 @@ export interface OperationKind<M extends OperationMethod, P> extends Walk<P> {
   /** Its steps only wait for parts: it takes no place among the operations that run at once. @default false */
   delegates?: boolean;
   /** Decides and writes the first rows, in the transaction that journals the operation. Throws to refuse. */
-  accept(params: Params<M>): Accepted<P>;
+  accept(params: Params<M>, asker: Asker): Accepted<P>;
   /**
    * How operations begun by older versions of Berth are ended, each as it was begun. One is kept for as long as an
    * upgrade from that version is supported.
@@ -114,7 +114,7 @@ export interface AnyWalk {
 export interface AnyKind extends AnyWalk {
   method: OperationMethod;
   delegates?: boolean;
-  accept(params: never): Accepted<unknown>;
+  accept(params: never, asker: Asker): Accepted<unknown>;
   past?: readonly AnyWalk[];
 }
 

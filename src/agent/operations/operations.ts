@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { OperationMethod, Params } from '../../model/methods.ts';
-import { hasEnded, type Operation, type Retry } from '../../model/operation.ts';
+import { type Asker, hasEnded, type Operation, type Retry } from '../../model/operation.ts';
 import { type OperationFilter, type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
 import { checkEpoch, digestOfRequest } from './fence.ts';
@@ -22,7 +22,11 @@ import { Run, type RunLog, tellOperation } from './run.ts';
 const UNFINISHED_LIMIT = 2_000;
 
 interface Submission {
+  method: OperationMethod;
+  params: unknown;
+  /** Of method and params, without the fence. */
   digest: string;
+  asker: Asker;
   fence: { key?: string; epoch?: number };
   /** The operation that it is a part of. */
   whole: OperationRow | null;
@@ -78,10 +82,11 @@ export class Operations {
   /**
    * Accepts a command, and answers with its operation once that is durable.
    *
+   * @param asker Who asks; shown with the operation. @default 'operator'
    * @throws {AgentError} Whatever the fence or the kind's decision says; nothing is written then.
    */
-  submit<M extends OperationMethod>(method: M, params: Params<M>): Operation {
-    return this.#submit(method, params, null);
+  submit<M extends OperationMethod>(method: M, params: Params<M>, asker: Asker = 'operator'): Operation {
+    return this.#submit(method, params, { asker, whole: null });
   }
 
   /** Submits a part of an operation that runs, or answers with the one that was submitted before. */
@@ -89,17 +94,22 @@ export class Operations {
     if (whole.parentId !== null || !this.#kinds.get(whole.kind)?.delegates) {
       throw new Error(`${whole.kind} does not delegate, or is a part itself: it would wait for ever`);
     }
-    const params = { ...part.params, key: keyOfPart(whole.id, part) };
-    return this.#submit(part.method, params as Params<OperationMethod>, whole);
+    const params = { ...part.params, key: keyOfPart(whole.id, part) } as Params<OperationMethod>;
+    return this.#submit(part.method, params, { asker: whole.askedBy ?? 'operator', whole });
   }
 
-  #submit(method: OperationMethod, params: Params<OperationMethod>, whole: OperationRow | null): Operation {
+  #submit(
+    method: OperationMethod,
+    params: Params<OperationMethod>,
+    { asker, whole }: Pick<Submission, 'asker' | 'whole'>,
+  ): Operation {
     const fence = params as { key?: string; epoch?: number };
     const digest = digestOfRequest(method, params as Record<string, unknown>);
     const repeated = this.#repeated(fence.key, digest);
     if (repeated !== null) return this.view(repeated);
     this.#assertTaking(method);
-    const row = this.#store.db.transaction(() => this.#accept(method, params, { digest, fence, whole }));
+    const submission = { method, params, digest, asker, fence, whole };
+    const row = this.#store.db.transaction(() => this.#accept(submission));
     if (!hasEnded(row.state)) this.#enqueue(row);
     return this.view(row);
   }
@@ -181,16 +191,17 @@ export class Operations {
     );
   }
 
-  #accept(method: OperationMethod, params: unknown, { digest, fence, whole }: Submission): OperationRow {
+  #accept(submission: Submission): OperationRow {
+    const { method, params, asker, fence, whole } = submission;
     this.#fenceEpoch(fence.epoch);
     const kind = this.#kinds.get(method);
     if (kind === undefined) throw new AgentError('UNSUPPORTED', `No operation ${method} in this build`);
-    const accepted = kind.accept(params as never);
+    const accepted = kind.accept(params as never, asker);
     this.#queue.assertRoom(queueKey(accepted.target));
     if (whole !== null && queueKey(whole.target) === queueKey(accepted.target)) {
       throw new Error(`a part of ${whole.kind} about its own ${accepted.target.kind} would wait for ever`);
     }
-    const row = this.#newRow(kind, accepted, { digest, key: fence.key ?? null, parentId: whole?.id ?? null });
+    const row = this.#newRow(kind, accepted, submission);
     this.#store.operations.insert(row);
     if (!hasEnded(row.state)) this.#nameThings(kind, row);
     this.#store.operations.trim();
@@ -214,7 +225,7 @@ export class Operations {
   #newRow(
     kind: AnyKind,
     accepted: Accepted<unknown>,
-    { digest, key, parentId }: { digest: string; key: string | null; parentId: string | null },
+    { digest, asker, fence, whole }: Submission,
   ): OperationRow {
     const at = timestamp(this.#clock);
     const runs = accepted.verdict === 'run';
@@ -222,12 +233,13 @@ export class Operations {
     return {
       id: randomUUID(),
       kind: kind.method,
-      parentId,
+      parentId: whole?.id ?? null,
       cancelRequestedAt: null,
       version: kind.version,
       target: accepted.target,
+      askedBy: asker,
       state: runs ? 'pending' : 'succeeded',
-      key,
+      key: fence.key ?? null,
       requestDigest: digest,
       plan: runs ? accepted.plan : null,
       error: null,

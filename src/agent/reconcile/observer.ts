@@ -32,6 +32,7 @@ const LOOK_RETRY_MS = 1_000;
 interface Seen {
   power: PowerState;
   reason: string;
+  stoppedBy?: 'guest';
 }
 
 const GONE: Seen = { power: 'stopped', reason: 'not defined on the host' };
@@ -198,11 +199,12 @@ export class Observer {
 
   #writeOne(id: string, seen: Seen, since: string): void {
     const power = this.#store.instances.powerOf(id);
-    this.#store.instances.setPower(id, {
+    const next = {
       state: seen.power,
       since: power?.state === seen.power ? power.since : since,
       reason: seen.reason,
-    });
+    };
+    this.#store.instances.setPower(id, next, seen.stoppedBy);
     if (seen.power === 'stopped' || seen.power === 'crashed') this.#store.instances.setGuest(id, null);
     this.#store.tellInstance('instance.changed', id);
   }

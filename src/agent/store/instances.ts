@@ -3,17 +3,36 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import {
+  completeSpec,
+  type Desire,
+  type Disowned,
   type Instance,
   type InstanceSpec,
   type Lifecycle,
   type Power,
   type PowerState,
+  type Restarts,
   withoutUserData,
 } from '../../model/instance.ts';
+import type { Policies } from '../../model/policy.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 import type { Volume } from '../../model/storage.ts';
 import type { NetworkStore, Port } from './networks.ts';
 import type { VolumeStore } from './volumes.ts';
+
+/** The starts of an instance that its policies make due, and those that they have made. */
+export interface RestartRecord {
+  /** Why it is to be started by its policies; null when it is not. */
+  due: 'crash' | 'boot' | null;
+  /** When they have started it, milliseconds since the epoch, oldest first. */
+  timesMs: number[];
+  /** When the next start is due, milliseconds since the epoch. */
+  nextAtMs: number | null;
+  /** Why no further start comes, until its user asks for something or it runs again. */
+  givenUp: string | null;
+}
+
+export const NO_RESTARTS: RestartRecord = { due: null, timesMs: [], nextAtMs: null, givenUp: null };
 
 export class InstanceStore {
   readonly #db: Database;
@@ -48,11 +67,55 @@ export class InstanceStore {
     this.#db.sql('UPDATE instances SET lifecycle = ? WHERE id = ?').run(lifecycle, id);
   }
 
-  setPower(id: string, power: Power): void {
+  /** @param stoppedBy There where its own system has stopped it; it is news once, when the power changes. */
+  setPower(id: string, { state, since, reason }: Power, stoppedBy?: 'guest'): void {
     this.#db.assertTransaction();
     this.#db
-      .sql('UPDATE instances SET power_state = ?, power_since = ?, power_reason = ? WHERE id = ?')
-      .run(power.state, power.since, power.reason, id);
+      .sql(
+        'UPDATE instances SET stopped_by = CASE power_state WHEN ? THEN stopped_by ELSE ? END, power_state = ?, power_since = ?, power_reason = ? WHERE id = ?',
+      )
+      .run(state, stoppedBy ?? null, state, since, reason, id);
+  }
+
+  /** Whether its guest has shut itself down, and nobody has said anything about it since. */
+  hasShutItselfDown(id: string): boolean {
+    const row = this.#db.sql('SELECT stopped_by FROM instances WHERE id = ?').get(id);
+    return row?.['stopped_by'] === 'guest';
+  }
+
+  /** What is wanted of it from now on, whatever was said or due before. */
+  setDesired(id: string, desired: Desire): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE instances SET desired = ?, stopped_by = NULL WHERE id = ?').run(desired, id);
+  }
+
+  restartsOf(id: string): RestartRecord {
+    const row = this.#db.sql('SELECT restarts FROM instances WHERE id = ?').get(id);
+    return row === undefined || row['restarts'] === null
+      ? NO_RESTARTS
+      : JSON.parse(row['restarts'] as string);
+  }
+
+  setRestarts(id: string, record: RestartRecord): void {
+    this.#db.assertTransaction();
+    const isEmpty = JSON.stringify(record) === JSON.stringify(NO_RESTARTS);
+    this.#db
+      .sql('UPDATE instances SET restarts = ? WHERE id = ?')
+      .run(isEmpty ? null : JSON.stringify(record), id);
+  }
+
+  setDisowned(id: string, disowned: Disowned | null): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE instances SET disowned = ? WHERE id = ?')
+      .run(disowned === null ? null : JSON.stringify(disowned), id);
+  }
+
+  setPolicies(id: string, policies: Policies): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql("UPDATE instances SET spec = json_set(spec, '$.policies', json(?)) WHERE id = ?")
+      .run(JSON.stringify(policies), id);
   }
 
   setGuest(id: string, guest: Instance['guest']): void {
@@ -92,6 +155,22 @@ export class InstanceStore {
     return row === undefined ? null : toPower(row);
   }
 
+  /** Those that the scheduler has disowned. */
+  listDisowned(): Instance[] {
+    return this.#db
+      .sql('SELECT id FROM instances WHERE disowned IS NOT NULL ORDER BY name')
+      .all()
+      .map((row) => this.get(row['id'] as string));
+  }
+
+  /** Ids of all, without what each of them has. */
+  ids(): string[] {
+    return this.#db
+      .sql('SELECT id FROM instances ORDER BY name')
+      .all()
+      .map((row) => row['id'] as string);
+  }
+
   find(nameOrId: string): Instance | null {
     const row = this.#db.sql('SELECT * FROM instances WHERE id = ? OR name = ?').get(nameOrId, nameOrId);
     if (row === undefined) return null;
@@ -126,13 +205,16 @@ export class InstanceStore {
 
 function viewOf(row: Row, volumes: Volume[], ports: Port[], networks: ReadonlyMap<string, string>): Instance {
   const id = row['id'] as string;
-  const spec = JSON.parse(row['spec'] as string) as InstanceSpec;
+  const spec = completeSpec(JSON.parse(row['spec'] as string) as InstanceSpec);
   return {
     id,
     name: row['name'] as string,
     generation: row['generation'] as number,
     lifecycle: row['lifecycle'] as Lifecycle,
     power: toPower(row),
+    desired: row['desired'] as Desire,
+    restarts: row['restarts'] === null ? null : restartsView(JSON.parse(row['restarts'] as string)),
+    disowned: row['disowned'] === null ? null : JSON.parse(row['disowned'] as string),
     spec: withoutUserData(spec),
     userDataBytes: Buffer.byteLength(spec.userData ?? ''),
     disks: volumes.map((volume) => ({
@@ -159,4 +241,9 @@ function toPower(row: Row): Power {
     since: row['power_since'] as string,
     reason: row['power_reason'] as string,
   };
+}
+
+function restartsView({ timesMs, nextAtMs, givenUp }: RestartRecord): Restarts {
+  const at = (ms: number | null | undefined) => (ms == null ? null : new Date(ms).toISOString());
+  return { count: timesMs.length, lastAt: at(timesMs.at(-1)), nextAt: at(nextAtMs), givenUp };
 }

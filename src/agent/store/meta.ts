@@ -1,10 +1,18 @@
 /**
  * The few facts that are one of a kind: the node's id, the scheduler's epoch, the last acknowledged event,
- * and what host and hypervisor said of themselves last.
+ * what host and hypervisor said of themselves last, the boot of the host that was seen last, and when the
+ * scheduler was heard last.
  */
 import type { Database } from '../../sqlite/database.ts';
 
-export type MetaKey = 'node_id' | 'epoch' | 'acknowledged_seq' | 'host' | 'hypervisor';
+export type MetaKey =
+  | 'node_id'
+  | 'epoch'
+  | 'acknowledged_seq'
+  | 'host'
+  | 'hypervisor'
+  | 'boot_id'
+  | 'last_contact_at';
 
 export class MetaStore {
   readonly #db: Database;

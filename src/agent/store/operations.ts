@@ -3,7 +3,14 @@
  */
 import type { ErrorBody } from '../../model/errors.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { ObjectKind, Operation, OperationState, Retry, StepProgress } from '../../model/operation.ts';
+import type {
+  Asker,
+  ObjectKind,
+  Operation,
+  OperationState,
+  Retry,
+  StepProgress,
+} from '../../model/operation.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 
 /** Ended operations that are kept; the oldest go first. */
@@ -25,6 +32,8 @@ export interface OperationRow {
   kind: string;
   version: number;
   target: { kind: ObjectKind; id: string; name: string };
+  /** Null for one that an older version has journaled. */
+  askedBy: Asker | null;
   state: OperationState;
   key: string | null;
   requestDigest: string;
@@ -56,11 +65,11 @@ export class OperationStore {
 
   insert(operation: OperationRow): void {
     this.#db.assertTransaction();
-    const { id, kind, version, target, state, key, requestDigest, parentId, plan, createdAt, endedAt } =
-      operation;
+    const { id, kind, version, target, askedBy, state, key } = operation;
+    const { requestDigest, parentId, plan, createdAt, endedAt } = operation;
     this.#db
       .sql(
-        'INSERT INTO operations (id, kind, version, target_kind, target_id, target_name, state, key, request_digest, parent_id, plan, created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO operations (id, kind, version, target_kind, target_id, target_name, asked_by, state, key, request_digest, parent_id, plan, created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         id,
@@ -69,6 +78,7 @@ export class OperationStore {
         target.kind,
         target.id,
         target.name,
+        askedBy,
         state,
         key,
         requestDigest,
@@ -161,6 +171,24 @@ export class OperationStore {
       .map((row) => this.#toOperation(row));
   }
 
+  /** What waits or runs for an object. */
+  unfinishedOn(target: { kind: ObjectKind; id: string }): { id: string; askedBy: Asker | null }[] {
+    return this.#db
+      .sql(
+        "SELECT id, asked_by FROM operations WHERE state IN ('pending', 'running', 'undoing') AND target_kind = ? AND target_id = ? ORDER BY rowid",
+      )
+      .all(target.kind, target.id)
+      .map((row) => ({ id: row['id'] as string, askedBy: row['asked_by'] as Asker | null }));
+  }
+
+  countUnfinishedOf(asker: Asker): number {
+    return this.#db
+      .sql(
+        "SELECT count(*) AS n FROM operations WHERE state IN ('pending', 'running', 'undoing') AND asked_by = ?",
+      )
+      .get(asker)?.['n'] as number;
+  }
+
   /** The parts of an operation, oldest first. */
   childrenOf(id: string): OperationRow[] {
     return this.#db
@@ -218,6 +246,7 @@ export class OperationStore {
         id: row['target_id'] as string,
         name: row['target_name'] as string,
       },
+      askedBy: row['asked_by'] as Asker | null,
       state: row['state'] as OperationState,
       key: row['key'] as string | null,
       requestDigest: row['request_digest'] as string,
@@ -264,6 +293,7 @@ export function viewOf(row: OperationRow, { progress: stepProgress, retry, child
     id: row.id,
     kind: row.kind,
     target: row.target,
+    askedBy: row.askedBy,
     state: row.state,
     progress: {
       step: begun?.name ?? null,

@@ -6,7 +6,8 @@ import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { readJsonFile, readTextFile } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { checkSpec } from '../spec.ts';
-import { FIRMWARES } from '../words.ts';
+import { FIRMWARES, WATCHDOGS } from '../words.ts';
+import { POLICY_OPTIONS, policiesOf } from './policy-options.ts';
 
 /** What a small server needs; the options name them as their defaults. */
 const VCPUS_DEFAULT = 1;
@@ -44,6 +45,13 @@ const SPEC_OPTIONS: readonly OptionSpec[] = [
   },
   { flag: 'user-data', value: 'path', completes: 'file', summary: 'cloud-config or script for the guest' },
   { flag: 'firmware', value: 'firmware', choices: FIRMWARES, summary: 'bios or uefi (default: bios)' },
+  {
+    flag: 'watchdog',
+    value: 'action',
+    choices: WATCHDOGS,
+    summary: 'what its watchdog device does when the guest stops feeding it (default: none, no device)',
+  },
+  ...POLICY_OPTIONS,
 ];
 
 export const createLeaf: Leaf = {
@@ -96,6 +104,8 @@ async function specFromOptions(session: Session, given: Given, name: string | un
     });
   }
   const userData = given.text('user-data');
+  const watchdog = given.text('watchdog');
+  const policies = policiesOf(given);
   return {
     name,
     vcpus: given.integer('vcpus') ?? VCPUS_DEFAULT,
@@ -104,6 +114,8 @@ async function specFromOptions(session: Session, given: Given, name: string | un
     disks: [diskOf(given, image)],
     nics: given.texts('network').map((network) => ({ network })),
     sshAuthorizedKeys: await publicKeys(session, given.texts('ssh-key')),
+    ...(watchdog === undefined ? {} : { watchdog }),
+    ...(policies === null ? {} : { policies }),
     ...(userData === undefined ? {} : { userData: await readTextFile(userData, 'user data', session.io) }),
   };
 }

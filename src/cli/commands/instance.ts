@@ -8,6 +8,7 @@ import { type Column, fields, indent, type Look, table } from '../render/table.t
 import { formatAge, formatBytes, formatGib, formatMib } from '../render/units.ts';
 import { REBOOT_MODES, STOP_MODES } from '../words.ts';
 import { consoleLeaf } from './instance-console.ts';
+import { configureLeaf } from './instance-configure.ts';
 import { createLeaf } from './instance-create.ts';
 import { health } from './node.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
@@ -112,6 +113,7 @@ export const commands: readonly Leaf[] = [
   startLeaf,
   stopLeaf,
   rebootLeaf,
+  configureLeaf,
   deleteLeaf({
     method: 'instance.delete',
     kind: 'instance',
@@ -169,6 +171,11 @@ function renderInstance(shown: Instance, its: Health, look: Look): string {
         ['Since', `${power.since} (${formatAge(power.since, look.nowMs)} ago)`],
         ['Reason', power.reason],
         ...(its.state === 'ok' ? [] : [['Health', health(its, look), 'state'] as const]),
+        ['Desired', desiredOf(shown)],
+        ['On crash', crashPolicyOf(shown)],
+        ['On boot', spec.policies.onBoot],
+        ['On drift', spec.policies.onDrift],
+        ['Watchdog', spec.watchdog],
         ['VCPUs', spec.vcpus],
         ['Memory', formatMib(spec.memoryMib)],
         ['Firmware', spec.firmware],
@@ -185,6 +192,23 @@ function renderInstance(shown: Instance, its: Health, look: Look): string {
     'NICs:\n',
     indent(table(NIC_COLUMNS, shown.nics, look)),
   ].join('');
+}
+
+function desiredOf({ desired, disowned }: Instance): string[] {
+  return disowned === null ? [desired] : [desired, `disowned since ${disowned.at}: ${disowned.reason}`];
+}
+
+function crashPolicyOf({ spec, restarts }: Instance): string[] {
+  const { action, limit } = spec.policies.onCrash;
+  const policy = action === 'restart' ? `restart, at most ${limit} times an hour` : action;
+  if (restarts === null) return [policy];
+  const { count, lastAt, nextAt, givenUp } = restarts;
+  return [
+    policy,
+    ...(lastAt === null ? [] : [`started ${count} times by its policies, last at ${lastAt}`]),
+    ...(nextAt === null ? [] : [`is started again at ${nextAt}`]),
+    ...(givenUp === null ? [] : [`given up: ${givenUp}`]),
+  ];
 }
 
 function guestLines(addresses: NonNullable<Instance['guest']>['addresses']): string[] {

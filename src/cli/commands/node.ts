@@ -79,6 +79,7 @@ function renderFacts(node: NodeStatus, look: Look): string {
       ['Hypervisor', health(node.hypervisor, look), 'state'],
       ['Storage', health(node.storage, look), 'state'],
       ['Scheduler', health(node.scheduler, look), 'state'],
+      ['Policies', health(node.policies, look), 'state'],
       ['Instances', formatCounts(node.instances)],
       ['Foreign domains', node.foreignDomains],
       ['Operations', `${operations.running} running, ${operations.pending} pending`],

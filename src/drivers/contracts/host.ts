@@ -3,6 +3,8 @@
  *
  * Facts come from systeminformation and from the kernel, and say from where, so that the agent can
  * cross-check them; they are gathered at start and on demand, never in a loop.
+ *
+ * A host that can't be asked is UNAVAILABLE: whether it has booted, or goes down, is never guessed.
  */
 import type { Finding } from '../../model/node.ts';
 import type { CallOptions } from './calls.ts';
@@ -23,6 +25,10 @@ export interface HostFacts {
 
 export interface Host {
   facts(options?: CallOptions): Promise<HostFacts>;
+  /** What tells one boot of the machine from the next. */
+  bootId(options?: CallOptions): Promise<string>;
+  /** Whether the machine itself is going down, so that its guests are being shut down with it. */
+  isStopping(options?: CallOptions): Promise<boolean>;
   /** Checks of the host alone: tools, kernel features, clock, permissions, room on disk. */
   examine(options?: CallOptions): Promise<Finding[]>;
 }

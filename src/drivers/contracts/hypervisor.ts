@@ -14,6 +14,7 @@
  */
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration } from '../../model/node.ts';
+import type { Watchdog } from '../../model/policy.ts';
 import type { CallOptions, Unsubscribe } from './calls.ts';
 
 export interface GuestDisk {
@@ -47,6 +48,8 @@ export interface GuestDefinition {
   nics: GuestNic[];
   /** Where the serial console is logged; null for none. */
   consoleLogPath: string | null;
+  /** What a watchdog device does when the guest stops feeding it. @default 'none', no device */
+  watchdog?: Watchdog;
   /** JSON kept with the guest on the host, so that it can be rebuilt without a database (promise 5). */
   metadata: string;
 }
@@ -58,6 +61,8 @@ export interface ObservedGuest {
   power: PowerState;
   /** In the host's words: `booted`, `shut down by the guest`, … */
   reason: string;
+  /** There where a stopped guest has shut itself down, as far as the host can tell. */
+  stoppedBy?: 'guest';
   vcpus: number;
   memoryMib: number;
   /** What `define` was given; null for a foreign guest. */
@@ -66,11 +71,18 @@ export interface ObservedGuest {
 
 export type GuestEvent =
   /** A guest's power changed, or it was defined or undefined (then `guest` is null). */
-  | { type: 'power'; id: string; guest: { power: PowerState; reason: string } | null }
+  | { type: 'power'; id: string; guest: { power: PowerState; reason: string; stoppedBy?: 'guest' } | null }
   | { type: 'agent'; id: string; connected: boolean }
   /** The guest went through its reset: it begins to boot again in the same process. */
   | { type: 'rebooted'; id: string }
+  /** Its kernel has told that it panicked; the `crashed` that follows is told as a power. */
+  | { type: 'panicked'; id: string }
+  /** Its watchdog was not fed, and has done this; a poweroff is then told as a crash. */
+  | { type: 'watchdog'; id: string; action: WatchdogAction }
   | { type: 'gap' };
+
+/** `other`: what no definition of ours asks for. */
+export type WatchdogAction = Exclude<Watchdog, 'none'> | 'other';
 
 export interface GuestAddress {
   interface: string;

@@ -5,7 +5,7 @@
  * operating system) and a second figure to compare the memory with. It runs programs of its own and takes up
  * to a second, so `facts` is for the start and for a caller that asks, never for a loop.
  */
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { hostname, machine, release } from 'node:os';
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
@@ -22,7 +22,24 @@ import { countCpus, cpuFlags, cpuModelName, memTotalMib } from './kernel-text.ts
 const FACTS_TIMEOUT_MS = 20_000;
 /** A dozen looks and a few small programs. Milliseconds. */
 const EXAMINE_TIMEOUT_MS = 30_000;
+/** One small file. Milliseconds. */
+const BOOT_ID_TIMEOUT_MS = 5_000;
+/** systemd answers in milliseconds; while it is busy with going down, later. */
+const STOPPING_TIMEOUT_MS = 10_000;
+const BOOT_ID_FILE = '/proc/sys/kernel/random/boot_id';
+/** There where systemd is the machine's init. @see sd_booted(3) */
+const SYSTEMD_FOLDER = '/run/systemd/system';
 const MIB = 1024 * 1024;
+
+/** @see systemctl(1), is-system-running; `unknown` and `offline` are no answers */
+const SYSTEM_STATES: ReadonlySet<string> = new Set([
+  'initializing',
+  'starting',
+  'running',
+  'degraded',
+  'maintenance',
+  'stopping',
+]);
 
 export interface LinuxHostParts {
   exec: Exec;
@@ -31,6 +48,8 @@ export interface LinuxHostParts {
   poolPath?: string | null;
   /** QEMU's user. @default what /etc/libvirt/qemu.conf says, else libvirt's own choice */
   qemuUser?: string;
+  /** Folder whose presence says that systemd is the init. @default '/run/systemd/system' */
+  systemdFolder?: string;
 }
 
 export class LinuxHost implements Host {
@@ -44,6 +63,24 @@ export class LinuxHost implements Host {
   async facts(options: CallOptions = {}): Promise<HostFacts> {
     using limit = new CallLimit('Gather facts of the host', options, FACTS_TIMEOUT_MS);
     return await limit.race(gather());
+  }
+
+  /** @throws {AgentError} UNAVAILABLE: the kernel's file cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
+  async bootId(options: CallOptions = {}): Promise<string> {
+    using limit = new CallLimit('Tell the boot of the host', options, BOOT_ID_TIMEOUT_MS);
+    return (await limit.race(readKernelFile(BOOT_ID_FILE))).trim();
+  }
+
+  /**
+   * As systemd says; under another init it is not known to go down.
+   *
+   * @throws {AgentError} UNAVAILABLE: systemd does not answer. DEADLINE_EXCEEDED, CANCELLED.
+   */
+  async isStopping(options: CallOptions = {}): Promise<boolean> {
+    using limit = new CallLimit('Tell whether the host goes down', options, STOPPING_TIMEOUT_MS);
+    const { exec, systemdFolder = SYSTEMD_FOLDER } = this.#parts;
+    if (!(await limit.race(isThere(systemdFolder)))) return false;
+    return (await systemState(exec, limit)) === 'stopping';
   }
 
   /** Never fails because a check does: what cannot be looked at is a finding. */
@@ -85,6 +122,27 @@ async function cpuModelOfTables(): Promise<string> {
   const { default: systeminformation } = await loadSystemInformation();
   const { manufacturer, brand } = await systeminformation.cpu();
   return `${manufacturer} ${brand}`.trim();
+}
+
+/** @see systemctl(1), is-system-running: one word, and 0 for `running` alone */
+async function systemState(exec: Exec, { signal }: CallLimit): Promise<string> {
+  const okCodes = [0, 1];
+  const { stdout } = await exec
+    .run('systemctl', ['is-system-running'], { signal, okCodes })
+    .catch((cause: unknown) => {
+      signal.throwIfAborted();
+      throw new AgentError('UNAVAILABLE', 'Cannot ask systemd whether the host goes down', { cause });
+    });
+  const state = stdout.trim();
+  if (SYSTEM_STATES.has(state)) return state;
+  throw new AgentError('UNAVAILABLE', `systemd does not say how the host is, but: ${state || 'nothing'}`);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function readKernelFile(path: string): Promise<string> {

@@ -7,10 +7,12 @@
  *    a CD-ROM on SATA.
  *  - A VGA device, always: GRUB on a BIOS guest without one spins for ever.
  *  - No USB controller and no NIC option ROMs: both cost boot time, and nothing here boots from them.
+ *  - A watchdog where it is asked for: the i6300esb, for which every kernel for real machines has a driver.
  *  - The chain of each disk is written out, so that nothing is probed, and a shared base is never relabelled:
  *    it has to be readable for QEMU's user already.
  */
 import { AgentError } from '../../model/errors.ts';
+import type { Watchdog } from '../../model/policy.ts';
 import type { GuestDefinition, GuestDisk, GuestNic } from '../contracts/hypervisor.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
 
@@ -113,6 +115,7 @@ function devices(definition: GuestDefinition, platform: GuestPlatform): XmlNode 
     xml('graphics', { type: 'vnc' }, [xml('listen', { type: 'socket' })]),
     xml('video', {}, [xml('model', { type: 'vga', vram: VIDEO_MEMORY_KIB, heads: 1, primary: 'yes' })]),
     // No statistics period: QEMU would wake the guest for each, whether or not anyone reads them.
+    ...watchdogDevice(definition.watchdog),
     xml('memballoon', { model: 'virtio' }),
     xml('rng', { model: 'virtio' }, [xml('backend', { model: 'random' }, '/dev/urandom')]),
     xml('panic', { model: 'isa' }),
@@ -167,6 +170,12 @@ function consoleDevices(logPath: string | null): XmlNode[] {
     xml('serial', { type: 'pty' }, [...log, xml('target', { type: 'isa-serial', port: 0 })]),
     xml('console', { type: 'pty' }, [...log, xml('target', { type: 'serial', port: 0 })]),
   ];
+}
+
+/** libvirt's action `none` only tells of it. @see formatdomain.html, Watchdog device */
+function watchdogDevice(action: Watchdog = 'none'): XmlNode[] {
+  if (action === 'none') return [];
+  return [xml('watchdog', { model: 'i6300esb', action: action === 'report' ? 'none' : action })];
 }
 
 function checkDisk(disk: GuestDisk): void {

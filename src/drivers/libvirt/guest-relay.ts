@@ -12,7 +12,7 @@ import { constants, type LibvirtEvent } from 'node-libvirt';
 import type { Clock } from '../contracts/clock.ts';
 import type { GuestEvent } from '../contracts/hypervisor.ts';
 import { type DriverLog, Listeners } from './listeners.ts';
-import { meaningOfEvent, type ObservedPower } from './power-mapping.ts';
+import { isPanic, meaningOfEvent, type ObservedPower } from './power-mapping.ts';
 
 /** Events waiting for an answer of libvirt, which takes 0.1 ms; more wait only while it hangs. */
 const QUEUE_LIMIT = 10_000;
@@ -46,6 +46,7 @@ export class GuestRelay {
   lifecycle({ domain, event, detail }: LibvirtEvent<'domain', 'lifecycle'>): void {
     const meaning = meaningOfEvent(event, detail, domain.id !== -1);
     if (meaning === 'nothing') return;
+    if (isPanic(event, detail)) this.tell({ type: 'panicked', id: domain.uuid });
     // One that was defined and is gone again by now has its own event on the way.
     const isDefined = event === constants.virDomainEventType.VIR_DOMAIN_EVENT_DEFINED;
     this.#push(() => {

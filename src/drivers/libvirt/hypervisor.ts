@@ -36,7 +36,7 @@ import { GuestRelay } from './guest-relay.ts';
 import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import { CallLimits } from './limits.ts';
 import type { DriverLog } from './listeners.ts';
-import { type ObservedPower, powerOfState } from './power-mapping.ts';
+import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
 import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
 
@@ -94,6 +94,8 @@ export class LibvirtHypervisor implements Hypervisor {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
       onReboot: ({ domain }) => this.#relay.reset(domain.uuid),
       onAgent: (event) => this.#sessionOnAgent(event),
+      onWatchdog: ({ domain, action }) =>
+        this.#relay.tell({ type: 'watchdog', id: domain.uuid, action: watchdogActionOf(action) }),
       onMetadata: ({ domain }) => this.#definitions.forget(domain.uuid),
       onGap: () => this.#sessionOnGap(),
       onLoss: () => this.#sessionOnLoss(),
@@ -261,7 +263,7 @@ export class LibvirtHypervisor implements Hypervisor {
   async #observed(
     { limits }: CommandContext,
     domain: Domain,
-    { power, reason }: ObservedPower,
+    observed: ObservedPower,
   ): Promise<ObservedGuest | null> {
     const facts = await unlessGone(this.#definitions.of(domain, limits.next()));
     if (facts === null) return null;
@@ -270,8 +272,7 @@ export class LibvirtHypervisor implements Hypervisor {
       id: domain.uuid,
       name: domain.name,
       ours: metadata !== null,
-      power,
-      reason,
+      ...observed,
       vcpus,
       memoryMib,
       metadata,

@@ -8,11 +8,14 @@
  */
 import { constants } from 'node-libvirt';
 import type { PowerState } from '../../model/instance.ts';
+import type { WatchdogAction } from '../contracts/hypervisor.ts';
 
 export interface ObservedPower {
   power: PowerState;
   /** In words, lower case, without a full stop. */
   reason: string;
+  /** There where a stopped guest has shut itself down, as far as libvirt can tell: at a request, too. */
+  stoppedBy?: 'guest';
 }
 
 /** What an event says: the guest's power, that it is gone, nothing yet, or only that the host has to be asked. */
@@ -78,9 +81,11 @@ const PAUSED = row('paused', constants.virDomainPausedReason, {
   VIR_DOMAIN_PAUSED_API_ERROR: 'paused by a failed operation of libvirt',
 });
 
+const SHUT_DOWN: ObservedPower = { power: 'stopped', reason: 'shut down by the guest', stoppedBy: 'guest' };
+
 const SHUTOFF = row('stopped', constants.virDomainShutoffReason, {
   VIR_DOMAIN_SHUTOFF_UNKNOWN: 'not started',
-  VIR_DOMAIN_SHUTOFF_SHUTDOWN: 'shut down by the guest',
+  VIR_DOMAIN_SHUTOFF_SHUTDOWN: SHUT_DOWN,
   VIR_DOMAIN_SHUTOFF_DESTROYED: 'powered off by request',
   // The guest panicked, or its QEMU process ended without a word.
   VIR_DOMAIN_SHUTOFF_CRASHED: { power: 'crashed', reason: 'crashed' },
@@ -171,7 +176,7 @@ const RESUMED = details(constants.virDomainEventResumedDetailType, {
 });
 
 const STOPPED = details(constants.virDomainEventStoppedDetailType, {
-  VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: is('stopped', 'shut down by the guest'),
+  VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: SHUT_DOWN,
   VIR_DOMAIN_EVENT_STOPPED_DESTROYED: is('stopped', 'powered off by request'),
   VIR_DOMAIN_EVENT_STOPPED_CRASHED: is('crashed', 'crashed'),
   VIR_DOMAIN_EVENT_STOPPED_MIGRATED: is('stopped', 'migrated to another host'),
@@ -216,6 +221,29 @@ const eventByNumber = byNumber(constants.virDomainEventType, EVENTS);
 
 const DEFINED = constants.virDomainEventType.VIR_DOMAIN_EVENT_DEFINED;
 const UNDEFINED = constants.virDomainEventType.VIR_DOMAIN_EVENT_UNDEFINED;
+
+const { VIR_DOMAIN_EVENT_CRASHED } = constants.virDomainEventType;
+const { VIR_DOMAIN_EVENT_CRASHED_PANICKED } = constants.virDomainEventCrashedDetailType;
+
+/** Whether a lifecycle event says that the guest's kernel panicked. */
+export function isPanic(event: number, detail: number): boolean {
+  return event === VIR_DOMAIN_EVENT_CRASHED && detail === VIR_DOMAIN_EVENT_CRASHED_PANICKED;
+}
+
+const WATCHDOG_ACTIONS = byNumber(constants.virDomainEventWatchdogAction, {
+  VIR_DOMAIN_EVENT_WATCHDOG_NONE: 'report',
+  VIR_DOMAIN_EVENT_WATCHDOG_PAUSE: 'pause',
+  VIR_DOMAIN_EVENT_WATCHDOG_RESET: 'reset',
+  VIR_DOMAIN_EVENT_WATCHDOG_POWEROFF: 'poweroff',
+  VIR_DOMAIN_EVENT_WATCHDOG_SHUTDOWN: 'other',
+  VIR_DOMAIN_EVENT_WATCHDOG_DEBUG: 'other',
+  VIR_DOMAIN_EVENT_WATCHDOG_INJECTNMI: 'other',
+} satisfies Record<NamesOf<typeof constants.virDomainEventWatchdogAction>, WatchdogAction>);
+
+/** What a guest's watchdog has done. @param action virDomainEventWatchdogAction */
+export function watchdogActionOf(action: number): WatchdogAction {
+  return WATCHDOG_ACTIONS.get(action) ?? 'other';
+}
 
 /**
  * What a lifecycle event means.

@@ -35,6 +35,7 @@ export interface SessionEvents {
   onLifecycle(event: LibvirtEvent<'domain', 'lifecycle'>): void;
   onReboot(event: LibvirtEvent<'domain', 'reboot'>): void;
   onAgent(event: LibvirtEvent<'domain', 'agentLifecycle'>): void;
+  onWatchdog(event: LibvirtEvent<'domain', 'watchdog'>): void;
   onMetadata(event: LibvirtEvent<'domain', 'metadataChange'>): void;
   /** Events may have been missed since the last one. */
   onGap(): void;
@@ -133,6 +134,7 @@ export class Session {
       await connection.onEvent('domain', 'lifecycle', (event) => this.#events.onLifecycle(event));
       await connection.onEvent('domain', 'reboot', (event) => this.#events.onReboot(event));
       await connection.onEvent('domain', 'agentLifecycle', (event) => this.#events.onAgent(event));
+      await connection.onEvent('domain', 'watchdog', (event) => this.#events.onWatchdog(event));
       await connection.onEvent('domain', 'metadataChange', (event) => this.#events.onMetadata(event));
       if (this.#isClosed) throw new AgentError('CANCELLED', 'closed while connecting');
       return connection;

@@ -5,6 +5,7 @@
 import { Id, MacAddress, Name, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { FIRMWARES } from '../../model/instance.ts';
+import { WATCHDOGS } from '../../model/policy.ts';
 import { Type } from '../../model/schema.ts';
 import { IMAGE_FORMATS } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
@@ -39,6 +40,7 @@ const Definition = strict({
   ),
   nics: Type.Array(strict({ macAddress: MacAddress, bridge: Interface, tapName: Interface })),
   consoleLogPath: nullable(Path),
+  watchdog: Type.Optional(Type.Enum([...WATCHDOGS])),
   metadata: Type.String(),
 });
 

@@ -14,7 +14,7 @@
  */
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
-import type { GuestEvent } from '../contracts/hypervisor.ts';
+import type { GuestEvent, WatchdogAction } from '../contracts/hypervisor.ts';
 import { type Files, newFile } from './files.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
 
@@ -118,12 +118,34 @@ export class Guests {
   }
 
   /** Ends the guest's process. */
-  powerOff(guest: SimGuest, power: SimPower, reason: string): void {
+  powerOff(guest: SimGuest, power: SimPower, reason: string, stoppedBy?: 'guest'): void {
     this.#disarm(guest);
     if (guest.live !== null) this.#release(guest.live);
     guest.live = null;
     this.#loseSystem(guest);
-    this.#become(guest, power, reason);
+    this.#become(guest, power, reason, stoppedBy);
+  }
+
+  /** The guest's kernel panics, and tells its panic device. */
+  panic(guest: SimGuest): void {
+    this.#emit({ type: 'panicked', id: guest.id });
+    this.powerOff(guest, 'crashed', 'its kernel panicked');
+  }
+
+  /** The guest has stopped to feed its watchdog. */
+  watchdog(guest: SimGuest, action: WatchdogAction): void {
+    this.#emit({ type: 'watchdog', id: guest.id, action });
+    if (action === 'reset') this.reset(guest);
+    else if (action === 'pause') this.pause(guest);
+    else if (action === 'poweroff') this.powerOff(guest, 'crashed', 'powered off by its watchdog');
+  }
+
+  /** The machine loses its power, and boots: its guests are as they were defined, and nothing runs. */
+  hostBoots(): void {
+    for (const guest of this.all()) {
+      if (guest.live !== null) this.powerOff(guest, 'stopped', 'not started');
+      delete guest.stoppedBy;
+    }
   }
 
   /** What a paused guest was about to do waits until it is resumed. */
@@ -204,7 +226,7 @@ export class Guests {
         this.#later(guest, 'halt', this.#state.settings.timing.haltMs);
         break;
       case 'halt':
-        this.powerOff(guest, 'stopped', 'shut down by the guest');
+        this.powerOff(guest, 'stopped', 'shut down by the guest', 'guest');
         break;
       default:
         assertNever(what);
@@ -230,14 +252,16 @@ export class Guests {
     guest.booted = false;
   }
 
-  #become(guest: SimGuest, power: SimPower, reason: string): void {
+  #become(guest: SimGuest, power: SimPower, reason: string, stoppedBy?: 'guest'): void {
     guest.power = power;
     guest.reason = reason;
+    if (stoppedBy === undefined) delete guest.stoppedBy;
+    else guest.stoppedBy = stoppedBy;
     this.#tellPower(guest);
   }
 
-  #tellPower({ id, power, reason }: SimGuest): void {
-    this.#emit({ type: 'power', id, guest: { power, reason } });
+  #tellPower({ id, power, reason, stoppedBy }: SimGuest): void {
+    this.#emit({ type: 'power', id, guest: { power, reason, ...(stoppedBy && { stoppedBy }) } });
   }
 
   /** As from a real host: later than the change, and in order. */

@@ -30,6 +30,20 @@ export class SimHostFacts implements Host {
     }));
   }
 
+  bootId(options?: CallOptions): Promise<string> {
+    return this.#calls.run(
+      { name: 'host.bootId', id: null, options, nature: 'question' },
+      () => this.#world.settings.bootId,
+    );
+  }
+
+  isStopping(options?: CallOptions): Promise<boolean> {
+    return this.#calls.run(
+      { name: 'host.isStopping', id: null, options, nature: 'question' },
+      () => this.#world.settings.stopping,
+    );
+  }
+
   examine(options?: CallOptions): Promise<Finding[]> {
     return this.#calls.run({ name: 'host.examine', id: null, options, nature: 'question' }, () =>
       structuredClone(this.#world.settings.findings),

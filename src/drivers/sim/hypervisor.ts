@@ -244,10 +244,11 @@ export class SimHypervisor implements Hypervisor {
 }
 
 function observed(guest: SimGuest): ObservedGuest {
-  const { id, name, power, reason, definition } = guest;
+  const { id, name, power, reason, stoppedBy, definition } = guest;
   const { vcpus, memoryMib } = guest.live ?? guest;
   const ours = definition !== null;
-  return { id, name, ours, power, reason, vcpus, memoryMib, metadata: definition?.metadata ?? null };
+  const metadata = definition?.metadata ?? null;
+  return { id, name, ours, power, reason, ...(stoppedBy && { stoppedBy }), vcpus, memoryMib, metadata };
 }
 
 function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse {

@@ -4,7 +4,7 @@
  * Each takes effect at once and is told in events, as the host would tell it.
  */
 import { AgentError } from '../../model/errors.ts';
-import type { GuestDefinition, KeptFile } from '../contracts/hypervisor.ts';
+import type { GuestDefinition, KeptFile, WatchdogAction } from '../contracts/hypervisor.ts';
 import { Layout } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import { type SimFile, type SimGuest, type SimTrace, traceKey } from './state.ts';
@@ -67,6 +67,33 @@ export class Outside {
   /** The guest's process dies. */
   crash(id: string): void {
     this.#doRunning(id, (guest) => this.#world.guests.powerOff(guest, 'crashed', 'crashed'));
+  }
+
+  /** The guest's kernel panics. */
+  panic(id: string): void {
+    this.#doRunning(id, (guest) => this.#world.guests.panic(guest));
+  }
+
+  /** The guest's watchdog is not fed, and does this. */
+  watchdog(id: string, action: WatchdogAction): void {
+    this.#doRunning(id, (guest) => this.#world.guests.watchdog(guest, action));
+  }
+
+  /** The host boots anew: no guest runs, and what lived in its kernel is gone. Its agent is to be killed before. */
+  bootHost(): void {
+    const { guests, bridges, devices, settings } = this.#world;
+    guests.hostBoots();
+    bridges.clear();
+    devices.clear();
+    settings.stopping = false;
+    settings.bootId = `boot-${Number(settings.bootId.split('-')[1]) + 1}`;
+    this.#changed();
+  }
+
+  /** Whether the host says that it is going down. */
+  setHostStopping(stopping: boolean): void {
+    this.#world.settings.stopping = stopping;
+    this.#changed();
   }
 
   /** Removes the guest; one that runs loses its process first. */

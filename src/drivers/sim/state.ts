@@ -51,6 +51,10 @@ export interface WorldSettings {
   missingFeatures: Partial<Record<'bridge' | 'nat' | 'dhcp', string>>;
   /** What `Host.examine` finds. @default one finding, that all is well */
   findings: Finding[];
+  /** Another one after each boot of the host. @default 'boot-1' */
+  bootId: string;
+  /** The host itself is going down. @default false */
+  stopping: boolean;
   timing: SimTiming;
 }
 
@@ -65,6 +69,8 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   traits: ['HW_CPU_X86_AVX2'],
   missingFeatures: {},
   findings: [{ check: 'simulation', verdict: 'ok', message: 'this host is simulated', mend: null }],
+  bootId: 'boot-1',
+  stopping: false,
   timing: { bootMs: 3_000, shutdownMs: 1_500, haltMs: 0, callMs: 0, copyMs: 0 },
 };
 
@@ -88,6 +94,8 @@ export interface SimGuest {
   memoryMib: number;
   power: SimPower;
   reason: string;
+  /** There where it is stopped because its own system came down. */
+  stoppedBy?: 'guest';
   /** What the running process was started with; null while there is none. */
   live: { vcpus: number; memoryMib: number; paths: string[]; taps: string[] } | null;
   /** Its system has come up since power-on or the last reset. */

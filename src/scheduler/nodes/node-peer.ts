@@ -13,6 +13,7 @@ import type { AgentPeer, AgentSession } from '../gateway/agent-session.ts';
 import type { LinkTable } from '../gateway/link-table.ts';
 import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
+import { disownedOf } from './disowned.ts';
 import { EventIntake } from './event-intake.ts';
 import type { Mirror } from './mirror.ts';
 import type { Poller } from './poller.ts';
@@ -48,8 +49,11 @@ export class NodePeer implements AgentPeer {
     checkOwn(hello.nodeId, hello.inventory);
     const lastSeq = store.db.transaction(() => this.#register(hello));
     this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
-    logger.info({ nodeId: hello.nodeId, hostname: hello.inventory.hostname, lastSeq }, 'node connected');
-    return { epoch, lastSeq, heartbeatSeconds };
+    const { nodeId, lastContactAt } = hello;
+    logger.info({ nodeId, hostname: hello.inventory.hostname, lastSeq, lastContactAt }, 'node connected');
+    const disowned = disownedOf(store, nodeId, hello.instances ?? []);
+    if (disowned.length > 0) logger.warn({ nodeId, disowned }, 'a node has what is not of it any more');
+    return { epoch, lastSeq, heartbeatSeconds, ...(disowned.length > 0 ? { disowned } : {}) };
   }
 
   onIntroduced(session: AgentSession, nodeId: string): void {

@@ -73,6 +73,14 @@ export class CommandStore {
       .get(nodeId)?.['n'] as number;
   }
 
+  /** Ids of instances whose deletion a node has accepted, for as long as its command is kept. */
+  deletedInstances(): Set<string> {
+    const rows = this.#db
+      .sql("SELECT instance_id FROM commands WHERE method = 'instance.delete' AND state = 'accepted'")
+      .all();
+    return new Set(rows.map((row) => row['instance_id'] as string));
+  }
+
   add(command: CommandRow, nowMs: number): void {
     this.#db.assertTransaction();
     this.#db

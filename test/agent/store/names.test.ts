@@ -26,6 +26,7 @@ function plan(store: Store, names: MadeName[], second = 0): string {
       kind: 'instance.create',
       version: 1,
       target: { ...OBJECT, name: 'web' },
+      askedBy: null,
       state: 'pending',
       key: null,
       requestDigest: '',

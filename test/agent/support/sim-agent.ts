@@ -20,6 +20,7 @@ import {
 } from '../../../src/drivers/sim/index.ts';
 import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
 import { hasEnded, type Operation } from '../../../src/model/operation.ts';
+import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 
 /** Sim milliseconds between two looks at a condition, and looks before it is given up. */
 const STEP_MS = 50;
@@ -200,6 +201,8 @@ export function spec(
     disks: [{ image: 'debian', sizeGib: 4 }],
     nics: [{ network: 'default' }],
     sshAuthorizedKeys: [],
+    watchdog: 'none',
+    policies: DEFAULT_POLICIES,
     ...change,
   };
 }

@@ -5,6 +5,7 @@ import type { Leak, NodeLeaks } from '../../../src/model/leak.ts';
 import type { Network } from '../../../src/model/network.ts';
 import type { Finding, Health, Inventory, NodeStatus } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
+import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 import type { Image, Volume } from '../../../src/model/storage.ts';
 import { NOW_MS } from './run.ts';
 
@@ -23,6 +24,9 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     generation: 3,
     lifecycle: 'ready',
     power: { state: 'running', since: ago(90), reason: 'booted' },
+    desired: 'running',
+    restarts: { count: 2, lastAt: ago(90), nextAt: null, givenUp: null },
+    disowned: null,
     spec: {
       name: 'demo',
       vcpus: 1,
@@ -31,6 +35,8 @@ export function instance(changes: Partial<Instance> = {}): Instance {
       disks: [{ image: 'test', sizeGib: 1 }],
       nics: [{ network: 'default' }],
       sshAuthorizedKeys: ['ssh-ed25519 AAAA me'],
+      watchdog: 'reset',
+      policies: DEFAULT_POLICIES,
     },
     userDataBytes: 21,
     disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
@@ -103,6 +109,7 @@ export function operation(changes: Partial<Operation> = {}): Operation {
     id: idOf(7),
     kind: 'instance.create',
     target: { kind: 'instance', id: idOf(1), name: 'demo' },
+    askedBy: 'operator',
     state: 'running',
     progress: { step: 'define-domain', percent: 60, phase: null, bytes: null },
     steps: [
@@ -154,6 +161,7 @@ export const NODE_STATUS: NodeStatus = {
   hypervisor: { state: 'ok', since: ago(7200), reason: 'connected to libvirt 9.0.0' },
   storage: { state: 'degraded', since: ago(600), reason: 'pool default is 91 % full' },
   scheduler: { state: 'unavailable', since: ago(30), reason: 'connection refused' },
+  policies: { state: 'ok', since: ago(7200), reason: 'in force' },
   instances: { running: 3, stopped: 1, crashed: 0 },
   foreignDomains: 2,
   operations: { running: 1, pending: 0 },

@@ -6,7 +6,7 @@ import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import { traitsOfFlags } from '../../../src/drivers/host/cpu-traits.ts';
 import { judgeKvmMode } from '../../../src/drivers/host/examine.ts';
 import { configuredUser } from '../../../src/drivers/host/examine-pool-way.ts';
-import { type Exec, HostExec } from '../../../src/drivers/host/exec.ts';
+import { type Exec, HostExec, ProcessError } from '../../../src/drivers/host/exec.ts';
 import { countCpus, cpuFlags, cpuModelName, memTotalMib } from '../../../src/drivers/host/kernel-text.ts';
 import { LinuxHost, type LinuxHostParts } from '../../../src/drivers/host/linux-host.ts';
 import { Finding } from '../../../src/model/node.ts';
@@ -128,4 +128,40 @@ t.test('flags become traits by their standard names, and unknown ones nothing', 
 t.test("a KVM device that is root's alone is a warning that says what libvirt does then", async (t) => {
   t.match(judgeKvmMode('kvm device', 0o020600), { verdict: 'warning', message: /probes QEMU anew/ });
   for (const mode of [0o020660, 0o020666]) t.match(judgeKvmMode('kvm device', mode), { verdict: 'ok' });
+});
+
+t.test('the boot of this host has an id, the same one until the next', async (t) => {
+  const host = new LinuxHost({ exec });
+  const bootId = await host.bootId();
+  t.match(bootId, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+  t.equal(await host.bootId(), bootId);
+});
+
+t.test('a host goes down when systemd says so; under another init it is not known to', async (t) => {
+  const systemdFolder = '/proc';
+  const states: [string, boolean][] = [
+    ['running\n', false],
+    ['degraded\n', false],
+    ['stopping\n', true],
+  ];
+  for (const [systemctl, stopping] of states) {
+    const host = new LinuxHost({ exec: answering({ systemctl }), systemdFolder });
+    t.equal(await host.isStopping(), stopping, systemctl.trim());
+  }
+  for (const systemctl of ['', 'unknown\n', 'offline\n', 'Failed to connect to bus\n']) {
+    const host = new LinuxHost({ exec: answering({ systemctl }), systemdFolder });
+    await t.rejects(host.isStopping(), { code: 'UNAVAILABLE' }, JSON.stringify(systemctl));
+  }
+  const elsewhere = new LinuxHost({
+    exec: answering({ systemctl: 'stopping\n' }),
+    systemdFolder: '/nowhere',
+  });
+  t.equal(await elsewhere.isStopping(), false);
+});
+
+t.test('systemd that can not be asked is UNAVAILABLE', async (t) => {
+  const failing: Exec = { run: () => Promise.reject(new ProcessError('systemctl', 127, '', 'ended')) };
+  await t.rejects(new LinuxHost({ exec: failing, systemdFolder: '/proc' }).isStopping(), {
+    code: 'UNAVAILABLE',
+  });
 });

@@ -8,6 +8,7 @@ import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
 import { type HypervisorBench, hypervisorContract } from '../contract/hypervisor.ts';
 import { isThere, Lab, look, PATIENCE_MS, TEST_IMAGE, takeTime, whyNotHere } from './lab.ts';
+import { fireWatchdog, panic } from './machine-ports.ts';
 import { SocketProxy } from './socket-proxy.ts';
 
 /** More memory than any host of these tests has, and less than a virtual CPU can address (1 TiB). */
@@ -62,6 +63,8 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
       process.kill(pid, 'SIGSTOP');
       return async () => void process.kill(pid, 'SIGCONT');
     },
+    panic: (id) => panic(lab, id),
+    fireWatchdog: (id) => fireWatchdog(lab, id),
     cutOff: async () => {
       await proxy.cut();
       return () => proxy.open();

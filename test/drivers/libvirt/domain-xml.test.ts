@@ -63,6 +63,7 @@ const FULL: GuestDefinition = {
     { macAddress: '52:54:00:12:34:57', bridge: 'berth1', tapName: 'bt0123456789b' },
   ],
   consoleLogPath: '/var/log/berth/consoles/one.log',
+  watchdog: 'reset',
   metadata: JSON.stringify({ text: `<a b="c">&amp; ]]> 'quoted'</a>\n\tπ 🐢 \\` }),
 };
 
@@ -164,3 +165,12 @@ function tapNames(xml: string): (string | null)[] {
     attributeOf(target, 'dev'),
   );
 }
+
+t.test('a watchdog does what was asked for; one that only reports has libvirt’s word for it', async (t) => {
+  const deviceOf = (watchdog?: GuestDefinition['watchdog']) =>
+    /<watchdog .*>/.exec(domainXml({ ...SMALL, ...(watchdog && { watchdog }) }, TCG))?.[0];
+  t.equal(deviceOf('poweroff'), "<watchdog model='i6300esb' action='poweroff'/>");
+  t.equal(deviceOf('pause'), "<watchdog model='i6300esb' action='pause'/>");
+  t.equal(deviceOf('report'), "<watchdog model='i6300esb' action='none'/>");
+  for (const none of ['none', undefined] as const) t.equal(deviceOf(none), undefined);
+});

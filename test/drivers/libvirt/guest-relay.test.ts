@@ -108,3 +108,13 @@ t.test('resets that follow one another at once are one reboot; a later one is an
   t.same(told.at(-1), { type: 'rebooted', id: 'a' });
   t.equal(told.length, 3);
 });
+
+t.test('a panic is told as one, and as the crash that it is', async (t) => {
+  const relay = new GuestRelay(systemClock, noLog, () => Promise.reject(new Error('nothing is to be asked')));
+  const told = collect(relay);
+  relay.lifecycle(lifecycle('a', EVENT.VIR_DOMAIN_EVENT_CRASHED, 0, 1));
+  t.match(told, [
+    { type: 'panicked', id: 'a' },
+    { type: 'power', id: 'a', guest: { power: 'crashed', reason: /panicked/ } },
+  ]);
+});

@@ -31,6 +31,8 @@ const FOLDER_MODE = 0o755;
 const LOG_FOLDER = '/var/log/libvirt/qemu';
 /** managed save, snapshots, NVRAM, checkpoints */
 const UNDEFINE_ALL = 1 | 2 | 4 | 16;
+/** @see VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP, libvirt-qemu.h */
+const MONITOR_FOR_PEOPLE = 1;
 
 const run = promisify(execFile);
 
@@ -128,6 +130,17 @@ export class Lab {
   async qemuPid(id: string): Promise<number> {
     const { stdout } = await run('pgrep', ['-f', `^/usr/bin/qemu-system-x86_64 .*-uuid ${id}`]);
     return Number(stdout.trim());
+  }
+
+  /** A command of QEMU's monitor for people; answers what it prints. */
+  async monitor(id: string, command: string): Promise<string> {
+    const dom = await this.admin.domainLookupByUUIDString(id);
+    const { result } = await this.admin.call('qemuDomainMonitorCommand', {
+      dom,
+      cmd: command,
+      flags: MONITOR_FOR_PEOPLE,
+    });
+    return result;
   }
 
   /** Removes a guest in whatever state it is. */

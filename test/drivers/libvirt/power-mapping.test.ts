@@ -4,7 +4,11 @@
 import fc from 'fast-check';
 import { constants } from 'node-libvirt';
 import t from 'tap';
-import { meaningOfEvent, powerOfState } from '../../../src/drivers/libvirt/power-mapping.ts';
+import {
+  meaningOfEvent,
+  powerOfState,
+  watchdogActionOf,
+} from '../../../src/drivers/libvirt/power-mapping.ts';
 import { POWER_STATES } from '../../../src/model/instance.ts';
 
 const STATE = constants.virDomainState;
@@ -106,4 +110,23 @@ t.test('events that are ambiguous, or that no header has, make the host be asked
       return meaningOfEvent(event, detail, false) === 'ask';
     }),
   );
+});
+
+t.test('only a guest that has shut down by itself is told to have', async (t) => {
+  const { VIR_DOMAIN_SHUTOFF } = constants.virDomainState;
+  const reasons = constants.virDomainShutoffReason;
+  t.equal(powerOfState(VIR_DOMAIN_SHUTOFF, reasons.VIR_DOMAIN_SHUTOFF_SHUTDOWN).stoppedBy, 'guest');
+  for (const [name, reason] of Object.entries(reasons)) {
+    if (name === 'VIR_DOMAIN_SHUTOFF_SHUTDOWN') continue;
+    t.equal(powerOfState(VIR_DOMAIN_SHUTOFF, reason).stoppedBy, undefined, name);
+  }
+});
+
+t.test('a watchdog’s action has a word, and what no header has is another', async (t) => {
+  const actions = constants.virDomainEventWatchdogAction;
+  t.equal(watchdogActionOf(actions.VIR_DOMAIN_EVENT_WATCHDOG_NONE), 'report');
+  t.equal(watchdogActionOf(actions.VIR_DOMAIN_EVENT_WATCHDOG_RESET), 'reset');
+  t.equal(watchdogActionOf(actions.VIR_DOMAIN_EVENT_WATCHDOG_POWEROFF), 'poweroff');
+  t.equal(watchdogActionOf(actions.VIR_DOMAIN_EVENT_WATCHDOG_PAUSE), 'pause');
+  for (const number of [4, 5, 6, 99, -1]) t.equal(watchdogActionOf(number), 'other', String(number));
 });

@@ -31,7 +31,7 @@ t.test('a guest boots, is heard by its agent, and comes down in the time that is
   t.same(seen.slice(1), [
     { type: 'agent', id, connected: false },
     { type: 'power', id, guest: { power: 'stopping', reason: 'shutting down' } },
-    { type: 'power', id, guest: { power: 'stopped', reason: 'shut down by the guest' } },
+    { type: 'power', id, guest: { power: 'stopped', reason: 'shut down by the guest', stoppedBy: 'guest' } },
   ]);
   t.equal(clock.pending, 0, 'a guest at rest has no timer');
 });

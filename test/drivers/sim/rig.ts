@@ -57,6 +57,11 @@ export async function makeHypervisorBench(_t: Test): Promise<HypervisorBench> {
       const release = world.faults.hang('hypervisor.*', { id });
       return async () => release();
     },
+    panic: async (id) => world.outside.panic(id),
+    fireWatchdog: async (id) => {
+      const action = world.guests.get(id)?.definition?.watchdog ?? 'none';
+      if (action !== 'none') world.outside.watchdog(id, action);
+    },
     cutOff: async () => {
       const restore = world.faults.cutOff('hypervisor');
       return async () => restore();

@@ -22,6 +22,7 @@ import { promisify } from 'node:util';
 import { AgentError, type ErrorBody } from '../../../src/model/errors.ts';
 import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
 import type { Operation } from '../../../src/model/operation.ts';
+import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 export const IMAGE = join(ROOT, 'build', 'test-image.qcow2');
@@ -260,6 +261,8 @@ export function spec(name: string, change: object = {}): Params<'instance.create
     disks: [{ image: 'test' }],
     nics: [{ network: 'default' }],
     sshAuthorizedKeys: [],
+    watchdog: 'none',
+    policies: DEFAULT_POLICIES,
     ...change,
   };
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Instance, InstanceSpec } from '../../../src/model/instance.ts';
 import type { Inventory, NodeStatus, ResourceAmounts, ResourceClass } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
+import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 
 const AT = '2026-01-01T00:00:00.000Z';
 
@@ -15,6 +16,8 @@ export function aSpec(change: Partial<InstanceSpec> = {}): InstanceSpec {
     disks: [{ image: 'debian', sizeGib: 10 }],
     nics: [],
     sshAuthorizedKeys: [],
+    watchdog: 'none',
+    policies: DEFAULT_POLICIES,
     ...change,
   };
 }
@@ -26,6 +29,9 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     generation: 1,
     lifecycle: 'building',
     power: { state: 'stopped', since: AT, reason: 'not started yet' },
+    desired: 'running',
+    restarts: null,
+    disowned: null,
     spec,
     userDataBytes: 0,
     disks: [],
@@ -40,6 +46,7 @@ export function anOperation(kind: string, target: { id: string; name: string }):
     id: randomUUID(),
     kind,
     target: { kind: 'instance', id: target.id, name: target.name },
+    askedBy: 'scheduler',
     state: 'pending',
     progress: { step: null, percent: 0, phase: null, bytes: null },
     steps: [],
@@ -97,6 +104,7 @@ export function aNodeStatus(nodeId: string, hostname: string): NodeStatus {
     hypervisor: ok,
     storage: ok,
     scheduler: ok,
+    policies: ok,
     instances: {},
     foreignDomains: 0,
     operations: { running: 0, pending: 0 },

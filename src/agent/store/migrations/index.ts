@@ -1,6 +1,7 @@
 /** All migrations in order: the version of a database is the number of those it has been through. */
 import { init } from './001-init.ts';
 import { cancelAndParent } from './002-cancel-and-parent.ts';
+import { policies } from './003-policies.ts';
 import { names } from './006-names.ts';
 
-export const migrations: readonly string[] = [init, cancelAndParent, names];
+export const migrations: readonly string[] = [init, cancelAndParent, names, policies];

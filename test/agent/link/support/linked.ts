@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { Link } from '../../../../src/agent/link/link.ts';
+import { Ownership } from '../../../../src/agent/policies/ownership.ts';
 import { eventually } from '../../../scheduler/support/eventually.ts';
 import { readyAgent, type SimAgent } from '../../support/sim-agent.ts';
 import { FakeScheduler } from './fake-scheduler.ts';
@@ -49,7 +50,9 @@ export async function linked(t: Test, options: LinkedOptions = {}): Promise<Link
 export function linkOf(sim: SimAgent, parts: { url: string; tokenFile: string; random: () => number }): Link {
   const { store, inventories, clock, log } = sim.agent.services;
   const nodeId = store.meta.get('node_id') as string;
-  return new Link({ ...parts, store, inventories, clock, log, nodeId, dispatcher: sim.agent.dispatcher });
+  const ownership = new Ownership({ store, clock, log, limitMs: 300_000 });
+  const { dispatcher } = sim.agent;
+  return new Link({ ...parts, store, inventories, clock, log, nodeId, dispatcher, ownership });
 }
 
 /** Lets time pass in small steps, with turns of the event loop for the sockets between them. */
