@@ -40,8 +40,10 @@ export class SeedStore {
   async make(contents: SeedContents, limit: CallLimit): Promise<void> {
     const id = checkId(contents.instanceId);
     await this.#lock.hold(id, limit, async () => {
-      if (await this.look(id)) await this.#checkAlike(contents);
-      else await this.#create(contents, limit);
+      if (!(await this.look(id))) return await this.#create(contents, limit);
+      await this.#checkAlike(contents);
+      // A maker that was killed when the seed was in its place has left it.
+      await removeDurably(this.#layout.seedWork(id));
     });
   }
 

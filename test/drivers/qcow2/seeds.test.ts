@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import t from 'tap';
 import type { SeedContents } from '../../../src/drivers/contracts/storage.ts';
 import type { Exec } from '../../../src/drivers/host/exec.ts';
@@ -112,6 +113,16 @@ for (const [tool, host] of [
     t.equal((await pool.list()).length, 1);
   });
 }
+
+t.test('a seed made again takes away what a killed maker left of the first making', async (t) => {
+  const { pool } = await makePool(t, { exec });
+  await pool.makeSeed(contents);
+  const work = pool.paths.seed(contents.instanceId).replace(/iso$/, 'work');
+  await mkdir(join(work, 'files'), { recursive: true });
+  t.equal((await pool.list()).length, 2);
+  await pool.makeSeed(contents);
+  t.match(await pool.list(), [{ kind: 'seed', path: pool.paths.seed(contents.instanceId) }]);
+});
 
 t.test('without a tool for ISO images a seed is UNSUPPORTED, and says what to install', async (t) => {
   const { pool } = await makePool(t, {
