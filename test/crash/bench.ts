@@ -25,6 +25,8 @@ interface Rehearsed {
 interface Judged {
   key: string;
   before: Rows;
+  /** What an operation that removes leaks has found. */
+  leftovers: readonly string[];
   processes: Map<string, string>;
 }
 
@@ -70,12 +72,14 @@ export class Bench {
   }
 
   /** Runs a case; null where the fault came too late to hit anything. */
-  async run(scenario: Scenario, one: Case): Promise<Findings | null> {
+  async run(scenario: Scenario, one: Case): Promise<(Findings & { brokeOff: boolean }) | null> {
     try {
-      return await this.#run(scenario, one);
+      const findings = await this.#run(scenario, one);
+      return findings === null ? null : { ...findings, brokeOff: false };
     } catch (error) {
       await this.stand.node.end('SIGKILL');
-      return { leaks: [], wrongEnds: [`the case broke off: ${(error as Error).message}`] };
+      const wrongEnds = [`the case broke off: ${(error as Error).message}`];
+      return { leaks: [], wrongEnds, brokeOff: true };
     }
   }
 
@@ -83,6 +87,7 @@ export class Bench {
     const { node } = this.stand;
     if (!node.isRunning) await node.start();
     const before = await this.#begin(scenario, one.trap ?? null);
+    const leftovers = await this.#leftovers(scenario, before);
     const key = node.freshKey();
     let processes = await this.stand.processes();
     const { wrong, hit } = await this.#strike(scenario, one, key);
@@ -96,7 +101,7 @@ export class Bench {
     await node.untilIdle();
     await one.lift?.(this.stand);
     await this.#askAgain(scenario, one, key);
-    const findings = await this.#settled(scenario, one, { key, before, processes });
+    const findings = await this.#settled(scenario, one, { key, before, processes, leftovers });
     return { leaks: findings.leaks, wrongEnds: [...wrong, ...findings.wrongEnds] };
   }
 
@@ -105,6 +110,7 @@ export class Bench {
     const { node } = this.stand;
     await node.arm();
     await bringTo(this.stand, scenario.setting);
+    await scenario.arrange?.(this.stand);
     const before = await this.#rows();
     await node.arm({
       trap,
@@ -205,8 +211,9 @@ export class Bench {
     const power = one.endsGuest === true ? 'left out' : 'kept';
     const done = this.rehearsed(scenario).done;
     const end = auditEnd({ operation, rows, before: judged.before, done, power, isRepeated: again !== null });
+    const excused = operation?.state === 'succeeded' ? [] : judged.leftovers;
     return {
-      leaks,
+      leaks: leaks.filter((leak) => !excused.includes(leak)),
       wrongEnds: [
         ...wrongEnds,
         ...auditView(view, host),
@@ -227,17 +234,23 @@ export class Bench {
     return [...gone, ...auditProcesses(before, after)];
   }
 
+  async #leftovers({ arrange }: Scenario, rows: Rows): Promise<string[]> {
+    if (arrange === undefined) return [];
+    return auditHost(await this.stand.host(), rows, this.stand.driver).leaks;
+  }
+
   async #done(scenario: Scenario): Promise<Left> {
     const { node } = this.stand;
     const before = await this.#begin(scenario, null);
     const processes = await this.stand.processes();
+    const leftovers: string[] = [];
     const key = node.freshKey();
     const { state, error } = await act(this.stand, scenario, key);
     if (state !== 'succeeded') throw new Error(`${scenario.name} ${state}: ${error?.message}`);
     const done = { rows: await this.#rows(), since: before };
     this.#rehearsed.set(scenario, { rehearsal: NOTHING_COUNTED, done });
     const one: Case = { at: 'the rehearsal' };
-    const { leaks, wrongEnds } = await this.#settled(scenario, one, { key, before, processes });
+    const { leaks, wrongEnds } = await this.#settled(scenario, one, { key, before, processes, leftovers });
     if (leaks.length + wrongEnds.length > 0)
       throw new Error(`${scenario.name} without a fault:\n${[...leaks, ...wrongEnds].join('\n')}`);
     return { rows: await this.#rows(), since: before };

@@ -42,6 +42,9 @@ export interface Observer {
   onSkip(what: string, reason: string): void;
 }
 
+/** Cases in a row that break off before the stand is taken for lost. */
+const BREAKS_LIMIT = 3;
+
 interface Planned {
   scenario: Scenario;
   fault: Fault;
@@ -55,14 +58,18 @@ export async function runLaboratory(stand: Stand, choice: Choice, observer: Obse
   await furnish(stand);
   const bench = await Bench.on(stand);
   const planned = await plan(bench, choice, observer);
+  let breaks = 0;
   for (const { scenario, fault, case: one } of planned) {
+    if (breaks === BREAKS_LIMIT) throw new Error(`${BREAKS_LIMIT} cases in a row broke off`);
     stand.node.markLog();
     const findings = await bench.run(scenario, one);
     if (findings === null) continue;
+    breaks = findings.brokeOff ? breaks + 1 : 0;
     const isRight = findings.leaks.length + findings.wrongEnds.length === 0;
     const log = isRight ? '' : stand.node.logTail();
     const names = { driver: stand.driver, operation: scenario.name, fault: fault.name, at: one.at };
-    observer.onCase({ ...names, ...findings, log });
+    const { leaks, wrongEnds } = findings;
+    observer.onCase({ ...names, leaks, wrongEnds, log });
   }
 }
 
@@ -77,7 +84,8 @@ async function plan(bench: Bench, choice: Choice, observer: Observer): Promise<P
       if (fault.suits?.(scenario) === false) continue;
       const random = new Random(choice.seed, bench.stand.driver, scenario.name, fault.name);
       const cases = fault.cases({ scenario, stand: bench.stand, rehearsal, random });
-      planned.push(...cases.map((one) => ({ scenario, fault, case: one })));
+      const some = scenario.casesOfFault === undefined ? cases : random.sample(cases, scenario.casesOfFault);
+      planned.push(...some.map((one) => ({ scenario, fault, case: one })));
     }
   }
   const wanted = choice.at === undefined ? planned : planned.filter(({ case: { at } }) => at === choice.at);

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Deed, Moment } from '../node/protocol.ts';
 import type { Scenario } from '../scenarios/scenario.ts';
 import { SUBJECT } from '../scenarios/setting.ts';
-import type { Stand } from '../stands/stand.ts';
+import type { HypervisorDaemon, Stand } from '../stands/stand.ts';
 import { type CaseParts, type Fault, upTo, type Watched } from './fault.ts';
 
 const SAMPLE = 3;
@@ -75,7 +75,7 @@ function words({ of, when, nth }: Moment): string {
 
 function killDaemon({ daemon }: Stand): Deed {
   if (daemon === null) return { do: 'world', change: { type: 'cut-hypervisor' } };
-  return { do: 'signal', signal: 'SIGKILL', pid: daemon.pid };
+  return { do: 'run', argv: daemon.signalCommand('KILL') };
 }
 
 async function startDaemon({ stand, sprung }: Watched): Promise<string[]> {
@@ -91,7 +91,7 @@ async function startDaemon({ stand, sprung }: Watched): Promise<string[]> {
 }
 
 function freezeDaemon({ daemon }: Stand): Deed {
-  return { do: 'signal', signal: 'SIGSTOP', pid: daemon?.pid ?? 0 };
+  return { do: 'run', argv: (daemon as HypervisorDaemon).signalCommand('STOP') };
 }
 
 /** While nothing can be asked: the node answers at once, says that it does not know, and touches nothing. */

@@ -127,6 +127,9 @@ function changeWorld(change: WorldChange): void {
     case 'crash-guest':
       crashGuest(world, change.name);
       return;
+    case 'leave-console':
+      world.outside.writeConsole(change.id, 'left over\n');
+      return;
     case 'fill-pool': {
       const full = new AgentError('CAPACITY_EXCEEDED', 'the pool is full');
       const calls = ['storage.makeImage', 'storage.makeVolume', 'storage.makeSeed'] as const;

@@ -30,6 +30,7 @@ export type Deed =
 
 export type WorldChange =
   | { type: 'crash-guest'; name: string }
+  | { type: 'leave-console'; id: string }
   | { type: 'fill-pool' }
   | { type: 'empty-pool' }
   | { type: 'cut-hypervisor' }

@@ -1,7 +1,8 @@
 /** All scenarios. A kind of operation without one fails test/crash/scenarios.test.ts. */
 import { INSTANCES } from './instances.ts';
 import { NETWORKS } from './networks.ts';
+import { NODE } from './node.ts';
 import type { Scenario } from './scenario.ts';
 import { STORAGE } from './storage.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...INSTANCES, ...STORAGE, ...NETWORKS];
+export const SCENARIOS: readonly Scenario[] = [...INSTANCES, ...STORAGE, ...NETWORKS, ...NODE];

@@ -20,6 +20,10 @@ export interface Scenario {
   name: string;
   kind: OperationMethod;
   setting: Setting;
+  /** What else has to be so before it begins; idempotent. */
+  arrange?(stand: Stand): Promise<void>;
+  /** It takes long: so many cases of each fault are enough. @default all */
+  casesOfFault?: number;
   /** @param stand Of which an import takes its image. */
   params(stand: Stand): Record<string, unknown>;
   /** The end of a run without a fault first; another one is right where the fault comes before what decides. */

@@ -5,7 +5,7 @@
  * guests have a boot sector in place of a system: they run until their power button is pressed.
  */
 import { execFile } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { guestImage } from './guest.ts';
@@ -52,6 +52,10 @@ export class LibvirtStand implements Stand {
     return new Map(qemu.map(({ guest, pid, startedAt }) => [guest as string, `${pid} of ${startedAt}`]));
   }
 
+  async leaveConsole(id: string): Promise<void> {
+    writeFileSync(join(this.node.poolDir, 'consoles', `${id}.log`), 'left over\n');
+  }
+
   async close(): Promise<void> {
     await this.node.close();
     await this.daemon.kill();
@@ -68,9 +72,13 @@ export class LibvirtStand implements Stand {
   }
 
   #files(): string[] {
-    return readdirSync(this.node.poolDir, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() || entry.name.endsWith('.work'))
-      .map((entry) => `file ${relative(this.node.poolDir, join(entry.parentPath, entry.name))}`);
+    return (
+      readdirSync(this.node.poolDir, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile() || entry.name.endsWith('.work'))
+        // A seed's inputs are told once, by their folder.
+        .filter(({ parentPath }) => !parentPath.includes('.work'))
+        .map((entry) => `file ${relative(this.node.poolDir, join(entry.parentPath, entry.name))}`)
+    );
   }
 
   #networkFiles(): string[] {
@@ -120,9 +128,4 @@ function namesIn(folder: string): string[] {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }
-}
-
-/** The text of a file of the host, for what is told of a failed case. */
-export function tailOf(path: string, lines: number): string {
-  return readFileSync(path, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
 }

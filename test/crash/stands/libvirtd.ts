@@ -1,7 +1,7 @@
 /** The libvirtd of the laboratory's own host: killed, frozen and started at will. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { openSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../node/until.ts';
 import type { HypervisorDaemon } from './stand.ts';
@@ -14,23 +14,27 @@ const ANSWER_MS = 3_000;
 export class Libvirtd implements HypervisorDaemon {
   readonly #config: string;
   readonly #log: string;
+  readonly #pidFile: string;
   #child: ChildProcess | null = null;
 
   constructor(folder: string) {
     this.#config = join(folder, 'libvirtd.conf');
     this.#log = join(folder, 'libvirtd.log');
+    this.#pidFile = join(folder, 'libvirtd.pid');
     const lines = ['auth_unix_rw = "none"', 'auth_unix_ro = "none"', `host_uuid = "${randomUUID()}"`, ''];
     writeFileSync(this.#config, lines.join('\n'));
   }
 
-  get pid(): number {
-    return this.#child?.pid as number;
+  signalCommand(signal: 'KILL' | 'STOP'): string[] {
+    return ['bash', '-c', 'kill -"$1" "$(cat "$2")"', 'signal', signal, this.#pidFile];
   }
 
   /** Starts it, and waits until it answers. */
   async start(): Promise<void> {
     const log = openSync(this.#log, 'a');
     this.#child = spawn('libvirtd', ['--config', this.#config], { stdio: ['ignore', log, log] });
+    closeSync(log);
+    writeFileSync(this.#pidFile, String(this.#child.pid));
     await until(answers, 'libvirtd answers', CHANGE_MS);
   }
 
@@ -38,10 +42,6 @@ export class Libvirtd implements HypervisorDaemon {
   async kill(): Promise<void> {
     this.#child?.kill('SIGKILL');
     await until(() => this.#child?.signalCode !== null, 'libvirtd has ended', CHANGE_MS);
-  }
-
-  freeze(): void {
-    this.#child?.kill('SIGSTOP');
   }
 
   thaw(): void {

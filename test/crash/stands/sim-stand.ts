@@ -56,6 +56,10 @@ export class SimStand implements Stand {
     return new Map(running.map((guest) => [guest.id, `boot ${bootOf(guest)}`]));
   }
 
+  async leaveConsole(id: string): Promise<void> {
+    await this.node.deed({ do: 'world', change: { type: 'leave-console', id } });
+  }
+
   async close(): Promise<void> {
     await this.node.close();
   }

@@ -26,13 +26,15 @@ export interface Stand {
   host(): Promise<string[]>;
   /** Each running guest's id, and what tells its process from another. */
   processes(): Promise<Map<string, string>>;
+  /** Leaves the console log of an instance that is gone. */
+  leaveConsole(id: string): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface HypervisorDaemon {
-  readonly pid: number;
   start(): Promise<void>;
   kill(): Promise<void>;
-  freeze(): void;
+  /** Command that sends a signal to the one that runs then. */
+  signalCommand(signal: 'KILL' | 'STOP'): string[];
   thaw(): void;
 }
