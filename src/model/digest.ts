@@ -1,11 +1,11 @@
 /**
- * The digest of a request: whether two requests under one idempotency key ask for the same. Pure.
+ * The digest of a value: whether two requests under one idempotency key ask for the same, for one. Pure.
  */
 import { createHash } from 'node:crypto';
 
-/** @param request JSON value, nested at most JSON_DEPTH_LIMIT deep. */
-export function digestOf(request: unknown): string {
-  return createHash('sha256').update(canonical(request)).digest('hex');
+/** @param value JSON value, nested at most JSON_DEPTH_LIMIT deep. */
+export function digestOf(value: unknown): string {
+  return createHash('sha256').update(canonical(value)).digest('hex');
 }
 
 /** JSON with sorted keys. */

@@ -10,6 +10,8 @@
  *  - A call that hangs delays no call about another guest.
  *  - Events come in the order in which the host reports them. After a lost connection there is one `gap`
  *    event: the listener must observe again.
+ *  - A definition that others change is told by a `definition` event: at once where the host tells of it, else
+ *    within DEFINITION_NOTICE_MS.
  *  - Closing it touches no guest.
  */
 import type { PowerState } from '../../model/instance.ts';
@@ -54,6 +56,46 @@ export interface GuestDefinition {
   metadata: string;
 }
 
+/** Longest time until a change of a definition that the host tells nobody of is noticed, milliseconds. */
+export const DEFINITION_NOTICE_MS = 60_000;
+
+/** A disk as the host has it. What the host does not say, or says in a way that no definition of ours has, is null. */
+export interface ShapeDisk {
+  serial: string | null;
+  path: string | null;
+  format: string | null;
+  readOnly: boolean;
+}
+
+/** A NIC as the host has it; null as for disks. */
+export interface ShapeNic {
+  macAddress: string;
+  bridge: string | null;
+  tapName: string | null;
+}
+
+export interface GuestDevices {
+  disks: ShapeDisk[];
+  nics: ShapeNic[];
+}
+
+/** The parts of a definition that can be compared one by one, in no host's words. */
+export interface GuestShape extends GuestDevices {
+  name: string;
+  vcpus: number;
+  memoryMib: number;
+  firmware: 'bios' | 'uefi';
+}
+
+/** A definition as the host keeps it for the guest's next start. */
+export interface KeptDefinition {
+  shape: GuestShape;
+  /** Of all of it, what `shape` leaves out included: another digest is another definition. */
+  digest: string;
+  /** Which software has written it. Another one may write the same definition in another way. */
+  writer: string;
+}
+
 export interface ObservedGuest {
   id: string;
   name: string;
@@ -67,12 +109,18 @@ export interface ObservedGuest {
   memoryMib: number;
   /** What `define` was given; null for a foreign guest. */
   metadata: string | null;
+  /** Null for a guest that runs without one, and goes with its stop. */
+  definition: KeptDefinition | null;
+  /** What the guest runs with; null while it does not run. */
+  live: GuestDevices | null;
 }
 
 export type GuestEvent =
   /** A guest's power changed, or it was defined or undefined (then `guest` is null). */
   | { type: 'power'; id: string; guest: { power: PowerState; reason: string; stoppedBy?: 'guest' } | null }
   | { type: 'agent'; id: string; connected: boolean }
+  /** Its definition, or what it runs with, may have changed: it has to be observed again. */
+  | { type: 'definition'; id: string }
   /** The guest went through its reset: it begins to boot again in the same process. */
   | { type: 'rebooted'; id: string }
   /** Its kernel has told that it panicked; the `crashed` that follows is told as a power. */
@@ -139,8 +187,15 @@ export interface Hypervisor {
   observe(options?: CallOptions): Promise<ObservedGuest[]>;
   observeGuest(id: string, options?: CallOptions): Promise<ObservedGuest | null>;
 
-  /** Defines the guest, or brings a definition of ours with this id up to date. Starts nothing. */
-  define(definition: GuestDefinition, options?: CallOptions): Promise<void>;
+  /**
+   * Defines the guest, or brings a definition of ours with this id up to date, its name included. Starts nothing; a
+   * guest that runs goes on as it is.
+   *
+   * @returns The definition as the host keeps it from now on.
+   * @throws ALREADY_EXISTS: another guest of ours has the name. ILLEGAL_STATE: it runs under another name, and has to
+   *   be stopped first.
+   */
+  define(definition: GuestDefinition, options?: CallOptions): Promise<KeptDefinition>;
   /** Starts it, or resumes a paused one. @throws NOT_FOUND, CAPACITY_EXCEEDED */
   start(id: string, options?: CallOptions): Promise<void>;
   /** Asks the guest to shut down; does not wait for it. @throws NOT_FOUND, ILLEGAL_STATE when not running */

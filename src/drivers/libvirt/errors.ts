@@ -56,6 +56,8 @@ const OUT_OF_MEMORY =
   /cannot set up guest memory|Cannot allocate memory|unable to map backing store for guest RAM/;
 /** Another domain has the name or the UUID; libvirt says so with VIR_ERR_OPERATION_FAILED. @see virDomainObjListAdd */
 const DOMAIN_EXISTS = /^operation failed: domain '.*' (already exists|is already defined) with uuid/;
+/** The same of a rename, with VIR_ERR_OPERATION_INVALID. @see qemuDomainRenameCallback, qemu_driver.c */
+const NAME_EXISTS = /^Requested operation is not valid: domain with name '.*' already exists/;
 
 /**
  * @param what What could not be done, as 'Cannot start guest X'.
@@ -76,10 +78,11 @@ export function isLibvirtError(error: unknown, name: keyof typeof NUMBERS): erro
   return error instanceof LibvirtError && error.code === NUMBERS[name];
 }
 
-/** Whether a definition failed because another domain has its name or UUID. */
+/** Whether a definition or a rename failed because another domain has the name or UUID. */
 export function isDomainExists(error: unknown): boolean {
   if (!(error instanceof LibvirtError)) return false;
-  return error.code === NUMBERS.VIR_ERR_DOM_EXIST || DOMAIN_EXISTS.test(error.message);
+  const { code, message } = error;
+  return code === NUMBERS.VIR_ERR_DOM_EXIST || DOMAIN_EXISTS.test(message) || NAME_EXISTS.test(message);
 }
 
 function codeOfAnswer(error: LibvirtError): ErrorCode {

@@ -50,10 +50,11 @@ export class GuestCommands {
     this.#clock = clock;
   }
 
-  async define(context: CommandContext, definition: GuestDefinition, platform: Platform): Promise<void> {
+  async define(context: CommandContext, definition: GuestDefinition, platform: Platform): Promise<Domain> {
     const { connection, limits } = context;
     const domain = await findDomain(context, definition.id);
     if (domain !== null) await checkOurs(domain, limits);
+    if (domain !== null && domain.name !== definition.name) await rename(context, domain, definition);
     const xml = domainXml(definition, {
       accelerator: platform.verdict.acceleration === 'kvm' ? 'kvm' : 'tcg',
       emulator: platform.emulator,
@@ -62,7 +63,7 @@ export class GuestCommands {
       bufferedPaths: await limits.wait(bufferedPaths(definition), 'command'),
     });
     try {
-      await connection.domainDefineXMLFlags(xml, 0, limits.next());
+      return await connection.domainDefineXMLFlags(xml, 0, limits.next());
     } catch (error) {
       throw isDomainExists(error) ? await nameTaken(context, definition, error) : error;
     }
@@ -215,6 +216,26 @@ async function ownDomain({ connection, limits }: CommandContext, id: string): Pr
 async function checkOurs(domain: Domain, limits: CallLimits): Promise<void> {
   if ((await readMetadata(domain, limits.next())) !== null) return;
   throw foreign(`Guest ${domain.uuid} (${domain.name}) was not defined by Berth and is left alone`);
+}
+
+/**
+ * Gives a domain the name of its definition. libvirt finds a domain's NVRAM by its name, so one that gets its own name
+ * back has its NVRAM again.
+ *
+ * @throws {AgentError} ILLEGAL_STATE: it runs, and libvirt renames only what does not. ALREADY_EXISTS, HOST_CONFLICT:
+ *   another domain has the name.
+ */
+async function rename(context: CommandContext, domain: Domain, definition: GuestDefinition): Promise<void> {
+  const { power, reason } = await powerOf(domain, context.limits);
+  if (power !== 'stopped' && power !== 'crashed') {
+    const what = `it was renamed to ${domain.name}, and is ${power} (${reason}); stop it first`;
+    throw illegal(definition.id, what);
+  }
+  try {
+    await domain.rename(definition.name, 0, context.limits.next());
+  } catch (error) {
+    throw isDomainExists(error) ? await nameTaken(context, definition, error) : error;
+  }
 }
 
 async function machineOf(domain: Domain, limits: CallLimits): Promise<string | null> {

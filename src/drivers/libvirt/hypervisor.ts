@@ -8,6 +8,7 @@
  *     ├─ GuestCommands  what changes a guest
  *     ├─ GuestRelay     domain events → guest events, in order
  *     ├─ Definitions    what domains' definitions say, remembered until an event says otherwise
+ *     ├─ DefinitionSweep  reads them again in turn, for what no event tells
  *     └─ HostPlatform   emulator, machine type, acceleration: for definitions and facts
  *
  * A domain is ours when it has our metadata element; nothing else is ever changed.
@@ -24,11 +25,13 @@ import type {
   Hypervisor,
   HypervisorFacts,
   HypervisorHealth,
+  KeptDefinition,
   KeptFile,
   ObservedGuest,
 } from '../contracts/hypervisor.ts';
 import { guestAddressesOf } from './addresses.ts';
 import { mapBounded } from './bounded.ts';
+import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
 import { type CallNature, isLibvirtError, toAgentError } from './errors.ts';
 import { type CommandContext, findDomain, GuestCommands, powerOf } from './guest-commands.ts';
@@ -47,6 +50,8 @@ export interface LibvirtHypervisorOptions extends HostPlatformOptions {
   socketPath?: string;
   /** Where libvirt's QEMU driver keeps its files. @default '/var/lib/libvirt/qemu' */
   keptFolder?: string;
+  /** Within which all definitions are read again, milliseconds. @default SWEEP_ROUND_MS */
+  sweepRoundMs?: number | undefined;
   clock: Clock;
   log: DriverLog;
 }
@@ -81,6 +86,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #host: HostPlatform;
   readonly #commands: GuestCommands;
   readonly #definitions = new Definitions();
+  readonly #sweep: DefinitionSweep;
   readonly #relay: GuestRelay;
   readonly #keptFolder: string;
 
@@ -96,15 +102,23 @@ export class LibvirtHypervisor implements Hypervisor {
       onAgent: (event) => this.#sessionOnAgent(event),
       onWatchdog: ({ domain, action }) =>
         this.#relay.tell({ type: 'watchdog', id: domain.uuid, action: watchdogActionOf(action) }),
-      onMetadata: ({ domain }) => this.#definitions.forget(domain.uuid),
+      onDefinition: ({ domain }) => this.#sessionOnDefinition(domain.uuid),
       onGap: () => this.#sessionOnGap(),
       onLoss: () => this.#sessionOnLoss(),
+    });
+    this.#sweep = new DefinitionSweep({
+      clock: options.clock,
+      roundMs: options.sweepRoundMs,
+      known: () => (this.#session.health.connected ? this.#definitions.known() : []),
+      renew: (id) => this.#definitions.renew(id, { timeoutMs: TIMEOUT_MS.observe }),
+      changed: (id) => this.#relay.tell({ type: 'definition', id }),
     });
   }
 
   /** Begins to connect. To be called once. */
   connect(): void {
     this.#session.start();
+    this.#sweep.start();
   }
 
   health(): HypervisorHealth {
@@ -144,12 +158,13 @@ export class LibvirtHypervisor implements Hypervisor {
     });
   }
 
-  define(definition: GuestDefinition, options: CallOptions = {}): Promise<void> {
+  define(definition: GuestDefinition, options: CallOptions = {}): Promise<KeptDefinition> {
     const { id } = definition;
     return this.#command(`Cannot define guest ${id}`, options, TIMEOUT_MS.define, async (context) => {
       const platform = await context.limits.wait(this.#host.platform(context.connection), 'command');
       try {
-        await this.#commands.define(context, definition, platform);
+        const domain = await this.#commands.define(context, definition, platform);
+        return await this.#definitions.kept(domain, context.limits.next());
       } finally {
         this.#definitions.forget(id);
       }
@@ -224,6 +239,7 @@ export class LibvirtHypervisor implements Hypervisor {
   }
 
   async close(): Promise<void> {
+    this.#sweep.close();
     await this.#session.close();
     this.#relay.listeners.clear();
   }
@@ -237,12 +253,12 @@ export class LibvirtHypervisor implements Hypervisor {
     return this.#call({ what, nature: 'question', defaultMs }, options, body);
   }
 
-  #command(
+  #command<T>(
     what: string,
     options: CallOptions,
     defaultMs: number,
-    body: (context: CommandContext) => Promise<void>,
-  ): Promise<void> {
+    body: (context: CommandContext) => Promise<T>,
+  ): Promise<T> {
     return this.#call({ what, nature: 'command', defaultMs }, options, body);
   }
 
@@ -267,16 +283,8 @@ export class LibvirtHypervisor implements Hypervisor {
   ): Promise<ObservedGuest | null> {
     const facts = await unlessGone(this.#definitions.of(domain, limits.next()));
     if (facts === null) return null;
-    const { metadata, vcpus, memoryMib } = facts;
-    return {
-      id: domain.uuid,
-      name: domain.name,
-      ours: metadata !== null,
-      ...observed,
-      vcpus,
-      memoryMib,
-      metadata,
-    };
+    const { id, name } = { id: domain.uuid, name: domain.name };
+    return { id, name, ours: facts.metadata !== null, ...observed, ...facts };
   }
 
   async #powerForRelay(id: string): Promise<ObservedPower | null> {
@@ -290,12 +298,22 @@ export class LibvirtHypervisor implements Hypervisor {
     }
   }
 
+  /** A start and a stop change what it runs with; they are told as power. */
   #sessionOnLifecycle(event: LibvirtEvent<'domain', 'lifecycle'>): void {
     const { VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_UNDEFINED } = constants.virDomainEventType;
+    const { VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STOPPED } = constants.virDomainEventType;
     const isDefinition =
       event.event === VIR_DOMAIN_EVENT_DEFINED || event.event === VIR_DOMAIN_EVENT_UNDEFINED;
-    if (isDefinition) this.#definitions.forget(event.domain.uuid);
+    const isProcess = event.event === VIR_DOMAIN_EVENT_STARTED || event.event === VIR_DOMAIN_EVENT_STOPPED;
+    const { uuid } = event.domain;
+    if (isDefinition || isProcess) this.#definitions.forget(uuid);
     this.#relay.lifecycle(event);
+    if (isDefinition) this.#relay.tell({ type: 'definition', id: uuid });
+  }
+
+  #sessionOnDefinition(id: string): void {
+    this.#definitions.forget(id);
+    this.#relay.tell({ type: 'definition', id });
   }
 
   #sessionOnAgent({ domain, state }: LibvirtEvent<'domain', 'agentLifecycle'>): void {

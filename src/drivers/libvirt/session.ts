@@ -36,7 +36,10 @@ export interface SessionEvents {
   onReboot(event: LibvirtEvent<'domain', 'reboot'>): void;
   onAgent(event: LibvirtEvent<'domain', 'agentLifecycle'>): void;
   onWatchdog(event: LibvirtEvent<'domain', 'watchdog'>): void;
-  onMetadata(event: LibvirtEvent<'domain', 'metadataChange'>): void;
+  /** Its metadata, or a device of the running domain. */
+  onDefinition(
+    event: LibvirtEvent<'domain', 'metadataChange'> | LibvirtEvent<'domain', 'deviceAdded' | 'deviceRemoved'>,
+  ): void;
   /** Events may have been missed since the last one. */
   onGap(): void;
   /** The connection is gone: what was learned from events may be out of date from now on. */
@@ -135,7 +138,9 @@ export class Session {
       await connection.onEvent('domain', 'reboot', (event) => this.#events.onReboot(event));
       await connection.onEvent('domain', 'agentLifecycle', (event) => this.#events.onAgent(event));
       await connection.onEvent('domain', 'watchdog', (event) => this.#events.onWatchdog(event));
-      await connection.onEvent('domain', 'metadataChange', (event) => this.#events.onMetadata(event));
+      await connection.onEvent('domain', 'metadataChange', (event) => this.#events.onDefinition(event));
+      await connection.onEvent('domain', 'deviceAdded', (event) => this.#events.onDefinition(event));
+      await connection.onEvent('domain', 'deviceRemoved', (event) => this.#events.onDefinition(event));
       if (this.#isClosed) throw new AgentError('CANCELLED', 'closed while connecting');
       return connection;
     } catch (error) {

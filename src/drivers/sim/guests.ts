@@ -16,6 +16,7 @@ import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { GuestEvent, WatchdogAction } from '../contracts/hypervisor.ts';
 import { type Files, newFile } from './files.ts';
+import { devicesOf, noEdits } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
 
 /** A console keeps this much of its end, in characters: a guest that boots for ever fills no memory. */
@@ -76,20 +77,33 @@ export class Guests {
   add(guest: SimGuest): void {
     this.#state.guests.set(guest.id, guest);
     this.#idsByName.set(guest.name, guest.id);
-    this.#tellPower(guest);
+    this.update(guest);
   }
 
   /** Tells of a definition that was brought up to date. */
   update(guest: SimGuest): void {
     this.#tellPower(guest);
+    this.tellDefinition(guest);
   }
 
-  /** Forgets a guest; one that runs loses its process too, so callers refuse that before. */
+  /** Removes the definition: one that runs goes on without it, and goes with its stop. */
   remove(guest: SimGuest): void {
-    if (guest.live !== null) this.powerOff(guest, 'stopped', 'destroyed');
-    this.#state.guests.delete(guest.id);
+    guest.persistent = false;
+    guest.edits = noEdits();
+    this.tellDefinition(guest);
+    if (guest.live === null) this.#forget(guest);
+    else this.#tellPower(guest);
+  }
+
+  rename(guest: SimGuest, name: string): void {
     this.#idsByName.delete(guest.name);
-    this.#emit({ type: 'power', id: guest.id, guest: null });
+    guest.name = name;
+    this.#idsByName.set(name, guest.id);
+    this.update(guest);
+  }
+
+  tellDefinition({ id }: SimGuest): void {
+    this.#emit({ type: 'definition', id });
   }
 
   /**
@@ -108,6 +122,7 @@ export class Guests {
     guest.live = {
       vcpus: guest.vcpus,
       memoryMib: guest.memoryMib,
+      ...devicesOf(guest),
       paths: disks.flatMap(({ path, backing }) => (backing === null ? [path] : [path, backing.path])),
       taps: nics.map(({ tapName }) => tapName),
     };
@@ -124,6 +139,7 @@ export class Guests {
     guest.live = null;
     this.#loseSystem(guest);
     this.#become(guest, power, reason, stoppedBy);
+    if (!guest.persistent) this.#forget(guest);
   }
 
   /** The guest's kernel panics, and tells its panic device. */
@@ -179,6 +195,12 @@ export class Guests {
     const changes = guest.booted && guest.agentAnswers !== answers;
     guest.agentAnswers = answers;
     if (changes) this.#emit({ type: 'agent', id: guest.id, connected: answers });
+  }
+
+  #forget(guest: SimGuest): void {
+    this.#state.guests.delete(guest.id);
+    this.#idsByName.delete(guest.name);
+    this.#emit({ type: 'power', id: guest.id, guest: null });
   }
 
   #bootLater(guest: SimGuest): void {

@@ -14,6 +14,7 @@ import type {
   Hypervisor,
   HypervisorFacts,
   HypervisorHealth,
+  KeptDefinition,
   KeptFile,
   ObservedGuest,
 } from '../contracts/hypervisor.ts';
@@ -21,6 +22,7 @@ import { type Attachment, type CallRequest, Calls } from './call.ts';
 import { checkDefinition } from './definition.ts';
 import type { CallName } from './faults.ts';
 import { newGuest } from './outside.ts';
+import { keptOf, noEdits } from './shape.ts';
 import type { SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -78,29 +80,27 @@ export class SimHypervisor implements Hypervisor {
 
   observe(options?: CallOptions): Promise<ObservedGuest[]> {
     return this.#ask('hypervisor.observe', null, options, () =>
-      Array.from(this.#world.guests.all(), observed),
+      Array.from(this.#world.guests.all(), (guest) => this.#observed(guest)),
     );
   }
 
   observeGuest(id: string, options?: CallOptions): Promise<ObservedGuest | null> {
     return this.#ask('hypervisor.observeGuest', id, options, () => {
       const guest = this.#world.guests.get(id);
-      return guest === undefined ? null : observed(guest);
+      return guest === undefined ? null : this.#observed(guest);
     });
   }
 
-  define(definition: GuestDefinition, options?: CallOptions): Promise<void> {
+  define(definition: GuestDefinition, options?: CallOptions): Promise<KeptDefinition> {
     return this.#change('hypervisor.define', definition.id, options, (guest) => {
       checkDefinition(definition);
-      this.#checkName(definition);
+      this.#checkName(definition, guest);
       const kept = structuredClone(definition);
       const { id, name, vcpus, memoryMib } = kept;
-      if (guest === null) {
-        this.#world.guests.add(newGuest({ id, name, vcpus, memoryMib, definition: kept }));
-        return;
-      }
-      Object.assign(guest, { vcpus, memoryMib, definition: kept });
-      this.#world.guests.update(guest);
+      const defined = guest ?? newGuest({ id, name, vcpus, memoryMib, definition: kept });
+      if (guest === null) this.#world.guests.add(defined);
+      else this.#redefine(guest, kept);
+      return keptOf(defined, this.#world.settings.writer) as KeptDefinition;
     });
   }
 
@@ -179,17 +179,17 @@ export class SimHypervisor implements Hypervisor {
   }
 
   /** A call that changes a guest of ours, or finds none. */
-  #change(
+  #change<T>(
     name: GuestCall,
     id: string,
     options: CallOptions | undefined,
-    act: (guest: SimGuest | null) => void,
-  ): Promise<void> {
+    act: (guest: SimGuest | null) => T,
+  ): Promise<T> {
     return this.#run({ name, id, options }, () => {
       const guest = this.#world.guests.get(id) ?? null;
       if (guest !== null && guest.definition === null) throw foreign(guest);
       this.#world.touch();
-      act(guest);
+      return act(guest);
     });
   }
 
@@ -198,14 +198,42 @@ export class SimHypervisor implements Hypervisor {
     return this.#calls.run(request, act);
   }
 
-  #checkName({ id, name }: GuestDefinition): void {
+  #checkName({ id, name }: GuestDefinition, guest: SimGuest | null): void {
     const holder = this.#world.guests.byName(name);
     if (holder !== undefined && holder.definition === null) throw foreign(holder);
-    const renamed = this.#world.guests.get(id);
-    if ((holder?.id ?? id) === id && (renamed?.name ?? name) === name) return;
-    const other =
-      holder === undefined ? `guest ${id} is named ${renamed?.name}` : `guest ${holder.id} has it`;
-    throw new AgentError('ALREADY_EXISTS', `Cannot define a guest named ${name}: ${other}`);
+    if ((holder?.id ?? id) !== id) {
+      throw new AgentError(
+        'ALREADY_EXISTS',
+        `Cannot define a guest named ${name}: guest ${holder?.id} has it`,
+      );
+    }
+    if (guest === null || guest.name === name || guest.live === null) return;
+    throw illegal(guest, `it was renamed to ${guest.name}, and is ${guest.power}; stop it first`);
+  }
+
+  #redefine(guest: SimGuest, definition: GuestDefinition): void {
+    const { name, vcpus, memoryMib } = definition;
+    Object.assign(guest, { vcpus, memoryMib, definition, persistent: true, edits: noEdits() });
+    if (guest.name === name) this.#world.guests.update(guest);
+    else this.#world.guests.rename(guest, name);
+  }
+
+  #observed(guest: SimGuest): ObservedGuest {
+    const { id, name, power, reason, stoppedBy, definition, live } = guest;
+    const { vcpus, memoryMib } = live ?? guest;
+    return {
+      id,
+      name,
+      ours: definition !== null,
+      power,
+      reason,
+      ...(stoppedBy && { stoppedBy }),
+      vcpus,
+      memoryMib,
+      metadata: definition?.metadata ?? null,
+      definition: keptOf(guest, this.#world.settings.writer),
+      live: live === null ? null : structuredClone({ disks: live.disks, nics: live.nics }),
+    };
   }
 
   /** What the network hands to the guest's NICs, as its agent would tell. */
@@ -241,14 +269,6 @@ export class SimHypervisor implements Hypervisor {
   #tell(event: GuestEvent): void {
     for (const listener of [...this.#listeners]) listener(event);
   }
-}
-
-function observed(guest: SimGuest): ObservedGuest {
-  const { id, name, power, reason, stoppedBy, definition } = guest;
-  const { vcpus, memoryMib } = guest.live ?? guest;
-  const ours = definition !== null;
-  const metadata = definition?.metadata ?? null;
-  return { id, name, ours, power, reason, ...(stoppedBy && { stoppedBy }), vcpus, memoryMib, metadata };
 }
 
 function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse {

@@ -4,11 +4,21 @@
  * Each takes effect at once and is told in events, as the host would tell it.
  */
 import { AgentError } from '../../model/errors.ts';
-import type { GuestDefinition, KeptFile, WatchdogAction } from '../contracts/hypervisor.ts';
+import type {
+  GuestDefinition,
+  KeptFile,
+  ShapeDisk,
+  ShapeNic,
+  WatchdogAction,
+} from '../contracts/hypervisor.ts';
 import { Layout } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
-import { type SimFile, type SimGuest, type SimTrace, traceKey } from './state.ts';
+import { noEdits } from './shape.ts';
+import { type SimFile, type SimGuest, type SimProcess, type SimTrace, traceKey } from './state.ts';
 import type { SimWorld } from './world.ts';
+
+/** What a device is added to or taken from: the guest's definition, the running guest, or both at once. */
+export type Attachable = 'definition' | 'live' | 'both';
 
 export class Outside {
   readonly #world: SimWorld;
@@ -96,9 +106,84 @@ export class Outside {
     this.#changed();
   }
 
-  /** Removes the guest; one that runs loses its process first. */
+  /** Removes the guest's definition; one that runs goes on without it. */
   undefine(id: string): void {
     this.#do(id, (guest) => this.#world.guests.remove(guest));
+  }
+
+  /** Gives the guest another name; a host renames only what does not run. */
+  rename(id: string, name: string): void {
+    this.#do(id, (guest) => {
+      if (guest.live !== null) throw new AgentError('ILLEGAL_STATE', `Guest ${id} runs`);
+      this.#world.guests.rename(guest, name);
+    });
+  }
+
+  /**
+   * Changes the guest's definition. @param change.others Changes something that no definition of ours says anything
+   * about.
+   */
+  redefine(id: string, change: { vcpus?: number; memoryMib?: number; others?: true }): void {
+    this.#define(id, (guest) => {
+      const { others, ...sizes } = change;
+      Object.assign(guest, sizes);
+      if (others) guest.edits.others++;
+    });
+  }
+
+  /** Adds a disk: to the definition, to the running guest, or to both. */
+  attachDisk(id: string, path: string, to: Attachable): void {
+    const disk = { serial: null, path, format: 'raw', readOnly: false };
+    if (to !== 'live') this.#define(id, (guest) => guest.edits.disks.push(disk));
+    if (to !== 'definition') this.#hotplug(id, (live) => live.disks.push(disk));
+  }
+
+  /** Takes a disk out. @param serial The serial of its definition, or the path of one that others attached. */
+  detachDisk(id: string, serial: string, from: Attachable): void {
+    const isOther = (disk: ShapeDisk) => disk.serial !== serial && disk.path !== serial;
+    if (from !== 'live') {
+      this.#define(id, ({ edits }) => {
+        edits.removed.push(serial);
+        edits.disks = edits.disks.filter(isOther);
+      });
+    }
+    if (from !== 'definition')
+      this.#hotplug(id, (live) => Object.assign(live, { disks: live.disks.filter(isOther) }));
+  }
+
+  attachNic(id: string, nic: ShapeNic, to: Attachable): void {
+    if (to !== 'live') this.#define(id, (guest) => guest.edits.nics.push(nic));
+    if (to !== 'definition') this.#hotplug(id, (live) => live.nics.push(nic));
+  }
+
+  detachNic(id: string, macAddress: string, from: Attachable): void {
+    const isOther = (nic: ShapeNic) => nic.macAddress !== macAddress;
+    if (from !== 'live') {
+      this.#define(id, ({ edits }) => {
+        edits.removed.push(macAddress);
+        edits.nics = edits.nics.filter(isOther);
+      });
+    }
+    if (from !== 'definition')
+      this.#hotplug(id, (live) => Object.assign(live, { nics: live.nics.filter(isOther) }));
+  }
+
+  /** Takes our metadata away: the guest is nobody's that we know of. */
+  loseMetadata(id: string): void {
+    this.#define(id, (guest) => {
+      guest.definition = null;
+    });
+  }
+
+  /** The guest has less memory than it was started with, as its balloon was inflated. */
+  balloon(id: string): void {
+    this.#hotplug(id, () => undefined);
+  }
+
+  /** The host's software is another version, which writes the same definitions in another way. */
+  upgrade(writer: string): void {
+    this.#world.settings.writer = writer;
+    this.#changed();
   }
 
   /** Whether the guest listens to requests to shut down and to reboot. */
@@ -189,6 +274,22 @@ export class Outside {
     this.#changed();
   }
 
+  #define(id: string, act: (guest: SimGuest) => void): void {
+    this.#do(id, (guest) => {
+      if (!guest.persistent) throw new AgentError('ILLEGAL_STATE', `Guest ${id} has no definition`);
+      act(guest);
+      this.#world.guests.tellDefinition(guest);
+    });
+  }
+
+  #hotplug(id: string, act: (live: SimProcess) => void): void {
+    this.#do(id, (guest) => {
+      if (guest.live === null) throw new AgentError('ILLEGAL_STATE', `Guest ${id} does not run`);
+      act(guest.live);
+      this.#world.guests.tellDefinition(guest);
+    });
+  }
+
   #doRunning(id: string, act: (guest: SimGuest) => void): void {
     this.#do(id, (guest) => {
       if (guest.live === null) throw new AgentError('ILLEGAL_STATE', `Guest ${id} does not run`);
@@ -210,6 +311,8 @@ export function newGuest(
 ): SimGuest {
   return {
     foreignFiles: [],
+    persistent: true,
+    edits: noEdits(),
     power: 'stopped',
     reason: 'never started',
     live: null,

@@ -9,7 +9,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration, Finding } from '../../model/node.ts';
 import type { ImageFormat } from '../../model/storage.ts';
-import type { GuestDefinition, KeptFile } from '../contracts/hypervisor.ts';
+import type { GuestDefinition, GuestDevices, KeptFile, ShapeDisk, ShapeNic } from '../contracts/hypervisor.ts';
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
 import type { ImageFacts, StoredFile } from '../contracts/storage.ts';
 
@@ -47,6 +47,8 @@ export interface WorldSettings {
   acceleration: Acceleration;
   /** @default ['HW_CPU_X86_AVX2'] */
   traits: string[];
+  /** The software that keeps definitions, with its version. @default 'sim 1' */
+  writer: string;
   /** Network features that are not usable, with the reason. @default none */
   missingFeatures: Partial<Record<'bridge' | 'nat' | 'dhcp', string>>;
   /** What `Host.examine` finds. @default one finding, that all is well */
@@ -67,6 +69,7 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   poolBytes: 1024 ** 4,
   acceleration: 'kvm',
   traits: ['HW_CPU_X86_AVX2'],
+  writer: 'sim 1',
   missingFeatures: {},
   findings: [{ check: 'simulation', verdict: 'ok', message: 'this host is simulated', mend: null }],
   bootId: 'boot-1',
@@ -84,6 +87,24 @@ export interface Pending {
   atMs: number;
 }
 
+/** What others have changed in a definition since it was defined. */
+export interface SimEdits {
+  disks: ShapeDisk[];
+  nics: ShapeNic[];
+  /** Serials of disks and MAC addresses of NICs that were taken out. */
+  removed: string[];
+  /** Changes of what no definition of ours says anything about. */
+  others: number;
+}
+
+export interface SimProcess extends GuestDevices {
+  vcpus: number;
+  memoryMib: number;
+  /** Files that it holds open, those below its disks included. */
+  paths: string[];
+  taps: string[];
+}
+
 export interface SimGuest {
   id: string;
   name: string;
@@ -92,12 +113,16 @@ export interface SimGuest {
   /** Sizes of the definition; those that run are in `live`. */
   vcpus: number;
   memoryMib: number;
+  /** Whether the host keeps its definition; a guest that runs without one goes with its stop. */
+  persistent: boolean;
+  /** What others have made of its definition. */
+  edits: SimEdits;
   power: SimPower;
   reason: string;
   /** There where it is stopped because its own system came down. */
   stoppedBy?: 'guest';
   /** What the running process was started with; null while there is none. */
-  live: { vcpus: number; memoryMib: number; paths: string[]; taps: string[] } | null;
+  live: SimProcess | null;
   /** Its system has come up since power-on or the last reset. */
   booted: boolean;
   /** Times that its system has come up, ever. */

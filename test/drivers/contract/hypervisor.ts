@@ -520,7 +520,7 @@ function awkwardMetadata(): string {
 }
 
 /** Collects the events of one guest, from now on. */
-function watch(hypervisor: Hypervisor, id: string): GuestEvent[] {
+export function watch(hypervisor: Hypervisor, id: string): GuestEvent[] {
   const seen: GuestEvent[] = [];
   hypervisor.subscribe((event) => {
     if (event.type !== 'gap' && event.id === id) seen.push(event);
@@ -542,7 +542,7 @@ function able<F extends (...args: never[]) => unknown>(t: Test, hook: Hook<F>): 
 }
 
 /** Waits for a condition, within the bench's patience. */
-async function until(
+export async function until(
   t: Test,
   bench: HypervisorBench,
   what: string,
@@ -558,6 +558,6 @@ async function until(
   }
 }
 
-async function rejectsWith(t: Test, code: ErrorCode, call: Promise<unknown>): Promise<void> {
+export async function rejectsWith(t: Test, code: ErrorCode, call: Promise<unknown>): Promise<void> {
   await t.rejects(call, { name: 'AgentError', code }, `refused with ${code}`);
 }

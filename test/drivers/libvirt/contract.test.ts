@@ -3,10 +3,12 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { constants } from 'node-libvirt';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
-import { type HypervisorBench, hypervisorContract } from '../contract/hypervisor.ts';
+import { type DefinitionBench, definitionContract, type Place } from '../contract/definitions.ts';
+import { hypervisorContract } from '../contract/hypervisor.ts';
 import { isThere, Lab, look, PATIENCE_MS, TEST_IMAGE, takeTime, whyNotHere } from './lab.ts';
 import { fireWatchdog, panic } from './machine-ports.ts';
 import { SocketProxy } from './socket-proxy.ts';
@@ -22,14 +24,23 @@ if (reason !== false) {
   const hasImage = await isThere(TEST_IMAGE);
   const overcommitsAlways = (await readFile('/proc/sys/vm/overcommit_memory', 'utf8')).trim() === '1';
   hypervisorContract(t, 'the libvirt driver', (t) => makeBench(t, { hasImage, overcommitsAlways }));
+  // Nothing in it waits for a guest to boot.
+  definitionContract(t, 'the libvirt driver', (t) => makeBench(t, { hasImage: false, overcommitsAlways }));
 }
+
+const { VIR_DOMAIN_AFFECT_CONFIG, VIR_DOMAIN_AFFECT_LIVE } = constants.virDomainModificationImpact;
+const PLACES: Record<Place, number> = {
+  definition: VIR_DOMAIN_AFFECT_CONFIG,
+  live: VIR_DOMAIN_AFFECT_LIVE,
+  both: VIR_DOMAIN_AFFECT_CONFIG | VIR_DOMAIN_AFFECT_LIVE,
+};
 
 interface Machine {
   hasImage: boolean;
   overcommitsAlways: boolean;
 }
 
-async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Promise<HypervisorBench> {
+async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Promise<DefinitionBench> {
   const lab = await Lab.open(t);
   const proxy = new SocketProxy(join(lab.folder, 'proxy.sock'), lab.socketPath);
   await proxy.open();
@@ -57,6 +68,20 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
       stop: async (id) => (await domain(id)).destroyFlags(),
       undefine: async (id) => (await domain(id)).undefineFlags(),
     },
+    others: {
+      rename: async (id, name) => (await domain(id)).rename(name),
+      setVcpus: (id, vcpus) =>
+        lab.editDefinition(id, /<vcpu[^>]*>\d+</, `<vcpu placement='static'>${vcpus}<`),
+      changeOtherwise: (id) => lab.editDefinition(id, '<on_crash>destroy<', '<on_crash>restart<'),
+      attachDisk: async (id, to) => {
+        const path = await lab.emptyDisk();
+        await (await domain(id)).attachDeviceFlags(diskXml(path), PLACES[to]);
+        return path;
+      },
+      detachDisk: async (id, path) => (await domain(id)).detachDeviceFlags(diskXml(path), PLACES.definition),
+      balloon: async (id) => (await domain(id)).setMemoryFlags(32 * 1024, PLACES.live),
+      start: async (id) => void (await (await domain(id)).createWithFlags()),
+    },
     hasBooted: hasImage ? (id) => answersPing(lab, id) : { unable: `${TEST_IMAGE} has not been built` },
     freeze: async (id) => {
       const pid = await lab.qemuPid(id);
@@ -74,6 +99,10 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
     pass: look,
     patienceMs: PATIENCE_MS,
   };
+}
+
+function diskXml(path: string): string {
+  return `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${path}'/><target dev='vdz' bus='virtio'/></disk>`;
 }
 
 /** The guest's agent starts when the guest has booted, and is gone after a reset until it has booted again. */

@@ -9,7 +9,7 @@ import { access, chmod, mkdtemp, rm, truncate, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { type Connection, connect, LibvirtError } from 'node-libvirt';
+import { type Connection, connect, constants, LibvirtError } from 'node-libvirt';
 import type { Test } from 'tap';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { GuestDefinition, Hypervisor } from '../../../src/drivers/contracts/hypervisor.ts';
@@ -23,6 +23,8 @@ export const TEST_IMAGE = fileURLToPath(new URL('../../../build/test-image.qcow2
 export const PATIENCE_MS = 90_000;
 /** Deadline of a whole test file with real guests, milliseconds; the runner's own is for tests without them. */
 const FILE_TIMEOUT_MS = 600_000;
+/** Within which a change that libvirt tells nobody of is noticed, milliseconds: a test waits for it. */
+const SWEEP_ROUND_MS = 500;
 /** Between two looks at a condition, milliseconds. */
 const LOOK_MS = 25;
 /** QEMU's user has to reach the disks. */
@@ -87,11 +89,26 @@ export class Lab {
   /** A guest with an empty disk: its BIOS finds nothing to boot, and it runs until it is stopped. */
   async emptyGuest(changes: Partial<GuestDefinition> = {}): Promise<GuestDefinition> {
     const id = this.#newId();
-    const path = join(this.folder, `${id}.raw`);
-    await writeFile(path, '');
-    await truncate(path, 1024 * 1024);
+    const path = await this.emptyDisk();
     const disk = { serial: 'root', path, format: 'raw', readOnly: false, backing: null } as const;
     return { ...definitionOf(id), disks: [disk], ...changes };
+  }
+
+  /** An empty raw disk, by its path. */
+  async emptyDisk(): Promise<string> {
+    const path = join(this.folder, `${randomUUID()}.raw`);
+    await writeFile(path, '');
+    await truncate(path, 1024 * 1024);
+    return path;
+  }
+
+  /** Edits a definition as `virsh edit` does. */
+  async editDefinition(id: string, from: string | RegExp, to: string): Promise<void> {
+    const domain = await this.admin.domainLookupByUUIDString(id);
+    const text = await domain.getXMLDesc(constants.virDomainXMLFlags.VIR_DOMAIN_XML_INACTIVE);
+    const edited = text.replace(from, to);
+    if (edited === text) throw new Error(`nothing to edit in ${text}`);
+    await this.admin.domainDefineXMLFlags(edited);
   }
 
   /** A guest that boots the test image, if the image has been built. */
@@ -178,7 +195,12 @@ export class Lab {
 
 /** A driver on a daemon that may not be there, closed with the test. */
 export function openDriver(t: Test, socketPath: string): Hypervisor {
-  const hypervisor = createLibvirtHypervisor({ socketPath, clock: systemClock, exec: new HostExec() });
+  const hypervisor = createLibvirtHypervisor({
+    socketPath,
+    sweepRoundMs: SWEEP_ROUND_MS,
+    clock: systemClock,
+    exec: new HostExec(),
+  });
   t.teardown(() => hypervisor.close());
   return hypervisor;
 }

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
 import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
-import type { HypervisorBench } from '../contract/hypervisor.ts';
+import type { DefinitionBench } from '../contract/definitions.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
 import type { StorageFixture } from '../contract/storage.ts';
 
@@ -36,7 +36,7 @@ export function guestDefinition(changes: Partial<GuestDefinition> = {}): GuestDe
   };
 }
 
-export async function makeHypervisorBench(_t: Test): Promise<HypervisorBench> {
+export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
   const { hypervisor, world, clock } = steppedHost();
   return {
     hypervisor,
@@ -51,6 +51,18 @@ export async function makeHypervisorBench(_t: Test): Promise<HypervisorBench> {
       pause: async (id) => world.outside.pause(id),
       stop: async (id) => world.outside.stop(id),
       undefine: async (id) => world.outside.undefine(id),
+    },
+    others: {
+      rename: async (id, name) => world.outside.rename(id, name),
+      setVcpus: async (id, vcpus) => world.outside.redefine(id, { vcpus }),
+      changeOtherwise: async (id) => world.outside.redefine(id, { others: true }),
+      attachDisk: async (id, to) => {
+        world.outside.attachDisk(id, '/theirs.raw', to);
+        return '/theirs.raw';
+      },
+      detachDisk: async (id, path) => world.outside.detachDisk(id, path, 'definition'),
+      balloon: async (id) => world.outside.balloon(id),
+      start: async (id) => world.outside.start(id),
     },
     hasBooted: async (id) => world.guests.get(id)?.booted === true,
     freeze: async (id) => {

@@ -1,0 +1,41 @@
+/**
+ * How a simulated host keeps a guest's definition, with what others have made of it. Pure.
+ */
+import { digestOf } from '../../model/digest.ts';
+import type { GuestDevices, KeptDefinition } from '../contracts/hypervisor.ts';
+import type { SimEdits, SimGuest } from './state.ts';
+
+export function noEdits(): SimEdits {
+  return { disks: [], nics: [], removed: [], others: 0 };
+}
+
+/** The devices of the guest's next start. */
+export function devicesOf({ definition, edits }: SimGuest): GuestDevices {
+  const disks = (definition?.disks ?? []).map(({ serial, path, format, readOnly }) => ({
+    serial,
+    path,
+    format,
+    readOnly,
+  }));
+  return {
+    disks: [...disks.filter(({ serial }) => !edits.removed.includes(serial)), ...edits.disks],
+    nics: [
+      ...(definition?.nics ?? []).filter(({ macAddress }) => !edits.removed.includes(macAddress)),
+      ...edits.nics,
+    ],
+  };
+}
+
+/** @param writer The host's software. */
+export function keptOf(guest: SimGuest, writer: string): KeptDefinition | null {
+  if (!guest.persistent) return null;
+  const { name, vcpus, memoryMib, definition, edits } = guest;
+  const shape = {
+    name,
+    vcpus,
+    memoryMib,
+    firmware: definition?.firmware ?? ('bios' as const),
+    ...devicesOf(guest),
+  };
+  return { shape, digest: digestOf([definition, shape, edits.others, writer]), writer };
+}
