@@ -29,6 +29,7 @@ import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
+import { restoreInstance } from './instances/restore.ts';
 import { Inventories } from './inventory/inventories.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
@@ -40,6 +41,7 @@ import { Ownership } from './policies/ownership.ts';
 import { Policies } from './policies/policies.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
+import { Reconciler } from './reconcile/reconciler.ts';
 import type { Services } from './services.ts';
 import { Store } from './store/store.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
@@ -62,6 +64,7 @@ export class Agent {
   readonly dispatcher: Dispatcher;
   readonly #config: Config;
   readonly #guestWatch: GuestWatch;
+  readonly #reconciler: Reconciler;
   readonly #reporter: HealthReporter;
   readonly #unwatchGuests: Unsubscribe;
   readonly #collector: Collector;
@@ -119,6 +122,7 @@ export class Agent {
     const parts = { operations: this.operations, collector: this.#collector, identity };
     const readers = makeReaders(this.services, parts);
     this.dispatcher = new Dispatcher(this.operations, readers, log);
+    this.#reconciler = new Reconciler({ ...this.services, operations: this.operations });
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
     this.#link = this.#makeLink(nodeId);
@@ -127,9 +131,11 @@ export class Agent {
   async start(): Promise<void> {
     const { inventories, hypervisor, observer, clock } = this.services;
     await Promise.all([inventories.start(), firstContact(hypervisor, clock), recogniseBoot(this.services)]);
+    this.#reconciler.start();
     await observer.start();
     this.#guestWatch.start();
     this.operations.resume();
+    this.#reconciler.begin();
     await this.#socket.listen();
     this.#link?.start();
     this.#collector.start(() => this.operations.submit('node.collect', {}, 'collector-policy'));
@@ -144,6 +150,7 @@ export class Agent {
     await this.#socket.close();
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close()]);
+    this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
     inventories.close();
@@ -155,6 +162,7 @@ export class Agent {
   /** Takes no more callers, and begins nothing by itself; for a test that plays a crash. */
   async closeSocket(): Promise<void> {
     this.#policies.close();
+    this.#reconciler.close();
     await this.#socket.close();
   }
 
@@ -199,6 +207,7 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     stopInstance(services),
     rebootInstance(services),
     configureInstance(services),
+    restoreInstance(services),
     deleteInstance(services),
     importImage(services),
     deleteImage(services),

@@ -16,6 +16,7 @@ export const EVENT_TYPES = [
   'instance.watchdog',
   'instance.restarts-exhausted',
   'instance.disowned',
+  'instance.drifted',
   'volume.created',
   'volume.deleted',
   'image.created',

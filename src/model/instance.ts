@@ -3,6 +3,7 @@
  */
 
 import { Id, Ipv4Address, MacAddress, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
+import { DRIFTS_LIMIT, Drift, Restores } from './drift.ts';
 import { DEFAULT_POLICIES, Policies, WATCHDOGS } from './policy.ts';
 import { type Static, Type } from './schema.ts';
 
@@ -141,6 +142,11 @@ export const Instance = strict({
     }),
     // what the guest agent said last; null until it has answered once since the guest started
   ),
+  drift: Type.Array(Drift, {
+    maxItems: DRIFTS_LIMIT,
+    description: 'in what others have changed its guest; empty where in nothing',
+  }),
+  restores: nullable(Restores),
   createdAt: Timestamp,
 });
 export type Instance = Static<typeof Instance>;

@@ -4,9 +4,10 @@
  * A repeated request is `done`; one that contradicts the state is refused with one sentence of reason.
  */
 import { assertNever, type ErrorCode } from './errors.ts';
+import { type Drift, objectionTo } from './drift.ts';
 import type { Disowned, Lifecycle, Power } from './instance.ts';
 
-export type Request = 'start' | 'stop' | 'reboot' | 'delete' | 'configure';
+export type Request = 'start' | 'stop' | 'reboot' | 'delete' | 'configure' | 'restore';
 
 export type Decision =
   | { verdict: 'accept' }
@@ -17,17 +18,19 @@ export interface InstanceState {
   lifecycle: Lifecycle;
   power: Power;
   disowned: Disowned | null;
+  drift: readonly Pick<Drift, 'kind' | 'remedy'>[];
 }
 
 const ACCEPT: Decision = { verdict: 'accept' };
 
-export function decide(request: Request, { lifecycle, power, disowned }: InstanceState): Decision {
+export function decide(request: Request, { lifecycle, power, disowned, drift }: InstanceState): Decision {
   if (lifecycle === 'deleting') return request === 'delete' ? ACCEPT : illegal('it is being deleted');
   if (lifecycle === 'building')
     return illegal('it is still being built; wait for that operation, or cancel it');
   switch (request) {
     case 'start':
-      return disowned === null ? decideStart(power) : illegal(disownedSince(disowned));
+      if (disowned !== null) return illegal(disownedSince(disowned));
+      return unlessHarmful(drift, decideStart(power)); // a start defines the guest anew
     case 'stop':
       return decideStop(power);
     case 'reboot':
@@ -35,7 +38,9 @@ export function decide(request: Request, { lifecycle, power, disowned }: Instanc
     case 'delete':
       return ACCEPT; // the steps look at the host and refuse on doubt
     case 'configure':
-      return ACCEPT;
+      return unlessHarmful(drift, ACCEPT); // it defines the guest anew, too
+    case 'restore':
+      return unlessHarmful(drift, power.state === 'unknown' ? unknown(power) : ACCEPT);
     default:
       return assertNever(request);
   }
@@ -94,6 +99,12 @@ function decideReboot(power: Power): Decision {
 
 function disownedSince({ at, reason }: Disowned): string {
   return `it is disowned since ${at}: ${reason}; an admin can take it back with instance.configure`;
+}
+
+function unlessHarmful(drift: InstanceState['drift'], decision: Decision): Decision {
+  const objection = objectionTo(drift);
+  if (decision.verdict !== 'accept' || objection === null) return decision;
+  return illegal(`${objection}; see its drift, and mend it by hand`);
 }
 
 function illegal(reason: string): Decision {

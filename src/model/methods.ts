@@ -11,7 +11,7 @@ import { BerthEvent } from './event.ts';
 import { DISK_GIB_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
 import { LEAKS_LISTED_MAX, NodeLeaks, ThingName } from './leak.ts';
 import { Network, NetworkSpec } from './network.ts';
-import { Finding, Health, Inventory, NodeStatus } from './node.ts';
+import { Finding, ForeignGuest, Health, Inventory, NodeStatus } from './node.ts';
 import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
 import { PoliciesChange } from './policy.ts';
 import { type Static, type TSchema, Type } from './schema.ts';
@@ -89,6 +89,11 @@ export const METHODS = {
     ),
     role: 'admin',
   },
+  'node.foreign': read(
+    'List the guests that Berth did not define, as they were seen last; they are never touched.',
+    none,
+    strict({ guests: Type.Array(ForeignGuest) }),
+  ),
   'inventory.get': read(
     'Tell what the node has, what is taken, and what is left, by resource class.',
     none,
@@ -173,6 +178,11 @@ export const METHODS = {
       needed: ({ ownership }) => ownership !== undefined,
     },
   },
+  'instance.restore': operation(
+    'Define the guest of an instance again as it was made, where others have changed it; a guest that runs goes on.',
+    strict({ id: NameOrId, ...ObjectFence }),
+    'ready, whatever its power state; refused where a disk is another file, or our metadata is gone',
+  ),
   'instance.delete': operation(
     'Stop and undefine an instance, and delete the disks that were made with it.',
     strict({ id: NameOrId, ...ObjectFence }),

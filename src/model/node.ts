@@ -5,6 +5,7 @@
  */
 
 import { Id, nullable, strict, Timestamp, timestampOf } from './common.ts';
+import { POWER_STATES } from './instance.ts';
 import { type Static, Type } from './schema.ts';
 
 export const RESOURCE_CLASSES = ['VCPU', 'MEMORY_MB', 'DISK_GB'] as const;
@@ -108,6 +109,16 @@ export const NodeStatus = strict({
   problemsLeftOut: Type.Integer({ minimum: 0, description: 'problems beyond that' }),
 });
 export type NodeStatus = Static<typeof NodeStatus>;
+
+/** A guest of this host that Berth did not define. */
+export const ForeignGuest = strict({
+  id: Id,
+  name: Type.String({ description: 'at most 255 characters of it' }),
+  power: strict({ state: Type.Enum([...POWER_STATES]), reason: Type.String() }),
+  vcpus: Type.Integer({ minimum: 0 }),
+  memoryMib: Type.Integer({ minimum: 0, description: 'MiB, what it may take at most' }),
+});
+export type ForeignGuest = Static<typeof ForeignGuest>;
 
 export const Finding = strict({
   check: Type.String({ description: 'such as virtualization, libvirt, disk-space' }),

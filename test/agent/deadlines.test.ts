@@ -18,6 +18,7 @@ const READS: ReadParams = {
   'node.status': () => ({}),
   'node.doctor': () => ({}),
   'node.leaks': () => ({}),
+  'node.foreign': () => ({}),
   'inventory.get': () => ({}),
   'instance.list': () => ({}),
   'instance.show': () => ({ id: 'web' }),

@@ -40,6 +40,35 @@ const INSTANCES = [
   instance({ id: idOf(12), name: 'db', power: { state: 'crashed', since: ago(9), reason: 'panicked' } }),
 ];
 
+const DRIFTED = instance({
+  drift: [
+    {
+      kind: 'size-changed',
+      detail: 'its definition has 3 virtual CPUs instead of 1',
+      since: ago(600),
+      remedy: 'restore',
+    },
+    {
+      kind: 'disk-attached',
+      detail: 'a disk (/tmp/x\u001b[31m.raw, raw) was added to the running guest',
+      since: ago(60),
+      remedy: 'after-stop',
+    },
+  ],
+  restores: { count: 5, lastAt: ago(300), givenUp: 'restored 5 times within an hour, and changed again' },
+});
+
+const FOREIGN = [
+  {
+    id: idOf(31),
+    name: 'someone-elses',
+    power: { state: 'running', reason: 'booted' },
+    vcpus: 2,
+    memoryMib: 2048,
+  },
+  { id: idOf(32), name: 'win\n11', power: { state: 'unknown', reason: 'gone' }, vcpus: 4, memoryMib: 512 },
+] as const;
+
 const FAILED = ended('failed', {
   id: idOf(8),
   error: { code: 'IMAGE_REFUSED', message: 'the image has a backing file', hint: 'Flatten it first.' },
@@ -88,16 +117,21 @@ const EVENTS = [
   event(5, { type: 'hypervisor.changed', target: null, data: { state: 'unavailable', reason: 'hung up' } }),
   event(6, { type: 'inventory.changed', target: null, data: {} }),
   event(7, { data: { instance: 'nonsense', operation: null } }),
+  event(8, { type: 'instance.drifted', data: { instance: DRIFTED } }),
+  event(9, { type: 'instance.drifted', data: { instance: INSTANCES[0] } }),
 ];
 
 const HANDLERS: Handlers = {
   'node.status': () => NODE_STATUS,
   'node.doctor': () => ({ findings: FINDINGS }),
+  'node.foreign': () => ({ guests: [...FOREIGN] }),
   'inventory.get': () => INVENTORY,
   'node.leaks': () => LEAKS,
   'instance.list': () => ({ instances: INSTANCES }),
   'instance.show': ({ id }) =>
-    id === 'hung' ? { instance: INSTANCES[2]!, health: HUNG } : { instance: INSTANCES[0]!, health: HEALTH },
+    id === 'hung'
+      ? { instance: INSTANCES[2]!, health: HUNG }
+      : { instance: id === 'drifted' ? DRIFTED : INSTANCES[0]!, health: HEALTH },
   'image.list': () => ({ images: [image(), image({ name: 'other', state: 'importing', sha256: null })] }),
   'image.show': () => ({ image: image() }),
   'volume.list': () => ({ volumes: [volume(), volume({ name: 'data', instanceId: null, sizeGib: 10 })] }),
@@ -112,11 +146,13 @@ const HANDLERS: Handlers = {
 const COMMANDS = [
   'status',
   'doctor',
+  'foreign',
   'inventory',
   'leaks',
   'instance list',
   'instance show demo',
   'instance show hung',
+  'instance show drifted',
   'image list',
   'image show test',
   'volume list',

@@ -2,11 +2,12 @@ import t from 'tap';
 import { LIFECYCLES, POWER_STATES, type PowerState } from '../../src/model/instance.ts';
 import { decide, type InstanceState, type Request } from '../../src/model/lifecycle.ts';
 
-const REQUESTS: Request[] = ['start', 'stop', 'reboot', 'delete', 'configure'];
+const REQUESTS: Request[] = ['start', 'stop', 'reboot', 'delete', 'configure', 'restore'];
 
 function state(power: PowerState, lifecycle: InstanceState['lifecycle'] = 'ready'): InstanceState {
   return {
     lifecycle,
+    drift: [],
     power: { state: power, since: '2026-01-01T00:00:00.000Z', reason: 'libvirt does not answer' },
     disowned: null,
   };

@@ -35,11 +35,12 @@ export interface ReaderParts {
 }
 
 export function makeReaders(services: Services, { operations, collector, identity }: ReaderParts): Readers {
-  const { store, pool, inventories } = services;
+  const { store, pool, inventories, observer } = services;
   return {
     'node.status': () => nodeStatus(services, operations, identity),
     'node.doctor': async () => ({ findings: await examineNode(services, collector) }),
     'node.leaks': (_params, signal) => collector.report(signal),
+    'node.foreign': () => ({ guests: observer.foreign.list() }),
     'inventory.get': () => inventories.get(),
 
     'instance.list': () => ({ instances: store.instances.list() }),
@@ -90,7 +91,7 @@ function nodeStatus(
     startedAt,
     ...parts,
     instances: store.instances.countByPower(),
-    foreignDomains: observer.foreignGuests,
+    foreignDomains: observer.foreign.count,
     operations: {
       running: store.operations.count('running') + store.operations.count('undoing'),
       pending: store.operations.count('pending'),

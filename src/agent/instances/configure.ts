@@ -12,6 +12,7 @@ import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
+import { defineGuest } from './steps.ts';
 
 interface ConfigurePlan {
   id: string;
@@ -57,12 +58,12 @@ function write(
   return { id, before: spec.policies, after, definition, previousDefinition };
 }
 
-function redefine({ hypervisor }: Services): Step<ConfigurePlan> {
+function redefine(services: Services): Step<ConfigurePlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent
-    act: ({ definition }, { signal }) => hypervisor.define(definition, { signal }),
-    undo: ({ previousDefinition }, { signal }) => hypervisor.define(previousDefinition, { signal }),
+    act: ({ definition }, { signal }) => defineGuest(services, definition, signal),
+    undo: ({ previousDefinition }, { signal }) => defineGuest(services, previousDefinition, signal),
   };
 }
 

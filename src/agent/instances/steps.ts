@@ -1,6 +1,7 @@
 /**
  * The steps that instance operations are made of. Each knows only its plan and the drivers.
  */
+import type { GuestDefinition } from '../../drivers/contracts/hypervisor.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import type { Step } from '../operations/kind.ts';
@@ -48,13 +49,32 @@ export function bindPorts({ network: driver }: Services): Step<InstancePlan> {
   };
 }
 
-export function define({ hypervisor }: Services): Step<InstancePlan> {
+export function define(services: Services): Step<InstancePlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent, and brings an older definition up to date
-    act: ({ definition }, { signal }) => hypervisor.define(definition, { signal }),
-    undo: ({ id }, { signal }) => hypervisor.undefine(id, { signal }),
+    act: ({ definition }, { signal }) => defineGuest(services, definition, signal),
+    undo: ({ id }, { signal }) => unlessForeign(services.hypervisor.undefine(id, { signal })),
   };
+}
+
+/** What the host keeps of it is remembered, so that what others make of it later is seen as theirs. */
+export async function defineGuest(
+  { hypervisor, store }: Services,
+  definition: GuestDefinition,
+  signal: AbortSignal,
+): Promise<void> {
+  const { digest, writer } = await hypervisor.define(definition, { signal });
+  store.db.transaction(() => store.instances.setBaseline(definition.id, { digest, writer }));
+}
+
+/** What has our id and is not ours was there before us: there is nothing of ours to take back. */
+async function unlessForeign(undo: Promise<void>): Promise<void> {
+  try {
+    await undo;
+  } catch (error) {
+    if (AgentError.from(error).code !== 'HOST_CONFLICT') throw error;
+  }
 }
 
 export function start({ hypervisor, pool }: Services): Step<InstancePlan> {

@@ -1,10 +1,11 @@
 /**
- * Observer: keeps the store's idea of every instance's power the same as the host's.
+ * Observer: keeps the store's idea of every instance's power the same as the host's, and knows the guests of others.
  *
  * Theory of operation
  *   start, reconnect, gap ──▶ observe all ─┐
- *   event of one guest ────────────────────┼──▶ store (one transaction, with its event) ──▶ waiters
+ *   power of one guest ────────────────────┼──▶ store (one transaction, with its event) ──▶ waiters
  *   refresh(id) after a step ──▶ observe ──┘
+ *   definition of one guest, or its start or stop ──▶ observe ──▶ the same, and those who look at guests
  *   connection lost ──▶ every power becomes `unknown`, with since and why
  *
  * It only ever writes what the host has said: a failed call changes nothing but to `unknown` (promise 2).
@@ -23,6 +24,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { Instance, PowerState } from '../../model/instance.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
+import { ForeignGuests } from './foreign.ts';
 
 /** Times that an answer overtaken by an event is asked for again, before the newest event is believed. */
 const OVERTAKEN_LIMIT = 3;
@@ -35,6 +37,9 @@ interface Seen {
   stoppedBy?: 'guest';
 }
 
+/** @param guest Null where the host has none. */
+export type LookListener = (id: string, guest: ObservedGuest | null) => void;
+
 const GONE: Seen = { power: 'stopped', reason: 'not defined on the host' };
 
 export class Observer {
@@ -45,8 +50,11 @@ export class Observer {
   /** One set for each look under way: the guests of which an event has overtaken its answer. */
   readonly #looks = new Set<Set<string>>();
   readonly #listeners = new Set<(id: string) => void>();
+  readonly #lookListeners = new Set<LookListener>();
   readonly #unsubscribe: Unsubscribe[] = [];
-  #foreign = 0;
+  readonly foreign = new ForeignGuests();
+  /** Guests that are looked at because of an event; `again` when another one came meanwhile. */
+  readonly #refreshing = new Map<string, { again: boolean }>();
   #observing: Promise<void> | null = null;
   #observeAsked = false;
   #cancelTimer: () => void = () => undefined;
@@ -57,11 +65,6 @@ export class Observer {
     this.#hypervisor = parts.hypervisor;
     this.#clock = parts.clock;
     this.#log = parts.log;
-  }
-
-  /** Guests on this host that are not ours. */
-  get foreignGuests(): number {
-    return this.#foreign;
   }
 
   /** Begins to watch, and has looked once when it resolves; a host that can't be asked is no error. */
@@ -83,12 +86,26 @@ export class Observer {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Told what each look at the guest of an instance has found, as long as no event has overtaken it. */
+  onLook(listener: LookListener): Unsubscribe {
+    this.#lookListeners.add(listener);
+    return () => this.#lookListeners.delete(listener);
+  }
+
+  /** Looks at one guest soon, and again where a look is under way: that one may not show what this one is for. */
+  refreshSoon(id: string): void {
+    this.#overtake(id);
+    const running = this.#refreshing.get(id);
+    if (running === undefined) void this.#refreshWhileAsked(id);
+    else running.again = true;
+  }
+
   /** Looks at one guest now, and writes what it finds. @throws {AgentError} UNAVAILABLE */
   async refresh(id: string, options?: CallOptions): Promise<ObservedGuest | null> {
     for (let attempt = 0; ; attempt++) {
       const { answer: guest, overtaken } = await this.#look(() => this.#hypervisor.observeGuest(id, options));
       if (overtaken.has(id) && attempt < OVERTAKEN_LIMIT) continue;
-      if (!overtaken.has(id)) this.#write([[id, guest ?? GONE]]);
+      if (!overtaken.has(id)) this.#writeLook(id, guest);
       return guest;
     }
   }
@@ -123,6 +140,43 @@ export class Observer {
     });
   }
 
+  async #refreshWhileAsked(id: string): Promise<void> {
+    const running = { again: true };
+    this.#refreshing.set(id, running);
+    while (running.again && !this.#closed) {
+      running.again = false;
+      await this.#refreshOnce(id);
+    }
+    this.#refreshing.delete(id);
+  }
+
+  /** One that fails is followed by a look at all; where the connection is lost, that comes with its return. */
+  async #refreshOnce(id: string): Promise<void> {
+    try {
+      await this.refresh(id);
+    } catch (error) {
+      this.#log.warn({ guest: id, error }, 'a guest could not be looked at');
+      if (this.#hypervisor.health().connected) this.#lookLater();
+    }
+  }
+
+  #writeLook(id: string, guest: ObservedGuest | null): void {
+    if (this.#closed) return;
+    const instance = this.#store.instances.find(id);
+    if (instance === null) this.#noteForeign(id, guest);
+    else if (guest !== null || instance.lifecycle === 'ready') this.#write([[id, guest ?? GONE]]);
+    if (instance !== null) this.#tellLook(id, guest);
+  }
+
+  #noteForeign(id: string, guest: ObservedGuest | null): void {
+    if (guest === null || guest.ours) this.foreign.forget(id);
+    else this.foreign.see(guest);
+  }
+
+  #tellLook(id: string, guest: ObservedGuest | null): void {
+    for (const listener of this.#lookListeners) listener(id, guest);
+  }
+
   /** Looks at all guests, once more where a look is under way: that one may not show what this one is for. */
   #observeAll(): Promise<void> {
     this.#observeAsked = true;
@@ -150,14 +204,16 @@ export class Observer {
   }
 
   #writeAll(guests: readonly ObservedGuest[], overtaken: ReadonlySet<string>): void {
-    const ours = new Map(guests.filter((guest) => guest.ours).map((guest) => [guest.id, guest]));
-    this.#foreign = guests.length - ours.size;
-    const fresh = this.#store.instances
-      .list()
-      .filter(({ id, lifecycle }) => ours.has(id) || lifecycle === 'ready')
+    const byId = new Map(guests.map((guest) => [guest.id, guest]));
+    const instances = this.#store.instances.list();
+    const ids = new Set(instances.map(({ id }) => id));
+    this.foreign.replace(guests.filter(({ id, ours }) => !ours && !ids.has(id)));
+    const fresh = instances
+      .filter(({ id, lifecycle }) => byId.has(id) || lifecycle === 'ready')
       .filter(({ id }) => !overtaken.has(id))
-      .map(({ id }): [string, Seen] => [id, ours.get(id) ?? GONE]);
-    this.#write(fresh);
+      .map(({ id }): [string, ObservedGuest | null] => [id, byId.get(id) ?? null]);
+    this.#write(fresh.map(([id, guest]) => [id, guest ?? GONE]));
+    for (const [id, guest] of fresh) this.#tellLook(id, guest);
   }
 
   #lookLater(): void {
@@ -210,6 +266,7 @@ export class Observer {
   }
 
   #writeUnknown(health: HypervisorHealth): void {
+    this.foreign.lose(health.reason);
     const seen: Seen = { power: 'unknown', reason: health.reason };
     const ready = this.#store.instances
       .list()
@@ -238,14 +295,29 @@ export class Observer {
 
   #onEvent(event: GuestEvent): void {
     if (event.type === 'gap') void this.#observeAll();
-    if (event.type !== 'power') return;
-    for (const overtaken of this.#looks) overtaken.add(event.id);
-    this.#guarded(() => this.#writePower(event.id, event.guest));
+    else if (event.type === 'definition') this.refreshSoon(event.id);
+    else if (event.type === 'power') this.#onPowerEvent(event.id, event.guest);
+  }
+
+  #onPowerEvent(id: string, guest: Seen | null): void {
+    this.#overtake(id);
+    this.#guarded(() => this.#writePower(id, guest));
+    // With a start and a stop goes what the guest runs with, and with a stop perhaps the guest.
+    if (guest?.power === 'running' || guest?.power === 'stopped' || guest?.power === 'crashed')
+      this.refreshSoon(id);
+  }
+
+  #overtake(id: string): void {
+    for (const overtaken of this.#looks) overtaken.add(id);
   }
 
   #writePower(id: string, guest: Seen | null): void {
     const instance = this.#store.instances.find(id);
-    if (instance === null) return;
+    if (instance === null) {
+      if (guest === null) this.foreign.forget(id);
+      else this.foreign.setPower(id, guest);
+      return;
+    }
     // Between the undefine of a delete and its end, and before the define of a create, absence is no news.
     if (guest === null && instance.lifecycle !== 'ready') return;
     this.#write([[id, guest ?? GONE]]);

@@ -1,6 +1,8 @@
 /**
  * Rows of instances, and the view of one with its disks and ports.
  */
+
+import type { Drift, Restores } from '../../model/drift.ts';
 import { AgentError } from '../../model/errors.ts';
 import {
   completeSpec,
@@ -33,6 +35,21 @@ export interface RestartRecord {
 }
 
 export const NO_RESTARTS: RestartRecord = { due: null, timesMs: [], nextAtMs: null, givenUp: null };
+/** What the host kept of a definition when it was defined last. */
+export interface BaselineRow {
+  digest: string;
+  writer: string;
+}
+
+/** What the policy `restore` has done. */
+export interface RestoreRecord {
+  /** When it has begun to restore, milliseconds since the epoch, oldest first. */
+  timesMs: number[];
+  /** Why it restores nothing more for now. */
+  givenUp: string | null;
+}
+
+export const NO_RESTORES: RestoreRecord = { timesMs: [], givenUp: null };
 
 export class InstanceStore {
   readonly #db: Database;
@@ -123,6 +140,41 @@ export class InstanceStore {
     this.#db
       .sql('UPDATE instances SET guest = ? WHERE id = ?')
       .run(guest === null ? null : JSON.stringify(guest), id);
+  }
+
+  /** @param drift In what it has drifted; empty for in nothing. */
+  setDrift(id: string, drift: Drift[]): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE instances SET drift = ? WHERE id = ?')
+      .run(drift.length === 0 ? null : JSON.stringify(drift), id);
+  }
+
+  baselineOf(id: string): BaselineRow | null {
+    const row = this.#db.sql('SELECT baseline FROM instances WHERE id = ?').get(id);
+    return row === undefined || row['baseline'] === null ? null : JSON.parse(row['baseline'] as string);
+  }
+
+  setBaseline(id: string, baseline: BaselineRow | null): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE instances SET baseline = ? WHERE id = ?')
+      .run(baseline === null ? null : JSON.stringify(baseline), id);
+  }
+
+  restoresOf(id: string): RestoreRecord {
+    const row = this.#db.sql('SELECT restores FROM instances WHERE id = ?').get(id);
+    return row === undefined || row['restores'] === null
+      ? NO_RESTORES
+      : JSON.parse(row['restores'] as string);
+  }
+
+  setRestores(id: string, record: RestoreRecord): void {
+    this.#db.assertTransaction();
+    const isEmpty = record.timesMs.length === 0 && record.givenUp === null;
+    this.#db
+      .sql('UPDATE instances SET restores = ? WHERE id = ?')
+      .run(isEmpty ? null : JSON.stringify(record), id);
   }
 
   nextGeneration(id: string): void {
@@ -231,6 +283,8 @@ function viewOf(row: Row, volumes: Volume[], ports: Port[], networks: ReadonlyMa
       tapName: port.tapName,
     })),
     guest: row['guest'] === null ? null : JSON.parse(row['guest'] as string),
+    drift: row['drift'] === null ? [] : JSON.parse(row['drift'] as string),
+    restores: row['restores'] === null ? null : restoresView(JSON.parse(row['restores'] as string)),
     createdAt: row['created_at'] as string,
   };
 }
@@ -246,4 +300,13 @@ function toPower(row: Row): Power {
 function restartsView({ timesMs, nextAtMs, givenUp }: RestartRecord): Restarts {
   const at = (ms: number | null | undefined) => (ms == null ? null : new Date(ms).toISOString());
   return { count: timesMs.length, lastAt: at(timesMs.at(-1)), nextAt: at(nextAtMs), givenUp };
+}
+
+function restoresView({ timesMs, givenUp }: RestoreRecord): Restores {
+  const lastMs = timesMs.at(-1);
+  return {
+    count: timesMs.length,
+    lastAt: lastMs === undefined ? null : new Date(lastMs).toISOString(),
+    givenUp,
+  };
 }

@@ -189,6 +189,11 @@ export class OperationStore {
       .get(asker)?.['n'] as number;
   }
 
+  /** Whether anything waits or runs for an object. */
+  isBusy(target: { kind: ObjectKind; id: string }): boolean {
+    return this.unfinishedOn(target).length > 0;
+  }
+
   /** The parts of an operation, oldest first. */
   childrenOf(id: string): OperationRow[] {
     return this.#db

@@ -66,15 +66,15 @@ function writeEvent(session: Session, event: BerthEvent): void {
 
 function renderEvent({ seq, at, type, target, data }: BerthEvent, look: Look): string {
   const where = target === null ? '-' : `${target.kind} ${target.name}`;
-  const [state, ...rest] = detailOf(data).map((fact) => clean(fact));
+  const [state, ...rest] = detailOf(type, data).map((fact) => clean(fact));
   const detail = state === undefined ? '-' : [look.paint(state, toneOf(state)), ...rest].join(' ');
   return `${columns(String(seq), clean(at), clean(type), clean(where, TARGET_LIMIT), detail)}\n`;
 }
 
 /** How the thing is now, first in one word; what the event carries besides is in --json. */
-function detailOf(data: BerthEvent['data']): string[] {
+function detailOf(type: BerthEvent['type'], data: BerthEvent['data']): string[] {
   const { instance, operation } = data;
-  if (isRecord(instance)) return instanceFacts(instance);
+  if (isRecord(instance)) return type === 'instance.drifted' ? driftFacts(instance) : instanceFacts(instance);
   if (isRecord(operation)) return operationFacts(operation);
   return texts(data['state'], data['reason']);
 }
@@ -82,6 +82,11 @@ function detailOf(data: BerthEvent['data']): string[] {
 function instanceFacts({ lifecycle, power }: Record<string, unknown>): string[] {
   if (lifecycle !== 'ready' || !isRecord(power)) return texts(lifecycle);
   return texts(power['state'], power['reason']);
+}
+
+function driftFacts({ drift }: Record<string, unknown>): string[] {
+  const all = Array.isArray(drift) ? drift.filter(isRecord) : [];
+  return all.length === 0 ? ['as defined'] : all.flatMap(({ kind }) => texts(kind));
 }
 
 function operationFacts({ state, target, progress, error }: Record<string, unknown>): string[] {

@@ -10,6 +10,7 @@ import { REBOOT_MODES, STOP_MODES } from '../words.ts';
 import { consoleLeaf } from './instance-console.ts';
 import { configureLeaf } from './instance-configure.ts';
 import { createLeaf } from './instance-create.ts';
+import { renderDrift } from './instance-drift.ts';
 import { health } from './node.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
@@ -98,6 +99,14 @@ const rebootLeaf = verbLeaf({
   }),
 });
 
+const restoreLeaf = verbLeaf({
+  name: 'restore',
+  summary: 'Define the guest of an instance again where others have changed it; one that runs goes on',
+  method: 'instance.restore',
+  done: 'Restored',
+  paramsOf: (given) => ({ id: nameOf(given) }),
+});
+
 export const commands: readonly Leaf[] = [
   listLeaf({
     method: 'instance.list',
@@ -114,6 +123,7 @@ export const commands: readonly Leaf[] = [
   stopLeaf,
   rebootLeaf,
   configureLeaf,
+  restoreLeaf,
   deleteLeaf({
     method: 'instance.delete',
     kind: 'instance',
@@ -187,6 +197,7 @@ function renderInstance(shown: Instance, its: Health, look: Look): string {
       ],
       look,
     ),
+    renderDrift(shown, look),
     'Disks:\n',
     indent(table(DISK_COLUMNS, disks, look)),
     'NICs:\n',

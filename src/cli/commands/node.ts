@@ -1,5 +1,13 @@
-/** `berth status`, `berth doctor` and `berth inventory`: the node itself. */
-import type { Finding, Health, Inventory, NodeStatus, Problem, ResourceInventory } from '../../model/node.ts';
+/** `berth status`, `berth doctor`, `berth foreign` and `berth inventory`: the node itself. */
+import type {
+  Finding,
+  ForeignGuest,
+  Health,
+  Inventory,
+  NodeStatus,
+  Problem,
+  ResourceInventory,
+} from '../../model/node.ts';
 import { EXIT } from '../failure.ts';
 import type { LeafBody } from '../leaf.ts';
 import { toneOf } from '../render/style.ts';
@@ -26,6 +34,17 @@ export const doctor: LeafBody = {
   },
 };
 
+export const foreign: LeafBody = {
+  doing: () => 'list the foreign guests',
+  async run(session) {
+    const result = await session.client.call('node.foreign', {});
+    await session.answerResult('node.foreign', result, ({ guests }, look) =>
+      table(FOREIGN_COLUMNS, guests, look),
+    );
+    return EXIT.done;
+  },
+};
+
 export const inventory: LeafBody = {
   doing: () => 'tell what the node has',
   async run(session) {
@@ -34,6 +53,14 @@ export const inventory: LeafBody = {
     return EXIT.done;
   },
 };
+
+const FOREIGN_COLUMNS: Column<ForeignGuest>[] = [
+  { title: 'NAME', value: (guest) => guest.name },
+  { title: 'STATE', value: (guest) => guest.power.state, state: true },
+  { title: 'VCPUS', value: (guest) => guest.vcpus, align: 'right' },
+  { title: 'MEMORY', value: (guest) => formatMib(guest.memoryMib), align: 'right' },
+  { title: 'ID', value: (guest) => guest.id },
+];
 
 interface ResourceRow extends ResourceInventory {
   resourceClass: string;

@@ -20,6 +20,11 @@ const ENTRIES: readonly Entry[] = [
     leaf: async () => (await import('./node.ts')).doctor,
   },
   {
+    name: 'foreign',
+    summary: 'List the guests of this host that Berth did not define, and never touches',
+    leaf: async () => (await import('./node.ts')).foreign,
+  },
+  {
     name: 'inventory',
     summary: 'Tell what the node has, what is taken, and what is left',
     leaf: async () => (await import('./node.ts')).inventory,

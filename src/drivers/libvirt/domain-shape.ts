@@ -26,7 +26,7 @@ export function factsOfDomain(text: string): DomainFacts {
     shape: {
       name: firstText(domain, 'name') ?? '',
       vcpus: vcpusOf(domain),
-      memoryMib: Math.floor(Number(firstText(domain, 'memory')) / KIB_PER_MIB),
+      memoryMib: Math.floor(wholeNumber(firstText(domain, 'memory')) / KIB_PER_MIB),
       firmware: firmwareOf(domain),
       ...devicesOf(domain),
     },
@@ -80,7 +80,7 @@ function nicOf(nic: XmlElement): ShapeNic {
 /** Those that are plugged in; libvirt leaves `current` out when that is all of them. */
 function vcpusOf(domain: XmlElement): number {
   const vcpu = elementsAt(domain, 'vcpu')[0];
-  return vcpu === undefined ? 0 : Number(attributeOf(vcpu, 'current') ?? textOf(vcpu));
+  return vcpu === undefined ? 0 : wholeNumber(attributeOf(vcpu, 'current') ?? textOf(vcpu));
 }
 
 /** libvirt writes `firmware` when it has chosen the loader, and a pflash loader when it was told which. */
@@ -100,6 +100,12 @@ function metadataOf(domain: XmlElement): string | null {
     if (ours !== undefined) return textOf(ours);
   }
   return null;
+}
+
+/** 0 for what is none. */
+function wholeNumber(text: string | null): number {
+  const number = Number(text);
+  return Number.isSafeInteger(number) && number >= 0 ? number : 0;
 }
 
 function firstText(element: XmlElement, name: string): string | null {

@@ -9,7 +9,13 @@ import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration, Finding } from '../../model/node.ts';
 import type { ImageFormat } from '../../model/storage.ts';
-import type { GuestDefinition, GuestDevices, KeptFile, ShapeDisk, ShapeNic } from '../contracts/hypervisor.ts';
+import type {
+  GuestDefinition,
+  GuestDevices,
+  KeptFile,
+  ShapeDisk,
+  ShapeNic,
+} from '../contracts/hypervisor.ts';
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
 import type { ImageFacts, StoredFile } from '../contracts/storage.ts';
 

@@ -39,6 +39,7 @@ export class Mirror {
     switch (event.type) {
       case 'instance.created':
       case 'instance.changed':
+      case 'instance.drifted':
         if (this.#fits(nodeId, event, Instance, 'instance')) {
           this.applyInstance(nodeId, event.data['instance'] as Instance);
         }

@@ -50,6 +50,8 @@ export function instance(changes: Partial<Instance> = {}): Instance {
       },
     ],
     guest: null,
+    drift: [],
+    restores: null,
     createdAt: ago(3 * 3600),
     ...changes,
   };

@@ -3,6 +3,7 @@
  * that must never notice anything. Beside them, what the scenario asks for, and nothing else.
  */
 import type { Params } from '../../../src/model/methods.ts';
+import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 import type { LabNode } from '../node/lab-node.ts';
 import { until } from '../node/until.ts';
 import type { Stand } from '../stands/stand.ts';
@@ -34,6 +35,9 @@ export function instanceSpec(name: string, change: Partial<Params<'instance.crea
     disks: [{ image: IMAGE }, { volume: VOLUME }],
     nics: [{ network: NETWORK }],
     sshAuthorizedKeys: [],
+    watchdog: 'none',
+    // A guest that a fault has ended is to stay so: what is looked at is how the operation ends.
+    policies: { ...DEFAULT_POLICIES, onCrash: { action: 'report', limit: 5 } },
     ...change,
   };
   return spec;

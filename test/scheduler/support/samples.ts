@@ -37,6 +37,8 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     disks: [],
     nics: [],
     guest: null,
+    drift: [],
+    restores: null,
     createdAt: AT,
   };
 }

@@ -2,6 +2,7 @@
 import { init } from './001-init.ts';
 import { cancelAndParent } from './002-cancel-and-parent.ts';
 import { policies } from './003-policies.ts';
+import { drift } from './004-drift.ts';
 import { names } from './006-names.ts';
 
-export const migrations: readonly string[] = [init, cancelAndParent, names, policies];
+export const migrations: readonly string[] = [init, cancelAndParent, names, policies, drift];
