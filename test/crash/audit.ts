@@ -17,7 +17,7 @@ export interface Findings {
 }
 
 /** Columns that differ from run to run. */
-const VOLATILE = /(_at|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256)$/;
+const VOLATILE = /(_at|_since|_reason)$|^(guest|stopped_by|restarts|mac_address|bridge|tap_name|sha256)$/;
 
 /** Kept beside an image, and no file of its own to the drivers. */
 const RECORD = /^file images\/.*\.json$/;
@@ -94,7 +94,7 @@ export interface Left {
 }
 
 export interface NormalOptions {
-  /** A request that failed has raised it, too. */
+  /** A request that failed has raised it, too, and has said what is wanted from then on. */
   generation: 'kept' | 'left out';
   /** A fault that ends guests changes it. */
   power: 'kept' | 'left out';
@@ -105,6 +105,7 @@ export function normalRows({ rows, since }: Left, { generation, power }: NormalO
   const labels = labelsOf(rows);
   const text = (row: Row, column: string, value: Row[string]) => {
     if (VOLATILE.test(column) || (column === 'power_state' && power === 'left out')) return [];
+    if (column === 'desired' && generation === 'left out') return [];
     if (column !== 'generation') return [`${column}=${labels.get(value) ?? value}`];
     return generation === 'left out' ? [] : [`generation +${Number(value) - generationOf(since, row['id'])}`];
   };

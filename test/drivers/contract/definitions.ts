@@ -4,7 +4,7 @@
  */
 import type { Test } from 'tap';
 import type { GuestEvent, Hypervisor, ObservedGuest } from '../../../src/drivers/contracts/hypervisor.ts';
-import { type HypervisorBench, rejectsWith, until, watch } from './hypervisor.ts';
+import { type HypervisorBench, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 export type Place = 'definition' | 'live' | 'both';
 

@@ -7,54 +7,14 @@
  * others only power guests on, and every wait is for a condition, at most `patienceMs` of the bench's clock.
  */
 import type { Test } from 'tap';
-import type { Clock } from '../../../src/drivers/contracts/clock.ts';
-import type { GuestDefinition, GuestEvent, Hypervisor } from '../../../src/drivers/contracts/hypervisor.ts';
-import type { ErrorCode } from '../../../src/model/errors.ts';
+import type { GuestDefinition, GuestEvent } from '../../../src/drivers/contracts/hypervisor.ts';
 import { ACCELERATIONS } from '../../../src/model/node.ts';
+import { alarmTests } from './hypervisor-alarms.ts';
+import { able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 /** Deadline given to a call that is expected to miss it, milliseconds: short, as the test waits for it. */
 const MISSED_TIMEOUT_MS = 700;
 const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
-
-/** A thing that the bench can do, or why it cannot. */
-export type Hook<F> = F | { unable: string };
-
-/** A driver on a host, and the hands that act on that host without it. */
-export interface HypervisorBench {
-  hypervisor: Hypervisor;
-  /** A second driver on the same host, as after a restart of the agent; the bench's teardown closes it. */
-  reopen(): Promise<Hypervisor>;
-  /** A definition with a fresh id and name that this host can start; its teardown removes the guest. */
-  definition(): GuestDefinition;
-  /** Puts a running guest on the host that Berth did not define, and that has at least 1 vCPU. */
-  makeForeign(): Promise<{ id: string; name: string }>;
-  /** What others on the host do to a guest of ours. */
-  outside: {
-    pause(id: string): Promise<void>;
-    stop(id: string): Promise<void>;
-    undefine(id: string): Promise<void>;
-  };
-  /** Whether the guest has booted so far, since its last reset, that it obeys a request to shut down. */
-  hasBooted: Hook<(id: string) => Promise<boolean>>;
-  /** Makes calls about this running guest hang, as a stuck QEMU does; the answer thaws it. */
-  freeze: Hook<(id: string) => Promise<() => Promise<void>>>;
-  /** Lets the running guest's kernel tell its panic device that it panicked. */
-  panic: Hook<(id: string) => Promise<void>>;
-  /** Lets the watchdog of a running guest, which has one, fire. */
-  fireWatchdog: Hook<(id: string) => Promise<void>>;
-  /** Takes the connection to the host away; the answer gives it back. */
-  cutOff: Hook<() => Promise<() => Promise<void>>>;
-  /** A definition of a guest that this host has no room for. */
-  oversized: Hook<() => GuestDefinition>;
-  clock: Clock;
-  /** Lets a little of the clock's time pass. */
-  pass(): Promise<void>;
-  /** Longest that anything may take here, in milliseconds of the clock: a boot, a shutdown, a reconnect. */
-  patienceMs: number;
-}
-
-/** Makes one bench, on a host of its own or a shared one; registers its own clean-up with `t.teardown`. */
-export type MakeBench = (t: Test) => Promise<HypervisorBench>;
 
 /** Registers the whole suite as one subtest of `t`. */
 export function hypervisorContract(t: Test, name: string, makeBench: MakeBench): void {
@@ -337,70 +297,6 @@ function outsideTests(t: Test, make: MakeBench): void {
   });
 }
 
-function alarmTests(t: Test, make: MakeBench): void {
-  t.test('a panic is told once, before its crash, and the guest can be started again', async (t) => {
-    const bench = await make(t);
-    const panic = able(t, bench.panic);
-    if (panic === null) return;
-    const { hypervisor } = bench;
-    const definition = bench.definition();
-    const { id } = definition;
-    const seen = watch(hypervisor, id);
-    await hypervisor.define(definition);
-    await hypervisor.start(id);
-    await panic(id);
-    await until(t, bench, 'the event of the crash', () => powers(seen).at(-1) === 'crashed');
-    t.same(
-      seen
-        .map(({ type }) => type)
-        .filter((type, at, all) => type !== 'agent' && type !== all[at - 1])
-        .slice(-2),
-      ['panicked', 'power'],
-    );
-    t.match(await hypervisor.observeGuest(id), { power: 'crashed' });
-    // The host may still be busy with the dead process.
-    await until(t, bench, 'the start after it', () =>
-      hypervisor.start(id).then(
-        () => true,
-        () => false,
-      ),
-    );
-    t.match(await hypervisor.observeGuest(id), { power: 'running' });
-    t.equal(seen.filter(({ type }) => type === 'panicked').length, 1);
-    await hypervisor.destroy(id);
-    await hypervisor.undefine(id);
-  });
-
-  for (const [action, power] of [
-    ['report', 'running'],
-    ['poweroff', 'crashed'],
-  ] as const) {
-    test(action, power);
-  }
-
-  function test(action: 'report' | 'poweroff', power: string): void {
-    t.test(`a watchdog that fires is told with what it does: ${action}`, async (t) => {
-      const bench = await make(t);
-      const fireWatchdog = able(t, bench.fireWatchdog);
-      if (fireWatchdog === null) return;
-      const { hypervisor } = bench;
-      const definition = { ...bench.definition(), watchdog: action };
-      const { id } = definition;
-      const seen = watch(hypervisor, id);
-      const fired = () => seen.filter(({ type }) => type === 'watchdog');
-      await hypervisor.define(definition);
-      await hypervisor.start(id);
-      await fireWatchdog(id);
-      await until(t, bench, 'the event of the watchdog', () => fired().length > 0);
-      await until(t, bench, `the guest to be ${power}`, () => powers(seen).at(-1) === power);
-      t.same(fired(), [{ type: 'watchdog', id, action }]);
-      t.match(await hypervisor.observeGuest(id), { power });
-      await hypervisor.destroy(id);
-      await hypervisor.undefine(id);
-    });
-  }
-}
-
 function foreignTests(t: Test, make: MakeBench): void {
   t.test('a foreign guest is observed, and every call that would change it is refused', async (t) => {
     const bench = await make(t);
@@ -517,47 +413,4 @@ function doubtTests(t: Test, make: MakeBench): void {
 /** JSON that XML and shells could trip over. */
 function awkwardMetadata(): string {
   return JSON.stringify({ text: `<a b="c">&amp; ]]> 'quoted' "too"</a>\n\tπ 🐢 \\`, list: [1, null, true] });
-}
-
-/** Collects the events of one guest, from now on. */
-export function watch(hypervisor: Hypervisor, id: string): GuestEvent[] {
-  const seen: GuestEvent[] = [];
-  hypervisor.subscribe((event) => {
-    if (event.type !== 'gap' && event.id === id) seen.push(event);
-  });
-  return seen;
-}
-
-/** The guest's powers in the order they were told, null for its end; what is told twice counts once. */
-function powers(seen: GuestEvent[]): (string | null)[] {
-  const all = seen.flatMap((event) => (event.type === 'power' ? [event.guest?.power ?? null] : []));
-  return all.filter((power, index) => index === 0 || power !== all[index - 1]);
-}
-
-/** The hook, or null after a skip that says why this bench is unable. */
-function able<F extends (...args: never[]) => unknown>(t: Test, hook: Hook<F>): F | null {
-  if (typeof hook === 'function') return hook;
-  t.pass('skipped', { skip: hook.unable });
-  return null;
-}
-
-/** Waits for a condition, within the bench's patience. */
-export async function until(
-  t: Test,
-  bench: HypervisorBench,
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-): Promise<void> {
-  const deadline = bench.clock.monotonicMs() + bench.patienceMs;
-  while (!(await condition())) {
-    if (bench.clock.monotonicMs() > deadline) {
-      t.fail(`waited ${bench.patienceMs} ms in vain for ${what}`);
-      throw new Error(`waited in vain for ${what}`);
-    }
-    await bench.pass();
-  }
-}
-
-export async function rejectsWith(t: Test, code: ErrorCode, call: Promise<unknown>): Promise<void> {
-  await t.rejects(call, { name: 'AgentError', code }, `refused with ${code}`);
 }
