@@ -17,7 +17,10 @@ export interface Findings {
 }
 
 /** Columns that differ from run to run. */
-const VOLATILE = /(_at|_since|_reason)$|^(guest|stopped_by|restarts|mac_address|bridge|tap_name|sha256)$/;
+const VOLATILE =
+  /(_at|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256|restarts|stopped_by|baseline)$/;
+/** Columns that a fault which ends guests changes, and so does whoever starts them again. */
+const OF_POWER = ['power_state', 'desired', 'generation'];
 
 /** Kept beside an image, and no file of its own to the drivers. */
 const RECORD = /^file images\/.*\.json$/;
@@ -96,7 +99,7 @@ export interface Left {
 export interface NormalOptions {
   /** A request that failed has raised it, too, and has said what is wanted from then on. */
   generation: 'kept' | 'left out';
-  /** A fault that ends guests changes it. */
+  /** With all that goes with it. */
   power: 'kept' | 'left out';
 }
 
@@ -104,7 +107,7 @@ export interface NormalOptions {
 export function normalRows({ rows, since }: Left, { generation, power }: NormalOptions): string[] {
   const labels = labelsOf(rows);
   const text = (row: Row, column: string, value: Row[string]) => {
-    if (VOLATILE.test(column) || (column === 'power_state' && power === 'left out')) return [];
+    if (VOLATILE.test(column) || (power === 'left out' && OF_POWER.includes(column))) return [];
     if (column === 'desired' && generation === 'left out') return [];
     if (column !== 'generation') return [`${column}=${labels.get(value) ?? value}`];
     return generation === 'left out' ? [] : [`generation +${Number(value) - generationOf(since, row['id'])}`];

@@ -55,6 +55,17 @@ export const INSTANCES: Scenario[] = [
     reboots: true,
     ...again,
   }),
+  scenario('instance.configure', {
+    setting: { instance: 'running' },
+    arrange: ({ node }) =>
+      node.run('instance.configure', { id: SUBJECT, policies: { onBoot: 'last-state' } }),
+    params: () => ({ id: SUBJECT, policies: { onBoot: 'never' as const } }),
+  }),
+  scenario('instance.restore', {
+    setting: { instance: 'stopped' },
+    params: () => ({ id: SUBJECT }),
+    ...again,
+  }),
   scenario('instance.delete', {
     setting: { instance: 'running' },
     params: () => ({ id: SUBJECT }),

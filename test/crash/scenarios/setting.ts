@@ -36,8 +36,7 @@ export function instanceSpec(name: string, change: Partial<Params<'instance.crea
     nics: [{ network: NETWORK }],
     sshAuthorizedKeys: [],
     watchdog: 'none',
-    // A guest that a fault has ended is to stay so: what is looked at is how the operation ends.
-    policies: { ...DEFAULT_POLICIES, onCrash: { action: 'report', limit: 5 } },
+    policies: DEFAULT_POLICIES,
     ...change,
   };
   return spec;
