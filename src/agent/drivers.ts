@@ -1,6 +1,7 @@
 /**
  * Names the drivers that the configuration asks for; part of the composition root.
  */
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
@@ -15,6 +16,8 @@ import type { Log } from './log.ts';
 /** QEMU's user on Debian and Ubuntu, who has to pass through the pool's folders. */
 const QEMU_USER = 'libvirt-qemu';
 const POOL_NAME = 'default';
+/** As the store makes it. */
+const STATE_DIR_MODE = 0o711;
 
 /** The one image that a simulated host can import. */
 const SIM_IMAGE = {
@@ -52,6 +55,8 @@ function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec:
 /** Loaded only where it is asked for: a node that runs guests has no use for it. */
 async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
   const { createSimHost } = await import('../drivers/sim/index.ts');
+  // The store makes it, too, but later.
+  mkdirSync(config.node.stateDir, { recursive: true, mode: STATE_DIR_MODE });
   const { hypervisor, pool, network, host, world } = createSimHost({
     clock,
     statePath: join(config.node.stateDir, 'sim.json'),
