@@ -90,9 +90,14 @@ async function prepared(
   { drivers, clock, passTime }: { drivers: Drivers; clock: Clock; passTime: () => Promise<void> },
   make: (agent: Agent) => Promise<void>,
 ): Promise<void> {
-  const { hypervisor, pool, network, host } = drivers;
+  const { hypervisor, pool, network, host, objects } = drivers;
   const config = loadConfig(join(node.folder, 'berthd.toml'));
-  const agent = new Agent({ config, drivers: { hypervisor, pool, network, host }, clock, log: SILENT });
+  const agent = new Agent({
+    config,
+    drivers: { hypervisor, pool, network, host, objects },
+    clock,
+    log: SILENT,
+  });
   await whilePassing(passTime, agent.start());
   try {
     await make(agent);

@@ -10,6 +10,7 @@ import type { Exec } from '../drivers/host/exec.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
+import { S3Store } from '../drivers/s3/store.ts';
 import type { Config } from './config/schema.ts';
 import type { Log } from './log.ts';
 
@@ -49,6 +50,12 @@ function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec:
     pool: new Qcow2Pool({ name: POOL_NAME, path: config.storage.path, exec, clock }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
+    objects: new Map(
+      config.objects.map((settings) => [
+        settings.name,
+        new S3Store({ settings, clock, random: Math.random }),
+      ]),
+    ),
   };
 }
 
@@ -57,10 +64,11 @@ async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
   const { createSimHost } = await import('../drivers/sim/index.ts');
   // The store makes it, too, but later.
   mkdirSync(config.node.stateDir, { recursive: true, mode: STATE_DIR_MODE });
-  const { hypervisor, pool, network, host, world } = createSimHost({
+  const { hypervisor, pool, network, host, objects, world } = createSimHost({
     clock,
     statePath: join(config.node.stateDir, 'sim.json'),
+    objectStores: config.objects.map(({ name }) => name),
   });
   world.sources.set(SIM_IMAGE.path, SIM_IMAGE.facts);
-  return { hypervisor, pool, network, host };
+  return { hypervisor, pool, network, host, objects };
 }

@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   HOST_CONFLICT: 'Something on the host that is not ours is in the way. An operator has to decide.',
   UNSUPPORTED: 'This host, its libvirt or this version of Berth cannot do it.',
   PERMISSION_DENIED: 'The caller lacks the role or the right. Ask whoever grants it.',
+  DATA_DAMAGED: 'Stored data is not what was written. Trying again gives the same: use another copy.',
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

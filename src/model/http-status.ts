@@ -22,6 +22,7 @@ const STATUS_BY_CODE: Readonly<Record<ErrorCode, number>> = {
   HOST_CONFLICT: 409,
   UNSUPPORTED: 501,
   PERMISSION_DENIED: 403,
+  DATA_DAMAGED: 500,
 };
 
 export function httpStatusOf(code: ErrorCode): number {

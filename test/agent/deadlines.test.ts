@@ -93,7 +93,8 @@ function recording(clock: SimClock, calls: Recorded[]): (drivers: Drivers) => Dr
         };
       },
     });
-  return ({ hypervisor, pool, network, host }) => ({
+  return ({ hypervisor, pool, network, host, objects }) => ({
+    objects,
     hypervisor: around(hypervisor, 'hypervisor'),
     pool: around(pool, 'pool'),
     network: around(network, 'network'),

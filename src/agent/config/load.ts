@@ -70,6 +70,11 @@ function checkTogether(config: Config, file: string): void {
   if (config.scheduler.url !== undefined && config.scheduler.tokenFile === undefined) {
     throw faultError(file, 1, { path: ['scheduler'], message: 'url needs tokenFile beside it' });
   }
+  const names = config.objects.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined) {
+    throw faultError(file, 1, { path: ['objects'], message: `two object stores are named ${twice}` });
+  }
 }
 
 function faultError(file: string, line: number, fault: Fault): AgentError {

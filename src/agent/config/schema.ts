@@ -4,6 +4,7 @@
  * The commented configuration file in systemd/ is generated from here (`npm run docs`), so this is the one
  * place where a key is described.
  */
+import { Name } from '../../model/common.ts';
 import { type Static, type TObject, type TProperties, Type } from '../../model/schema.ts';
 
 function section<P extends TProperties>(description: string, properties: P): TObject<P> {
@@ -20,6 +21,18 @@ const AbsolutePath = (description: string, path: string) =>
 
 const Ratio = (description: string, ratio: number) =>
   Type.Number({ minimum: 0.1, maximum: 64, default: ratio, description });
+
+/** A section that may be given any number of times, as `[[name]]`. */
+function sections<P extends TProperties>(description: string, limit: number, properties: P) {
+  return Type.Array(Type.Object(properties, { additionalProperties: false }), {
+    default: [],
+    maxItems: limit,
+    description,
+  });
+}
+
+/** Object stores of one node; each has connections and buffers of its own. */
+const OBJECT_STORES_LIMIT = 16;
 
 export const ConfigSchema = Type.Object(
   {
@@ -75,6 +88,51 @@ export const ConfigSchema = Type.Object(
         '/var/lib/berth/pool',
       ),
     }),
+    objects: sections(
+      'An object store for backups and images, by S3. One such section each.',
+      OBJECT_STORES_LIMIT,
+      {
+        name: Name,
+        endpoint: Type.String({
+          pattern: '^https?://([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?$',
+          maxLength: 300,
+          description: 'http:// or https:// address of the server, without a path.',
+        }),
+        region: Type.String({
+          pattern: '^[a-z0-9-]{1,64}$',
+          default: 'us-east-1',
+          description: 'Region that requests are signed for; servers of your own often have us-east-1.',
+        }),
+        bucket: Type.String({
+          pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$',
+          description: 'Bucket, which has to exist.',
+        }),
+        prefix: Type.String({
+          pattern: '^([A-Za-z0-9][A-Za-z0-9._-]*/)*$',
+          maxLength: 256,
+          default: '',
+          description: 'What all keys in the bucket begin with; empty, or ending with a slash.',
+        }),
+        credentialsFile: Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'File with lines `accessKeyId = …` and `secretAccessKey = …`, readable by root alone. Absolute path.',
+        }),
+        pathStyle: Type.Boolean({
+          default: true,
+          description: "Bucket in the path of the URL; false for in the host's name, as AWS wants it.",
+        }),
+        caFile: Type.Optional(
+          Type.String({
+            pattern: '^/[^\\x00-\\x1f]*$',
+            maxLength: 1024,
+            description:
+              "Certificate authorities of the server, PEM, in place of the system's. Absolute path.",
+          }),
+        ),
+      },
+    ),
     capacity: section('How much of the host is given to instances.', {
       vcpuRatio: Ratio('Virtual CPUs for each CPU of the host.', 4),
       memoryRatio: Ratio('MiB of guests for each MiB of the host.', 1),

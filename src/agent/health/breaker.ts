@@ -40,6 +40,7 @@ const NEWS: Readonly<Record<ErrorCode, News>> = {
   HOST_CONFLICT: 'answer',
   UNSUPPORTED: 'answer',
   PERMISSION_DENIED: 'answer',
+  DATA_DAMAGED: 'answer',
 };
 
 /** What a call's error says of the one that was called. */

@@ -48,7 +48,10 @@ export function watchGuests(hypervisor: Hypervisor, breakers: Breakers): Unsubsc
   };
 }
 
-export function guardDrivers({ hypervisor, pool, network, host }: Drivers, breakers: Breakers): Drivers {
+export function guardDrivers(
+  { hypervisor, pool, network, host, objects }: Drivers,
+  breakers: Breakers,
+): Drivers {
   const connected = () => hypervisor.health().connected;
   const always = () => true;
   return {
@@ -57,6 +60,8 @@ export function guardDrivers({ hypervisor, pool, network, host }: Drivers, break
     pool: guard(pool, poolRules(pool), { breakers, isToBlame: always }),
     network: guard(network, NETWORK, { breakers, isToBlame: always }),
     host,
+    // Each call has its own attempts and ends; nothing waits behind a store that does not answer.
+    objects,
   };
 }
 

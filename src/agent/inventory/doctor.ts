@@ -4,6 +4,7 @@
  * One check that hangs or fails is a finding of its own, and keeps none of the others from being told.
  */
 
+import type { ObjectStore } from '../../drivers/contracts/objects.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
 import { GIB } from '../../model/units.ts';
@@ -14,15 +15,23 @@ import type { Services } from '../services.ts';
 const CHECK_TIMEOUT_MS = 10_000;
 /** Below this share of free room a pool is worth a warning: thin volumes grow without asking. */
 const FREE_SHARE_WARNING = 0.1;
+/** A place without TLS on another machine. */
+const OPEN_PLACE = /^http:\/\/(?!(localhost|127\.[0-9.]+|\[::1\])[:/])/;
+
+type Check = [name: string, check: (options: { timeoutMs: number }) => Promise<Finding[]>];
 
 export async function examineNode(services: Services, collector: Collector): Promise<Finding[]> {
-  const checks: [string, (options: { timeoutMs: number }) => Promise<Finding[]>][] = [
+  const checks: Check[] = [
     ['host', (options) => services.host.examine(options)],
     ['libvirt', (options) => examineHypervisor(services, options)],
     ['disk-space', (options) => examinePool(services, options)],
     ['ownership', async () => examineOwnership(services)],
     ['network', (options) => examineNetwork(services, options)],
     ['leaks', (options) => examineLeaks(collector, options)],
+    ...Array.from(
+      services.objects.values(),
+      (store): Check => [`objects-${store.name}`, (options) => examineObjects(store, options)],
+    ),
   ];
   const findings = await Promise.all(
     checks.map(([name, check]) =>
@@ -115,6 +124,22 @@ function examineOwnership({ store }: Services): Finding[] {
         'See on which node it should run; stop it here, or take it back with `berth instance configure --take-back`.',
       ),
     );
+}
+
+/** One that can't be used is told with its mend, where the driver knows one. */
+async function examineObjects(store: ObjectStore, options: { timeoutMs: number }): Promise<Finding[]> {
+  const check = `objects-${store.name}`;
+  try {
+    await store.probe(options);
+  } catch (error) {
+    const { message, hint } = AgentError.from(error).toBody();
+    return [
+      finding(check, 'failure', message, hint ?? 'See that the server runs and can be reached from here.'),
+    ];
+  }
+  if (!OPEN_PLACE.test(store.place)) return [finding(check, 'ok', `${store.place} answers`)];
+  const message = `${store.place} answers, and what goes there can be read on the way`;
+  return [finding(check, 'warning', message, 'Use an https:// endpoint.')];
 }
 
 function failed(check: string, error: unknown): Finding {

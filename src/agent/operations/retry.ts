@@ -31,6 +31,7 @@ const CLASSES: Readonly<Record<ErrorCode, RetryClass>> = {
   UNSUPPORTED: 'give-up',
   HOST_CONFLICT: 'operator',
   PERMISSION_DENIED: 'operator',
+  DATA_DAMAGED: 'give-up',
 };
 
 /** Pauses before a step is tried again, ms; the last one is repeated. */

@@ -4,6 +4,7 @@
 import type { Host } from './host.ts';
 import type { Hypervisor } from './hypervisor.ts';
 import type { NetworkDriver } from './network.ts';
+import type { ObjectStore } from './objects.ts';
 import type { StoragePool } from './storage.ts';
 
 export interface Drivers {
@@ -11,4 +12,6 @@ export interface Drivers {
   pool: StoragePool;
   network: NetworkDriver;
   host: Host;
+  /** By the names that the configuration gives them. */
+  objects: ReadonlyMap<string, ObjectStore>;
 }

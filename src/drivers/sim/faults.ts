@@ -16,20 +16,22 @@ import type { Unsubscribe } from '../contracts/calls.ts';
 import type { Host } from '../contracts/host.ts';
 import type { Hypervisor } from '../contracts/hypervisor.ts';
 import type { NetworkDriver } from '../contracts/network.ts';
+import type { ObjectStore } from '../contracts/objects.ts';
 import type { StoragePool } from '../contracts/storage.ts';
 
-export type DriverName = 'hypervisor' | 'storage' | 'network' | 'host';
+export type DriverName = 'hypervisor' | 'storage' | 'network' | 'host' | 'objects';
 export type CallName =
   | `hypervisor.${Exclude<keyof Hypervisor, 'health' | 'onHealth' | 'subscribe' | 'keptPaths' | 'close'>}`
   | `storage.${Exclude<keyof StoragePool, 'name' | 'paths'>}`
   | `network.${Exclude<keyof NetworkDriver, 'bridgeName' | 'tapName' | 'names' | 'reservationName'>}`
-  | `host.${keyof Host}`;
+  | `host.${keyof Host}`
+  | `objects.${Exclude<keyof ObjectStore, 'name' | 'place' | 'close'>}`;
 /** One call, all calls of a driver, or all there are. */
 export type CallPattern = CallName | `${DriverName}.*` | '*';
 
 export interface SimCall {
   name: CallName;
-  /** The guest, image, volume, instance, network or port that it is about; null where it is about none. */
+  /** The guest, image, volume, instance, network, port or object that it is about; null where it is about none. */
   id: string | null;
 }
 

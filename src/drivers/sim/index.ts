@@ -17,6 +17,7 @@ import type { Attachment } from './call.ts';
 import { SimHostFacts } from './host.ts';
 import { SimHypervisor } from './hypervisor.ts';
 import { SimNetwork } from './network.ts';
+import { SimObjectStore } from './objects.ts';
 import { SimStoragePool } from './storage.ts';
 import { SimWorld, type WorldOptions } from './world.ts';
 
@@ -34,6 +35,7 @@ export { Faults } from './faults.ts';
 export { SimHostFacts } from './host.ts';
 export { SimHypervisor } from './hypervisor.ts';
 export { SimNetwork } from './network.ts';
+export { SimObjectStore } from './objects.ts';
 export type { SimFile, SimGuest, SimSource, SimTiming, WorldSettings } from './state.ts';
 export { SimStoragePool } from './storage.ts';
 export { SimWorld, type WorldOptions } from './world.ts';
@@ -43,6 +45,8 @@ export interface SimHost {
   pool: SimStoragePool;
   network: SimNetwork;
   host: SimHostFacts;
+  /** By name, as `world.settings.objectStores` says. */
+  objects: ReadonlyMap<string, SimObjectStore>;
   world: SimWorld;
   /**
    * Takes the process that holds these drivers for killed: from now on their calls act no more and never
@@ -60,6 +64,9 @@ export function createSimHost(options: WorldOptions | { world: SimWorld } = {}):
     pool: new SimStoragePool(world, attachment),
     network: new SimNetwork(world, attachment),
     host: new SimHostFacts(world, attachment),
+    objects: new Map(
+      world.settings.objectStores.map((name) => [name, new SimObjectStore(name, world, attachment)]),
+    ),
     world,
     kill: () => {
       attachment.alive = false;

@@ -50,6 +50,17 @@ export class Outside {
     this.#changed();
   }
 
+  /** Bits of an object rot: its first byte changes. */
+  damageObject(store: string, key: string): void {
+    const object = this.#world.bucket(store).objects.get(key);
+    if (object === undefined || object.content.length === 0)
+      throw new AgentError('NOT_FOUND', `No object ${key}`);
+    const content = Uint8Array.from(object.content);
+    content[0] = (content[0] ?? 0) ^ 1;
+    this.#world.bucket(store).objects.set(key, { ...object, content });
+    this.#changed();
+  }
+
   start(id: string): void {
     this.#do(id, (guest) => {
       if (guest.live === null) this.#world.guests.powerOn(guest);

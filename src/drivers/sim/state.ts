@@ -57,6 +57,8 @@ export interface WorldSettings {
   writer: string;
   /** Network features that are not usable, with the reason. @default none */
   missingFeatures: Partial<Record<'bridge' | 'nat' | 'dhcp', string>>;
+  /** Names of the object stores. @default ['backups'] */
+  objectStores: string[];
   /** What `Host.examine` finds. @default one finding, that all is well */
   findings: Finding[];
   /** Another one after each boot of the host. @default 'boot-1' */
@@ -77,6 +79,7 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   traits: ['HW_CPU_X86_AVX2'],
   writer: 'sim 1',
   missingFeatures: {},
+  objectStores: ['backups'],
   findings: [{ check: 'simulation', verdict: 'ok', message: 'this host is simulated', mend: null }],
   bootId: 'boot-1',
   stopping: false,
@@ -174,6 +177,19 @@ export interface SimSource extends ImageFacts {
   refusal?: string;
 }
 
+/** What one object store holds. */
+export interface SimBucket {
+  objects: Map<string, { content: Uint8Array; modifiedAtMs: number }>;
+  /** By upload id. */
+  uploads: Map<string, SimUpload>;
+}
+
+export interface SimUpload {
+  key: string;
+  startedAtMs: number;
+  parts: Uint8Array[];
+}
+
 export interface WorldState {
   settings: WorldSettings;
   guests: Map<string, SimGuest>;
@@ -186,6 +202,8 @@ export interface WorldState {
   /** By path. */
   kept: Map<string, KeptFile>;
   sources: Map<string, SimSource>;
+  /** By the store's name. */
+  buckets: Map<string, SimBucket>;
 }
 
 export function emptyState(settings: WorldSettings): WorldState {
@@ -198,6 +216,7 @@ export function emptyState(settings: WorldSettings): WorldState {
     traces: new Map(),
     kept: new Map(),
     sources: new Map(),
+    buckets: new Map(),
   };
 }
 
@@ -208,7 +227,7 @@ export function traceKey({ kind, name }: NetworkThingName): string {
 
 /** Writes the state; the file is the old one or the new one, never a part. */
 export function writeState(path: string, state: WorldState, nowMs: number): void {
-  const { settings, guests, files, bridges, devices, traces, kept, sources } = state;
+  const { settings, guests, files, bridges, devices, traces, kept, sources, buckets } = state;
   const body = {
     version: VERSION,
     nowMs,
@@ -220,6 +239,7 @@ export function writeState(path: string, state: WorldState, nowMs: number): void
     traces: [...traces],
     kept: [...kept],
     sources: [...sources],
+    buckets: [...buckets].map(([name, bucket]) => [name, writtenBucket(bucket)]),
   };
   writeFileSync(`${path}.new`, JSON.stringify(body));
   renameSync(`${path}.new`, path);
@@ -245,11 +265,50 @@ export function readState(path: string): { state: WorldState; nowMs: number } | 
       traces: new Map(body.traces),
       kept: new Map(body.kept),
       sources: new Map(body.sources),
+      buckets: new Map(
+        body.buckets.map(([name, bucket]: [string, WrittenBucket]) => [name, readBucket(bucket)]),
+      ),
     };
     return { state, nowMs: body.nowMs };
   } catch (cause) {
     throw new AgentError('INVALID_ARGUMENT', `${path} does not hold a simulated host`, { cause });
   }
+}
+
+/** Bytes as base64. */
+interface WrittenBucket {
+  objects: [string, { content: string; modifiedAtMs: number }][];
+  uploads: [string, { key: string; startedAtMs: number; parts: string[] }][];
+}
+
+function writtenBucket({ objects, uploads }: SimBucket): WrittenBucket {
+  return {
+    objects: [...objects].map(([key, { content, modifiedAtMs }]) => [
+      key,
+      { content: Buffer.from(content).toString('base64'), modifiedAtMs },
+    ]),
+    uploads: [...uploads].map(([id, upload]) => [
+      id,
+      { ...upload, parts: upload.parts.map((part) => Buffer.from(part).toString('base64')) },
+    ]),
+  };
+}
+
+function readBucket({ objects, uploads }: WrittenBucket): SimBucket {
+  return {
+    objects: new Map(
+      objects.map(([key, { content, modifiedAtMs }]) => [
+        key,
+        { content: Buffer.from(content, 'base64'), modifiedAtMs },
+      ]),
+    ),
+    uploads: new Map(
+      uploads.map(([id, upload]) => [
+        id,
+        { ...upload, parts: upload.parts.map((part) => Buffer.from(part, 'base64')) },
+      ]),
+    ),
+  };
 }
 
 function readIfThere(path: string): string | null {

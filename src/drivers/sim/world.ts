@@ -18,6 +18,7 @@ import {
   emptyState,
   readState,
   type SimBridge,
+  type SimBucket,
   type SimSource,
   type SimTiming,
   type SimTrace,
@@ -46,6 +47,8 @@ export class SimWorld {
   readonly outside: Outside;
   /** What no agent should do to a host and a host does not prevent, in words; tests expect none. */
   readonly mishaps: string[] = [];
+  /** Bytes of objects and parts that were sent to object stores, ever. */
+  receivedObjectBytes = 0;
   readonly #state: WorldState;
   readonly #statePath: string | null;
   #dirty = true;
@@ -90,6 +93,15 @@ export class SimWorld {
   /** Files that the hypervisor keeps for guests by their names, by path. */
   get kept(): Map<string, KeptFile> {
     return this.#state.kept;
+  }
+
+  /** What the object store `name` holds. */
+  bucket(name: string): SimBucket {
+    const known = this.#state.buckets.get(name);
+    if (known !== undefined) return known;
+    const made = { objects: new Map(), uploads: new Map() };
+    this.#state.buckets.set(name, made);
+    return made;
   }
 
   get callMs(): number {

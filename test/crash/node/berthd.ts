@@ -67,7 +67,13 @@ function simDrivers(statePath: string): Drivers {
   const timing = { bootMs: 20, shutdownMs: 20, haltMs: 10, callMs: 2, copyMs: 20 };
   const sim = createSimHost({ clock, statePath, timing });
   world = sim.world;
-  return { hypervisor: sim.hypervisor, pool: sim.pool, network: sim.network, host: sim.host };
+  return {
+    hypervisor: sim.hypervisor,
+    pool: sim.pool,
+    network: sim.network,
+    host: sim.host,
+    objects: sim.objects,
+  };
 }
 
 async function answer(request: Request): Promise<unknown> {

@@ -77,8 +77,9 @@ export class Traps implements CommitWatch {
     };
   }
 
-  watchDrivers({ hypervisor, pool, network, host }: Drivers): Drivers {
+  watchDrivers({ hypervisor, pool, network, host, objects }: Drivers): Drivers {
     return {
+      objects,
       hypervisor: this.#watch('hypervisor', hypervisor),
       pool: this.#watch('storage', pool),
       network: this.#watch('network', network),

@@ -4,9 +4,11 @@
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
+import type { ObjectStore } from '../../../src/drivers/contracts/objects.ts';
 import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
 import type { DefinitionBench } from '../contract/definitions.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
+import type { ObjectsFixture } from '../contract/objects.ts';
 import type { StorageFixture } from '../contract/storage.ts';
 
 const MIB = 1024 * 1024;
@@ -96,6 +98,16 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     hostile: { source: '/images/hostile.qcow2', format: 'qcow2' },
     missingSource: '/images/missing.qcow2',
     writeConsole: async (id, text) => world.outside.writeConsole(id, text),
+  };
+}
+
+export async function makeObjectsFixture(_t: Test): Promise<ObjectsFixture> {
+  const { objects, world } = steppedHost();
+  const storeOf = (host: Pick<SimHost, 'objects'>) => host.objects.get('backups') as ObjectStore;
+  return {
+    store: storeOf({ objects }),
+    reopen: async () => storeOf(createSimHost({ world })),
+    receivedBytes: () => world.receivedObjectBytes,
   };
 }
 
