@@ -25,7 +25,7 @@ import type { CallOptions, ProgressListener } from './calls.ts';
 export const BUFFER_BYTES_LIMIT = 32 * MIB;
 /** Largest object: 10,000 parts, which is S3's limit, of half the buffers each. */
 export const OBJECT_BYTES_LIMIT = 10_000 * 16 * MIB;
-/** Most objects told in one page, and most keys that one request removes: S3's own limit. */
+/** Most objects told in one page: S3's own limit. */
 export const PAGE_LIMIT = 1000;
 
 /** Why a store could not be asked, or could not be believed; in `details.fault` of the error. */

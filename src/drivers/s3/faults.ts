@@ -18,6 +18,8 @@ const PASSING: ReadonlySet<ObjectFault> = new Set<ObjectFault>([
 ]);
 /** Longest excerpt of a server's words, characters. */
 const EXCERPT_CHARACTERS = 200;
+/** A signature, a token or a key, as a server may echo them from the request. */
+const SECRET_LIKE = /[A-Za-z0-9+/=_-]{32,}|(Credential|AWSAccessKeyId)\S+/g;
 /** Answers that ask for fewer requests, by status: 429, and 503 with AWS's code for it. */
 const THROTTLING_STATUSES: readonly number[] = [429];
 const TIMEOUT_STATUSES: readonly number[] = [408];
@@ -147,6 +149,6 @@ function hintOf({ fault, s3Code, status }: StoreFault): string | undefined {
 }
 
 function excerpt(text: string | undefined): string {
-  const printable = (text ?? '').replace(/[^\x20-\x7e]+/g, ' ');
+  const printable = (text ?? '').replace(/[^\x20-\x7e]+/g, ' ').replace(SECRET_LIKE, '…');
   return printable.length > EXCERPT_CHARACTERS ? `${printable.slice(0, EXCERPT_CHARACTERS)}…` : printable;
 }

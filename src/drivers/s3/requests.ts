@@ -40,19 +40,19 @@ export class Requests {
    * Makes one request, in as many attempts as it takes and the limits allow.
    *
    * @param what What it is for, as in "read object X".
-   * @param bytes That it sends: they have their time.
+   * @param extraMs Time that an attempt has besides `attemptMs`, for what it carries.
    * @throws {AgentError} By the fault that remains, or the reason of `limit`.
    */
   async send<T>(
     what: string,
     limit: CallLimit,
     act: (wire: Wire, signal: AbortSignal) => Promise<T>,
-    bytes = 0,
+    extraMs = 0,
   ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       limit.check();
       try {
-        return await this.#attempt(limit, act, bytes);
+        return await this.#attempt(limit, act, extraMs);
       } catch (error) {
         limit.check();
         if (error instanceof AgentError) throw error;
@@ -75,6 +75,11 @@ export class Requests {
     }
   }
 
+  /** Time to send so many bytes over the slowest connection, milliseconds. */
+  sendingMs(bytes: number): number {
+    return (bytes / this.limits.slowestBytesPerSecond) * 1000;
+  }
+
   /** Watches over one transfer. */
   pace(): Pace {
     return new Pace(this.#clock, this.limits);
@@ -89,11 +94,10 @@ export class Requests {
   async #attempt<T>(
     limit: CallLimit,
     act: (wire: Wire, signal: AbortSignal) => Promise<T>,
-    bytes: number,
+    extraMs: number,
   ): Promise<T> {
     const wire = await limit.race(this.#connect());
-    const { attemptMs, slowestBytesPerSecond } = this.limits;
-    const timeMs = attemptMs + (bytes / slowestBytesPerSecond) * 1000;
+    const timeMs = this.limits.attemptMs + extraMs;
     const ended = Promise.withResolvers<never>();
     const controller = new AbortController();
     const end = (reason: unknown) => {

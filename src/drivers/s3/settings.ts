@@ -26,6 +26,8 @@ export interface S3Limits {
   transferTimeoutMs: number;
   /** One attempt at one request, milliseconds, besides the time for its bytes. */
   attemptMs: number;
+  /** More of it for each key that a request removes, milliseconds: servers remove one after the other. */
+  removeKeyMs: number;
   /** A connection that is slower than this, bytes a second, counts as stalled. */
   slowestBytesPerSecond: number;
   /** Silence between two pieces of an object, milliseconds. */
@@ -42,6 +44,7 @@ export const S3_LIMITS: S3Limits = {
   callTimeoutMs: 60_000,
   transferTimeoutMs: 24 * 3_600_000,
   attemptMs: 20_000,
+  removeKeyMs: 100,
   slowestBytesPerSecond: 128 * 1024,
   idleMs: 20_000,
   attempts: 5,

@@ -8,23 +8,26 @@ import { checkKey, checkKeyPrefix, isKey } from '../../model/objects.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import { checkGet, checkPut, checkQuery } from '../contracts/object-checks.ts';
-import {
-  type GetOptions,
-  type LeftUpload,
-  type ListQuery,
-  type ObjectFacts,
-  type ObjectPage,
-  type ObjectRead,
-  type ObjectStore,
-  PAGE_LIMIT,
-  type PutOptions,
-  type StoredObject,
+import type {
+  GetOptions,
+  LeftUpload,
+  ListQuery,
+  ObjectFacts,
+  ObjectPage,
+  ObjectRead,
+  ObjectStore,
+  PutOptions,
+  StoredObject,
 } from '../contracts/objects.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import { Download } from './download.ts';
 import { Requests } from './requests.ts';
 import { S3_LIMITS, type S3Limits, type S3Settings } from './settings.ts';
 import { Upload } from './upload.ts';
+import type { Wire } from './wire.ts';
+
+/** Keys that one request removes: S3 takes 1000, and a server that removes them one by one would seem stalled. */
+const REMOVED_AT_ONCE = 250;
 
 export interface S3StoreParts {
   settings: S3Settings;
@@ -97,11 +100,13 @@ export class S3Store implements ObjectStore {
 
   async removeMany(keys: readonly string[], options: CallOptions = {}): Promise<void> {
     for (const key of keys) checkKey(key);
-    using limit = this.#limit('remove objects', options);
+    const { callTimeoutMs, removeKeyMs } = this.#limits;
+    using limit = this.#limit('remove objects', options, callTimeoutMs + keys.length * removeKeyMs);
     limit.check();
-    for (let at = 0; at < keys.length; at += PAGE_LIMIT) {
-      const some = keys.slice(at, at + PAGE_LIMIT);
-      await this.#requests.send('remove objects', limit, (wire, signal) => wire.removeMany(some, signal));
+    for (let at = 0; at < keys.length; at += REMOVED_AT_ONCE) {
+      const some = keys.slice(at, at + REMOVED_AT_ONCE);
+      const act = (wire: Wire, signal: AbortSignal) => wire.removeMany(some, signal);
+      await this.#requests.send('remove objects', limit, act, some.length * removeKeyMs);
     }
   }
 

@@ -73,7 +73,7 @@ export class Upload {
       what,
       this.#limit,
       (wire, signal) => wire.put(this.#key, part, signal),
-      part.bytes.length,
+      this.#requests.sendingMs(part.bytes.length),
     );
     this.#checkTag(tag, part.md5);
     this.#options.onProgress?.(stored.sizeBytes, stored.sizeBytes);
@@ -210,7 +210,7 @@ interface SentParts {
   comparable: boolean;
 }
 
-/** Sends parts, as many at once as there are buffers besides the one that is being filled. */
+/** Sends parts, as many at once as there are buffers besides the one that is being filled: the reader waits for one. */
 class PartSender {
   readonly #requests: Requests;
   readonly #upload: UploadName;
@@ -219,8 +219,8 @@ class PartSender {
   readonly #onSent: (bytes: number) => void;
   readonly #sent: SentParts = { tags: [], md5s: [], comparable: true };
   readonly #underWay = new Set<Promise<void>>();
+  readonly #failed = Promise.withResolvers<never>();
   #sentBytes = 0;
-  #failure: unknown = null;
 
   constructor(
     requests: Requests,
@@ -234,29 +234,28 @@ class PartSender {
     this.#known = known;
     this.#limit = limit;
     this.#onSent = onSent;
+    // Without parts under way there is nobody yet who waits for it.
+    this.#failed.promise.catch(() => undefined);
   }
 
   async sendAll(first: Part, reader: PartReader): Promise<SentParts> {
-    const atOnce = Math.max(buffersFor(this.#upload.partBytes) - 1, 1);
     try {
-      for (let part: Part | null = first; part !== null; part = await reader.next()) {
+      for (let part: Part | null = first; part !== null; ) {
         this.#start(part);
-        if (this.#underWay.size >= atOnce) await Promise.race(this.#underWay);
-        if (this.#failure !== null) break;
+        part = await Promise.race([reader.next(), this.#failed.promise]);
       }
     } finally {
       // No request of this call goes on once it has ended.
       await Promise.all(this.#underWay);
     }
-    if (this.#failure !== null) throw this.#failure;
+    // One that failed after the last part was read has not been seen yet.
+    await Promise.race([this.#failed.promise, Promise.resolve()]);
     return this.#sent;
   }
 
   #start(part: Part): void {
     const sending = this.#send(part)
-      .catch((error: unknown) => {
-        this.#failure ??= error;
-      })
+      .catch((error: unknown) => this.#failed.reject(error))
       .finally(() => {
         part.release();
         this.#underWay.delete(sending);
@@ -283,7 +282,7 @@ class PartSender {
       what,
       this.#limit,
       (wire, signal) => wire.putPart(key, uploadId, part.number, part, signal),
-      part.bytes.length,
+      this.#requests.sendingMs(part.bytes.length),
     );
     const plain = answer.tag.replaceAll('"', '').toLowerCase();
     if (!answer.comparable || !MD5_TAG.test(plain)) return { tag: answer.tag, comparable: false };

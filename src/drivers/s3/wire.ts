@@ -107,7 +107,7 @@ export class Wire {
       modifiedAtMs: time(LastModified),
     }));
     checkPage(entries, prefix, after, limit);
-    const more = answer.IsTruncated ?? false;
+    const more = truncated(answer);
     if (more && entries.length === 0) throw protocol('a page without keys that is not the last one');
     return { entries, more };
   }
@@ -206,7 +206,7 @@ export class Wire {
         tag: text(ETag, 'an entity tag'),
         sizeBytes: size(Size),
       }));
-      const more = answer.IsTruncated ?? false;
+      const more = truncated(answer);
       if (
         parts.some(({ number }, i) => number <= (parts[i - 1]?.number ?? after)) ||
         (more && parts.length === 0)
@@ -260,6 +260,7 @@ export class Wire {
       uploadId: uploadId(UploadId),
       startedAtMs: time(Initiated),
     }));
+    truncated(answer);
     if (uploads.length > PAGE_LIMIT || uploads.some(({ key }) => !key.startsWith(own + prefix))) {
       throw protocol('uploads that were not asked for');
     }
@@ -268,18 +269,19 @@ export class Wire {
       .filter(({ key }) => isKey(key));
   }
 
-  /** At most PAGE_LIMIT keys. */
+  /** At most PAGE_LIMIT keys. Every one has to be told as removed. */
   async removeMany(keys: readonly string[], signal: AbortSignal): Promise<void> {
     const { bucket, prefix } = this.#settings;
     const answer = await this.#client.send(
       new DeleteObjectsCommand({
         Bucket: bucket,
-        Delete: { Objects: keys.map((key) => ({ Key: prefix + key })), Quiet: true },
+        Delete: { Objects: keys.map((key) => ({ Key: prefix + key })), Quiet: false },
       }),
       { abortSignal: signal },
     );
     const left = (answer.Errors ?? []).find(({ Code }) => Code !== 'NoSuchKey');
-    if (left === undefined) return;
+    if (left === undefined)
+      return checkRemoved(keys, prefix, [...(answer.Deleted ?? []), ...(answer.Errors ?? [])]);
     const denied = left.Code === 'AccessDenied';
     throw new StoreFault(denied ? 'refused' : 'server-error', `an object was kept, ${left.Code}`, {
       ...(denied ? { status: 403 } : {}),
@@ -351,10 +353,22 @@ function checkPage(entries: ObjectFacts[], prefix: string, after: string, limit:
   }
 }
 
+/** Every key has to be told: an answer of something in between says nothing about any. */
+function checkRemoved(keys: readonly string[], prefix: string, told: { Key?: string | undefined }[]): void {
+  const removed = new Set(told.map(({ Key }) => Key));
+  if (!keys.every((key) => removed.has(prefix + key))) throw protocol('nothing of some removed objects');
+}
+
 function checkContentRange(told: string | undefined, range: ByteRange, sizeBytes: number): void {
   const end = range.offset + range.length - 1;
   if (sizeBytes === range.length && told?.startsWith(`bytes ${range.offset}-${end}/`)) return;
   throw protocol('another range than the one asked for');
+}
+
+/** Every listing says whether it is all; what does not is no listing, such as the page of a proxy. */
+function truncated({ IsTruncated: value }: { IsTruncated?: boolean | undefined }): boolean {
+  if (value === undefined) throw protocol('no listing');
+  return value;
 }
 
 function text(value: string | undefined, what: string): string {
