@@ -1,14 +1,14 @@
 /**
- * Moves one object to a server and back, and prints the most memory that its buffers took: a process of its own, so
- * that nothing else is measured.
+ * Moves one object to a server or back, and prints the most memory that its buffers took: a process of its own, so that
+ * nothing else is measured.
  *
- *   memory-process.ts ENDPOINT CREDENTIALS_FILE BYTES
+ *   memory-process.ts put|get ENDPOINT CREDENTIALS_FILE BYTES
  */
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import { S3Store } from '../../../src/drivers/s3/store.ts';
 import { MIB } from '../../../src/model/units.ts';
 
-const [endpoint = '', credentialsFile = '', bytes = ''] = process.argv.slice(2);
+const [way = '', endpoint = '', credentialsFile = '', bytes = ''] = process.argv.slice(2);
 const total = Number(bytes);
 const store = new S3Store({
   settings: {
@@ -25,8 +25,8 @@ const store = new S3Store({
 });
 await store.head('warm-up');
 
-/** Bytes between two looks at what reading holds. */
-const LOOK_BYTES = 16 * MIB;
+/** Bytes between two looks at what reading holds: the collector frees in the background, and is that much behind. */
+const LOOK_BYTES = 2 * MIB;
 
 let most = 0;
 const look = () => {
@@ -42,17 +42,19 @@ async function* source() {
   }
 }
 
+async function read(): Promise<void> {
+  let got = 0;
+  for await (const { length } of await store.get('large')) {
+    got += length;
+    if (got % LOOK_BYTES >= length) continue;
+    collect();
+    look();
+  }
+}
+
 collect();
 const before = process.memoryUsage().arrayBuffers;
-await store.put('large', source());
-const put = most - before;
-most = 0;
-let read = 0;
-for await (const got of await store.get('large')) {
-  read += got.length;
-  if (read % LOOK_BYTES >= got.length) continue;
-  collect();
-  look();
-}
-process.stdout.write(JSON.stringify({ put, get: most - before, read, rss: process.memoryUsage().rss }));
+if (way === 'put') await store.put('large', source());
+else await read();
+process.stdout.write(JSON.stringify({ heldBytes: most - before, rssBytes: process.memoryUsage().rss }));
 store.close();
