@@ -1,0 +1,80 @@
+/**
+ * Named, encoded objects of a repository: chunks by the identity of their bytes, and the rest by their own names.
+ */
+import type { CallOptions } from '../../drivers/contracts/calls.ts';
+import type { ObjectStore } from '../../drivers/contracts/objects.ts';
+import { type Codec, damaged, ENCODED_BYTES_LIMIT } from './codec.ts';
+
+export class Chunks {
+  readonly #store: ObjectStore;
+  readonly #codec: Codec;
+  readonly #root: string;
+
+  constructor(store: ObjectStore, codec: Codec, root: string) {
+    this.#store = store;
+    this.#codec = codec;
+    this.#root = root;
+  }
+
+  /** What all chunks' keys begin with. */
+  get prefix(): string {
+    return `${this.#root}/chunks/`;
+  }
+
+  idOf(plain: Uint8Array): string {
+    return this.#codec.idOf(plain);
+  }
+
+  /** The id of the chunk under a key; null for another kind of object. */
+  idIn(key: string): string | null {
+    return /\/chunks\/[0-9a-f]{2}\/([0-9a-f]{64})$/.exec(key)?.[1] ?? null;
+  }
+
+  /** Keeps plain bytes; those that are kept already are not sent again. Answers the bytes that were sent. */
+  async keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
+    const key = this.#keyOf(id);
+    const encoded = await this.#codec.encode(plain, key);
+    const there = await this.#store.head(key, options);
+    // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
+    if (there?.sizeBytes === encoded.length) return 0;
+    await this.#write(key, encoded, options);
+    return encoded.length;
+  }
+
+  /** @throws {AgentError} DATA_DAMAGED: it is not what its id says, or is gone. */
+  async read(id: string, options: CallOptions): Promise<Buffer> {
+    const key = this.#keyOf(id);
+    const plain = await this.readNamed(key, options);
+    if (plain === null) throw damaged(key, 'it is not there');
+    if (this.#codec.idOf(plain) !== id) throw damaged(key, 'its bytes are not those that were written');
+    return plain;
+  }
+
+  async writeNamed(key: string, plain: Uint8Array, options: CallOptions): Promise<void> {
+    await this.#write(key, await this.#codec.encode(plain, key), options);
+  }
+
+  /** Null where there is none. */
+  async readNamed(key: string, options: CallOptions): Promise<Buffer | null> {
+    const facts = await this.#store.head(key, options);
+    if (facts === null) return null;
+    if (facts.sizeBytes > ENCODED_BYTES_LIMIT) throw damaged(key, `it has ${facts.sizeBytes} bytes`);
+    const range = { offset: 0, length: facts.sizeBytes };
+    if (range.length === 0) throw damaged(key, 'it is empty');
+    const pieces: Uint8Array[] = [];
+    for await (const piece of await this.#store.get(key, { ...options, range })) pieces.push(piece);
+    return this.#codec.decode(Buffer.concat(pieces), key);
+  }
+
+  #keyOf(id: string): string {
+    return `${this.prefix}${id.slice(0, 2)}/${id}`;
+  }
+
+  async #write(key: string, encoded: Buffer, options: CallOptions): Promise<void> {
+    await this.#store.put(key, one(encoded), { ...options, sizeBytes: encoded.length });
+  }
+}
+
+async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}

@@ -1,0 +1,111 @@
+/**
+ * Packs the extents of a disk into chunks: pure but for the waiting.
+ *
+ * Chunks end at the same places of the disk each time (multiples of CHUNK_BYTES), so that what has not changed between two
+ * full backups makes the same chunk and is kept once. Scattered small extents share a chunk, so that an incremental backup
+ * is not a thousand tiny objects and holds no byte that was not given.
+ */
+import type { DiskExtent } from '../../drivers/contracts/extents.ts';
+import { type IndexEntry, PIECES_LIMIT } from '../../model/backup.ts';
+import { AgentError } from '../../model/errors.ts';
+import { MIB } from '../../model/units.ts';
+
+/** Largest chunk: a request's worth, small enough to keep several in memory. */
+export const CHUNK_BYTES = 4 * MIB;
+/** A chunk with less than this goes on beyond the place where chunks end. */
+const SMALL_BYTES = MIB;
+
+export type Packed =
+  /** Valid until the next one is asked for. */
+  | { type: 'chunk'; bytes: Uint8Array; pieces: [offset: number, length: number][] }
+  | { type: 'zero'; pieces: [offset: number, length: number][] };
+
+/**
+ * @throws {AgentError} INVALID_ARGUMENT: extents that overlap, are out of order, or reach beyond the disk.
+ */
+export async function* pack(
+  extents: AsyncIterable<DiskExtent>,
+  virtualSizeBytes: number,
+): AsyncGenerator<Packed> {
+  const chunk = new Chunk();
+  let zeros: [number, number][] = [];
+  let end = 0;
+  for await (const extent of extents) {
+    const length = extent.type === 'data' ? extent.data.length : extent.length;
+    checkExtent(extent.offset, length, end, virtualSizeBytes);
+    end = extent.offset + length;
+    if (extent.type === 'zero') {
+      if (length > 0) zeros.push([extent.offset, length]);
+      if (zeros.length < PIECES_LIMIT) continue;
+      yield { type: 'zero', pieces: zeros };
+      zeros = [];
+    } else {
+      for (let done = 0; done < length; ) {
+        if (chunk.endsBefore(extent.offset + done)) yield chunk.take();
+        done += chunk.add(extent.offset + done, extent.data.subarray(done));
+      }
+    }
+  }
+  if (!chunk.isEmpty) yield chunk.take();
+  if (zeros.length > 0) yield { type: 'zero', pieces: zeros };
+}
+
+class Chunk {
+  readonly #buffer = new Uint8Array(CHUNK_BYTES);
+  #filled = 0;
+  #pieces: [number, number][] = [];
+  /** The window of the disk that it began in. */
+  #window = 0;
+
+  get isEmpty(): boolean {
+    return this.#filled === 0;
+  }
+
+  /** Whether what lies at `offset` belongs into another one. */
+  endsBefore(offset: number): boolean {
+    if (this.isEmpty) return false;
+    if (this.#filled === CHUNK_BYTES || this.#pieces.length === PIECES_LIMIT) return true;
+    return this.#filled >= SMALL_BYTES && Math.floor(offset / CHUNK_BYTES) !== this.#window;
+  }
+
+  /** Takes bytes up to the end of the window or of its room; answers how many. */
+  add(offset: number, data: Uint8Array): number {
+    if (this.isEmpty) this.#window = Math.floor(offset / CHUNK_BYTES);
+    const windowLeft = CHUNK_BYTES - (offset % CHUNK_BYTES);
+    const taken = data.subarray(0, Math.min(data.length, windowLeft, CHUNK_BYTES - this.#filled));
+    this.#buffer.set(taken, this.#filled);
+    this.#filled += taken.length;
+    const last = this.#pieces.at(-1);
+    if (last !== undefined && last[0] + last[1] === offset) last[1] += taken.length;
+    else this.#pieces.push([offset, taken.length]);
+    return taken.length;
+  }
+
+  take(): Packed {
+    const packed: Packed = {
+      type: 'chunk',
+      bytes: this.#buffer.subarray(0, this.#filled),
+      pieces: this.#pieces,
+    };
+    this.#filled = 0;
+    this.#pieces = [];
+    return packed;
+  }
+}
+
+function checkExtent(offset: number, length: number, end: number, virtualSizeBytes: number): void {
+  const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && length >= 0;
+  if (whole && offset >= end && offset + length <= virtualSizeBytes) return;
+  throw new AgentError(
+    'INVALID_ARGUMENT',
+    `Extent of ${length} bytes at ${offset} is out of order or of the disk`,
+  );
+}
+
+/** Whether pieces lie within a disk and, for a chunk, take exactly its bytes. */
+export function piecesFit(entry: IndexEntry, virtualSizeBytes: number, chunkBytes: number | null): boolean {
+  const pieces = ('chunk' in entry ? entry.pieces : entry.zero) as [number, number][];
+  const inside = pieces.every(([offset, length]) => offset + length <= virtualSizeBytes);
+  const total = pieces.reduce((sum, [, length]) => sum + length, 0);
+  return inside && (chunkBytes === null || total === chunkBytes);
+}

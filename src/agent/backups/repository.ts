@@ -1,0 +1,398 @@
+/**
+ * Backup repository: backups of instances' volumes on an object store, which need nothing but that store (and the key) to be
+ * restored anywhere.
+ *
+ *   backups/chunks/ab/abcd…          4 MiB of a disk, or a page of an index, by identity
+ *   backups/manifests/INSTANCE/ID    written last: makes the backup
+ *   backups/writers/ID, removers/ID  who is at work (markers.ts)
+ *
+ * Promises:
+ *  - A backup is there whole, or not at all; writing one again under its id goes on where it broke off.
+ *  - What is read is what was written: each object is checked by its identity before a byte of it is used.
+ *  - Removing takes manifests first, those that stand on others before these; chunks go only when every manifest of the repository
+ *    has been read and none names them. What can't be read stops the removing: never destroy on doubt.
+ *  - Memory is bounded: chunks are moved one by one; the collector holds the ids of at most CHUNKS_LIMIT chunks.
+ *
+ * How a disk is read and written is not known here: extents come in, and go out to a sink.
+ */
+import { randomUUID } from 'node:crypto';
+import type { CallOptions } from '../../drivers/contracts/calls.ts';
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
+import type { ObjectFacts, ObjectStore } from '../../drivers/contracts/objects.ts';
+import {
+  BackupManifest,
+  type BackupVolume,
+  CHAIN_LIMIT,
+  chainOf,
+  type IndexEntry,
+  IndexPage,
+  PAGE_ENTRIES_LIMIT,
+} from '../../model/backup.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { InstanceSpec } from '../../model/instance.ts';
+import { parseJson } from '../../model/json.ts';
+import { parse } from '../../model/validate.ts';
+import { Chunks } from './chunks.ts';
+import { Codec, damaged } from './codec.ts';
+import { Markers } from './markers.ts';
+import { pack, piecesFit } from './packer.ts';
+
+const ROOT = 'backups';
+const MANIFESTS = `${ROOT}/manifests/`;
+/** Chunks whose ids the collector holds: 8 TiB of full chunks, about 150 MB of memory. */
+const CHUNKS_LIMIT = 2_000_000;
+/** Pieces of one index page, so that its text stays far below what one object may have. */
+const PAGE_PIECES_LIMIT = 64 * 1024;
+/** Unreferenced chunks younger than this are left, milliseconds: clocks may differ. */
+const GRACE_MS = 3_600_000;
+
+export interface RepositoryParts {
+  store: ObjectStore;
+  clock: Clock;
+  /** KEY_BYTES; null for a repository in clear. */
+  key: Uint8Array | null;
+}
+
+export interface BackupRequest {
+  /** Named in the journal before anything is written. */
+  id: string;
+  instanceId: string;
+  instance: InstanceSpec;
+  /** The backup that this one is a change to; null for a full one. */
+  parent: BackupManifest | null;
+  volumes: VolumeSource[];
+}
+
+export interface VolumeSource {
+  id: string;
+  virtualSizeBytes: number;
+  /** All of the disk that is not zero, or all that changed since the parent. */
+  extents: AsyncIterable<DiskExtent>;
+}
+
+export interface WriteOptions extends CallOptions {
+  /** Told bytes of disks that are kept, and those of them that had to be sent. */
+  onProgress?: (keptBytes: number, sentBytes: number) => void;
+}
+
+export class BackupRepository {
+  readonly #store: ObjectStore;
+  readonly #clock: Clock;
+  readonly #chunks: Chunks;
+  readonly #markers: Markers;
+
+  constructor({ store, clock, key }: RepositoryParts) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#chunks = new Chunks(store, new Codec(key), ROOT);
+    this.#markers = new Markers(store, clock, ROOT);
+  }
+
+  /**
+   * Writes a backup. One that fails leaves its chunks to be gone on with; `abandon` gives them up.
+   *
+   * @throws {AgentError} UNAVAILABLE: backups are being removed, or the store can't be asked. INVALID_ARGUMENT: the extents or
+   *   the parent don't fit. NOT_FOUND: the parent is gone.
+   */
+  async write(request: BackupRequest, options: WriteOptions = {}): Promise<BackupManifest> {
+    const mayGoOn = await this.#markers.begin('writers', request.id, options);
+    const done = await this.#begin(request, options);
+    if (done !== null) return done;
+    const volumes: BackupVolume[] = [];
+    const progress = { kept: 0, sent: 0 };
+    for (const source of request.volumes) {
+      volumes.push(await this.#writeVolume(source, progress, mayGoOn, options));
+    }
+    const { id, instanceId, instance, parent } = request;
+    const manifest = parse(
+      BackupManifest,
+      {
+        version: 1,
+        id,
+        instanceId,
+        createdAt: timestamp(this.#clock),
+        parent: parent?.id ?? null,
+        instance,
+        volumes,
+      },
+      `manifest of backup ${id}`,
+    );
+    mayGoOn();
+    await this.#chunks.writeNamed(keyOf(instanceId, id), Buffer.from(JSON.stringify(manifest)), options);
+    await this.#markers.end('writers', id, options);
+    return manifest;
+  }
+
+  /** Gives up a backup that was begun and will not be gone on with; one that was finished stays. */
+  async abandon(id: string, options: CallOptions = {}): Promise<void> {
+    await this.#markers.end('writers', id, options);
+  }
+
+  /** Null where there is none. @throws {AgentError} DATA_DAMAGED, PERMISSION_DENIED (the key) */
+  async manifest(instanceId: string, id: string, options: CallOptions = {}): Promise<BackupManifest | null> {
+    return this.#readManifest(keyOf(instanceId, id), options);
+  }
+
+  /** All backups of one instance, by time. */
+  async list(instanceId: string, options: CallOptions = {}): Promise<BackupManifest[]> {
+    const manifests: BackupManifest[] = [];
+    for await (const manifest of this.#manifests(`${MANIFESTS}${instanceId}/`, options))
+      manifests.push(manifest);
+    return manifests.sort((a, b) => Date.parse(a.createdAt) - Date.parse(b.createdAt));
+  }
+
+  /** Instances that have backups here: where a lost node's are found again. */
+  async instances(options: CallOptions = {}): Promise<string[]> {
+    const ids = new Set<string>();
+    for await (const { key } of this.#objects(MANIFESTS, options))
+      ids.add(key.slice(MANIFESTS.length).split('/')[0] ?? '');
+    return [...ids];
+  }
+
+  /**
+   * Writes a volume as it was at a backup, from the full one through each incremental one.
+   *
+   * @param sink Zero at first, and of the volume's `virtualSizeBytes`.
+   * @throws {AgentError} DATA_DAMAGED: what is in the sink then is not to be used.
+   */
+  async restore(
+    { instanceId, id, volumeId }: { instanceId: string; id: string; volumeId: string },
+    sink: DiskSink,
+    options: CallOptions = {},
+  ): Promise<void> {
+    for (const manifest of chainOf(await this.list(instanceId, options), id)) {
+      const volume = manifest.volumes.find((each) => each.id === volumeId);
+      // A volume that was attached later begins with a full one of its own.
+      if (volume !== undefined) await this.#restoreVolume(volume, sink, options);
+    }
+  }
+
+  /** Reads and checks every byte that a backup stands on. @throws {AgentError} DATA_DAMAGED */
+  async verify(
+    { instanceId, id }: { instanceId: string; id: string },
+    options: CallOptions = {},
+  ): Promise<void> {
+    const nowhere: DiskSink = { write: async () => undefined, zero: async () => undefined };
+    for (const manifest of chainOf(await this.list(instanceId, options), id)) {
+      for (const volume of manifest.volumes) await this.#restoreVolume(volume, nowhere, options);
+    }
+  }
+
+  /**
+   * Removes backups, as `decideRetention` orders them, and leaves their chunks to `collect`.
+   *
+   * @throws {AgentError} ILLEGAL_STATE: another backup stands on one of them. UNAVAILABLE: a backup is being written.
+   */
+  async remove(instanceId: string, ids: readonly string[], options: CallOptions = {}): Promise<void> {
+    await this.#removing(options, async () => {
+      const rest = (await this.list(instanceId, options)).filter(({ id }) => !ids.includes(id));
+      const standing = rest.find(({ parent }) => parent !== null && ids.includes(parent));
+      if (standing !== undefined) {
+        throw new AgentError('ILLEGAL_STATE', `Backup ${standing.id} stands on ${standing.parent}`);
+      }
+      for (const id of ids) await this.#store.removeMany([keyOf(instanceId, id)], options);
+    });
+  }
+
+  /** Removes chunks that no backup names. @throws {AgentError} What keeps it from knowing: then nothing is removed. */
+  async collect(options: CallOptions = {}): Promise<{ removedChunks: number; removedBytes: number }> {
+    return await this.#removing(options, async (mayGoOn) => {
+      const named = await this.#namedChunks(options);
+      let removedChunks = 0;
+      let removedBytes = 0;
+      for await (const page of this.#pages(this.#chunks.prefix, options)) {
+        const garbage = page.filter((object) => this.#isGarbage(object, named));
+        mayGoOn();
+        await this.#store.removeMany(
+          garbage.map(({ key }) => key),
+          options,
+        );
+        removedChunks += garbage.length;
+        removedBytes += garbage.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      }
+      return { removedChunks, removedBytes };
+    });
+  }
+
+  async #removing<T>(options: CallOptions, act: (mayGoOn: () => void) => Promise<T>): Promise<T> {
+    const id = randomUUID();
+    const mayGoOn = await this.#markers.begin('removers', id, options);
+    try {
+      return await act(mayGoOn);
+    } finally {
+      await this.#markers.end('removers', id, options);
+    }
+  }
+
+  /** The backup where it is done already. What can't be begun leaves no marker. */
+  async #begin(request: BackupRequest, options: CallOptions): Promise<BackupManifest | null> {
+    let begun = false;
+    try {
+      const done = await this.manifest(request.instanceId, request.id, options);
+      if (done !== null) return done;
+      await this.#checkParent(request, options);
+      begun = true;
+      return null;
+    } finally {
+      if (!begun) await this.#markers.end('writers', request.id, options);
+    }
+  }
+
+  async #checkParent({ instanceId, parent, volumes }: BackupRequest, options: CallOptions): Promise<void> {
+    if (parent === null) return;
+    const chain = chainOf(await this.list(instanceId, options), parent.id);
+    if (chain.length >= CHAIN_LIMIT) {
+      throw new AgentError('LIMIT_REACHED', `Backup ${parent.id} stands on ${CHAIN_LIMIT - 1} others`, {
+        hint: 'Make a full backup.',
+      });
+    }
+    for (const { id, virtualSizeBytes } of volumes) {
+      const before = parent.volumes.find((volume) => volume.id === id);
+      if (before !== undefined && before.virtualSizeBytes > virtualSizeBytes) {
+        throw new AgentError('INVALID_ARGUMENT', `Volume ${id} is smaller than in backup ${parent.id}`);
+      }
+    }
+  }
+
+  async #writeVolume(
+    { id, virtualSizeBytes, extents }: VolumeSource,
+    progress: { kept: number; sent: number },
+    mayGoOn: () => void,
+    options: WriteOptions,
+  ): Promise<BackupVolume> {
+    const pages = new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page)), options));
+    let dataBytes = 0;
+    for await (const packed of pack(extents, virtualSizeBytes)) {
+      mayGoOn();
+      if (packed.type === 'zero') {
+        await pages.add({ zero: packed.pieces });
+        continue;
+      }
+      const { id: chunk, sentBytes } = await this.#keep(packed.bytes, options);
+      await pages.add({ chunk, pieces: packed.pieces });
+      dataBytes += packed.bytes.length;
+      progress.kept += packed.bytes.length;
+      progress.sent += sentBytes;
+      options.onProgress?.(progress.kept, progress.sent);
+    }
+    return { id, virtualSizeBytes, dataBytes, index: await pages.finish() };
+  }
+
+  async #keep(plain: Uint8Array, options: CallOptions): Promise<{ id: string; sentBytes: number }> {
+    const id = this.#chunks.idOf(plain);
+    return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
+  }
+
+  async #restoreVolume(volume: BackupVolume, sink: DiskSink, options: CallOptions): Promise<void> {
+    for await (const entry of this.#entries(volume, options)) {
+      const bytes = 'chunk' in entry ? await this.#chunks.read(entry.chunk, options) : null;
+      if (!piecesFit(entry, volume.virtualSizeBytes, bytes?.length ?? null)) {
+        throw damaged(`index of volume ${volume.id}`, 'it tells pieces that do not fit');
+      }
+      let at = 0;
+      for (const [offset = 0, length = 0] of 'chunk' in entry ? entry.pieces : entry.zero) {
+        if (bytes === null) await sink.zero(offset, length);
+        else await sink.write(offset, bytes.subarray(at, at + length));
+        at += length;
+      }
+    }
+  }
+
+  async *#entries({ id, index }: BackupVolume, options: CallOptions): AsyncGenerator<IndexEntry> {
+    for (const page of index)
+      yield* readAs(IndexPage, await this.#chunks.read(page, options), `index of volume ${id}`);
+  }
+
+  async #namedChunks(options: CallOptions): Promise<Set<string>> {
+    const named = new Set<string>();
+    for await (const { volumes } of this.#manifests(MANIFESTS, options)) {
+      for (const volume of volumes) {
+        for (const page of volume.index) named.add(page);
+        for await (const entry of this.#entries(volume, options))
+          if ('chunk' in entry) named.add(entry.chunk);
+        if (named.size > CHUNKS_LIMIT) {
+          throw new AgentError('LIMIT_REACHED', `The repository has more than ${CHUNKS_LIMIT} chunks`, {
+            hint: 'Divide it: one prefix for each group of nodes.',
+          });
+        }
+      }
+    }
+    return named;
+  }
+
+  #isGarbage({ key, modifiedAtMs }: ObjectFacts, named: ReadonlySet<string>): boolean {
+    const id = this.#chunks.idIn(key);
+    return id !== null && !named.has(id) && this.#clock.now() - modifiedAtMs > GRACE_MS;
+  }
+
+  async *#manifests(prefix: string, options: CallOptions): AsyncGenerator<BackupManifest> {
+    for await (const { key } of this.#objects(prefix, options)) {
+      const manifest = await this.#readManifest(key, options);
+      if (manifest !== null) yield manifest;
+    }
+  }
+
+  async #readManifest(key: string, options: CallOptions): Promise<BackupManifest | null> {
+    const plain = await this.#chunks.readNamed(key, options);
+    if (plain === null) return null;
+    const manifest = readAs(BackupManifest, plain, key);
+    if (keyOf(manifest.instanceId, manifest.id) !== key)
+      throw damaged(key, 'it is the manifest of another backup');
+    return manifest;
+  }
+
+  async *#objects(prefix: string, options: CallOptions): AsyncGenerator<ObjectFacts> {
+    for await (const page of this.#pages(prefix, options)) yield* page;
+  }
+
+  async *#pages(prefix: string, options: CallOptions): AsyncGenerator<ObjectFacts[]> {
+    for (let after = ''; ; ) {
+      const { objects, next } = await this.#store.list({ prefix, after }, options);
+      yield objects;
+      if (next === null) return;
+      after = next;
+    }
+  }
+}
+
+/** Gathers entries into pages, and keeps each page as a chunk. */
+class PageWriter {
+  readonly #keep: (page: IndexEntry[]) => Promise<{ id: string }>;
+  readonly #ids: string[] = [];
+  #page: IndexEntry[] = [];
+  #pieces = 0;
+
+  constructor(keep: (page: IndexEntry[]) => Promise<{ id: string }>) {
+    this.#keep = keep;
+  }
+
+  async add(entry: IndexEntry): Promise<void> {
+    this.#page.push(entry);
+    this.#pieces += ('chunk' in entry ? entry.pieces : entry.zero).length;
+    if (this.#page.length >= PAGE_ENTRIES_LIMIT || this.#pieces >= PAGE_PIECES_LIMIT) await this.#flush();
+  }
+
+  async finish(): Promise<string[]> {
+    if (this.#page.length > 0) await this.#flush();
+    return this.#ids;
+  }
+
+  async #flush(): Promise<void> {
+    this.#ids.push((await this.#keep(this.#page)).id);
+    this.#page = [];
+    this.#pieces = 0;
+  }
+}
+
+function readAs<S extends typeof BackupManifest | typeof IndexPage>(schema: S, plain: Buffer, name: string) {
+  try {
+    return parse(schema, parseJson(plain.toString('utf8')), name);
+  } catch (cause) {
+    throw new AgentError('DATA_DAMAGED', `Cannot read ${name}: it has another form`, { cause });
+  }
+}
+
+function keyOf(instanceId: string, id: string): string {
+  return `${MANIFESTS}${instanceId}/${id}`;
+}
