@@ -3,14 +3,13 @@
  * nothing but the store.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { KEY_BYTES } from '../../../src/agent/backups/codec.ts';
 import { BackupRepository } from '../../../src/agent/backups/repository.ts';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
-import type { DiskSink } from '../../../src/drivers/contracts/extents.ts';
 import { SparseFile } from '../../../src/drivers/host/sparse-file.ts';
 import type { BackupManifest } from '../../../src/model/backup.ts';
 import { GIB, MIB } from '../../../src/model/units.ts';
@@ -20,6 +19,8 @@ import { CLUSTER, Disk } from './disk.ts';
 
 const VIRTUAL_BYTES = 2 * GIB;
 const BLOCK_BYTES = 512;
+const PIECE_BYTES = 4 * MIB;
+const ZEROS = Buffer.alloc(PIECE_BYTES);
 
 t.test('a chain on a real server gives back each state of a disk of 2 GiB, byte for byte', async (t) => {
   const server = await startS3Server(t);
@@ -46,15 +47,19 @@ t.test('a chain on a real server gives back each state of a disk of 2 GiB, byte 
         },
       ],
     });
-    const file = join(server.folder, `state-${round}.raw`);
-    states.push({ id: parent.id, sha256: await written(file, (sink) => copy(disk, sink)) });
+    states.push({ id: parent.id, sha256: digestOfDisk(disk) });
     disk.scribble(20_000 + round, 3);
     disk.set(5 + round, null);
   }
   for (const [i, { id, sha256 }] of states.entries()) {
     const file = join(server.folder, `restored-${i}.raw`);
     const restoring = await repository();
-    t.equal(await written(file, (sink) => restoring.restore({ instanceId, id, volumeId }, sink)), sha256);
+    {
+      await using sink = await SparseFile.create(file, VIRTUAL_BYTES);
+      await restoring.restore({ instanceId, id, volumeId }, sink);
+      await sink.finish();
+    }
+    t.equal(digestOfFile(file), sha256);
     const { size, blocks } = await stat(file);
     t.equal(size, VIRTUAL_BYTES);
     t.ok(blocks * BLOCK_BYTES < 16 * MIB, 'holes stay holes');
@@ -64,15 +69,36 @@ t.test('a chain on a real server gives back each state of a disk of 2 GiB, byte 
   t.equal((await last.collect()).removedChunks, 0);
 });
 
-async function written(path: string, write: (sink: DiskSink) => Promise<void>): Promise<string> {
-  await using file = await SparseFile.create(path, VIRTUAL_BYTES);
-  await write(file);
-  await file.finish();
-  const hash = createHash('sha256');
-  for await (const piece of createReadStream(path, { highWaterMark: MIB })) hash.update(piece);
-  return hash.digest('hex');
+/** Differs where any byte does; a piece of zeros is hashed as a word, which is faster. */
+class PieceHash {
+  readonly #hash = createHash('sha256');
+
+  update(piece: Buffer): void {
+    if (piece.equals(ZEROS)) this.#hash.update('zero');
+    else this.#hash.update('data').update(piece);
+  }
+
+  digest(): string {
+    return this.#hash.digest('hex');
+  }
 }
 
-async function copy(disk: Disk, sink: DiskSink): Promise<void> {
-  for (const [cluster, content] of disk.clusters) await sink.write(cluster * CLUSTER, content);
+function digestOfFile(path: string): string {
+  const hash = new PieceHash();
+  const piece = Buffer.alloc(PIECE_BYTES);
+  const file = openSync(path, 'r');
+  while (readSync(file, piece) > 0) hash.update(piece);
+  closeSync(file);
+  return hash.digest();
+}
+
+function digestOfDisk(disk: Disk): string {
+  const hash = new PieceHash();
+  const perPiece = PIECE_BYTES / CLUSTER;
+  for (let first = 0; first < VIRTUAL_BYTES / CLUSTER; first += perPiece) {
+    const piece = Buffer.alloc(PIECE_BYTES);
+    for (let i = 0; i < perPiece; i++) disk.clusters.get(first + i)?.copy(piece, i * CLUSTER);
+    hash.update(piece);
+  }
+  return hash.digest();
 }
