@@ -14,6 +14,17 @@ t.test('the shipped file has every default', async (t) => {
   t.same(loadConfig('systemd/berthd.toml'), parseConfig('', 'x'));
 });
 
+const STORE =
+  '[[objects]]\nname = "b"\nendpoint = "https://s3.example:9000"\nbucket = "abc"\ncredentialsFile = "/c"\n';
+
+t.test('object stores are listed by name, with their defaults', async (t) => {
+  const { objects } = parseConfig(`${STORE}${STORE.replace('"b"', '"c"')}caFile = "/ca"\n`, 'f.toml');
+  t.match(objects, [
+    { name: 'b', region: 'us-east-1', prefix: '', pathStyle: true },
+    { name: 'c', caFile: '/ca' },
+  ]);
+});
+
 const REFUSED: [name: string, text: string, message: RegExp][] = [
   [
     'an unknown key',
@@ -29,6 +40,20 @@ const REFUSED: [name: string, text: string, message: RegExp][] = [
   ['what is not TOML', '[log\nlevel', /^f\.toml:\d: /],
   ['a key given twice', '[log]\nlevel = "info"\nlevel = "warn"', /^f\.toml:/],
   ['a scheduler without a token', '[scheduler]\nurl = "ws://127.0.0.1:1"', /url needs tokenFile/],
+  [
+    'an object store without a bucket',
+    STORE.replace(/bucket.*\n/, ''),
+    /^f\.toml:1: objects\.0: bucket is missing/,
+  ],
+  ['two object stores of one name', STORE + STORE, /two object stores are named b/],
+  ['an unknown key of a store', `${STORE}secret = "x"\n`, /^f\.toml:6: objects\.0\.secret: unknown key/],
+  [
+    'an endpoint that is no address',
+    STORE.replace('https://s3.example:9000', 'file:///etc'),
+    /objects\.0\.endpoint/,
+  ],
+  ['an endpoint with a path', STORE.replace(':9000', ':9000/a'), /objects\.0\.endpoint/],
+  ['a prefix that climbs', `${STORE}prefix = "../"\n`, /objects\.0\.prefix/],
   [
     'a socket path too long for the kernel',
     `[socket]\npath = "/${'x'.repeat(120)}"`,
