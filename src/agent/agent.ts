@@ -1,8 +1,8 @@
 /**
  * The agent: its parts put together on given drivers, started and stopped in order.
  *
- *   start: store ─▶ inventory, boot of the host ─▶ first look at the guests ─▶ unfinished operations ─▶ socket ─▶ link
- *          ─▶ networks ─▶ policies
+ *   start: store ─▶ inventory, boot of the host ─▶ recovery, where the state is not known ─▶ first look at the guests
+ *          ─▶ socket; once the state is known ─▶ unfinished operations ─▶ link ─▶ networks ─▶ policies
  *   stop:  socket and link ─▶ policies ─▶ operations are suspended ─▶ watchers ─▶ store
  *
  * Stopping touches no guest, and neither does starting: what an unfinished operation still has to do is
@@ -15,6 +15,7 @@ import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
 import type { Health } from '../model/node.ts';
 import type { CommitWatch } from '../sqlite/database.ts';
+import { condemn } from '../sqlite/set-aside.ts';
 import { Dispatcher } from './api/dispatcher.ts';
 import { LocalSocket } from './api/local-socket.ts';
 import { makeReaders } from './api/readers.ts';
@@ -42,8 +43,11 @@ import { Policies } from './policies/policies.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
+import { Recovery } from './recover/recovery.ts';
 import type { Services } from './services.ts';
-import { Store } from './store/store.ts';
+import { Backups, type CheckFile } from './store/backup.ts';
+import { openStore } from './store/open.ts';
+import { DATABASE_NAME, findDamageInStoreFile } from './store/store.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
 
 /** How long the start waits for the hypervisor's first word before states are told as unknown, ms. */
@@ -56,6 +60,8 @@ export interface AgentParts {
   log: Log;
   /** Told of each commit of the store. @default nobody */
   commits?: CommitWatch | undefined;
+  /** Looks at all of a database file; where it takes long, in a process of its own. @default in this one */
+  checkFile?: CheckFile;
 }
 
 export class Agent {
@@ -72,17 +78,19 @@ export class Agent {
   readonly #policies: Policies;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
+  readonly #recovery: Recovery;
+  readonly #backups: Backups;
   readonly #stopping = new AbortController();
+  #isDamaged = false;
+  readonly #damage = Promise.withResolvers<string>();
   #mending: Promise<void> = Promise.resolve();
 
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
-  constructor({ config, drivers: bare, clock, log, commits }: AgentParts) {
+  constructor({ config, drivers: bare, clock, log, commits, checkFile = checkHere }: AgentParts) {
     const startedAt = timestamp(clock);
-    const store = new Store(config.node.stateDir, clock, {
-      report: (error) => log.error({ error }, 'a listener of a change failed'),
-      commits,
-    });
-    const nodeId = ensureNodeId(store);
+    const folder = config.node.stateDir;
+    const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
+    store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
     const drivers = guardDrivers(bare, breakers);
     this.#unwatchGuests = watchGuests(bare.hypervisor, breakers);
@@ -108,6 +116,8 @@ export class Agent {
       parallel: config.operations.parallel,
       timeoutMs: config.operations.timeoutSeconds * 1000,
     });
+    this.#backups = new Backups({ store, folder, clock, log, checkFile });
+    this.#recovery = new Recovery({ store, drivers, clock, log, nodeId, onAdded: () => this.#onAdded() });
     const { url, ownershipSeconds } = config.scheduler;
     const limitMs = url === undefined ? null : ownershipSeconds * 1000;
     this.#ownership = new Ownership({ store, clock, log, limitMs });
@@ -118,10 +128,10 @@ export class Agent {
       scheduler: () => this.#schedulerHealth(startedAt),
       policies: () => this.#ownership.health,
     };
-    const identity = { nodeId, startedAt, health };
+    const identity = { nodeId, startedAt, health, recovery: this.#recovery, backups: this.#backups };
     const parts = { operations: this.operations, collector: this.#collector, identity };
     const readers = makeReaders(this.services, parts);
-    this.dispatcher = new Dispatcher(this.operations, readers, log);
+    this.dispatcher = new Dispatcher(this.operations, readers, this.#recovery, log);
     this.#reconciler = new Reconciler({ ...this.services, operations: this.operations });
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
@@ -131,25 +141,38 @@ export class Agent {
   async start(): Promise<void> {
     const { inventories, hypervisor, observer, clock } = this.services;
     await Promise.all([inventories.start(), firstContact(hypervisor, clock), recogniseBoot(this.services)]);
+    await this.#recovery.start();
     this.#reconciler.start();
     await observer.start();
     this.#guestWatch.start();
-    this.operations.resume();
-    this.#reconciler.begin();
+    const isKnown = this.#recovery.isServing;
+    if (isKnown) this.#takeUp();
     await this.#socket.listen();
-    this.#link?.start();
-    this.#collector.start(() => this.operations.submit('node.collect', {}, 'collector-policy'));
-    this.#mending = this.#mendAndBegin();
+    this.#backups.start();
+    this.#recovery.onServing(() => this.#serve(isKnown));
+  }
+
+  /**
+   * Resolves with the reason once the database turns out to be damaged: it is marked to be set aside, and an
+   * agent that is made after this one has stopped rebuilds it.
+   */
+  get damaged(): Promise<string> {
+    return this.#damage.promise;
+  }
+
+  get isDamaged(): boolean {
+    return this.#isDamaged;
   }
 
   async stop(): Promise<void> {
     const { inventories, observer, store } = this.services;
     this.#stopping.abort();
+    this.#recovery.close();
     this.#link?.close();
     this.#policies.close();
     await this.#socket.close();
     await this.operations.suspend();
-    await Promise.all([this.#mending, this.#collector.close()]);
+    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
@@ -166,6 +189,20 @@ export class Agent {
     await this.#socket.close();
   }
 
+  /** What was left unfinished, and what the host has that it should not. */
+  #takeUp(): void {
+    this.operations.resume();
+    this.#reconciler.begin();
+  }
+
+  /** @param isResumed Whether the unfinished operations were taken up already. */
+  #serve(isResumed: boolean): void {
+    if (!isResumed) this.#takeUp();
+    this.#link?.start();
+    this.#collector.start(() => this.operations.submit('node.collect', {}, 'collector-policy'));
+    this.#mending = this.#mendAndBegin();
+  }
+
   /** Guests that policies start find their networks whole. */
   async #mendAndBegin(): Promise<void> {
     try {
@@ -174,6 +211,25 @@ export class Agent {
     } catch (error) {
       this.services.log.error({ error }, 'the policies could not begin: no guest is started by itself');
     }
+  }
+
+  /** After objects came into the store that were not there at the start. */
+  #onAdded(): void {
+    const { observer } = this.services;
+    void observer.lookAgain().then(() => this.#guestWatch.lookAgain());
+    this.#mending = this.#mending.then(() => mendNetworks(this.services, this.#stopping.signal));
+  }
+
+  #onDamage(reason: string): void {
+    this.#isDamaged = true;
+    const { clock, log } = this.services;
+    log.error({ reason }, 'THE DATABASE IS DAMAGED: the agent stops, to set it aside and rebuild it');
+    try {
+      condemn(this.#config.node.stateDir, DATABASE_NAME, { reason, at: timestamp(clock) });
+    } catch (error) {
+      log.error({ error }, 'the damaged database could not be marked');
+    }
+    this.#damage.resolve(reason);
   }
 
   #makeLink(nodeId: string): Link | null {
@@ -219,12 +275,8 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
   ];
 }
 
-function ensureNodeId(store: Store): string {
-  const known = store.meta.get('node_id');
-  if (known !== null) return known;
-  const id = randomUUID();
-  store.db.transaction(() => store.meta.set('node_id', id));
-  return id;
+async function checkHere(path: string): Promise<string | null> {
+  return findDamageInStoreFile(path);
 }
 
 /** Resolves when the hypervisor is connected, or after FIRST_CONTACT_MS. */

@@ -3,8 +3,10 @@
  * berthd: the composition root. Reads the configuration, names the drivers, and runs the agent until a
  * signal ends it.
  *
- * Exit codes: 0 stopped as asked; 1 could not start or broke; 2 usage or configuration.
+ * Exit codes: 0 stopped as asked; 1 could not start or broke; 2 usage or configuration; 3 the database that was to be
+ * checked is damaged.
  */
+import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { destination, pino, stdSerializers } from 'pino';
 import { systemClock } from '../drivers/contracts/clock.ts';
@@ -17,18 +19,29 @@ import { loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { makeDrivers } from './drivers.ts';
 import type { Log } from './log.ts';
+import { findDamageInStoreFile } from './store/store.ts';
 
 const DEFAULT_CONFIG = '/etc/berth/berthd.toml';
+
+/** Of --check-database. */
+const EXIT_DAMAGED = 3;
+/** A database of 400 MB takes two seconds on an idle machine, ms. */
+const CHECK_TIMEOUT_MS = 120_000;
 
 /** Pulse without a watchdog, ms. */
 const IDLE_PULSE_MS = 60_000;
 
+/** Databases that are set aside in one life of the process; a disk that breaks more of them is broken itself. */
+const DAMAGED_LIMIT = 3;
+
 const HELP = `berthd ${VERSION}: turns this server into a node of a cloud
 
-Usage: berthd [--config FILE] [--check-config]
+Usage: berthd [--config FILE] [--check-config] [--check-database FILE]
 
   --config FILE    configuration (default ${DEFAULT_CONFIG})
   --check-config   say whether the configuration is right, and exit
+  --check-database FILE
+                   say whether a database that no berthd has open is whole, and exit: 0 whole, 3 damaged
   --version        print the version
   --help           print this text
 `;
@@ -38,6 +51,7 @@ async function main(): Promise<void> {
   if (args.help) process.stdout.write(HELP);
   else if (args.version) process.stdout.write(`${VERSION}\n`);
   else if (args['check-config']) checkConfig(args.config);
+  else if (args['check-database'] !== undefined) checkDatabase(args['check-database']);
   else await run(loadConfig(args.config));
 }
 
@@ -47,6 +61,7 @@ function readArguments() {
       options: {
         config: { type: 'string', default: DEFAULT_CONFIG },
         'check-config': { type: 'boolean', default: false },
+        'check-database': { type: 'string' },
         version: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -59,6 +74,23 @@ function readArguments() {
 function checkConfig(file: string): void {
   loadConfig(file);
   process.stdout.write(`${file} is right\n`);
+}
+
+function checkDatabase(file: string): void {
+  if (!existsSync(file)) throw new AgentError('INVALID_ARGUMENT', `There is no file ${file}`);
+  const damage = findDamageInStoreFile(file);
+  process.stdout.write(damage === null ? `${file} is whole\n` : `${file} is damaged: ${damage}\n`);
+  if (damage !== null) process.exitCode = EXIT_DAMAGED;
+}
+
+/** By this program itself, as a child: a large file takes seconds, in which the agent would answer nobody. */
+function checkInChild(exec: HostExec): (path: string) => Promise<string | null> {
+  return async (path) => {
+    const args = [...process.execArgv, process.argv[1] as string, '--check-database', path];
+    const options = { okCodes: [0, EXIT_DAMAGED], timeoutMs: CHECK_TIMEOUT_MS };
+    const { exitCode, stdout } = await exec.run(process.execPath, args, options);
+    return exitCode === 0 ? null : stdout.trim().slice(`${path} is damaged: `.length);
+  };
 }
 
 async function run(config: Config): Promise<void> {
@@ -74,42 +106,65 @@ async function run(config: Config): Promise<void> {
     environment: process.env,
     pid: process.pid,
   });
+  const stopping = stopOnSignal(notifier, log);
   try {
-    const agent = new Agent({ config, drivers, clock: systemClock, log });
-    await serve(agent, { config, notifier, log });
+    for (let lives = 1; ; lives++) {
+      const agent = new Agent({ config, drivers, clock: systemClock, log, checkFile: checkInChild(exec) });
+      if ((await serve(agent, { config, notifier, log, stopping })) === 'stopped') break;
+      if (lives === DAMAGED_LIMIT) throw damagedTooOften(config);
+    }
+    log.info({}, 'stopped');
   } finally {
     await drivers.hypervisor.close();
   }
 }
 
-/** Runs the agent until a signal has stopped it. */
+/** Runs an agent until a signal stops it, or until its database is damaged, for the next one to rebuild. */
 async function serve(
   agent: Agent,
-  { config, notifier, log }: { config: Config; notifier: ServiceNotifier; log: Log },
-): Promise<void> {
-  const stopped = stopOnSignal(agent, notifier, log);
+  {
+    config,
+    notifier,
+    log,
+    stopping,
+  }: { config: Config; notifier: ServiceNotifier; log: Log; stopping: Promise<'stopped'> },
+): Promise<'stopped' | 'damaged'> {
   const pulse = startPulse(notifier, log);
   try {
-    await agent.start().catch((error: unknown) => agent.stop().then(() => Promise.reject(error)));
+    const started = agent.start();
+    const first = await Promise.race([started, stopping]);
+    if (first === 'stopped') {
+      started.catch(() => undefined); // what it meets on its way down is no news
+      return 'stopped';
+    }
     log.info(
       { version: VERSION, socket: config.socket.path, startedInMs: Math.round(performance.now()) },
       'ready',
     );
     tell(log, notifier.ready(`version ${VERSION}, socket ${config.socket.path}`));
-    await stopped;
-    log.info({}, 'stopped');
+    return await Promise.race([stopping, agent.damaged.then(() => 'damaged' as const)]);
+  } catch (error) {
+    if (agent.isDamaged) return 'damaged';
+    throw error;
   } finally {
+    await agent.stop();
     clearInterval(pulse);
   }
 }
 
+function damagedTooOften(config: Config): AgentError {
+  return new AgentError('UNAVAILABLE', `${DAMAGED_LIMIT} databases in ${config.node.stateDir} were damaged`, {
+    hint: 'See that its disk and the memory of this machine are in order.',
+  });
+}
+
 /** The first SIGTERM or SIGINT stops the agent in order; what it was doing is taken up by the next one. */
-function stopOnSignal(agent: Agent, notifier: ServiceNotifier, log: Log): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
+function stopOnSignal(notifier: ServiceNotifier, log: Log): Promise<'stopped'> {
+  const { promise, resolve } = Promise.withResolvers<'stopped'>();
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping');
     tell(log, notifier.stopping());
-    agent.stop().then(resolve, reject);
+    resolve('stopped');
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);

@@ -29,6 +29,7 @@ export const EVENT_TYPES = [
   'health.changed',
   'node.leaks',
   'node.collected',
+  'node.recovered',
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

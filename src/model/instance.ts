@@ -13,8 +13,8 @@ const VCPUS_MAX = 255;
 const MEMORY_MIB_MIN = 32;
 const MEMORY_MIB_MAX = 4 * 1024 * 1024;
 export const DISK_GIB_MAX = 64 * 1024;
-const DISKS_MAX = 16;
-const NICS_MAX = 8;
+export const DISKS_MAX = 16;
+export const NICS_MAX = 8;
 /** NoCloud user-data limit, the one that cloud-init's largest platforms have, in characters. */
 const USER_DATA_MAX = 65_536;
 

@@ -14,6 +14,7 @@ import { Network, NetworkSpec } from './network.ts';
 import { Finding, ForeignGuest, Health, Inventory, NodeStatus } from './node.ts';
 import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
 import { PoliciesChange } from './policy.ts';
+import { RecoveryReport } from './recovery.ts';
 import { type Static, type TSchema, Type } from './schema.ts';
 import { IMAGE_FORMATS, Image, Volume } from './storage.ts';
 
@@ -68,6 +69,31 @@ export const METHODS = {
     none,
     strict({ findings: Type.Array(Finding) }),
   ),
+  'node.recover': {
+    ...read(
+      'Take what is on the host and not in the database into it; change and delete nothing. Looks at the host.',
+      strict({ dryRun: Type.Boolean({ default: false, description: 'only tell what would be done' }) }),
+      RecoveryReport,
+    ),
+    role: 'admin',
+  },
+  'node.backup': {
+    ...read(
+      'Copy the database to a new file while everything goes on.',
+      strict({
+        path: Type.String({
+          pattern: '^/[^\\x00-\\x1f]{1,1023}$',
+          description: 'absolute path of a file that is not there yet',
+        }),
+      }),
+      strict({
+        path: Type.String(),
+        bytes: Type.Integer({ description: 'bytes of the file' }),
+        sha256: Sha256,
+      }),
+    ),
+    role: 'admin',
+  },
   'node.leaks': read(
     'Look at the host for what Berth has made there and nothing owns, and say what proves it.',
     none,

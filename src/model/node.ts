@@ -68,6 +68,7 @@ export const PROBLEM_KINDS = [
   'storage',
   'scheduler',
   'policies',
+  'database',
   'journal',
   'instance',
   'network',
@@ -99,6 +100,8 @@ export const NodeStatus = strict({
   storage: Health,
   scheduler: Health,
   policies: Health,
+  /** Whether the node's own state can be relied on; `unavailable` while it is rebuilt from the host. */
+  database: Health,
   instances: Type.Record(Type.String(), Type.Integer(), {
     description: 'number of instances by power state',
   }),

@@ -9,6 +9,12 @@ import { type Static, Type } from './schema.ts';
 export const IMAGE_FORMATS = ['qcow2', 'raw'] as const;
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
+/** Longer than a Name by what is added to an instance's name for its own disks. */
+export const VolumeName = Type.String({
+  pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$',
+  description: '1 to 63 of a-z, 0-9 and -, not beginning or ending with -',
+});
+
 export const Image = strict({
   id: Id,
   name: Name,

@@ -4,20 +4,24 @@
  * Promises: a commit is on disk when `transaction` returns (WAL, synchronous=FULL). One process at a time:
  * the lock is the kernel's, so it ends with the process. What is to be told after a change is handed to
  * `onCommit` within the transaction, and runs after the commit or not at all; one that fails is reported, and
- * neither undoes the change nor keeps the others from being told.
+ * neither undoes the change nor keeps the others from being told. A damaged file is recognised when it is
+ * opened (verify.ts), or by the first statement that meets the damage, and is not used any further.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { AgentError } from '../model/errors.ts';
+import { comesFromFile, DamagedDatabase, isDiskFault, isFileFault, sqliteCode } from './damage.ts';
+import { defineSeal, sealWrites } from './seals.ts';
+import { findDamage, findDamageInHeader, migrate, versionOf } from './verify.ts';
 
-/** What SQLite says when the disk is full, gone, or may not be written. @see sqlite3.h, result codes */
-const DISK_FAULT = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|PERM)/;
-/** What it says of a file that is damaged, or was never its own. */
-const FILE_FAULT = /^SQLITE_(NOTADB|CORRUPT)/;
+/** Versions that a newer Berth may be ahead; some years of them. */
+const VERSIONS_AHEAD_LIMIT = 200;
+
+/** Pages that are copied before other work has its turn: 400 KiB, less than a millisecond. */
+const PAGES_PER_TURN = 100;
 
 export type Row = Record<string, unknown>;
-export type Sql = Sqlite.Statement<unknown[], Row>;
 
 /** A file in a folder of the program's own. */
 export interface DatabaseFile {
@@ -36,6 +40,18 @@ export interface DatabaseFile {
   cacheKib: number;
   /** Milliseconds to wait for another process that is just leaving. */
   busyTimeoutMs: number;
+  /**
+   * Looks for damage when it is opened; `later` are the tables that are too large for it once the file is.
+   * @default no check: damage is met where it is read
+   */
+  check?: { later: readonly string[] };
+}
+
+/** A prepared statement. */
+export interface Sql {
+  get(...params: unknown[]): Row | undefined;
+  all(...params: unknown[]): Row[];
+  run(...params: unknown[]): Sqlite.RunResult;
 }
 
 /** Told of each transaction, within it and when it is on disk; who cuts a program off there proves what it promises. */
@@ -60,10 +76,12 @@ export class Database {
   #afterCommit: (() => void)[] | null = null;
   #writeFault: AgentError | null = null;
   #onWriteFault: (fault: AgentError | null) => void = () => undefined;
+  #onDamage: ((reason: string) => void) | null = null;
 
   /**
-   * @throws {AgentError} HOST_CONFLICT: another process has it, or the file is damaged. UNAVAILABLE: the folder
-   * can't be written. UNSUPPORTED: made by a newer Berth.
+   * @throws {AgentError} HOST_CONFLICT: another process has it. UNAVAILABLE: the folder can't be written.
+   * UNSUPPORTED: made by a newer Berth.
+   * @throws {DamagedDatabase}
    */
   constructor(file: DatabaseFile, { report = warn, commits }: DatabaseOptions = {}) {
     this.#file = file;
@@ -71,8 +89,11 @@ export class Database {
     this.#commits = commits;
     this.#sqlite = file.folder === ':memory:' ? new Sqlite(file.folder) : openFile(file);
     try {
-      this.#configure();
-      this.#migrate();
+      this.#look(() => this.#configure());
+      this.#look(() => this.#refuseNewer());
+      this.#refuseDamaged();
+      migrate(this.#sqlite, file.migrations);
+      sealWrites(this.#sqlite);
     } catch (error) {
       this.#sqlite.close();
       throw whyNotOpened(error, file);
@@ -83,10 +104,15 @@ export class Database {
   sql(text: string): Sql {
     let statement = this.#statements.get(text);
     if (statement === undefined) {
-      statement = this.#sqlite.prepare<unknown[], Row>(text);
+      statement = this.#watched(this.#guarded(() => this.#sqlite.prepare<unknown[], Row>(text)));
       this.#statements.set(text, statement);
     }
     return statement;
+  }
+
+  /** Told once, when a statement finds the file damaged; from then on nothing in it is to be relied on. */
+  onDamage(listener: (reason: string) => void): void {
+    this.#onDamage = listener;
   }
 
   /**
@@ -100,7 +126,7 @@ export class Database {
     this.#afterCommit = callbacks;
     let result: T;
     try {
-      result = this.#sqlite.transaction(() => this.#watched(body)).immediate();
+      result = this.#guarded(() => this.#sqlite.transaction(() => this.#committed(body)).immediate());
       this.#noteFault(null);
     } catch (error) {
       const fault = whyNotWritten(error, this.#file);
@@ -129,14 +155,61 @@ export class Database {
     this.#afterCommit?.push(callback);
   }
 
+  /** Moves all that was committed into the file itself, and empties the log beside it. */
+  checkpoint(): void {
+    this.#guarded(() => this.#sqlite.pragma('wal_checkpoint(TRUNCATE)'));
+  }
+
+  /**
+   * Copies all of it to another file while it stays in use.
+   *
+   * @see sqlite3_backup_step, https://sqlite.org/c3ref/backup_finish.html
+   */
+  async copyTo(path: string, signal?: AbortSignal): Promise<void> {
+    await this.#sqlite.backup(path, {
+      progress: () => {
+        signal?.throwIfAborted();
+        return PAGES_PER_TURN;
+      },
+    });
+  }
+
+  /** What found the file damaged from outside says so here. */
+  reportDamage(reason: string): void {
+    const listener = this.#onDamage;
+    this.#onDamage = null;
+    listener?.(reason);
+  }
+
   close(): void {
     this.#sqlite.close();
   }
 
-  #watched<T>(body: () => T): T {
+  #committed<T>(body: () => T): T {
     const result = body();
     this.#commits?.beforeCommit();
     return result;
+  }
+
+  #watched(statement: Sqlite.Statement<unknown[], Row>): Sql {
+    return {
+      get: (...params) => this.#guarded(() => statement.get(...params)),
+      all: (...params) => this.#guarded(() => statement.all(...params)),
+      run: (...params) => this.#guarded(() => statement.run(...params)),
+    };
+  }
+
+  #guarded<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (!isFileFault(error)) throw error;
+      const { folder, name } = this.#file;
+      this.reportDamage((error as Error).message);
+      throw new AgentError('UNAVAILABLE', `Cannot use ${join(folder, name)}: it is damaged`, {
+        cause: error,
+      });
+    }
   }
 
   /** The change is made, whatever becomes of those who are told. */
@@ -155,6 +228,7 @@ export class Database {
   }
 
   #configure(): void {
+    defineSeal(this.#sqlite);
     this.#sqlite.pragma(`busy_timeout = ${this.#file.busyTimeoutMs}`);
     this.#sqlite.pragma('locking_mode = EXCLUSIVE');
     this.#sqlite.pragma('journal_mode = WAL');
@@ -165,24 +239,37 @@ export class Database {
     this.#sqlite.exec('BEGIN IMMEDIATE; COMMIT');
   }
 
-  #migrate(): void {
-    const { migrations } = this.#file;
-    const at = this.#sqlite.pragma('user_version', { simple: true }) as number;
-    if (at > migrations.length) {
-      throw new AgentError(
-        'UNSUPPORTED',
-        `The database has version ${at}; this Berth knows up to ${migrations.length}`,
-        {
-          hint: 'Install the Berth that made it, or a newer one.',
-        },
-      );
+  /** Before it is known to be whole: what goes wrong with our own statements then is the file's fault. */
+  #look(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (this.#file.check === undefined || !comesFromFile(error)) throw error;
+      const { folder, name } = this.#file;
+      throw new DamagedDatabase(join(folder, name), (error as Error).message, error);
     }
-    for (let version = at; version < migrations.length; version++) {
-      this.#sqlite.transaction(() => {
-        this.#sqlite.exec(migrations[version] as string);
-        this.#sqlite.pragma(`user_version = ${version + 1}`);
-      })();
+  }
+
+  /** A number that no Berth will ever have is a broken one. */
+  #refuseNewer(): void {
+    const { migrations, check, folder, name } = this.#file;
+    const at = versionOf(this.#sqlite);
+    if (check !== undefined && (at < 0 || at > migrations.length + VERSIONS_AHEAD_LIMIT)) {
+      throw new DamagedDatabase(join(folder, name), `it says that it has version ${at}`);
     }
+    if (at <= migrations.length) return;
+    throw new AgentError(
+      'UNSUPPORTED',
+      `The database has version ${at}; this Berth knows up to ${migrations.length}`,
+      { hint: 'Install the Berth that made it, or a newer one.' },
+    );
+  }
+
+  #refuseDamaged(): void {
+    const { migrations, check, folder, name } = this.#file;
+    if (check === undefined) return;
+    const damage = findDamage(this.#sqlite, { migrations, later: check.later });
+    if (damage !== null) throw new DamagedDatabase(join(folder, name), damage);
   }
 }
 
@@ -193,27 +280,25 @@ function openFile(file: DatabaseFile): Sqlite.Database {
     mkdirSync(file.folder, { recursive: true, mode: file.folderMode });
     closeSync(openSync(path, 'a', 0o600));
     chmodSync(path, 0o600);
+    const fault = file.check === undefined ? null : findDamageInHeader(path);
+    if (fault !== null) throw new DamagedDatabase(path, fault);
     return new Sqlite(path);
   } catch (error) {
-    throw cannotOpen(file, error);
+    throw error instanceof DamagedDatabase ? error : cannotOpen(file, error);
   }
 }
 
 function whyNotOpened(error: unknown, file: DatabaseFile): unknown {
-  const code = codeOf(error);
-  if (code.startsWith('SQLITE_BUSY')) {
+  if (sqliteCode(error).startsWith('SQLITE_BUSY')) {
     return new AgentError('HOST_CONFLICT', `Another ${file.owner} already works on ${file.folder}`, {
       hint: 'Stop it first, or give this one a state folder of its own.',
       cause: error,
     });
   }
-  if (FILE_FAULT.test(code)) {
-    return new AgentError('HOST_CONFLICT', `${join(file.folder, file.name)} is damaged, or no database`, {
-      hint: 'Restore it, or move it away to begin with an empty one.',
-      cause: error,
-    });
+  if (isFileFault(error)) {
+    return new DamagedDatabase(join(file.folder, file.name), (error as Error).message, error);
   }
-  return DISK_FAULT.test(code) ? cannotOpen(file, error) : error;
+  return isDiskFault(error) ? cannotOpen(file, error) : error;
 }
 
 function cannotOpen({ folder, setting }: DatabaseFile, cause: unknown): AgentError {
@@ -225,15 +310,11 @@ function cannotOpen({ folder, setting }: DatabaseFile, cause: unknown): AgentErr
 
 /** Null where it is not the disk that refuses. */
 function whyNotWritten(error: unknown, { owner, setting }: DatabaseFile): AgentError | null {
-  if (!DISK_FAULT.test(codeOf(error))) return null;
+  if (!isDiskFault(error)) return null;
   return new AgentError('UNAVAILABLE', `Cannot write the database of ${owner}`, {
     hint: `See that the disk of ${setting} has room and can be written.`,
     cause: error,
   });
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Sqlite.SqliteError ? error.code : '';
 }
 
 function warn(error: unknown): void {

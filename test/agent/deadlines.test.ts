@@ -1,4 +1,6 @@
 /** Promise 7: no driver call without an end, and no read that waits for one. */
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import t from 'tap';
 import type { ReadMethod } from '../../src/agent/api/dispatcher.ts';
 import type { CallOptions } from '../../src/drivers/contracts/calls.ts';
@@ -19,6 +21,8 @@ const READS: ReadParams = {
   'node.doctor': () => ({}),
   'node.leaks': () => ({}),
   'node.foreign': () => ({}),
+  'node.recover': () => ({ dryRun: true }),
+  'node.backup': (sim) => ({ path: join(sim.folder, `backup-${randomUUID()}.sqlite`) }),
   'inventory.get': () => ({}),
   'instance.list': () => ({}),
   'instance.show': () => ({ id: 'web' }),

@@ -100,6 +100,15 @@ const HUNG = {
   reason: 'Cannot reset guest: no answer from libvirt within 15000 ms',
   nextTryAt: ago(-20),
 } as const;
+const RECOVERY = {
+  added: [
+    { kind: 'instance' as const, id: idOf(10), name: 'web', note: null },
+    { kind: 'volume' as const, id: idOf(11), name: 'volume-00000000', note: 'the host keeps no name of it' },
+  ],
+  leftOut: [
+    { kind: 'instance' as const, id: idOf(12), name: 'berth-db', reason: 'its network lab is not taken' },
+  ],
+};
 
 const EVENTS = [
   event(1, { type: 'instance.created', data: { instance: INSTANCES[1] } }),
@@ -125,6 +134,8 @@ const HANDLERS: Handlers = {
   'node.status': () => NODE_STATUS,
   'node.doctor': () => ({ findings: FINDINGS }),
   'node.foreign': () => ({ guests: [...FOREIGN] }),
+  'node.recover': ({ dryRun }) => ({ ...RECOVERY, dryRun }),
+  'node.backup': ({ path }) => ({ path, bytes: 1_572_864, sha256: 'ab'.repeat(32) }),
   'inventory.get': () => INVENTORY,
   'node.leaks': () => LEAKS,
   'instance.list': () => ({ instances: INSTANCES }),
@@ -149,6 +160,7 @@ const COMMANDS = [
   'foreign',
   'inventory',
   'leaks',
+  'recover',
   'instance list',
   'instance show demo',
   'instance show hung',
@@ -217,4 +229,17 @@ t.test('doctor fails where a check found a failure, and not for a warning', asyn
   t.equal((await berth(['doctor'], failing)).code, 1);
   const warned = await fakeAgent(t, { 'node.doctor': () => ({ findings: FINDINGS.slice(0, 2) }) });
   t.equal((await berth(['doctor', '--json'], warned)).code, 0);
+});
+
+t.test('a dry run of recover says that nothing was taken, and nothing new is one line', async (t) => {
+  const { socketPath } = await fakeAgent(t, HANDLERS);
+  t.match((await berth(['recover', '--dry-run'], { socketPath })).stdout, /^Would be taken from the host:\n/);
+  const same = await fakeAgent(t, { 'node.recover': () => ({ dryRun: false, added: [], leftOut: [] }) });
+  t.equal((await berth(['recover'], same)).stdout, 'The host has nothing that the database has not\n');
+});
+
+t.test('backup sends an absolute path, and tells size and digest', async (t) => {
+  const { socketPath } = await fakeAgent(t, HANDLERS);
+  const { stdout } = await berth(['backup', 'copy.sqlite'], { socketPath });
+  t.match(stdout, /^Backed up to \/.*copy\.sqlite: 1\.5 MiB, SHA-256 (ab){32}\n$/);
 });

@@ -1,10 +1,11 @@
 /**
  * Dispatcher: from a method's name and untrusted params to its answer, the same for every way in.
  *
- *   name ─▶ method table ─▶ role ─▶ schema ─▶ handler (a read) or journal (an operation)
+ *   name ─▶ method table ─▶ role ─▶ schema ─▶ state known? ─▶ handler (a read) or journal (an operation)
  *
  * What each bad call gets: unknown method → UNSUPPORTED with a suggestion; too little a role →
- * PERMISSION_DENIED; params that don't fit → INVALID_ARGUMENT with the place; the rest is the handler's.
+ * PERMISSION_DENIED; params that don't fit → INVALID_ARGUMENT with the place; while the node's state is being
+ * rebuilt all that would tell of objects, or change them, → UNAVAILABLE; the rest is the handler's.
  */
 import { AgentError } from '../../model/errors.ts';
 import {
@@ -39,14 +40,31 @@ export interface Caller {
   signal?: AbortSignal;
 }
 
+/** What is answered at any time: it tells of the node itself, and of what was done. */
+const ALWAYS_ANSWERED: ReadonlySet<MethodName> = new Set<MethodName>([
+  'node.status',
+  'node.doctor',
+  'node.backup',
+  'operation.list',
+  'operation.get',
+  'event.list',
+]);
+
+/** Whether the node's state can be relied on. */
+export interface ServingGate {
+  /** @throws {AgentError} UNAVAILABLE */
+  assertServing(what: string): void;
+}
+
 export class Dispatcher {
   readonly #operations: Operations;
   readonly #readers: Readers;
-
+  readonly #gate: ServingGate;
   readonly #log: Log;
 
-  constructor(operations: Operations, readers: Readers, log: Log) {
+  constructor(operations: Operations, readers: Readers, gate: ServingGate, log: Log) {
     this.#operations = operations;
+    this.#gate = gate;
     this.#readers = readers;
     this.#log = log;
   }
@@ -70,6 +88,7 @@ export class Dispatcher {
     if (method.raised?.needed(parsed as Record<string, unknown>)) {
       assertRole(`${name} ${method.raised.words}`, caller.role, method.raised.role);
     }
+    if (!ALWAYS_ANSWERED.has(name)) this.#gate.assertServing(name);
     if (method.kind === 'operation') {
       return { operation: this.#operations.submit(name as OperationMethod, parsed as never, caller.asker) };
     }

@@ -1,5 +1,7 @@
 /**
- * The reads of the method table. All but instance.console, node.doctor and node.leaks answer from memory and the store.
+/**
+ * The reads of the method table. All but instance.console and those that look at the node's host or database
+ * (node.doctor, node.leaks, node.recover, node.backup) answer from memory and the store.
  */
 import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
 import type { Health, NodeStatus } from '../../model/node.ts';
@@ -10,7 +12,9 @@ import { problemsOf } from '../health/problems.ts';
 import { examineNode } from '../inventory/doctor.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Operations } from '../operations/operations.ts';
+import type { Recovery } from '../recover/recovery.ts';
 import type { Services } from '../services.ts';
+import type { Backups } from '../store/backup.ts';
 import type { Readers } from './dispatcher.ts';
 
 /** Reading the end of a log file takes milliseconds, or the pool hangs. */
@@ -31,7 +35,7 @@ export interface NodeHealth {
 export interface ReaderParts {
   operations: Operations;
   collector: Collector;
-  identity: NodeIdentity & { health: NodeHealth };
+  identity: NodeIdentity & { health: NodeHealth; recovery: Recovery; backups: Backups };
 }
 
 export function makeReaders(services: Services, { operations, collector, identity }: ReaderParts): Readers {
@@ -41,6 +45,8 @@ export function makeReaders(services: Services, { operations, collector, identit
     'node.doctor': async () => ({ findings: await examineNode(services, collector) }),
     'node.leaks': (_params, signal) => collector.report(signal),
     'node.foreign': () => ({ guests: observer.foreign.list() }),
+    'node.recover': ({ dryRun }) => identity.recovery.recover(dryRun),
+    'node.backup': ({ path }) => identity.backups.backUp(path),
     'inventory.get': () => inventories.get(),
 
     'instance.list': () => ({ instances: store.instances.list() }),
@@ -75,7 +81,7 @@ export function makeReaders(services: Services, { operations, collector, identit
 function nodeStatus(
   services: Services,
   operations: Operations,
-  { nodeId, startedAt, health }: NodeIdentity & { health: NodeHealth },
+  { nodeId, startedAt, health, recovery }: ReaderParts['identity'],
 ): NodeStatus {
   const { store, hypervisor, inventories, observer } = services;
   const parts = {
@@ -83,6 +89,7 @@ function nodeStatus(
     storage: inventories.storageHealth,
     scheduler: health.scheduler(),
     policies: health.policies(),
+    database: recovery.health,
   };
   return {
     nodeId,
@@ -103,6 +110,7 @@ function nodeStatus(
         { kind: 'storage', name: services.pool.name, health: parts.storage },
         { kind: 'scheduler', name: 'scheduler', health: parts.scheduler },
         { kind: 'policies', name: 'policies', health: parts.policies },
+        { kind: 'database', name: 'database', health: parts.database },
         { kind: 'journal', name: 'journal', health: health.reporter.journal },
       ],
       open: health.breakers

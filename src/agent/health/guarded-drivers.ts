@@ -96,6 +96,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     prepare: 'passes',
     capacity: 'passes',
     list: counts,
+    survey: counts,
     // A source that does not answer says nothing of the pool.
     makeImage: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     lookImage: counts,
@@ -122,6 +123,7 @@ const NETWORK: Rules<NetworkDriver> = {
   removeThing: 'passes',
   features: 'passes',
   list: 'passes',
+  plans: 'passes',
   look: bridge,
   ensureNetwork: bridge,
   removeNetwork: bridge,

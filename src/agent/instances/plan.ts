@@ -14,6 +14,7 @@ import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { type Port, planOf } from '../store/networks.ts';
 import type { Store } from '../store/store.ts';
+import { type GuestMetadata, writeMetadata } from './metadata.ts';
 
 /** Marks our guests among those of the host, for people who look at it with the hypervisor's own tools. */
 export const GUEST_NAME_PREFIX = 'berth-';
@@ -58,6 +59,11 @@ export function volumeRequest(store: Store, volume: Volume): VolumeRequest {
     id: volume.id,
     sizeBytes: volume.sizeGib * GIB,
     image: image === null ? null : { id: image.id, format: image.format },
+    label: {
+      name: volume.name,
+      createdAt: volume.createdAt,
+      instanceId: volume.deletedWithInstance ? volume.instanceId : null,
+    },
   };
 }
 
@@ -66,7 +72,7 @@ function defineGuest(
   pool: StoragePool,
   parts: { instance: Instance; volumes: Volume[]; ports: PortOfNetwork[] },
 ): GuestDefinition {
-  const { id, name, spec, createdAt } = parts.instance;
+  const { id, name, generation, spec, createdAt } = parts.instance;
   const seed: GuestDisk = {
     serial: 'seed',
     path: pool.paths.seed(id),
@@ -89,15 +95,23 @@ function defineGuest(
     })),
     consoleLogPath: pool.paths.consoleLog(id),
     watchdog: spec.watchdog,
-    metadata: JSON.stringify({
-      version: 1,
+    metadata: writeMetadata({
       id,
+      nodeId: store.meta.get('node_id') as string,
+      generation,
+      seq: store.events.lastSeq(),
       spec,
       createdAt,
-      volumes: parts.volumes,
+      volumes: parts.volumes.map((volume) => volumeOf(store, volume)),
       ports: parts.ports,
     }),
   };
+}
+
+function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number] {
+  const { id, name, sizeGib, imageId, deletedWithInstance, createdAt } = volume;
+  const image = imageId === null ? null : { id: imageId, format: store.images.get(imageId).format };
+  return { id, name, sizeGib, image, deletedWithInstance, createdAt };
 }
 
 function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {

@@ -42,7 +42,7 @@ export function startInstance(services: Services): OperationKind<'instance.start
     accept: (params, asker) => {
       const { instance, ...accepted } = acceptPower(services, 'start', params);
       wantRunning(services, instance, asker);
-      return { ...accepted, plan: planInstance(store, pool, instance) };
+      return { ...accepted, plan: planInstance(store, pool, store.instances.get(instance.id)) };
     },
     succeeded: () => undefined,
     undone: () => undefined,

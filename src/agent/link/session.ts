@@ -141,6 +141,7 @@ export class Session {
     if (epoch > seen) store.db.transaction(() => store.meta.set('epoch', epoch));
     ownership.answered(disowned ?? []);
     this.#isAnswered = true;
+    this.#catchUp(lastSeq);
     store.events.acknowledge(lastSeq);
     this.#sentSeq = Math.min(lastSeq, store.events.lastSeq());
     this.#ackedSeq = this.#sentSeq;
@@ -149,6 +150,17 @@ export class Session {
     this.#listener.onReady();
     this.#pump();
     this.#beat();
+  }
+
+  /** A scheduler that has newer events than the store knows them from a database that was lost. */
+  #catchUp(lastSeq: number): void {
+    const { store, log } = this.#parts;
+    if (lastSeq <= store.events.lastSeq()) return;
+    log.warn(
+      { lastSeq, ours: store.events.lastSeq() },
+      'the scheduler has newer events: ours go on after them',
+    );
+    store.db.transaction(() => store.events.skipTo(lastSeq));
   }
 
   /** Sends what the store has, as far as the window and the socket allow. */

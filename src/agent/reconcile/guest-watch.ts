@@ -38,6 +38,11 @@ export class GuestWatch {
     this.#askRunning();
   }
 
+  /** Asks the guests that run and have not told their addresses yet. */
+  lookAgain(): void {
+    this.#askRunning();
+  }
+
   close(): void {
     this.#unsubscribe();
     this.#rounds.clear();

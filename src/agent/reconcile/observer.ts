@@ -80,6 +80,11 @@ export class Observer {
     for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
   }
 
+  /** Looks at all guests now, as after instances were added to the store. */
+  lookAgain(): Promise<void> {
+    return this.#observeAll();
+  }
+
   /** Told the id of each instance whose power was looked at or changed. */
   onPower(listener: (id: string) => void): Unsubscribe {
     this.#listeners.add(listener);

@@ -19,6 +19,9 @@ const UNACKNOWLEDGED_LIMIT = 200_000;
 /** Appends between two clean-ups. */
 const TRIM_INTERVAL = 1_000;
 
+/** Far beyond what any node reaches, and far below where a number is no longer exact. */
+export const SEQ_LIMIT = 2 ** 51;
+
 export class EventStore {
   readonly #db: Database;
   readonly #meta: MetaStore;
@@ -63,6 +66,14 @@ export class EventStore {
       .map(toEvent);
   }
 
+  /** Whether an event of this type has come after `seq`. */
+  hasSince(seq: number, type: EventType): boolean {
+    return (
+      this.#db.sql('SELECT 1 AS one FROM events WHERE seq > ? AND type = ? LIMIT 1').get(seq, type) !==
+      undefined
+    );
+  }
+
   firstSeq(): number | null {
     return (this.#db.sql('SELECT min(seq) AS seq FROM events').get()?.['seq'] as number | null) ?? null;
   }
@@ -78,6 +89,30 @@ export class EventStore {
 
   acknowledge(seq: number): void {
     this.#acknowledged = Math.max(this.#acknowledged, Math.min(seq, this.lastSeq()));
+  }
+
+  /**
+   * Goes on with the numbers after `seq`, so that none is given twice: what a database that was lost had given
+   * lower numbers is known to the scheduler already. What is not acknowledged is numbered anew, and will be sent.
+   * Within a transaction. A number that was passed already, or beyond SEQ_LIMIT, changes nothing.
+   */
+  skipTo(seq: number): void {
+    this.#db.assertTransaction();
+    if (seq <= this.lastSeq() || seq > SEQ_LIMIT) return;
+    const first = this.#numberOf('SELECT min(seq) AS seq FROM events WHERE seq > ?', this.#acknowledged);
+    if (first > 0) {
+      this.#db.sql('UPDATE events SET seq = seq + ? WHERE seq > ?').run(seq - first + 1, this.#acknowledged);
+    }
+    const last = Math.max(seq, this.#numberOf('SELECT max(seq) AS seq FROM events'));
+    this.#db.sql("DELETE FROM sqlite_sequence WHERE name = 'events'").run();
+    this.#db.sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)").run(last);
+    this.#db.onCommit(() => {
+      this.#acknowledged = seq;
+    });
+  }
+
+  #numberOf(question: string, ...params: number[]): number {
+    return (this.#db.sql(question).get(...params)?.['seq'] as number | null) ?? 0;
   }
 
   #writeAcknowledged(): void {

@@ -62,15 +62,25 @@ export class InstanceStore {
     this.#networks = networks;
   }
 
-  insert(instance: { id: string; spec: InstanceSpec; power: Power; createdAt: string }): void {
+  /** @param instance.generation @default 1 @param instance.lifecycle @default 'building' */
+  insert(instance: {
+    id: string;
+    spec: InstanceSpec;
+    power: Power;
+    createdAt: string;
+    generation?: number;
+    lifecycle?: Lifecycle;
+  }): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        "INSERT INTO instances (id, name, generation, lifecycle, power_state, power_since, power_reason, spec, created_at) VALUES (?, ?, 1, 'building', ?, ?, ?, ?, ?)",
+        'INSERT INTO instances (id, name, generation, lifecycle, power_state, power_since, power_reason, spec, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         instance.id,
         instance.spec.name,
+        instance.generation ?? 1,
+        instance.lifecycle ?? 'building',
         instance.power.state,
         instance.power.since,
         instance.power.reason,
@@ -180,6 +190,11 @@ export class InstanceStore {
   nextGeneration(id: string): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE instances SET generation = generation + 1 WHERE id = ?').run(id);
+  }
+
+  raiseGeneration(id: string, by: number): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE instances SET generation = generation + ? WHERE id = ?').run(by, id);
   }
 
   remove(id: string): void {

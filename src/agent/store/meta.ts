@@ -12,7 +12,11 @@ export type MetaKey =
   | 'host'
   | 'hypervisor'
   | 'boot_id'
-  | 'last_contact_at';
+  | 'last_contact_at'
+  /** Which opening of which database this is; see open-mark.ts. */
+  | 'opening'
+  /** What is still to be rebuilt from the host; see recovery-note.ts. */
+  | 'recovery';
 
 export class MetaStore {
   readonly #db: Database;
@@ -29,6 +33,11 @@ export class MetaStore {
 
   getNumber(key: MetaKey): number {
     return Number(this.get(key) ?? 0);
+  }
+
+  remove(key: MetaKey): void {
+    this.#db.assertTransaction();
+    this.#db.sql('DELETE FROM meta WHERE key = ?').run(key);
   }
 
   set(key: MetaKey, value: string | number): void {

@@ -1,4 +1,5 @@
-/** `berth status`, `berth doctor`, `berth foreign` and `berth inventory`: the node itself. */
+/** `berth status`, `doctor`, `foreign`, `inventory`, `recover` and `backup`: the node itself. */
+import { resolve } from 'node:path';
 import type {
   Finding,
   ForeignGuest,
@@ -8,12 +9,13 @@ import type {
   Problem,
   ResourceInventory,
 } from '../../model/node.ts';
+import type { LeftOutObject, RecoveredObject, RecoveryReport } from '../../model/recovery.ts';
 import { EXIT } from '../failure.ts';
 import type { LeafBody } from '../leaf.ts';
 import { toneOf } from '../render/style.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { clean, padEnd, widthOf } from '../render/text.ts';
-import { formatAge, formatCounts, formatGib, formatMib, formatUntil } from '../render/units.ts';
+import { formatAge, formatBytes, formatCounts, formatGib, formatMib, formatUntil } from '../render/units.ts';
 
 export const status: LeafBody = {
   doing: () => 'tell how the node is',
@@ -61,6 +63,34 @@ const FOREIGN_COLUMNS: Column<ForeignGuest>[] = [
   { title: 'MEMORY', value: (guest) => formatMib(guest.memoryMib), align: 'right' },
   { title: 'ID', value: (guest) => guest.id },
 ];
+export const recover: LeafBody = {
+  options: [{ flag: 'dry-run', summary: 'only tell what would be taken' }],
+  details: 'What is in the database stays as it is; nothing on the host is changed, and no guest is touched.',
+  doing: () => 'compare host and database',
+  async run(session, given) {
+    const result = await session.client.call('node.recover', { dryRun: given.on('dry-run') });
+    await session.answerResult('node.recover', result, renderRecovery);
+    return EXIT.done;
+  },
+};
+
+export const backup: LeafBody = {
+  args: [{ name: 'file', summary: "new file on the agent's host", completes: 'file' }],
+  details:
+    'Everything goes on meanwhile. To put one back: stop berthd, move berth.sqlite and the files that begin with\n' +
+    'berth.sqlite- away, copy the backup to berth.sqlite, start berthd.',
+  doing: () => 'back the database up',
+  async run(session, given) {
+    const path = resolve(session.io.cwd, given.argument('file'));
+    const result = await session.client.call('node.backup', { path });
+    await session.answerResult(
+      'node.backup',
+      result,
+      ({ bytes, sha256 }) => `Backed up to ${clean(path)}: ${formatBytes(bytes)}, SHA-256 ${sha256}\n`,
+    );
+    return EXIT.done;
+  },
+};
 
 interface ResourceRow extends ResourceInventory {
   resourceClass: string;
@@ -105,6 +135,7 @@ function renderFacts(node: NodeStatus, look: Look): string {
       ['Started', `${node.startedAt} (${formatAge(node.startedAt, look.nowMs)} ago)`],
       ['Hypervisor', health(node.hypervisor, look), 'state'],
       ['Storage', health(node.storage, look), 'state'],
+      ['Database', health(node.database, look), 'state'],
       ['Scheduler', health(node.scheduler, look), 'state'],
       ['Policies', health(node.policies, look), 'state'],
       ['Instances', formatCounts(node.instances)],
@@ -154,6 +185,28 @@ function renderInventory(node: Inventory, look: Look): string {
 function discrepancy({ resourceClass, sources, chosen, reason }: Inventory['discrepancies'][number]): string {
   const said = Object.entries(sources).map(([source, amount]) => `${source} says ${amount}`);
   return `${resourceClass}: ${said.join(', ')}; ${chosen} is used: ${reason}`;
+}
+
+const ADDED_COLUMNS: Column<RecoveredObject>[] = [
+  { title: 'KIND', value: ({ kind }) => kind },
+  { title: 'NAME', value: ({ name }) => name },
+  { title: 'ID', value: ({ id }) => id },
+  { title: 'NOTE', value: ({ note }) => note ?? '-' },
+];
+const LEFT_OUT_COLUMNS: Column<LeftOutObject>[] = [
+  { title: 'KIND', value: ({ kind }) => kind },
+  { title: 'NAME', value: ({ name }) => name },
+  { title: 'ID', value: ({ id }) => id },
+  { title: 'REASON', value: ({ reason }) => reason },
+];
+
+function renderRecovery({ dryRun, added, leftOut }: RecoveryReport, look: Look): string {
+  const taken = dryRun ? 'Would be taken from the host' : 'Taken from the host';
+  if (added.length === 0 && leftOut.length === 0) return 'The host has nothing that the database has not\n';
+  return [
+    added.length === 0 ? `${taken}: nothing\n` : `${taken}:\n${table(ADDED_COLUMNS, added, look)}`,
+    leftOut.length === 0 ? '' : `\nLeft as it is:\n${table(LEFT_OUT_COLUMNS, leftOut, look)}`,
+  ].join('');
 }
 
 function renderFindings(findings: readonly Finding[], look: Look): string {

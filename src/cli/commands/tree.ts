@@ -60,6 +60,16 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./operation.ts')).commands,
   },
   {
+    name: 'recover',
+    summary: 'Take what is on the host and not in the database into it',
+    leaf: async () => (await import('./node.ts')).recover,
+  },
+  {
+    name: 'backup',
+    summary: "Copy the agent's database to a new file",
+    leaf: async () => (await import('./node.ts')).backup,
+  },
+  {
     name: 'events',
     summary: 'Print what has changed on this node, one event a line',
     leaf: async () => (await import('./events.ts')).events,

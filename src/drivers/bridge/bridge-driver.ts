@@ -7,7 +7,7 @@
  *        │   bb-…    │── filter, NAT (ruleset.ts) ── ip_forward
  *        │ gateway   │
  *        └─────┬─────┘
- *           dnsmasq    <stateDir>/<network id>/ dnsmasq.conf, hosts/<port id>, leases, dnsmasq.pid
+ *           dnsmasq    <stateDir>/<network id>/ plan.json, dnsmasq.conf, hosts/<port id>, leases, …
  *
  * Besides the contract it promises:
  *  - The rules are in force before the bridge is up, and replaced without a gap.
@@ -25,6 +25,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type {
+  FoundNetwork,
   NetworkDriver,
   NetworkFeature,
   NetworkPlan,
@@ -41,7 +42,14 @@ import { probeFeatures } from './features.ts';
 import * as files from './files.ts';
 import { HostCall } from './host-call.ts';
 import * as links from './links.ts';
-import { bridgeName, networkFiles, networkIdOfAlias, tapName } from './names.ts';
+import {
+  bridgeName,
+  isNetworkId,
+  type NetworkFiles,
+  networkFiles,
+  networkIdOfAlias,
+  tapName,
+} from './names.ts';
 import { checkNetwork, checkPort } from './plans.ts';
 import { namesOf, removeThing, type SurveyParts, survey } from './survey.ts';
 import { applyTable, deleteTable, lookTable, type TablePresence } from './tables.ts';
@@ -134,6 +142,21 @@ export class BridgeDriver implements NetworkDriver {
     });
   }
 
+  async plans(options: CallOptions = {}): Promise<FoundNetwork[]> {
+    const call = this.#call('tell the plans of networks', options);
+    const bridges = new Map((await this.list(options)).map(({ networkId, bridge }) => [networkId, bridge]));
+    const kept = await call.guard(() => files.listDirectories(this.#stateDir));
+    const ids = new Set([...bridges.keys(), ...kept.filter(isNetworkId)]);
+    return Promise.all(
+      [...ids].sort().map(async (networkId) => ({
+        networkId,
+        bridge: bridges.get(networkId) ?? bridgeName(networkId),
+        present: bridges.has(networkId),
+        plan: await call.guard(() => files.readPlan(networkFiles(this.#stateDir, networkId), networkId)),
+      })),
+    );
+  }
+
   /** @throws {AgentError} HOST_CONFLICT: a foreign bridge, addresses in use, or a server in the way. */
   async ensureNetwork(plan: NetworkPlan, options: CallOptions = {}): Promise<void> {
     checkNetwork(plan);
@@ -188,7 +211,7 @@ export class BridgeDriver implements NetworkDriver {
     const [bridge, table, directories, ipv6Disabled, forwards, dnsmasq] = await Promise.all([
       links.findBridge(call, plan),
       lookTable(call, plan),
-      call.guard(() => files.lookDirectories(this.#files(plan))),
+      call.guard(() => lookFiles(this.#files(plan), plan)),
       links.isIpv6Disabled(call, plan.bridge),
       links.forwardsIpv4(call),
       this.#observeDnsmasq(call, plan),
@@ -219,6 +242,7 @@ export class BridgeDriver implements NetworkDriver {
     const addressed = seen.bridge?.hasAddress === true;
     if (!addressed) await this.#refuseUsedAddresses(call, plan);
     await call.guard(() => files.makeDirectories(this.#files(plan)));
+    await call.guard(() => files.writePlan(this.#files(plan), plan));
     // Its sockets are bound to the bridge and to the address that it had when it started.
     const dnsmasqStays = addressed && seen.dnsmasq === wantedDnsmasq(plan);
     if (!dnsmasqStays && seen.dnsmasq !== 'absent') await dnsmasq.stopDnsmasq(call, this.#dnsmasq(plan));
@@ -314,6 +338,11 @@ export class BridgeDriver implements NetworkDriver {
   #call(what: string, options: CallOptions): HostCall {
     return new HostCall(what, { ...options, exec: this.#exec, clock: this.#clock });
   }
+}
+
+async function lookFiles(paths: NetworkFiles, plan: NetworkPlan): Promise<Observed['directories']> {
+  const found = await files.lookDirectories(paths);
+  return found === 'present' && !(await files.hasPlan(paths, plan)) ? 'partial' : found;
 }
 
 function presenceOf(seen: Observed, plan: NetworkPlan): NetworkPresence {

@@ -1,5 +1,5 @@
 /**
- * The files of a network: the configuration of its dnsmasq, its ports' reservations and its leases.
+ * The files of a network: its plan, the configuration of its dnsmasq, its ports' reservations and its leases.
  *
  * dnsmasq reads them as an unprivileged user, so they are readable by all; they hold names and addresses
  * only. Each is put in place whole, by a rename.
@@ -7,13 +7,16 @@
 import { chmod, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
-import type { PortPlan } from '../contracts/network.ts';
+import type { NetworkPlan, PortPlan } from '../contracts/network.ts';
 import { readIfThere } from './dnsmasq.ts';
 import { hostLine, parseLeases } from './dnsmasq-config.ts';
 import { isId, type NetworkFiles, networkFiles } from './names.ts';
+import { checkNetwork } from './plans.ts';
 
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
+/** A plan has some three hundred characters; what is longer is none. */
+const PLAN_LENGTH_LIMIT = 4_096;
 /** The bit that lets any user pass through a folder. */
 const SEARCHABLE_BY_ALL = 0o001;
 
@@ -37,6 +40,38 @@ export async function removeDirectories(files: NetworkFiles): Promise<void> {
 export async function lookDirectories(files: NetworkFiles): Promise<'absent' | 'partial' | 'present'> {
   if (await exists(files.hosts)) return 'present';
   return (await exists(files.directory)) ? 'partial' : 'absent';
+}
+
+/** Ids of the networks that have a folder. */
+export async function listDirectories(stateDir: string): Promise<string[]> {
+  return (await exists(stateDir)) ? await readdir(stateDir) : [];
+}
+
+/** Keeps the plan with the network, so that it can be known again without a database. */
+export async function writePlan(files: NetworkFiles, plan: NetworkPlan): Promise<void> {
+  if (!(await hasPlan(files, plan))) await replaceFile(files, files.plan, planText(plan));
+}
+
+export async function hasPlan(files: NetworkFiles, plan: NetworkPlan): Promise<boolean> {
+  return (await readIfThere(files.plan)) === planText(plan);
+}
+
+/** The plan that is kept there; null where there is none, or one that can't be taken for true. */
+export async function readPlan(files: NetworkFiles, networkId: string): Promise<NetworkPlan | null> {
+  const text = await readIfThere(files.plan);
+  if (text === '' || text.length > PLAN_LENGTH_LIMIT) return null;
+  try {
+    const plan = JSON.parse(text) as NetworkPlan;
+    checkNetwork(plan);
+    return plan.id === networkId ? plan : null;
+  } catch {
+    return null;
+  }
+}
+
+/** One text for equal plans, whatever the order of their keys. */
+function planText({ id, name, bridge, cidr, gatewayAddress, nat, dhcp, dnsServers }: NetworkPlan): string {
+  return `${JSON.stringify({ id, name, bridge, cidr, gatewayAddress, nat, dhcp, dnsServers })}\n`;
 }
 
 export async function readConfig(files: NetworkFiles): Promise<string> {

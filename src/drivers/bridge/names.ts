@@ -67,6 +67,11 @@ export function networkIdOfAlias(alias: string): string | null {
   return UUID.test(id) ? id : null;
 }
 
+/** Whether a folder's name can be the id of a network. */
+export function isNetworkId(name: string): boolean {
+  return UUID.test(name);
+}
+
 /** The bridge's hardware address: the first of the two marks, and the same after each new making. */
 export function bridgeHardwareAddress(networkId: string): string {
   const tail = digitsOf(networkId).slice(-2 * HARDWARE_BYTES);
@@ -111,6 +116,8 @@ export function isBridgeHardwareAddress(address: string): boolean {
 /** Files of one network. */
 export interface NetworkFiles {
   directory: string;
+  /** The network's plan, as JSON. */
+  plan: string;
   config: string;
   pid: string;
   leases: string;
@@ -123,6 +130,7 @@ export function networkFiles(stateDir: string, networkId: string): NetworkFiles 
   const directory = join(stateDir, networkId);
   return {
     directory,
+    plan: join(directory, 'plan.json'),
     config: join(directory, 'dnsmasq.conf'),
     pid: join(directory, 'dnsmasq.pid'),
     leases: join(directory, 'leases'),

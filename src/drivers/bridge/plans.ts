@@ -3,7 +3,6 @@
  * Pure.
  */
 
-import { Id, Ipv4Address, MacAddress, Name, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import {
   formatAddress,
@@ -13,39 +12,19 @@ import {
   parseRange,
   type Range,
 } from '../../model/ipv4.ts';
-import { Cidr } from '../../model/network.ts';
-import { Type } from '../../model/schema.ts';
 import { parse } from '../../model/validate.ts';
-import type { NetworkPlan, PortPlan } from '../contracts/network.ts';
+import { NetworkPlan, PortPlan } from '../contracts/network.ts';
 import { BRIDGE_PATTERN } from './names.ts';
 
-/** Name servers that a guest's resolver takes. @see MAXNS, resolv.h */
-const NAME_SERVERS_MAX = 3;
-
-const NetworkPlanSchema = strict({
-  id: Id,
-  name: Name,
-  bridge: Type.String({ pattern: BRIDGE_PATTERN, description: 'bb- and 8 to 11 hexadecimal digits' }),
-  cidr: Cidr,
-  gatewayAddress: Ipv4Address,
-  nat: Type.Boolean(),
-  dhcp: Type.Boolean(),
-  dnsServers: Type.Array(Ipv4Address, { maxItems: NAME_SERVERS_MAX }),
-});
-
-const PortPlanSchema = strict({
-  id: Id,
-  macAddress: MacAddress,
-  ipAddress: Ipv4Address,
-  hostname: Name,
-});
+const BRIDGE = new RegExp(BRIDGE_PATTERN);
 
 /** Ranges that no network of guests can have. @see RFC 6890 */
 const UNUSABLE = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'];
 
 /** @throws {AgentError} INVALID_ARGUMENT: malformed, or it contradicts itself. */
 export function checkNetwork(plan: NetworkPlan): void {
-  parse(NetworkPlanSchema, plan, 'network plan');
+  parse(NetworkPlan, plan, 'network plan');
+  if (!BRIDGE.test(plan.bridge)) refuse(`Bridge ${plan.bridge} is not bb- and 8 to 11 hexadecimal digits`);
   const range = rangeOf(plan);
   if (plan.cidr.split('/')[0] !== formatAddress(range.first)) {
     refuse(`Network ${plan.cidr} has host bits set; meant is ${formatAddress(range.first)}`);
@@ -60,7 +39,7 @@ export function checkNetwork(plan: NetworkPlan): void {
 /** @throws {AgentError} INVALID_ARGUMENT: malformed, or its address is not one for a guest of `network`. */
 export function checkPort(network: NetworkPlan, port: PortPlan): void {
   checkNetwork(network);
-  parse(PortPlanSchema, port, 'port plan');
+  parse(PortPlan, port, 'port plan');
   if (!inside(rangeOf(network), port.ipAddress)) {
     refuse(`Address ${port.ipAddress} is no host address of ${network.cidr}`);
   }

@@ -9,33 +9,57 @@
  *  - `survey` misses nothing of what was made here, whole or in part, also where its maker was interrupted;
  *    `removeThing` takes one such thing away, and refuses whatever does not bear our mark, or is in use.
  *  - A host that cannot be asked is UNAVAILABLE; a kernel that lacks a feature is UNSUPPORTED.
+ *  - The plan of each network is kept with it on the host until it is removed or the host reboots: `plans`
+ *    tells it, so that a network can be known again without a database (promise 5).
  */
+import { Id, Ipv4Address, MacAddress, Name, strict } from '../../model/common.ts';
 import type { ThingKind } from '../../model/leak.ts';
+import { Cidr } from '../../model/network.ts';
+import { type Static, Type } from '../../model/schema.ts';
 import type { CallOptions } from './calls.ts';
 
-export interface NetworkPlan {
-  /** UUID, lower case. */
-  id: string;
-  name: string;
-  /** Linux bridge, at most 15 characters. */
-  bridge: string;
-  /** As in 10.80.0.0/24. */
-  cidr: string;
+/** Longest name of a network device. @see linux/if.h, IFNAMSIZ less its NUL */
+const DEVICE_NAME_MAX = 15;
+/** Name servers that a guest's resolver takes. @see MAXNS, resolv.h */
+const NAME_SERVERS_MAX = 3;
+
+const DeviceName = Type.String({
+  pattern: `^[A-Za-z0-9._-]{1,${DEVICE_NAME_MAX}}$`,
+  description: 'name of a network device',
+});
+
+export const NetworkPlan = strict({
+  id: Id,
+  name: Name,
+  /** Linux bridge. */
+  bridge: DeviceName,
+  cidr: Cidr,
   /** The bridge's own address, and the guests' gateway. */
-  gatewayAddress: string;
-  nat: boolean;
-  dhcp: boolean;
+  gatewayAddress: Ipv4Address,
+  nat: Type.Boolean(),
+  dhcp: Type.Boolean(),
   /** Handed to guests; empty for the gateway's own resolver. */
-  dnsServers: string[];
-}
+  dnsServers: Type.Array(Ipv4Address, { maxItems: NAME_SERVERS_MAX }),
+});
+export type NetworkPlan = Static<typeof NetworkPlan>;
 
 /** A port's DHCP reservation; the tap itself is the hypervisor's. */
-export interface PortPlan {
-  /** UUID, lower case. */
-  id: string;
-  macAddress: string;
-  ipAddress: string;
-  hostname: string;
+export const PortPlan = strict({
+  id: Id,
+  macAddress: MacAddress,
+  ipAddress: Ipv4Address,
+  hostname: Name,
+});
+export type PortPlan = Static<typeof PortPlan>;
+
+/** A network of ours, as the host tells. */
+export interface FoundNetwork {
+  networkId: string;
+  bridge: string;
+  /** Whether the bridge is there now. */
+  present: boolean;
+  /** Null where it is not kept, or can't be read any more. */
+  plan: NetworkPlan | null;
 }
 
 /** `partial`: ours, but something of it is missing; `ensureNetwork` mends it. */
@@ -85,6 +109,8 @@ export interface NetworkDriver {
   look(plan: NetworkPlan, options?: CallOptions): Promise<NetworkPresence>;
   /** Bridges of the host that bear our whole mark. */
   list(options?: CallOptions): Promise<{ networkId: string; bridge: string }[]>;
+  /** Networks whose bridge or whose plan is on this host. */
+  plans(options?: CallOptions): Promise<FoundNetwork[]>;
   ensureNetwork(plan: NetworkPlan, options?: CallOptions): Promise<void>;
   removeNetwork(plan: NetworkPlan, options?: CallOptions): Promise<void>;
   lookPort(network: NetworkPlan, port: PortPlan, options?: CallOptions): Promise<boolean>;

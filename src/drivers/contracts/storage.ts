@@ -9,6 +9,8 @@
  *  - Image bytes are hostile: the format is the one named by the caller, never probed; an image with a
  *    backing file, an external data file or encryption, a damaged or an absurdly large one is IMAGE_REFUSED.
  *  - A call that fails, or is aborted, leaves nothing but the partial file that `removeImage` removes.
+ *  - An image and a volume have beside them what they are called, durable before they have their own name and
+ *    removed after them: `survey` tells it, so that both can be known again without a database (promise 5).
  *  - Not enough room is CAPACITY_EXCEEDED; a pool that cannot be asked is UNAVAILABLE.
  */
 import type { ImageFormat } from '../../model/storage.ts';
@@ -30,6 +32,8 @@ export interface ImageRequest {
   format: ImageFormat;
   /** Expected digest of the source's bytes; null when the caller has none. */
   sha256: string | null;
+  /** What people call it, for its record. @default none: requests of older versions have no name */
+  name?: string;
 }
 
 export interface ImageFacts {
@@ -39,12 +43,54 @@ export interface ImageFacts {
   virtualSizeBytes: number;
 }
 
+/** What is kept beside a volume, since nothing else on the host tells it. */
+export interface VolumeLabel {
+  /** What people call it. */
+  name: string;
+  /** RFC 3339, UTC. */
+  createdAt: string;
+  /** The instance that it is made and deleted with; null for a volume of its own. */
+  instanceId: string | null;
+}
+
 export interface VolumeRequest {
   id: string;
   /** Size that the guest sees, bytes; never smaller than the image's. */
   sizeBytes: number;
   /** The image it stands on; null for an empty volume. */
   image: { id: string; format: ImageFormat } | null;
+  /** @default none: requests of older versions have no label */
+  label?: VolumeLabel;
+}
+
+/** An image of the pool, as its file and the record beside it tell. */
+export interface FoundImage {
+  id: string;
+  format: ImageFormat;
+  /** Null where the record is missing or contradicts the file. */
+  facts: ImageFacts | null;
+  name: string | null;
+  /** RFC 3339, UTC. */
+  madeAt: string | null;
+  /** One sentence of why there are no facts; null where there are. */
+  fault: string | null;
+}
+
+/** A volume of the pool, as its header and the label beside it tell. */
+export interface FoundVolume {
+  id: string;
+  /** Null where its header can't be read. */
+  sizeBytes: number | null;
+  image: { id: string; format: ImageFormat } | null;
+  /** Null where there is none, or none that can be read. */
+  label: VolumeLabel | null;
+  /** One sentence of what is wrong with its header, or with what it stands on; null where nothing is. */
+  fault: string | null;
+}
+
+export interface PoolSurvey {
+  images: FoundImage[];
+  volumes: FoundVolume[];
 }
 
 /** NoCloud, as cloud-init reads it. @see cloudinit/sources/DataSourceNoCloud.py */
@@ -92,6 +138,8 @@ export interface StoragePool {
   capacity(options?: CallOptions): Promise<PoolCapacity>;
   /** Every file of the pool that bears one of our names, partial ones included. */
   list(options?: CallOptions): Promise<ListedFile[]>;
+  /** What is known of each complete image and volume by the pool alone. What can't be read is told as a fault. */
+  survey(options?: CallOptions): Promise<PoolSurvey>;
 
   /** Fetches, checks and keeps an image, read-only. */
   makeImage(

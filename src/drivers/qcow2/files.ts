@@ -93,6 +93,17 @@ export async function readAt(file: FileHandle, position: number, length: number)
   return buffer.subarray(0, filled);
 }
 
+/** The text of a small file; empty where it is longer than `bytesLimit` bytes. */
+export async function readSmall(path: string, bytesLimit: number): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const bytes = await readAt(file, 0, bytesLimit + 1);
+    return bytes.length > bytesLimit ? '' : bytes.toString('utf8');
+  } finally {
+    await file.close();
+  }
+}
+
 /** Runs `work`; a failure of a file or of a tool becomes an AgentError that says what could not be done. */
 export async function doing<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {

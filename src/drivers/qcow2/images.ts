@@ -6,8 +6,7 @@
  * The record is durable before the image has its name, so an image without a record is not ours. Whatever
  * fails, the partial file is removed; after a crash the next `make` begins anew.
  */
-import { open } from 'node:fs/promises';
-import { Sha256, strict } from '../../model/common.ts';
+import { Name, Sha256, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { Type } from '../../model/schema.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
@@ -15,11 +14,11 @@ import { parse } from '../../model/validate.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import { timestamp } from '../contracts/clock.ts';
-import type { ImageFacts, ImageRequest } from '../contracts/storage.ts';
+import type { FoundImage, ImageFacts, ImageRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { copyHashed } from './copy-hashed.ts';
-import { exists, publish, readAt, removeDurably, sizeOfRegular, writeDurably } from './files.ts';
+import { exists, publish, readSmall, removeDurably, sizeOfRegular, writeDurably } from './files.ts';
 import { inspectImage } from './inspect.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { checkFormat, checkId, type Layout } from './layout.ts';
@@ -33,8 +32,10 @@ const RECORD_MODE = 0o444;
 const RECORD_BYTES_LIMIT = 16 * 1024;
 const SHA256_PATTERN = /^[0-9a-f]{64}$/;
 
+/** Version 1 had no name. */
 const ImageRecord = strict({
-  version: Type.Literal(1),
+  version: Type.Enum([1, 2]),
+  name: Type.Optional(Name),
   format: Type.Enum([...IMAGE_FORMATS]),
   sha256: Sha256,
   sizeBytes: Type.Integer({ minimum: 1 }),
@@ -72,8 +73,25 @@ export class ImageStore {
     });
   }
 
+  /** What is known of an image whose file is there. */
+  async find(id: string, format: ImageFormat): Promise<FoundImage | null> {
+    try {
+      const found = await this.#look(id, format);
+      if (found === null) return null;
+      const { facts, name, madeAt } = found;
+      return { id, format, facts, name, madeAt, fault: null };
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.code !== 'HOST_CONFLICT') throw error;
+      return { id, format, facts: null, name: null, madeAt: null, fault: error.message };
+    }
+  }
+
   /** @throws {AgentError} HOST_CONFLICT: a file of that name without its record, or of another size. */
   async look(id: string, format: ImageFormat): Promise<ImageFacts | null> {
+    return (await this.#look(id, format))?.facts ?? null;
+  }
+
+  async #look(id: string, format: ImageFormat) {
     const path = this.#parts.layout.image(id, format);
     const sizeBytes = await sizeOfRegular(path);
     if (sizeBytes === null) return null;
@@ -84,7 +102,8 @@ export class ImageStore {
         `${path} is not what its record says: it was changed from outside`,
       );
     }
-    return { sha256: record.sha256, sizeBytes, virtualSizeBytes: record.virtualSizeBytes };
+    const { sha256, virtualSizeBytes, name = null, madeAt } = record;
+    return { facts: { sha256, sizeBytes, virtualSizeBytes }, name, madeAt };
   }
 
   /** The record goes last: a crash in between leaves a name that `list` still shows. */
@@ -150,9 +169,9 @@ export class ImageStore {
     );
   }
 
-  async #publish({ id, format }: ImageRequest, facts: ImageFacts): Promise<void> {
+  async #publish({ id, format, name }: ImageRequest, facts: ImageFacts): Promise<void> {
     const { layout, clock } = this.#parts;
-    const record = { version: 1, format, ...facts, madeAt: timestamp(clock) };
+    const record = { version: 2, name, format, ...facts, madeAt: timestamp(clock) };
     await writeDurably(layout.imageRecord(id), `${JSON.stringify(record)}\n`, RECORD_MODE);
     await publish(layout.imagePartial(id), layout.image(id, format), IMAGE_MODE);
   }
@@ -165,12 +184,7 @@ export class ImageStore {
         `Image ${id} has no record beside it: it was not made by this agent`,
       );
     }
-    const file = await open(path, 'r');
-    try {
-      return parseRecord(path, (await readAt(file, 0, RECORD_BYTES_LIMIT)).toString('utf8'));
-    } finally {
-      await file.close();
-    }
+    return parseRecord(path, await readSmall(path, RECORD_BYTES_LIMIT));
   }
 }
 

@@ -2,13 +2,14 @@
  * Where each file of a pool lies: a pure function of ids, and back from names to ids.
  *
  *   images/ID.qcow2 | ID.raw     published images          images/ID.json     their records
- *   volumes/ID.qcow2             volumes                   seeds/ID.iso       NoCloud seeds
+ *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
+ *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
  * What is being written has `.partial` at the end (an image: ID.partial, since its format is not proven
  * yet), and a seed's inputs lie in seeds/ID.work/. No name ever comes from outside but as a UUID.
  */
-import { isAbsolute, join, normalize } from 'node:path';
+import { basename, isAbsolute, join, normalize } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import type { StoredFile } from '../contracts/storage.ts';
@@ -19,7 +20,7 @@ const WHOLE_UUID = new RegExp(`^${UUID}$`);
 /** The names in each folder that are ours. */
 const FOLDERS = [
   { name: 'images', kind: 'image', ours: ourNames('qcow2|raw|partial|json|json\\.partial') },
-  { name: 'volumes', kind: 'volume', ours: ourNames('qcow2|qcow2\\.partial') },
+  { name: 'volumes', kind: 'volume', ours: ourNames('qcow2|qcow2\\.partial|json|json\\.partial') },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
 ] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
@@ -59,6 +60,10 @@ export class Layout {
     return this.#file('volumes', id, 'qcow2');
   }
 
+  volumeLabel(id: string): string {
+    return this.#file('volumes', id, 'json');
+  }
+
   seed(instanceId: string): string {
     return this.#file('seeds', instanceId, 'iso');
   }
@@ -69,6 +74,14 @@ export class Layout {
 
   consoleLog(instanceId: string): string {
     return this.#file('consoles', instanceId, 'log');
+  }
+
+  /** The image that has exactly this path; null where none can have it. */
+  imageAt(path: string): { id: string; format: ImageFormat } | null {
+    const [id = '', ...suffix] = basename(path).split('.');
+    const format = IMAGE_FORMATS.find((each) => each === suffix.join('.'));
+    if (format === undefined || !WHOLE_UUID.test(id) || this.image(id, format) !== path) return null;
+    return { id, format };
   }
 
   /** What a name in a folder stands for; null where it is not one of ours. */

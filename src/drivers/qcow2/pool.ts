@@ -19,6 +19,7 @@ import type {
   ImageRequest,
   ListedFile,
   PoolCapacity,
+  PoolSurvey,
   SeedContents,
   StoragePool,
   StoredFile,
@@ -39,6 +40,8 @@ import { VolumeStore } from './volumes.ts';
 const QUICK_TIMEOUT_MS = 10_000;
 /** A child that writes less than a megabyte, on a busy disk. Milliseconds. */
 const MAKE_TIMEOUT_MS = 60_000;
+/** A thousand headers and records, on a busy disk. Milliseconds. */
+const SURVEY_TIMEOUT_MS = 60_000;
 /** The largest image over a slow line. Milliseconds. */
 const IMPORT_TIMEOUT_MS = 4 * 3600_000;
 /** Largest image file: far beyond the images in use, far below what would fill a pool unnoticed. */
@@ -105,12 +108,16 @@ export class Qcow2Pool implements StoragePool {
   list(options: CallOptions = {}): Promise<ListedFile[]> {
     return this.#quick('list it', options, async () => {
       const listed: ListedFile[] = [];
-      for (const file of withoutRecordsOfImages(await this.#listAll())) {
+      for (const file of withoutRecords(await this.#listAll())) {
         const sizeBytes = await occupiedBytes(file.path);
         listed.push({ ...file, sizeBytes, standsOn: await this.#standsOn(file) });
       }
       return listed;
     });
+  }
+
+  survey(options: CallOptions = {}): Promise<PoolSurvey> {
+    return this.#call('survey it', options, SURVEY_TIMEOUT_MS, (limit) => limit.race(this.#survey()));
   }
 
   makeImage(
@@ -179,13 +186,25 @@ export class Qcow2Pool implements StoragePool {
     return this.#quick(`remove console ${instanceId}`, options, () => this.#consoles.remove(instanceId));
   }
 
+  async #survey(): Promise<PoolSurvey> {
+    const survey: PoolSurvey = { images: [], volumes: [] };
+    for (const { kind, id, path } of await this.#listAll()) {
+      const image = kind === 'image' ? this.#layout.imageAt(path) : null;
+      if (image !== null) survey.images.push(...present(await this.#images.find(id, image.format)));
+      if (path === this.#layout.volume(id)) survey.volumes.push(...present(await this.#volumes.find(id)));
+    }
+    return survey;
+  }
+
   async #listAll(): Promise<StoredFile[]> {
     const folders = await Promise.all(this.#layout.folders.map((folder) => this.#listFolder(folder)));
     return folders.flat();
   }
 
   async #standsOn({ kind, path }: StoredFile): Promise<string | null> {
-    return kind === 'volume' ? this.#volumes.backingFileOf(path) : null;
+    return kind === 'volume' && !path.endsWith('.json') && !path.endsWith('.json.partial')
+      ? this.#volumes.backingFileOf(path)
+      : null;
   }
 
   async #listFolder(folder: Folder): Promise<StoredFile[]> {
@@ -244,14 +263,16 @@ async function occupiedBytes(path: string): Promise<number> {
   }
 }
 
-/** A record is shown only where its image is gone. */
-function withoutRecordsOfImages(files: StoredFile[]): StoredFile[] {
-  const images = new Set(
+/** A record or label is shown only where what it is about is gone. */
+function withoutRecords(files: StoredFile[]): StoredFile[] {
+  const complete = new Set(
     files.filter(({ path }) => /\.(qcow2|raw)$/.test(path)).map(({ path }) => stem(path)),
   );
-  return files.filter(
-    ({ kind, path }) => !(kind === 'image' && path.endsWith('.json') && images.has(stem(path))),
-  );
+  return files.filter(({ path }) => !(path.endsWith('.json') && complete.has(stem(path))));
+}
+
+function present<T>(found: T | null): T[] {
+  return found === null ? [] : [found];
 }
 
 function stem(path: string): string {

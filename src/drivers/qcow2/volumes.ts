@@ -3,15 +3,30 @@
  *
  * They are looked at by their headers, without a child and without QEMU's lock: a guest can write all of a
  * volume's contents but nothing of its header. An overlay names its image by absolute path and by format, so
- * that nothing has to be probed.
+ * that nothing has to be probed. What people call a volume is in a label beside it, durable before the volume
+ * has its name; one that is missing or broken is no hindrance, since it is read only to know a volume again.
  */
 import { open } from 'node:fs/promises';
+import { Id, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
-import type { VolumeRequest } from '../contracts/storage.ts';
+import { VolumeName } from '../../model/storage.ts';
+import { Type } from '../../model/schema.ts';
+import { findFault } from '../../model/validate.ts';
+import type { FoundVolume, VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
-import { doing, exists, PARTIAL_SUFFIX, publish, readAt, removeDurably, sizeOfRegular } from './files.ts';
+import {
+  doing,
+  exists,
+  PARTIAL_SUFFIX,
+  publish,
+  readAt,
+  readSmall,
+  removeDurably,
+  sizeOfRegular,
+  writeDurably,
+} from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
 import type { ImageStore } from './images.ts';
 import { KeyedLock } from './keyed-lock.ts';
@@ -27,6 +42,18 @@ const SIZE_BYTES_MAX = DISK_GIB_MAX * 1024 ** 3;
  * default and the best tested; eager refcounts need no repair after a power loss; nothing is preallocated.
  */
 const FORMAT_OPTIONS = 'compat=1.1,cluster_size=65536,refcount_bits=16,lazy_refcounts=off,preallocation=off';
+
+/** For the agent alone. */
+const LABEL_MODE = 0o600;
+/** A label has some two hundred bytes; what is longer is none. */
+const LABEL_BYTES_LIMIT = 4_096;
+
+const StoredLabel = strict({
+  version: Type.Literal(1),
+  name: VolumeName,
+  createdAt: Type.String({ maxLength: 64 }),
+  instanceId: nullable(Id),
+});
 
 export interface VolumeStoreParts {
   layout: Layout;
@@ -65,11 +92,32 @@ export class VolumeStore {
     return header?.ok ? header.value.backingFile : 'unknown';
   }
 
+  /** What is known of a volume whose file is there. */
+  async find(id: string): Promise<FoundVolume | null> {
+    const label = await this.#readLabel(id);
+    try {
+      const header = await this.#readHeader(id);
+      if (header === null) return null;
+      const { virtualSizeBytes: sizeBytes, backingFile } = header;
+      if (backingFile === null) return { id, sizeBytes, image: null, label, fault: null };
+      const image = this.#parts.layout.imageAt(backingFile);
+      const fault = image === null ? `it stands on ${backingFile}, which is no image of this pool` : null;
+      return { id, sizeBytes, image, label, fault };
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.code !== 'HOST_CONFLICT') throw error;
+      return { id, sizeBytes: null, image: null, label, fault: error.message };
+    }
+  }
+
+  /** The label goes last: a crash in between leaves a name that `list` still shows. */
   async remove(id: string, limit: CallLimit): Promise<void> {
-    const path = this.#parts.layout.volume(id);
+    const { layout } = this.#parts;
+    const path = layout.volume(id);
     await this.#lock.hold(id, limit, async () => {
       await removeDurably(path);
       await removeDurably(path + PARTIAL_SUFFIX);
+      await removeDurably(layout.volumeLabel(id) + PARTIAL_SUFFIX);
+      await removeDurably(layout.volumeLabel(id));
     });
   }
 
@@ -96,12 +144,26 @@ export class VolumeStore {
     try {
       await removeDurably(partialPath);
       await this.#parts.exec.run('qemu-img', [...args, String(request.sizeBytes)], { signal: limit.signal });
+      await this.#writeLabel(request);
       await publish(partialPath, path, VOLUME_MODE);
     } catch (error) {
       // Where even this fails, the partial file stays, as the contract allows: `remove` finds it.
       await removeDurably(partialPath).catch(() => undefined);
       throw error;
     }
+  }
+
+  async #writeLabel({ id, label }: VolumeRequest): Promise<void> {
+    if (label === undefined) return;
+    const { name, createdAt, instanceId } = label;
+    const text = `${JSON.stringify({ version: 1, name, createdAt, instanceId })}\n`;
+    await writeDurably(this.#parts.layout.volumeLabel(id), text, LABEL_MODE);
+  }
+
+  async #readLabel(id: string): Promise<VolumeLabel | null> {
+    const path = this.#parts.layout.volumeLabel(id);
+    if (!(await exists(path))) return null;
+    return parseLabel(await doing(`read ${path}`, () => readSmall(path, LABEL_BYTES_LIMIT)));
   }
 
   async #readHeader(id: string): Promise<Qcow2Header | null> {
@@ -111,6 +173,21 @@ export class VolumeStore {
     const header = readQcow2Header(start);
     if (header.ok) return header.value;
     throw new AgentError('HOST_CONFLICT', `${path} is no volume of this agent: ${header.reason}`);
+  }
+}
+
+function parseLabel(text: string): VolumeLabel | null {
+  const value = jsonOrNull(text);
+  if (findFault(StoredLabel, value) !== null) return null;
+  const { name, createdAt, instanceId } = value as VolumeLabel;
+  return { name, createdAt, instanceId };
+}
+
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 

@@ -21,6 +21,7 @@ import {
 import { checkNetwork, checkPort, rangeOf } from '../bridge/plans.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import type {
+  FoundNetwork,
   NetworkDriver,
   NetworkFeature,
   NetworkPlan,
@@ -88,6 +89,23 @@ export class SimNetwork implements NetworkDriver {
     return this.#calls.run({ name: 'network.list', id: null, options }, () =>
       [...this.#world.bridges.values()].flatMap(({ name, plan }) =>
         plan === null ? [] : [{ networkId: plan.id, bridge: name }],
+      ),
+    );
+  }
+
+  plans(options?: CallOptions): Promise<FoundNetwork[]> {
+    return this.#calls.run({ name: 'network.plans', id: null, options }, () =>
+      [...this.#world.bridges.values()].flatMap(({ name, plan, planLost }) =>
+        plan === null
+          ? []
+          : [
+              {
+                networkId: plan.id,
+                bridge: name,
+                present: true,
+                plan: planLost === true ? null : structuredClone(plan),
+              },
+            ],
       ),
     );
   }

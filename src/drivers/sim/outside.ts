@@ -221,6 +221,28 @@ export class Outside {
     this.#changed();
   }
 
+  /** Makes the plan of a network unreadable, as where an older version has made its bridge. */
+  losePlan(bridge: string): void {
+    const lost = this.#world.bridges.get(bridge);
+    if (lost !== undefined) lost.planLost = true;
+    this.#changed();
+  }
+
+  /** Takes away what the pool keeps beside an image or a volume, as where an older version has made it. */
+  loseLabel(path: string): void {
+    const file = this.#world.files.get(path);
+    if (file?.volume) file.volume.label = null;
+    if (file?.image) file.image.name = null;
+    this.#changed();
+  }
+
+  /** Replaces what a guest of ours carries as its metadata. */
+  setMetadata(id: string, metadata: string): void {
+    this.#do(id, (guest) => {
+      if (guest.definition !== null) guest.definition.metadata = metadata;
+    });
+  }
+
   /** Removes a bridge with all that is on it. */
   removeBridge(name: string): void {
     this.#world.bridges.delete(name);

@@ -17,7 +17,7 @@ import type {
   ShapeNic,
 } from '../contracts/hypervisor.ts';
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
-import type { ImageFacts, StoredFile } from '../contracts/storage.ts';
+import type { ImageFacts, StoredFile, VolumeLabel } from '../contracts/storage.ts';
 
 /** Form of the file; another one is refused. */
 const VERSION = 2;
@@ -150,8 +150,13 @@ export interface SimFile extends StoredFile {
   sizeBytes: number;
   /** An image whose copying has not ended. */
   partial: boolean;
-  image: { format: ImageFormat; facts: ImageFacts } | null;
-  volume: { sizeBytes: number; imageId: string | null } | null;
+  image: { format: ImageFormat; facts: ImageFacts; name?: string | null; madeAt?: string } | null;
+  volume: {
+    sizeBytes: number;
+    imageId: string | null;
+    format?: ImageFormat;
+    label?: VolumeLabel | null;
+  } | null;
   /** A seed's contents as JSON, or a console's text. */
   text: string | null;
 }
@@ -160,6 +165,8 @@ export interface SimBridge {
   name: string;
   /** What it was made from: our mark. Null for a bridge that is not ours. */
   plan: NetworkPlan | null;
+  /** Whether the plan can no longer be read from the host, as with a bridge of an older version. */
+  planLost?: boolean;
   /** Parts of the plan that somebody took away. */
   damaged: ('address' | 'nat' | 'dhcp')[];
   ports: Record<string, PortPlan>;

@@ -11,11 +11,15 @@ import { DISK_GIB_MAX } from '../../model/instance.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import { timestamp } from '../contracts/clock.ts';
 import type {
+  FoundImage,
+  FoundVolume,
   ImageFacts,
   ImageRequest,
   ListedFile,
   PoolCapacity,
+  PoolSurvey,
   SeedContents,
   StoragePool,
   VolumeRequest,
@@ -79,6 +83,16 @@ export class SimStoragePool implements StoragePool {
     );
   }
 
+  survey(options?: CallOptions): Promise<PoolSurvey> {
+    return this.#run('storage.survey', null, options, () => {
+      const files = [...this.#world.files.all()].filter(({ partial }) => !partial);
+      return {
+        images: files.filter(({ kind }) => kind === 'image').map(foundImage),
+        volumes: files.filter(({ kind }) => kind === 'volume').map((file) => this.#foundVolume(file)),
+      };
+    });
+  }
+
   async makeImage(
     request: ImageRequest,
     options: CallOptions & { onProgress?: ProgressListener } = {},
@@ -99,7 +113,12 @@ export class SimStoragePool implements StoragePool {
       if (request.sha256 !== null && request.sha256 !== source.sha256) {
         throw refused(id, `its digest is ${source.sha256}, not ${request.sha256}`);
       }
-      const image = { format: request.format, facts: factsOf(source) };
+      const image = {
+        format: request.format,
+        facts: factsOf(source),
+        name: request.name ?? null,
+        madeAt: timestamp(this.#world.clock),
+      };
       this.#world.files.put(newFile({ kind: 'image', id, path, sizeBytes: source.sizeBytes, image }));
       return { ...image.facts };
     });
@@ -125,7 +144,12 @@ export class SimStoragePool implements StoragePool {
       const path = this.paths.volume(id);
       checkSize(sizeBytes);
       this.#checkBacking(request);
-      const volume = { sizeBytes, imageId: request.image?.id ?? null };
+      const volume = {
+        sizeBytes,
+        imageId: request.image?.id ?? null,
+        format: request.image?.format ?? 'qcow2',
+        label: request.label ?? null,
+      };
       const before = this.#file(path)?.volume ?? null;
       if (before === null) {
         this.#put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
@@ -287,6 +311,12 @@ export class SimStoragePool implements StoragePool {
     }
   }
 
+  #foundVolume({ id, path, volume }: SimFile): FoundVolume {
+    if (volume === null) return unreadable(id, `${path} is no volume`);
+    const { sizeBytes, imageId, format = 'qcow2', label = null } = volume;
+    return { id, sizeBytes, image: imageId === null ? null : { id: imageId, format }, label, fault: null };
+  }
+
   #checkBacking({ id, sizeBytes, image }: VolumeRequest): void {
     if (image === null) return;
     const found = this.#file(this.paths.image(image.id, image.format))?.image ?? null;
@@ -299,6 +329,19 @@ export class SimStoragePool implements StoragePool {
       `Volume ${id} of ${sizeBytes} bytes is smaller than its image, ${found.facts.virtualSizeBytes} bytes`,
     );
   }
+}
+
+function foundImage({ id, path, image }: SimFile): FoundImage {
+  if (image === null) {
+    const fault = `${path} has no record`;
+    return { id, format: 'qcow2', facts: null, name: null, madeAt: null, fault };
+  }
+  const { format, facts, name = null, madeAt = null } = image;
+  return { id, format, facts: { ...facts }, name, madeAt, fault: null };
+}
+
+function unreadable(id: string, fault: string): FoundVolume {
+  return { id, sizeBytes: null, image: null, label: null, fault };
 }
 
 function factsOf({ sha256, sizeBytes, virtualSizeBytes }: SimSource): ImageFacts {

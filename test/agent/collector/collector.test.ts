@@ -147,8 +147,10 @@ t.test(
 );
 
 t.test('what another berthd of the host has made is shown without proof, and never removed', async (t) => {
-  const one = await readyAgent(t);
+  const one = await simAgent(t);
+  // Before there is anything on the host, which it would take for what its database has lost.
   const two = await simAgent(t, { world: one.world });
+  await prepare(one);
   await two.run('network.create', {
     spec: { name: 'other', cidr: '10.90.0.0/24', nat: true, dhcp: true, dnsServers: [] },
   });

@@ -409,3 +409,29 @@ t.test('a store that is closed under a link ends the connection, and nothing els
   t.pass('no exception out of a timer');
   await sim.restart();
 });
+
+t.test(
+  'a scheduler that has newer events than the node gets what it has not, under numbers after its own',
+  async (t) => {
+    const parts = await linked(t);
+    const { store } = parts.sim.agent.services;
+    const before = store.events.after(0, 1_000);
+    const peer = await parts.scheduler.peer(1);
+    await eventually(() => peer.hello);
+    await peer.welcome({ lastSeq: 5_000 });
+    await eventually(() => peer.events.length === before.length);
+    t.same(peer.seqs, range(5_001, 5_000 + before.length));
+    writeEvents(parts.sim, 1);
+    await eventually(() => peer.seqs.at(-1) === 5_001 + before.length);
+  },
+);
+
+t.test('a scheduler that says an absurd number changes nothing', async (t) => {
+  const parts = await linked(t);
+  const lastSeq = lastSeqOf(parts);
+  const peer = await parts.scheduler.peer(1);
+  await eventually(() => peer.hello);
+  await peer.welcome({ lastSeq: Number.MAX_SAFE_INTEGER });
+  await healthIs(parts.link, 'ok');
+  t.equal(lastSeqOf(parts), lastSeq);
+});

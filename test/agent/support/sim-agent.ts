@@ -34,6 +34,8 @@ export interface SimAgentOptions extends WorldOptions {
   world?: SimWorld;
   /** More of the configuration, as TOML. */
   config?: string;
+  /** State folder, with what is in it. @default a new one */
+  folder?: string;
 }
 
 export class SimAgent {
@@ -48,11 +50,11 @@ export class SimAgent {
 
   /** @param wrap Puts something around the drivers before the agent gets them. */
   constructor(
-    { world, config = '', ...options }: SimAgentOptions = {},
+    { world, config = '', folder, ...options }: SimAgentOptions = {},
     wrap: (drivers: Drivers) => Drivers = (drivers) => drivers,
   ) {
     this.#wrap = wrap;
-    this.folder = mkdtempSync(join(tmpdir(), 'berth-agent-'));
+    this.folder = folder ?? mkdtempSync(join(tmpdir(), 'berth-agent-'));
     this.world = world ?? new SimWorld(options);
     this.#config = config;
     this.world.sources.set(IMAGE, { sha256: 'a'.repeat(64), sizeBytes: 1_000_000, virtualSizeBytes: GIB });

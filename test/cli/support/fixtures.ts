@@ -162,6 +162,7 @@ export const NODE_STATUS: NodeStatus = {
   startedAt: ago(7200),
   hypervisor: { state: 'ok', since: ago(7200), reason: 'connected to libvirt 9.0.0' },
   storage: { state: 'degraded', since: ago(600), reason: 'pool default is 91 % full' },
+  database: { state: 'ok', since: ago(7200), reason: 'whole' },
   scheduler: { state: 'unavailable', since: ago(30), reason: 'connection refused' },
   policies: { state: 'ok', since: ago(7200), reason: 'in force' },
   instances: { running: 3, stopped: 1, crashed: 0 },

@@ -1,7 +1,7 @@
 /**
  * The bridge driver on the real kernel: what it promises beyond the contract.
  */
-import { chmod, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { BridgeDriver } from '../../../src/drivers/bridge/bridge-driver.ts';
@@ -20,6 +20,7 @@ const lacking = await labLacks();
 if (lacking !== false) t.plan(0, lacking);
 else {
   t.test('bridge', { jobs: JOBS }, bridgeTests);
+  t.test('plans', { jobs: JOBS }, planTests);
   t.test('dnsmasq', { jobs: JOBS }, dnsmasqTests);
   t.test('host', { jobs: JOBS }, hostTests);
 }
@@ -64,6 +65,25 @@ async function bridgeTests(t: Test): Promise<void> {
     t.equal(await driver.look(plan), 'foreign');
     await driver.removeNetwork(plan);
     await exec.run('ip', ['link', 'show', 'dev', plan.bridge]);
+  });
+}
+
+async function planTests(t: Test): Promise<void> {
+  t.test('a plan that is broken, of another network or no plan at all is not told', async (t) => {
+    const rig = await makeBridgeRig(t);
+    const plan = networkPlan(rig.driver, 13);
+    await rig.driver.ensureNetwork(plan);
+    const path = networkFiles(rig.stateDir, plan.id).plan;
+    const bad = ['{', JSON.stringify({ ...plan, id: networkPlan(rig.driver, 14).id }), ' '.repeat(5_000)];
+    for (const text of [...bad, JSON.stringify({ ...plan, gatewayAddress: '192.0.2.1' })]) {
+      await writeFile(path, text);
+      t.match(await rig.driver.plans(), [{ networkId: plan.id, present: true, plan: null }]);
+      t.equal(await rig.driver.look(plan), 'partial', 'and it is mended');
+    }
+    const before = await dnsmasqPids(rig.stateDir);
+    await rig.driver.ensureNetwork(plan);
+    t.match(await rig.driver.plans(), [{ networkId: plan.id, plan }]);
+    t.same(await dnsmasqPids(rig.stateDir), before, 'without a restart of its dnsmasq');
   });
 }
 

@@ -29,6 +29,7 @@ export function networkContract(t: Test, name: string, makeRig: NetworkRigMaker)
     surveyTests,
     partRemovalTests,
     refusedRemovalTests,
+    planTests,
     doubtTests,
   ];
   t.test(`${name} keeps the network contract`, { jobs: JOBS }, async (t) => {
@@ -311,6 +312,25 @@ function removalTests(t: Test, makeRig: NetworkRigMaker): void {
     await unplug();
     await rig.driver.removeNetwork(plan);
     t.same(await rig.leftovers(), []);
+  });
+}
+
+function planTests(t: Test, makeRig: NetworkRigMaker): void {
+  t.test('the plan of each network is told, also to a new driver, until it is removed', async (t) => {
+    const rig = await makeRig(t);
+    t.same(await rig.driver.plans(), []);
+    const plans = [3, 4].map((index) => networkPlan(rig.driver, index, { dnsServers: ['192.0.2.53'] }));
+    for (const plan of plans) await rig.driver.ensureNetwork(plan);
+    const told = plans.map((plan) => ({ networkId: plan.id, bridge: plan.bridge, present: true, plan }));
+    t.same(await rig.reopen().plans(), told);
+    for (const plan of plans) await rig.driver.removeNetwork(plan);
+    t.same(await rig.driver.plans(), []);
+  });
+
+  t.test('a bridge without our mark has no plan', async (t) => {
+    const rig = await makeRig(t);
+    await rig.addForeignBridge(rig.driver.bridgeName(networkPlan(rig.driver, 5).id));
+    t.same(await rig.driver.plans(), []);
   });
 }
 

@@ -59,6 +59,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     volumeRefusalTests(t, prepared);
     seedTests(t, prepared);
     consoleTests(t, prepared);
+    surveyTests(t, prepared);
   });
 }
 
@@ -392,6 +393,55 @@ function consoleTests(t: Test, make: MakePool): void {
       await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.readConsole(randomUUID(), tailBytes));
     }
   });
+}
+
+function surveyTests(t: Test, make: MakePool): void {
+  t.test('a survey tells what images and volumes are called, and what they stand on', async (t) => {
+    const { pool, valid } = await make(t);
+    t.same(await pool.survey(), { images: [], volumes: [] });
+    const image = { id: randomUUID(), format: valid.format };
+    const facts = await pool.makeImage({ ...request(valid), id: image.id, name: 'debian' });
+    const sizeBytes = valid.virtualSizeBytes;
+    const [own, overlay] = [randomUUID(), randomUUID()];
+    const label = { name: 'data', createdAt: '2026-01-02T03:04:05.678Z', instanceId: null };
+    const made = { ...label, name: 'web-disk0', instanceId: randomUUID() };
+    await pool.makeVolume({ id: own, sizeBytes, image: null, label });
+    await pool.makeVolume({ id: overlay, sizeBytes, image, label: made });
+    const { images, volumes } = await pool.survey();
+    t.match(images, [{ ...image, facts, name: 'debian', fault: null }]);
+    t.match(images[0]?.madeAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    t.same(sortById(volumes), [
+      ...sortById([
+        { id: own, sizeBytes, image: null, label, fault: null },
+        { id: overlay, sizeBytes, image, label: made, fault: null },
+      ]),
+    ]);
+  });
+
+  t.test('what is removed is surveyed no more, and nothing of it is listed', async (t) => {
+    const { pool } = await make(t);
+    const id = randomUUID();
+    const label = { name: 'data', createdAt: '2026-01-02T03:04:05.678Z', instanceId: null };
+    await pool.makeVolume({ id, sizeBytes: MIB, image: null, label });
+    t.same(await pool.list(), [{ kind: 'volume', id, path: pool.paths.volume(id) }]);
+    await pool.removeVolume(id);
+    t.same(await pool.survey(), { images: [], volumes: [] });
+    t.same(await pool.list(), []);
+  });
+
+  t.test('what was made without a name is surveyed without one', async (t) => {
+    const { pool, valid } = await make(t);
+    const { id } = await madeImage(pool, valid);
+    const volume = randomUUID();
+    await pool.makeVolume({ id: volume, sizeBytes: MIB, image: null });
+    const { images, volumes } = await pool.survey();
+    t.match(images, [{ id, name: null, fault: null }]);
+    t.match(volumes, [{ id: volume, sizeBytes: MIB, label: null, fault: null }]);
+  });
+}
+
+function sortById<T extends { id: string }>(items: T[]): T[] {
+  return items.toSorted((a, b) => a.id.localeCompare(b.id));
 }
 
 function request({ source, format, sha256 }: ValidSource) {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
@@ -135,4 +135,66 @@ t.test('a console that became a link is not followed', async (t) => {
   const id = randomUUID();
   await symlink('/etc/passwd', pool.paths.consoleLog(id));
   await refuses(t, pool.readConsole(id, 100), 'UNAVAILABLE', /ELOOP/);
+});
+
+t.test(
+  'a label or record that is broken, or too long, is none, and the volume stays what it is',
+  async (t) => {
+    const { folder, pool } = await makePool(t);
+    const id = randomUUID();
+    const label = { name: 'data', createdAt: '2026-01-02T03:04:05.678Z', instanceId: null };
+    await pool.makeVolume({ id, sizeBytes: MIB, image: null, label });
+    const path = join(folder, 'pool/volumes', `${id}.json`);
+    const good = { version: 1, ...label };
+    const bad = [
+      '',
+      '{',
+      'null',
+      JSON.stringify({ ...good, name: '../../etc' }),
+      JSON.stringify({ ...good, more: 1 }),
+      `${JSON.stringify(good)}${' '.repeat(5_000)}x`,
+    ];
+    for (const text of bad) {
+      await writeFile(path, text);
+      t.match((await pool.survey()).volumes, [{ id, sizeBytes: MIB, label: null, fault: null }], text);
+    }
+  },
+);
+
+t.test(
+  'a volume on what is no image of the pool, or no volume at all, is surveyed with its fault',
+  async (t) => {
+    const { folder, pool } = await makePool(t);
+    const [elsewhere, garbage] = [randomUUID(), randomUUID()];
+    const inVolumes = (id: string) => join(folder, 'pool/volumes', `${id}.qcow2`);
+    const base = await makeQcow2(join(folder, 'base.qcow2'));
+    await makeQcow2(inVolumes(elsewhere), ['-b', base, '-F', 'qcow2']);
+    await writeFile(inVolumes(garbage), 'no header');
+    const { volumes } = await pool.survey();
+    const of = (id: string) => volumes.find((volume) => volume.id === id);
+    t.match(of(elsewhere), { image: null, fault: /base\.qcow2, which is no image of this pool/ });
+    t.match(of(garbage), { sizeBytes: null, fault: /no qcow2 magic/ });
+  },
+);
+
+t.test('an image whose record is of the first version, or gone, is surveyed without a name', async (t) => {
+  const { folder, pool } = await makePool(t);
+  const [old, bare] = [randomUUID(), randomUUID()];
+  const source = await makeQcow2(join(folder, 'source.qcow2'));
+  for (const id of [old, bare])
+    await pool.makeImage({ id, source, format: 'qcow2', sha256: null, name: 'debian' });
+  const record = (id: string) => join(folder, 'pool/images', `${id}.json`);
+  const { name: _name, ...rest } = JSON.parse(await readFile(record(old), 'utf8'));
+  await rm(record(old));
+  await writeFile(record(old), JSON.stringify({ ...rest, version: 1 }));
+  await rm(record(bare));
+  const { images } = await pool.survey();
+  t.match(
+    images.find(({ id }) => id === old),
+    { name: null, fault: null, facts: { sizeBytes: rest.sizeBytes } },
+  );
+  t.match(
+    images.find(({ id }) => id === bare),
+    { name: null, facts: null, fault: /no record/ },
+  );
 });

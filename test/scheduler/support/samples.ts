@@ -105,6 +105,7 @@ export function aNodeStatus(nodeId: string, hostname: string): NodeStatus {
     startedAt: AT,
     hypervisor: ok,
     storage: ok,
+    database: { state: 'ok', since: '2026-01-01T00:00:00.000Z', reason: 'whole' },
     scheduler: ok,
     policies: ok,
     instances: {},

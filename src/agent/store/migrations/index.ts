@@ -3,6 +3,7 @@ import { init } from './001-init.ts';
 import { cancelAndParent } from './002-cancel-and-parent.ts';
 import { policies } from './003-policies.ts';
 import { drift } from './004-drift.ts';
+import { seals } from './005-seals.ts';
 import { names } from './006-names.ts';
 
-export const migrations: readonly string[] = [init, cancelAndParent, names, policies, drift];
+export const migrations: readonly string[] = [init, cancelAndParent, names, policies, drift, seals];

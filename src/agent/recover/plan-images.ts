@@ -1,0 +1,64 @@
+/**
+ * Images: every whole one of the pool, and for those that volumes stand on and that are not whole a row that
+ * allows nothing but to be deleted: so the volumes keep what they stand on, and nobody makes new ones of it.
+ */
+import type { FoundImage } from '../../drivers/contracts/storage.ts';
+import type { Image, ImageFormat } from '../../model/storage.ts';
+import { leaveOut, type Planning } from './planning.ts';
+
+export function planImages(planning: Planning): void {
+  const { host, known, plan } = planning;
+  const settled = new Set([...known.images.map(({ id }) => id), ...known.busy]);
+  const used = new Map<string, ImageFormat>();
+  for (const { volume } of plan.volumes) {
+    if (volume.imageId !== null) used.set(volume.imageId, formatOf(planning, volume.id, volume.imageId));
+  }
+  for (const found of host.pool.images) {
+    if (settled.has(found.id)) continue;
+    if (planWhole(planning, found)) settled.add(found.id);
+  }
+  for (const [id, format] of used) {
+    if (!known.images.some((image) => image.id === id) && !settled.has(id)) planBroken(planning, id, format);
+    settled.add(id);
+  }
+  for (const { id, fault } of host.pool.images) {
+    if (!settled.has(id)) leaveOut(planning, { kind: 'image', id, name: id }, fault ?? 'it has no record');
+  }
+}
+
+/** @returns whether it is one */
+function planWhole(planning: Planning, { id, format, facts, name, madeAt }: FoundImage): boolean {
+  if (facts === null) return false;
+  const taken = planning.names.take('image', id, [name, planning.context.names[id]]);
+  const createdAt = madeAt ?? planning.context.now;
+  const note =
+    name === null ? 'the host keeps no name of it' : name === taken ? null : `it was called ${name}`;
+  add(planning, { id, name: taken, format, ...facts, state: 'ready', createdAt }, note);
+  return true;
+}
+
+function planBroken(planning: Planning, id: string, format: ImageFormat): void {
+  const found = planning.host.pool.images.find((image) => image.id === id);
+  const name = planning.names.take('image', id, [planning.context.names[id]]);
+  const createdAt = planning.context.now;
+  const nothing = { sha256: null, sizeBytes: 0, virtualSizeBytes: 0 };
+  const note = `volumes stand on it, and it is ${found?.fault ?? 'missing'}`;
+  add(
+    planning,
+    { id, name, format: found?.format ?? format, ...nothing, state: 'deleting', createdAt },
+    note,
+  );
+}
+
+function add({ plan, context }: Planning, image: Omit<Image, 'pool'>, note: string | null): void {
+  plan.images.push({ ...image, pool: context.pool });
+  plan.added.push({ kind: 'image', id: image.id, name: image.name, note });
+}
+
+/** As the volume's header says, else as its guest does. */
+function formatOf({ host, volumes }: Planning, volumeId: string, imageId: string): ImageFormat {
+  const told = volumes.get(volumeId)?.image;
+  if (told?.id === imageId) return told.format;
+  const carried = host.guests.flatMap(({ metadata }) => metadata?.volumes ?? []);
+  return carried.find(({ id }) => id === volumeId)?.image?.format ?? 'qcow2';
+}

@@ -1,0 +1,72 @@
+/**
+ * What of the host is to be taken into the database: decided here, pure, and written elsewhere.
+ *
+ *   guests ─▶ in this pool? readable? ─▶ networks ─▶ claims on volumes ─▶ claims on addresses ─▶ instances, their volumes, ports
+ *   what is left of the pool ─▶ volumes of their own ─▶ images, also those that volumes stand on
+ *
+ * Rules
+ *  - What is in the database already stays as it is; what an operation is at work on is left alone.
+ *  - What contradicts itself, or another, is left out with the reason: both sides of a contradiction, unless the
+ *    host itself proves which one is right. Nothing is guessed, and nothing on the host is changed.
+ *  - A name has no authority: one that is taken is replaced by one made from the id.
+ *  - A volume that any guest has as a disk never becomes a free one.
+ *  - The order in which the host tells its things makes no difference.
+ */
+import { chooseGuests, placeFault } from './choose-guests.ts';
+import { chooseNetworks } from './choose-networks.ts';
+import type { HostGuest, HostView } from './host-view.ts';
+import { Names } from './names.ts';
+import { planImages } from './plan-images.ts';
+import { planInstances } from './plan-instances.ts';
+import { planFreeVolumes } from './plan-volumes.ts';
+import type { BelievedGuest, Known, PlanContext, Planning, RecoveryPlan } from './planning.ts';
+
+export function planRecovery(view: HostView, known: Known, context: PlanContext): RecoveryPlan {
+  const host = sorted(view);
+  const planning: Planning = {
+    host,
+    guests: host.guests.filter((guest) => isBelieved(host, context, guest)),
+    known,
+    context,
+    names: new Names(known),
+    plan: {
+      images: [],
+      networks: [],
+      instances: [],
+      volumes: [],
+      attached: [],
+      ports: [],
+      allocations: [],
+      added: [],
+      leftOut: [],
+    },
+    volumes: new Map(host.pool.volumes.map((volume) => [volume.id, volume])),
+  };
+  const networks = chooseNetworks(planning);
+  const guests = chooseGuests(planning, networks);
+  planInstances(planning, guests);
+  planFreeVolumes(planning);
+  planImages(planning);
+  return planning.plan;
+}
+
+function isBelieved(host: HostView, context: PlanContext, guest: HostGuest): guest is BelievedGuest {
+  return guest.metadata !== null && placeFault({ host, context }, guest as BelievedGuest) === null;
+}
+
+function sorted({ guests, uses, pool, networks }: HostView): HostView {
+  return {
+    guests: guests.toSorted(byId),
+    uses: uses.toSorted(byId),
+    pool: { images: pool.images.toSorted(byId), volumes: pool.volumes.toSorted(byId) },
+    networks: networks.toSorted((a, b) => compare(a.networkId, b.networkId)),
+  };
+}
+
+function byId(a: { id: string }, b: { id: string }): number {
+  return compare(a.id, b.id);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}

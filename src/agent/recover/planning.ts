@@ -1,0 +1,89 @@
+/**
+ * The words of a recovery's plan: what it is made from, what it is, and what its parts share.
+ */
+import type { NetworkPlan } from '../../drivers/contracts/network.ts';
+import type { FoundVolume } from '../../drivers/contracts/storage.ts';
+import type { InstanceSpec, Power } from '../../model/instance.ts';
+import type { Network } from '../../model/network.ts';
+import type { ResourceAmounts } from '../../model/node.ts';
+import type { LeftOutObject, RecoveredKind, RecoveredObject } from '../../model/recovery.ts';
+import type { Image, Volume } from '../../model/storage.ts';
+import type { Port } from '../store/networks.ts';
+import type { GuestMetadata } from '../instances/metadata.ts';
+import type { HostGuest, HostView } from './host-view.ts';
+import type { Names } from './names.ts';
+
+/** What the database holds already. */
+export interface Known {
+  images: Image[];
+  networks: Network[];
+  volumes: Volume[];
+  instances: { id: string; name: string }[];
+  ports: Port[];
+  /** Ids of all that unfinished operations are at work on. */
+  busy: ReadonlySet<string>;
+}
+
+export interface PlanContext {
+  /** Name of the pool. */
+  pool: string;
+  /** RFC 3339, UTC. */
+  now: string;
+  /** Names by id, for what has none of its own on the host. */
+  names: Readonly<Record<string, string>>;
+  /** Generations by id; what the host tells is taken where it is higher. */
+  generations: Readonly<Record<string, number>>;
+  bridgeName(networkId: string): string;
+  tapName(portId: string): string;
+  volumePath(id: string): string;
+  seedPath(instanceId: string): string;
+}
+
+export interface RecoveredInstance {
+  id: string;
+  spec: InstanceSpec;
+  generation: number;
+  power: Power;
+  createdAt: string;
+}
+
+/** Rows to be written, and what is to be told of them. */
+export interface RecoveryPlan {
+  images: Image[];
+  networks: NetworkPlan[];
+  instances: RecoveredInstance[];
+  volumes: { volume: Volume; position: number | null }[];
+  /** Volumes that are known as free ones, and belong to an instance that is added. */
+  attached: { id: string; instanceId: string; position: number }[];
+  ports: { port: Port; position: number }[];
+  allocations: { consumerId: string; amounts: Partial<ResourceAmounts> }[];
+  added: RecoveredObject[];
+  leftOut: LeftOutObject[];
+}
+
+/** A guest that carries what can be read. */
+export interface BelievedGuest extends HostGuest {
+  metadata: GuestMetadata;
+}
+
+/** What the parts of the decision share, and write into. */
+export interface Planning {
+  host: HostView;
+  /** Those whose disks are in this node's pool, and that carry what can be read. */
+  guests: readonly BelievedGuest[];
+  known: Known;
+  context: PlanContext;
+  names: Names;
+  plan: RecoveryPlan;
+  /** Volumes of the pool by id. */
+  volumes: ReadonlyMap<string, FoundVolume>;
+}
+
+/** Tells that something of the host is not taken. */
+export function leaveOut(
+  { plan }: Planning,
+  object: { kind: RecoveredKind; id: string; name: string },
+  reason: string,
+): void {
+  plan.leftOut.push({ ...object, reason });
+}
