@@ -9,6 +9,7 @@ import { hangBench } from './hang.ts';
 import { type Case, reportOf, tableOf } from './harness.ts';
 import { journalBench } from './journal.ts';
 import { libvirtBench } from './libvirt.ts';
+import { powerBench } from './power.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
 import { startBench } from './start.ts';
@@ -18,6 +19,7 @@ const BENCHES: Record<string, () => Promise<Case[]>> = {
   hang: hangBench,
   journal: journalBench,
   libvirt: libvirtBench,
+  power: powerBench,
   rest: restBench,
   restart: restartBench,
   start: startBench,

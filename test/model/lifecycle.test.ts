@@ -61,3 +61,23 @@ t.test('every request has a decision in every state', async (t) => {
     }
   }
 });
+
+t.test('what a define would overwrite keeps a start and a restore from it, and nothing else', async (t) => {
+  const drift = [{ kind: 'disk-changed', remedy: 'by-hand' }] as const;
+  for (const request of ['start', 'restore'] as const) {
+    t.match(
+      decide(request, { ...state('stopped'), drift }),
+      { verdict: 'refuse', reason: /another file/ },
+      request,
+    );
+  }
+  t.match(decide('delete', { ...state('stopped'), drift }), { verdict: 'accept' });
+  t.match(decide('stop', { ...state('running'), drift }), { verdict: 'accept' });
+  t.match(decide('start', { ...state('running'), drift }), { verdict: 'done' });
+  const harmless = [{ kind: 'size-changed', remedy: 'restore' }] as const;
+  t.match(decide('start', { ...state('stopped'), drift: harmless }), { verdict: 'accept' });
+});
+
+t.test('a delete is accepted in every power state, on doubt too', async (t) => {
+  for (const power of POWER_STATES) t.match(decide('delete', state(power)), { verdict: 'accept' }, power);
+});

@@ -25,8 +25,9 @@ export class ForeignGuests {
     return [...this.#guests.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  has(id: string): boolean {
-    return this.#guests.has(id);
+  /** Null for one that is not known. */
+  powerOf(id: string): PowerState | null {
+    return this.#guests.get(id)?.power.state ?? null;
   }
 
   /** What a look at all guests has found. */

@@ -160,6 +160,7 @@ export class Observer {
     try {
       await this.refresh(id);
     } catch (error) {
+      if (this.#closed) return;
       this.#log.warn({ guest: id, error }, 'a guest could not be looked at');
       if (this.#hypervisor.health().connected) this.#lookLater();
     }
@@ -306,10 +307,13 @@ export class Observer {
 
   #onPowerEvent(id: string, guest: Seen | null): void {
     this.#overtake(id);
-    this.#guarded(() => this.#writePower(id, guest));
-    // With a start and a stop goes what the guest runs with, and with a stop perhaps the guest.
-    if (guest?.power === 'running' || guest?.power === 'stopped' || guest?.power === 'crashed')
-      this.refreshSoon(id);
+    this.#guarded(() => {
+      const before = this.#store.instances.powerOf(id)?.state ?? this.foreign.powerOf(id);
+      this.#writePower(id, guest);
+      // With a start and a stop goes what the guest runs with, and with a stop perhaps the guest.
+      if (guest !== null && (before === null || isAlive(before) !== isAlive(guest.power)))
+        this.refreshSoon(id);
+    });
   }
 
   #overtake(id: string): void {
@@ -327,6 +331,11 @@ export class Observer {
     if (guest === null && instance.lifecycle !== 'ready') return;
     this.#write([[id, guest ?? GONE]]);
   }
+}
+
+/** Whether a process of the guest is there, or may be. */
+function isAlive(power: PowerState): boolean {
+  return power !== 'stopped' && power !== 'crashed';
 }
 
 function tooLate(states: readonly PowerState[], timeoutMs: number): AgentError {
