@@ -1,5 +1,6 @@
 import t from 'tap';
 import { BOOT_STARTS_AT_ONCE } from '../../../src/agent/policies/starter.ts';
+import { AgentError } from '../../../src/model/errors.ts';
 import type { Instance } from '../../../src/model/instance.ts';
 import { DEFAULT_POLICIES, type Policies } from '../../../src/model/policy.ts';
 import { readyAgent, type SimAgent, spec } from '../support/sim-agent.ts';
@@ -118,6 +119,18 @@ t.test(
     t.match(starts(sim), [{ askedBy: 'boot-policy' }]);
   },
 );
+
+t.test('a first look at the guests that fails does not make those of before the boot run', async (t) => {
+  const sim = await readyAgent(t);
+  const id = await make(sim, 'web');
+  await sim.crash();
+  sim.world.outside.bootHost();
+  const busy = new AgentError('UNAVAILABLE', 'libvirtd is busy');
+  sim.world.faults.fail('hypervisor.observe', busy, { times: 5 });
+  await sim.restart();
+  await sim.until(() => sim.world.guests.get(id)?.power === 'running');
+  t.match(starts(sim), [{ askedBy: 'boot-policy' }]);
+});
 
 t.test('a start after boot that fails is tried again', async (t) => {
   const sim = await readyAgent(t);
