@@ -65,7 +65,9 @@ const FOREIGN_COLUMNS: Column<ForeignGuest>[] = [
 ];
 export const recover: LeafBody = {
   options: [{ flag: 'dry-run', summary: 'only tell what would be taken' }],
-  details: 'What is in the database stays as it is; nothing on the host is changed, and no guest is touched.',
+  details:
+    'What is in the database stays as it is, but that a free volume is given to the instance that has it.\n' +
+    'Nothing on the host is changed, and no guest is touched.',
   doing: () => 'compare host and database',
   async run(session, given) {
     const result = await session.client.call('node.recover', { dryRun: given.on('dry-run') });
