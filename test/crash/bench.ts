@@ -15,8 +15,6 @@ const SETTLE_MS = 15_000;
 /** Bound of the fault, and of what it brings about, ms. */
 const CASE_MS = 180_000;
 
-const NOTHING_COUNTED: Rehearsal = { counts: { commit: 0, call: 0, command: 0 }, durationMs: 0 };
-
 interface Rehearsed {
   rehearsal: Rehearsal;
   done: Left;
@@ -25,6 +23,7 @@ interface Rehearsed {
 interface Judged {
   key: string;
   before: Rows;
+  done: Left;
   /** What an operation that removes leaks has found. */
   leftovers: readonly string[];
   processes: Map<string, string>;
@@ -55,19 +54,10 @@ export class Bench {
 
   /** A run without a fault: what it leaves is "done", once the audit has found it right. @throws {Error} it isn't */
   async rehearse(scenario: Scenario): Promise<void> {
-    const { failing: _failing, cancelledAt: _cancelledAt, ...plain } = scenario;
-    const isRefused = scenario.ends.includes('failed') && scenario.failing === undefined;
-    const done = isRefused ? null : await this.#done({ ...plain, ends: ['succeeded'] });
-    const before = await this.#begin(scenario, null);
-    const startedMs = performance.now();
-    const { state, error } = await act(this.stand, scenario, this.stand.node.freshKey());
-    const durationMs = performance.now() - startedMs;
-    if (state !== scenario.ends[0]) throw new Error(`${scenario.name} ${state}: ${error?.message}`);
-    const counts = await this.stand.node.ask({ ask: 'counts' });
-    this.#rehearsed.set(scenario, {
-      rehearsal: { counts, durationMs },
-      done: done ?? { rows: before, since: before },
-    });
+    const { failing, cancelledAt, ...plain } = scenario;
+    const isLed = failing !== undefined || cancelledAt !== undefined;
+    const done = isLed ? (await this.#rehearse({ ...plain, ends: ['succeeded'] }, null)).done : null;
+    this.#rehearsed.set(scenario, await this.#rehearse(scenario, done));
     await this.stand.node.arm();
   }
 
@@ -101,8 +91,10 @@ export class Bench {
     await node.untilIdle();
     await one.lift?.(this.stand);
     await this.#askAgain(scenario, one, key);
-    const findings = await this.#settled(scenario, one, { key, before, processes, leftovers });
-    return { leaks: findings.leaks, wrongEnds: [...wrong, ...findings.wrongEnds] };
+    const { done } = this.rehearsed(scenario);
+    const findings = await this.#settled(scenario, one, { key, before, done, processes, leftovers });
+    const repeat = await this.#auditRepeat(scenario, key);
+    return { leaks: findings.leaks, wrongEnds: [...wrong, ...findings.wrongEnds, ...repeat] };
   }
 
   /** Brings the node to where the scenario begins, and sets the trap. */
@@ -202,6 +194,7 @@ export class Bench {
 
   async #audit(scenario: Scenario, one: Case, judged: Judged): Promise<Findings> {
     const { node } = this.stand;
+    const { before, done } = judged;
     const again = await node.operationOf(`${judged.key}-again`);
     const operation = again ?? (await node.operationOf(judged.key));
     const rows = await this.#rows();
@@ -209,8 +202,7 @@ export class Bench {
     const host = await this.stand.host();
     const { leaks, wrongEnds } = auditHost(host, rows, this.stand.driver);
     const power = one.endsGuest === true ? 'left out' : 'kept';
-    const done = this.rehearsed(scenario).done;
-    const end = auditEnd({ operation, rows, before: judged.before, done, power, isRepeated: again !== null });
+    const end = auditEnd({ operation, rows, before, done, power, isRepeated: again !== null });
     const excused = operation?.state === 'succeeded' ? [] : judged.leftovers;
     return {
       leaks: leaks.filter((leak) => !excused.includes(leak)),
@@ -222,6 +214,14 @@ export class Bench {
         ...(await this.#auditGuests(scenario, one, judged)),
       ],
     };
+  }
+
+  /** The same request once more, under the same key, is the first one. */
+  async #auditRepeat(scenario: Scenario, key: string): Promise<string[]> {
+    const first = await this.stand.node.operationOf(key);
+    if (first === null) return [];
+    const { operation } = await submit(this.stand, scenario, key);
+    return operation.id === first.id ? [] : [`the repeat of a request is another operation, ${operation.id}`];
   }
 
   async #auditGuests(scenario: Scenario, one: Case, judged: Judged): Promise<string[]> {
@@ -239,21 +239,23 @@ export class Bench {
     return auditHost(await this.stand.host(), rows, this.stand.driver).leaks;
   }
 
-  async #done(scenario: Scenario): Promise<Left> {
+  /** @param known What "done" is, where this run is led elsewhere; else it is what this run leaves. */
+  async #rehearse(scenario: Scenario, known: Left | null): Promise<Rehearsed> {
     const { node } = this.stand;
     const before = await this.#begin(scenario, null);
     const processes = await this.stand.processes();
-    const leftovers: string[] = [];
     const key = node.freshKey();
+    const startedMs = performance.now();
     const { state, error } = await act(this.stand, scenario, key);
-    if (state !== 'succeeded') throw new Error(`${scenario.name} ${state}: ${error?.message}`);
-    const done = { rows: await this.#rows(), since: before };
-    this.#rehearsed.set(scenario, { rehearsal: NOTHING_COUNTED, done });
-    const one: Case = { at: 'the rehearsal' };
-    const { leaks, wrongEnds } = await this.#settled(scenario, one, { key, before, processes, leftovers });
+    const durationMs = performance.now() - startedMs;
+    if (state !== scenario.ends[0]) throw new Error(`${scenario.name} ${state}: ${error?.message}`);
+    const rehearsal = { counts: await node.ask({ ask: 'counts' }), durationMs };
+    const done = known ?? { rows: await this.#rows(), since: before };
+    const judged = { key, before, done, processes, leftovers: [] };
+    const { leaks, wrongEnds } = await this.#settled(scenario, { at: 'the rehearsal' }, judged);
     if (leaks.length + wrongEnds.length > 0)
       throw new Error(`${scenario.name} without a fault:\n${[...leaks, ...wrongEnds].join('\n')}`);
-    return { rows: await this.#rows(), since: before };
+    return { rehearsal, done: known ?? { rows: await this.#rows(), since: before } };
   }
 
   #rows(): Promise<Rows> {

@@ -21,6 +21,8 @@ export interface Choice {
   cases?: number | undefined;
   /** Kind of operation. @default all */
   operation?: string | undefined;
+  /** Leaves out the scenarios that take long. */
+  quick?: boolean | undefined;
   /** Name of one fault, and of one of its cases. @default all */
   fault?: string | undefined;
   at?: string | undefined;
@@ -78,6 +80,7 @@ async function plan(bench: Bench, choice: Choice, observer: Observer): Promise<P
   const planned: Planned[] = [];
   for (const scenario of SCENARIOS) {
     if (choice.operation !== undefined && scenario.kind !== choice.operation) continue;
+    if (choice.quick === true && scenario.casesOfFault !== undefined) continue;
     await bench.rehearse(scenario);
     const { rehearsal } = bench.rehearsed(scenario);
     for (const fault of faults) {

@@ -4,7 +4,15 @@
  * A power cut is a copy of the database and its write-ahead log, taken within a transaction or right after it,
  * with torn pages of a next transaction at the log's end; the next berthd starts on the copy, on the host as it is.
  */
-import { copyFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { EVENT_TYPES } from '../../../src/model/event.ts';
@@ -71,8 +79,8 @@ function powerCut({ stand, rehearsal, random }: CaseParts, nth: number): Case {
   const commit = random.between(1, rehearsal.counts.commit);
   const tornBytes = random.between(0, TORN_BYTES_MAX);
   const { stateDir } = stand.node;
-  const script =
-    'cd "$1"; for f in berth.sqlite berth.sqlite-wal; do cp "$f" "$f.cut"; done; kill -KILL $PPID';
+  const aside = asideOf(stand);
+  const script = 'set -e; mkdir -p "$2"; cp "$1"/berth.sqlite "$1"/berth.sqlite-wal "$2"; kill -KILL $PPID';
   return {
     at: `${nth}: ${when} commit ${commit}, ${tornBytes} bytes torn`,
     ends: 'SIGKILL',
@@ -80,13 +88,10 @@ function powerCut({ stand, rehearsal, random }: CaseParts, nth: number): Case {
       of: 'commit',
       when,
       nth: commit,
-      deed: { do: 'run', argv: ['bash', '-c', script, 'cut', stateDir] },
+      deed: { do: 'run', argv: ['bash', '-c', script, 'cut', stateDir, aside] },
     },
     between: async () => {
-      for (const file of [DATABASE, `${DATABASE}-wal`]) {
-        copyFileSync(join(stateDir, `${file}.cut`), join(stateDir, file));
-        rmSync(join(stateDir, `${file}.cut`));
-      }
+      for (const file of [DATABASE, `${DATABASE}-wal`]) copyFileSync(join(aside, file), join(stateDir, file));
       const torn = Buffer.from(Array.from({ length: tornBytes }, () => random.between(0, 255)));
       writeFileSync(join(stateDir, `${DATABASE}-wal`), torn, { flag: 'a' });
       return [];
@@ -119,14 +124,20 @@ async function tryDamaged(stand: Stand, harm: () => void): Promise<string[]> {
   const { node } = stand;
   const path = join(node.stateDir, DATABASE);
   foldLog(path);
-  copyFileSync(path, `${path}.good`);
+  const good = join(asideOf(stand), DATABASE);
+  mkdirSync(asideOf(stand), { recursive: true });
+  copyFileSync(path, good);
   harm();
   const wrong = await startDamaged(stand);
   await node.end('SIGKILL');
   for (const file of FILES) rmSync(join(node.stateDir, file), { force: true });
-  copyFileSync(`${path}.good`, path);
-  rmSync(`${path}.good`);
+  copyFileSync(good, path);
   return wrong;
+}
+
+/** Folder for copies, on another disk than the state, which may have no room for them. */
+function asideOf({ node }: Stand): string {
+  return join(node.folder, 'aside');
 }
 
 /** The file alone then holds all there is. */

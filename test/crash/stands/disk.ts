@@ -4,7 +4,7 @@
  * Broken as a real one breaks: ext4 meets an error, and makes itself read-only under those who have files open.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const FILLER = 'filler';
@@ -47,15 +47,11 @@ export class Disk {
     return bavail * bsize;
   }
 
-  /** Command that makes it read-only, whoever writes on it. */
+  /** Command that makes it read-only, whoever writes on it. The device is looked up then: each mount takes another one. */
   get breakCommand(): string[] {
-    return [
-      'bash',
-      '-c',
-      'echo broken > "$1"',
-      'break',
-      join('/sys/fs/ext4', this.#device, 'trigger_fs_error'),
-    ];
+    const script =
+      'device=$(findmnt -no SOURCE "$1"); echo broken > "/sys/fs/ext4/${device##*/}/trigger_fs_error"';
+    return ['bash', '-c', script, 'break', this.path];
   }
 
   /** Repairs it; nobody may have a file open there. */
@@ -72,13 +68,6 @@ export class Disk {
 
   uncover(): void {
     tool('umount', this.path);
-  }
-
-  get #device(): string {
-    const line = readFileSync('/proc/self/mounts', 'utf8')
-      .split('\n')
-      .findLast((mount) => mount.split(' ')[1] === this.path);
-    return line?.split(' ')[0]?.split('/').at(-1) as string;
   }
 
   #mount(): void {

@@ -13,8 +13,8 @@ import { cannotMount, Disk } from './disk.ts';
 import type { Stand } from './stand.ts';
 
 const IMAGE = '/images/tiny.qcow2';
-/** The store's database is some hundred KiB. */
-const STATE_MIB = 16;
+/** The store's database and its log have some MiB. */
+const STATE_MIB = 64;
 /** A sim's CPU costs nothing. */
 const SETTINGS = { cpus: 64, memoryMib: 65_536, findings: [] };
 
