@@ -50,7 +50,7 @@ export class Disk {
   /** Command that makes it read-only, whoever writes on it. The device is looked up then: each mount takes another one. */
   get breakCommand(): string[] {
     const script =
-      'device=$(findmnt -no SOURCE "$1"); echo broken > "/sys/fs/ext4/${device##*/}/trigger_fs_error"';
+      'device=$(basename "$(findmnt -no SOURCE "$1")"); echo broken > "/sys/fs/ext4/$device/trigger_fs_error"';
     return ['bash', '-c', script, 'break', this.path];
   }
 
