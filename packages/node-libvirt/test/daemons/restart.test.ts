@@ -89,6 +89,7 @@ for (const [how, end] of [
     );
     process.kill(pid, 'SIGCONT');
     await ended;
+    await until(() => connection.state === 'disconnected', 'the loss is noticed');
     t.equal(await kindOf(domain.getInfo()), 'closed', 'and so does a new one');
     await daemon.start();
 
