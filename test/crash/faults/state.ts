@@ -7,6 +7,7 @@
 import {
   copyFileSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -23,7 +24,6 @@ import { BYSTANDER } from '../scenarios/setting.ts';
 import { type Case, type CaseParts, type Fault, upTo } from './fault.ts';
 
 const DATABASE = 'berth.sqlite';
-const FILES = [DATABASE, `${DATABASE}-wal`, `${DATABASE}-shm`];
 const POWER_CUTS = 3;
 /** More than a page and its frame's header. */
 const TORN_BYTES_MAX = 5_000;
@@ -58,9 +58,7 @@ export const STATE: Fault[] = [
       },
     ],
   },
-  damaged('the database is deleted', (stand) => {
-    for (const file of FILES) rmSync(join(stand.node.stateDir, file), { force: true });
-  }),
+  damaged('the database is deleted', removeDatabase),
   damaged('the database is truncated', (stand, random) => {
     const path = join(stand.node.stateDir, DATABASE);
     truncateSync(path, random.between(1, Math.max(1, statSync(path).size - 1)));
@@ -130,9 +128,15 @@ async function tryDamaged(stand: Stand, harm: () => void): Promise<string[]> {
   harm();
   const wrong = await startDamaged(stand);
   await node.end('SIGKILL');
-  for (const file of FILES) rmSync(join(node.stateDir, file), { force: true });
+  removeDatabase(stand);
   copyFileSync(good, path);
   return wrong;
+}
+
+/** With what berthd has set aside of it. */
+function removeDatabase({ node }: Stand): void {
+  const names = readdirSync(node.stateDir).filter((name) => name.startsWith(DATABASE));
+  for (const name of names) rmSync(join(node.stateDir, name));
 }
 
 /** Folder for copies, on another disk than the state, which may have no room for them. */
@@ -160,10 +164,15 @@ async function startDamaged(stand: Stand): Promise<string[]> {
   const { operations } = await node.call('operation.list', { limit: 1 });
   // The damage was nowhere that matters: the operation has gone on.
   if (operations.length > 0) return [];
-  const touched = difference(await stand.host(), before).map(
+  const touched = difference(withoutConsoles(await stand.host()), withoutConsoles(before)).map(
     (line) => `without its state it touched the host, ${line}`,
   );
   return [...touched, ...(await auditRecovered(stand))];
+}
+
+/** A guest that boots writes its console's log itself. */
+function withoutConsoles(host: readonly string[]): string[] {
+  return host.filter((line) => !line.startsWith('file consoles/'));
 }
 
 /** Where the state is made anew, the guest that must never notice anything is known again. */
