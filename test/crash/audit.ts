@@ -22,23 +22,26 @@ const VOLATILE =
 /** Columns that a fault which ends guests changes, and so does whoever starts them again. */
 const OF_POWER = ['power_state', 'desired', 'generation'];
 
-/** Kept beside an image, and no file of its own to the drivers. */
-const RECORD = /^file images\/.*\.json$/;
+/** Kept beside an image or a volume, and no file of its own to the drivers. */
+const RECORD = /^file (images|volumes)\/.*\.json$/;
 
 /** What the rows say that the host has. `may`: there or not, as a console log is. */
 export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; may: string[] } {
   const must = [
     ...rows.images.flatMap((image) => imageThings(image, driver)),
     ...rows.networks.flatMap((network) => networkThings(network, driver)),
-    ...rows.volumes.map(({ id }) => `file volumes/${id}.qcow2`),
+    ...rows.volumes.flatMap(({ id }) => [`file volumes/${id}.qcow2`, ...recordOf(`volumes/${id}`, driver)]),
     ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
   ];
   return { must, may: rows.instances.map(({ id }) => `file consoles/${id}.log`) };
 }
 
 function imageThings({ id, format }: Row, driver: DriverName): string[] {
-  const record = driver === 'libvirt' ? [`file images/${id}.json`] : [];
-  return [`file images/${id}.${format}`, ...record];
+  return [`file images/${id}.${format}`, ...recordOf(`images/${id}`, driver)];
+}
+
+function recordOf(file: string, driver: DriverName): string[] {
+  return driver === 'libvirt' ? [`file ${file}.json`] : [];
 }
 
 function networkThings({ id, bridge, dhcp }: Row, driver: DriverName): string[] {
