@@ -57,8 +57,6 @@ export const INSTANCES: Scenario[] = [
   }),
   scenario('instance.configure', {
     setting: { instance: 'running' },
-    arrange: ({ node }) =>
-      node.run('instance.configure', { id: SUBJECT, policies: { onBoot: 'last-state' } }),
     params: () => ({ id: SUBJECT, policies: { onBoot: 'never' as const } }),
   }),
   scenario('instance.restore', {

@@ -83,6 +83,8 @@ async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise
   }
   const marks = found === undefined ? 0 : await bootMarks(node, SUBJECT);
   if (found === undefined) await node.run('instance.create', { spec: instanceSpec(SUBJECT) });
+  // Done already, but where a case of instance.configure came before.
+  else await node.run('instance.configure', { id: SUBJECT, policies: instanceSpec(SUBJECT).policies });
   if (wanted === 'stopped') return node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
   if (found?.power.state === 'running') return;
   await node.run('instance.start', { id: SUBJECT });

@@ -423,7 +423,9 @@ function surveyTests(t: Test, make: MakePool): void {
     const id = randomUUID();
     const label = { name: 'data', createdAt: '2026-01-02T03:04:05.678Z', instanceId: null };
     await pool.makeVolume({ id, sizeBytes: MIB, image: null, label });
-    t.same(await pool.list(), [{ kind: 'volume', id, path: pool.paths.volume(id) }]);
+    const listed = await pool.list();
+    t.match(listed, [{ kind: 'volume', id, path: pool.paths.volume(id), standsOn: null }]);
+    t.equal(listed.length, 1, 'its label is no file of its own');
     await pool.removeVolume(id);
     t.same(await pool.survey(), { images: [], volumes: [] });
     t.same(await pool.list(), []);

@@ -2,7 +2,6 @@
  * The probe of KVM, with a real QEMU.
  */
 import { readdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import t from 'tap';
 import { type Exec, HostExec } from '../../../src/drivers/host/exec.ts';
 import { probeAcceleration, runProbe } from '../../../src/drivers/libvirt/acceleration.ts';
@@ -53,9 +52,13 @@ t.test('a probe that hangs is ended at its deadline, and says so', { skip }, asy
 });
 
 t.test('no probe leaves a file behind', { skip }, async (t) => {
+  const folder = t.testdir();
+  const before = process.env['TMPDIR'];
+  process.env['TMPDIR'] = folder;
+  t.teardown(() => {
+    if (before === undefined) delete process.env['TMPDIR'];
+    else process.env['TMPDIR'] = before;
+  });
   await runProbe({ exec, emulator }, 'tcg');
-  t.same(
-    (await readdir(tmpdir())).filter((name) => name.startsWith('berth-probe-')),
-    [],
-  );
+  t.same(await readdir(folder), []);
 });
