@@ -30,12 +30,6 @@ interface LinkJson {
   addr_info?: { family: string; local: string; prefixlen: number }[];
 }
 
-/** What `ip -json -details tuntap show` tells; only what is used here. */
-interface TapJson {
-  ifname: string;
-  processes?: { name: string; pid: number }[];
-}
-
 interface RouteJson {
   /** `unicast` where absent. */
   type?: string;
@@ -100,12 +94,22 @@ export async function listNamedLinks(call: HostCall): Promise<NamedLink[]> {
     .map((link) => namedLink(link, links));
 }
 
-/** Processes that hold the other end of a tap, as far as they can be seen; empty where there is no such tap. */
+/**
+ * Processes that hold the other end of a tap, as far as they can be seen; empty where there is no such tap.
+ *
+ * Read as text: the JSON that iproute2 6.1 writes of taps with processes is none.
+ */
 export async function tapHolders(call: HostCall, tap: string): Promise<string[]> {
-  const output = await call.run('ip', ['-json', '-details', 'tuntap', 'show']);
-  const taps = JSON.parse(output.trim() === '' ? '[]' : output) as TapJson[];
-  const holders = taps.find(({ ifname }) => ifname === tap)?.processes ?? [];
-  return holders.map(({ name, pid }) => `${name} (${pid})`);
+  return holdersIn(await call.run('ip', ['-details', 'tuntap', 'show']), tap);
+}
+
+/** @param text Of `ip -details tuntap show`: a line for each tap, and one for its processes. Pure. */
+export function holdersIn(text: string, tap: string): string[] {
+  const lines = text.split('\n');
+  const at = lines.findIndex((line) => line.startsWith(`${tap}: `));
+  const [, processes = ''] =
+    /^\s+Attached to processes:(.*)$/.exec(at < 0 ? '' : (lines[at + 1] ?? '')) ?? [];
+  return [...processes.matchAll(/([^()]+)\((\d+)\)/g)].map(([, name = '', pid]) => `${name.trim()} (${pid})`);
 }
 
 /** Deletes a tap; one that is gone is done. */
