@@ -132,7 +132,11 @@ export class Agent {
     const parts = { operations: this.operations, collector: this.#collector, identity };
     const readers = makeReaders(this.services, parts);
     this.dispatcher = new Dispatcher(this.operations, readers, this.#recovery, log);
-    this.#reconciler = new Reconciler({ ...this.services, operations: this.operations });
+    this.#reconciler = new Reconciler({
+      ...this.services,
+      operations: this.operations,
+      ownership: this.#ownership,
+    });
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
     this.#link = this.#makeLink(nodeId);

@@ -4,6 +4,7 @@
  * The schemas cost more time than everything else at start, and only commands that check a file need
  * them. The types keep each word legal; test/cli/words.test.ts holds each list equal to the model's.
  */
+import type { RestoreScope } from '../model/drift.ts';
 import type { RebootMode, StopMode } from '../model/instance.ts';
 import type { ObjectKind, OperationState } from '../model/operation.ts';
 import type { Policies, Watchdog } from '../model/policy.ts';
@@ -16,6 +17,7 @@ export const FIRMWARES = ['bios', 'uefi'] as const;
 export const CRASH_ACTIONS = ['restart', 'report'] as const satisfies Policies['onCrash']['action'][];
 export const BOOT_ACTIONS = ['last-state', 'always', 'never'] as const satisfies Policies['onBoot'][];
 export const DRIFT_ACTIONS = ['report', 'restore'] as const satisfies Policies['onDrift'][];
+export const RESTORE_SCOPES = ['all', 'definition'] as const satisfies RestoreScope[];
 export const WATCHDOGS = ['none', 'reset', 'poweroff', 'pause', 'report'] as const satisfies Watchdog[];
 export const OBJECT_KINDS = [
   'instance',

@@ -42,6 +42,10 @@ export const Drift = strict({
 });
 export type Drift = Static<typeof Drift>;
 
+/** What a restore mends. `definition`: no guest is started or resumed. */
+export const RESTORE_SCOPES = ['all', 'definition'] as const;
+export type RestoreScope = (typeof RESTORE_SCOPES)[number];
+
 /** What the policy `restore` has done within the last hour. */
 export const Restores = strict({
   count: Type.Integer({

@@ -7,6 +7,7 @@
  */
 
 import { Fence, LIST_LIMIT, Name, NameOrId, nullable, ObjectFence, Sha256, strict } from './common.ts';
+import { RESTORE_SCOPES } from './drift.ts';
 import { BerthEvent } from './event.ts';
 import { DISK_GIB_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
 import { LEAKS_LISTED_MAX, NodeLeaks, ThingName } from './leak.ts';
@@ -205,8 +206,15 @@ export const METHODS = {
     },
   },
   'instance.restore': operation(
-    'Define the guest of an instance again as it was made, where others have changed it; a guest that runs goes on.',
-    strict({ id: NameOrId, ...ObjectFence }),
+    'Define the guest of an instance again where others have changed it, and start or resume one that they stopped or paused.',
+    strict({
+      id: NameOrId,
+      scope: Type.Enum([...RESTORE_SCOPES], {
+        default: 'all',
+        description: 'definition: no guest is started or resumed; one that runs goes on in any case',
+      }),
+      ...ObjectFence,
+    }),
     'ready, whatever its power state; refused where a disk is another file, or our metadata is gone',
   ),
   'instance.delete': operation(

@@ -1,3 +1,4 @@
+import { RESTORE_SCOPES } from '../../src/model/drift.ts';
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import * as words from '../../src/cli/words.ts';
@@ -16,6 +17,7 @@ t.test("the command line's words are the model's", async (t) => {
   t.strictSame(words.CRASH_ACTIONS, CRASH_ACTIONS);
   t.strictSame(words.BOOT_ACTIONS, BOOT_ACTIONS);
   t.strictSame(words.DRIFT_ACTIONS, DRIFT_ACTIONS);
+  t.strictSame(words.RESTORE_SCOPES, RESTORE_SCOPES);
   t.strictSame(words.WATCHDOGS, WATCHDOGS);
   t.strictSame(words.OBJECT_KINDS, OBJECT_KINDS);
   t.strictSame(words.OPERATION_STATES, OPERATION_STATES);

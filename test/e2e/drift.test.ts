@@ -120,6 +120,48 @@ t.test('a renamed guest gets its name back, and one that is gone is made again',
   t.same(await kindsOf(), []);
 });
 
+t.test('a guest that others stop, pause or start is told', { skip }, async (t) => {
+  virsh('suspend', DOMAIN);
+  await untilDrift('paused');
+  await restore(t);
+  virsh('destroy', DOMAIN);
+  await untilDrift('stopped');
+  await restore(t);
+  t.match((await node.call('instance.show', { id: NAME })).instance.power, { state: 'running' });
+  t.match(await node.berth('instance', 'stop', NAME, '--mode', 'forced'), { code: 0 });
+  virsh('start', DOMAIN);
+  await untilDrift('started');
+  t.match(await node.berth('instance', 'start', NAME), { code: 0 });
+  await untilDrift();
+});
+
+t.test(
+  'by policy a definition is restored at once, and a guest runs again after a while',
+  { skip },
+  async (t) => {
+    const pid = qemuPid(DOMAIN);
+    t.match(await node.berth('instance', 'configure', NAME, '--on-drift', 'restore'), { code: 0 });
+    virsh('undefine', DOMAIN);
+    await until('it is persistent again', PATIENCE_MS, async () =>
+      /Persistent: +yes/.test(virsh('dominfo', DOMAIN)) ? true : null,
+    );
+    virsh('setvcpus', DOMAIN, '1', '--config');
+    await until('its CPUs are back', PATIENCE_MS, async () =>
+      virsh('vcpucount', DOMAIN, '--config', '--current').trim() === '2' ? true : null,
+    );
+    await untilDrift();
+    t.equal(qemuPid(DOMAIN), pid, 'it is the same process');
+    virsh('destroy', DOMAIN);
+    await untilDrift('stopped');
+    await untilDrift();
+    t.match((await node.call('instance.show', { id: NAME })).instance, {
+      power: { state: 'running' },
+      restores: { count: 3, givenUp: null },
+    });
+    t.match(await node.berth('instance', 'configure', NAME, '--on-drift', 'report'), { code: 0 });
+  },
+);
+
 t.test('a snapshot that others take is never overwritten by our definition', { skip }, async (t) => {
   const overlay = join(node.folder, 'state/pool/volumes/theirs.qcow2');
   virsh(
@@ -146,6 +188,7 @@ t.test('a snapshot that others take is never overwritten by our definition', { s
     message: /another file/,
   });
   t.match(virsh('domblklist', DOMAIN), overlay, 'the definition is as it was');
+  t.match(await node.berth('instance', 'show', NAME), { stdout: /to be mended by hand/ });
 });
 
 t.test('foreign guests are listed with their sizes, and are as they were', { skip }, async (t) => {

@@ -1,5 +1,5 @@
 /**
- * In what a guest is not as it was defined. Pure.
+ * In what a guest is not as it was defined, or (power-drift.ts) not as it was last asked to be. Pure.
  *
  *   wanted definition ─┐
  *   baseline ──────────┼──▶ judge ──▶ drifts, each with its remedy; or undecided
@@ -32,28 +32,18 @@ import type {
   ShapeDisk,
   ShapeNic,
 } from '../../drivers/contracts/hypervisor.ts';
-import {
-  DETAIL_LIMIT,
-  DRIFTS_LIMIT,
-  type Drift,
-  type DriftKind,
-  objectionTo,
-  type Remedy,
-} from '../../model/drift.ts';
-import type { Lifecycle, PowerState } from '../../model/instance.ts';
+import { DRIFTS_LIMIT, type Drift, objectionTo } from '../../model/drift.ts';
+import type { Lifecycle } from '../../model/instance.ts';
+import { type Found, found } from './found.ts';
+import { isPowerDrift, type PowerSituation, powerDrift } from './power-drift.ts';
 
 /** What the host kept when the guest was defined last. */
 export type Baseline = Pick<KeptDefinition, 'digest' | 'writer'>;
 
-export type Found = Omit<Drift, 'since'>;
-
-export interface Situation {
+export interface Situation extends PowerSituation {
   lifecycle: Lifecycle;
-  power: PowerState;
   /** An operation waits or runs on the instance. */
   isBusy: boolean;
-  /** Null where the host has none. */
-  guest: ObservedGuest | null;
   baseline: Baseline | null;
 }
 
@@ -68,16 +58,31 @@ export function judge(situation: Situation, wanted: () => GuestDefinition): Judg
   if (lifecycle !== 'ready' || isBusy || power === 'unknown' || guest?.power === 'unknown') {
     return { verdict: 'undecided' };
   }
-  if (guest === null) return judged([found('undefined', 'the host has no such guest')], baseline);
-  if (!guest.ours) return judged([lostMetadata(guest)], baseline);
-  if (guest.definition === null) return judged(ofUndefined(guest, wanted()), baseline);
-  if (isSame(guest.definition, baseline)) return judged(ofLive(guest, guest.definition.shape), baseline);
-  return ofDefinition(guest, guest.definition, { wanted: wanted(), baseline });
+  if (guest !== null && !guest.ours) return judged([lostMetadata(guest)], baseline);
+  const inDefinition = ofGuest(guest, { wanted, baseline });
+  return judged([...powerDrift(situation), ...inDefinition.drifts], inDefinition.baseline);
 }
 
-/** Whether a define mends anything now, and would do no harm. */
-export function isRestorable(drifts: readonly Pick<Drift, 'kind' | 'remedy'>[]): boolean {
-  return objectionTo(drifts) === null && drifts.some(({ remedy }) => remedy === 'restore');
+/** What an instance.restore would mend now, without doing harm. */
+export function restorable<D extends Pick<Drift, 'kind' | 'remedy'>>(
+  drifts: readonly D[],
+): { definition: D[]; power: D[] } {
+  const now = objectionTo(drifts) === null ? drifts.filter(({ remedy }) => remedy === 'restore') : [];
+  return {
+    definition: now.filter(({ kind }) => !isPowerDrift(kind)),
+    power: now.filter(({ kind }) => isPowerDrift(kind)),
+  };
+}
+
+function ofGuest(
+  guest: ObservedGuest | null,
+  { wanted, baseline }: { wanted: () => GuestDefinition; baseline: Baseline | null },
+): { drifts: Found[]; baseline: Baseline | null } {
+  if (guest === null) return { drifts: [found('undefined', 'the host has no such guest')], baseline };
+  const { definition } = guest;
+  if (definition === null) return { drifts: ofUndefined(guest, wanted()), baseline };
+  if (isSame(definition, baseline)) return { drifts: ofLive(guest, definition.shape), baseline };
+  return ofDefinition(guest, definition, { wanted: wanted(), baseline });
 }
 
 function judged(drifts: Found[], baseline: Baseline | null): Judgement {
@@ -107,18 +112,18 @@ function ofDefinition(
   guest: ObservedGuest,
   kept: KeptDefinition,
   { wanted, baseline }: { wanted: GuestDefinition; baseline: Baseline | null },
-): Judgement {
+): { drifts: Found[]; baseline: Baseline | null } {
   const named = differences(kept.shape, wanted);
   const live = ofLive(guest, shapeOf(wanted));
-  if (named.length > 0) return judged(unlessUnsafe(guest, [...named, ...live]), baseline);
+  if (named.length > 0) return { drifts: unlessUnsafe(guest, [...named, ...live]), baseline };
   if (baseline === null || baseline.writer !== kept.writer) {
-    return judged(live, { digest: kept.digest, writer: kept.writer });
+    return { drifts: live, baseline: { digest: kept.digest, writer: kept.writer } };
   }
   const other = found(
     'definition-changed',
     'its definition was changed in a part that is not compared by itself',
   );
-  return judged(unlessUnsafe(guest, [other, ...live]), baseline);
+  return { drifts: unlessUnsafe(guest, [other, ...live]), baseline };
 }
 
 /** A define under another name would be refused while the guest runs, and so would all that goes with it. */
@@ -222,9 +227,4 @@ function diskText({ serial, path, format, readOnly }: ShapeDisk): string {
 
 function nicText({ macAddress, bridge, tapName }: ShapeNic): string {
   return `NIC ${macAddress} (bridge ${bridge ?? 'none'}, tap ${tapName ?? 'none'})`;
-}
-
-function found(kind: DriftKind, detail: string, remedy: Remedy = 'restore'): Found {
-  const short = detail.length <= DETAIL_LIMIT ? detail : `${detail.slice(0, DETAIL_LIMIT - 1)}…`;
-  return { kind, detail: short, remedy };
 }

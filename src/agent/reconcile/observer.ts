@@ -310,9 +310,9 @@ export class Observer {
     this.#guarded(() => {
       const before = this.#store.instances.powerOf(id)?.state ?? this.foreign.powerOf(id);
       this.#writePower(id, guest);
-      // With a start and a stop goes what the guest runs with, and with a stop perhaps the guest.
-      if (guest !== null && (before === null || isAlive(before) !== isAlive(guest.power)))
-        this.refreshSoon(id);
+      // With a start and a stop goes what the guest runs with, and with a stop perhaps the guest. Its coming down is
+      // followed by its stop.
+      if (guest !== null && guest.power !== before && guest.power !== 'stopping') this.refreshSoon(id);
     });
   }
 
@@ -331,11 +331,6 @@ export class Observer {
     if (guest === null && instance.lifecycle !== 'ready') return;
     this.#write([[id, guest ?? GONE]]);
   }
-}
-
-/** Whether a process of the guest is there, or may be. */
-function isAlive(power: PowerState): boolean {
-  return power !== 'stopped' && power !== 'crashed';
 }
 
 function tooLate(states: readonly PowerState[], timeoutMs: number): AgentError {

@@ -16,7 +16,7 @@ import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { ObservedGuest } from '../../drivers/contracts/hypervisor.ts';
 import type { StoragePool } from '../../drivers/contracts/storage.ts';
-import type { Drift } from '../../model/drift.ts';
+import type { Drift, RestoreScope } from '../../model/drift.ts';
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { Instance } from '../../model/instance.ts';
@@ -24,13 +24,17 @@ import { hasEnded, type Operation } from '../../model/operation.ts';
 import { planInstance } from '../instances/plan.ts';
 import type { Log } from '../log.ts';
 import type { Operations } from '../operations/operations.ts';
+import type { Ownership } from '../policies/ownership.ts';
 import type { Store } from '../store/store.ts';
-import { type Found, isRestorable, type Judgement, judge } from './drift.ts';
+import { type Judgement, judge, restorable } from './drift.ts';
+import type { Found } from './found.ts';
 import type { Observer } from './observer.ts';
 import { decideRestore, recentRestores } from './restore-limit.ts';
 
 /** Pause after a restore that was refused, or could not be written, ms. */
 const RETRY_MS = 30_000;
+/** What asks for a power, and may fail to bring it about. */
+const POWER_METHODS = ['instance.create', 'instance.start', 'instance.stop', 'instance.reboot'] as const;
 
 export interface ReconcilerParts {
   store: Store;
@@ -39,6 +43,7 @@ export interface ReconcilerParts {
   pool: StoragePool;
   observer: Observer;
   operations: Operations;
+  ownership: Ownership;
 }
 
 export class Reconciler {
@@ -65,13 +70,20 @@ export class Reconciler {
   /** Restores from now on; to be called once the operations that the last agent left are taken up. */
   begin(): void {
     this.#mayRestore = true;
-    for (const { id, drift } of this.#parts.store.instances.list()) if (drift.length > 0) this.#consider(id);
+    this.#considerAll();
+    this.#parts.ownership.onFreed(() => this.#considerAll());
   }
 
   close(): void {
     this.#closed = true;
     for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
     for (const id of [...this.#timers.keys()]) this.#drop(id);
+  }
+
+  #considerAll(): void {
+    for (const { id, drift } of this.#parts.store.instances.list()) {
+      if (drift.length > 0) this.#guarded(id, () => this.#consider(id));
+    }
   }
 
   #judge(id: string, guest: ObservedGuest | null): void {
@@ -84,11 +96,24 @@ export class Reconciler {
       isBusy: this.#isBusy(id),
       guest,
       baseline: store.instances.baselineOf(id),
+      desired: instance.desired,
+      isExcused: () => this.#isExcused(instance),
     };
     const judgement = judge(situation, () => planInstance(store, pool, instance).definition);
     if (judgement.verdict === 'undecided') return;
     this.#write(instance, judgement);
     this.#consider(id);
+  }
+
+  /**
+   * A guest that has shut itself down, a start that its policies make, and a power operation that has failed, explain a
+   * power that nobody has asked for.
+   */
+  #isExcused({ id }: Instance): boolean {
+    const { instances, operations } = this.#parts.store;
+    if (instances.hasShutItselfDown(id) || instances.restartsOf(id).due !== null) return true;
+    const last = operations.lastEndedState({ kind: 'instance', id }, POWER_METHODS);
+    return last !== null && last !== 'succeeded';
   }
 
   /** What is as it was is not written again. */
@@ -125,14 +150,15 @@ export class Reconciler {
     const instance = store.instances.find(id);
     if (instance === null || this.#isBusy(id)) return; // its operation's end is told
     const { timesMs } = store.instances.restoresOf(id);
-    if (instance.spec.policies.onDrift !== 'restore' || !isRestorable(instance.drift)) {
+    const what = instance.spec.policies.onDrift === 'restore' ? this.#toRestore(instance) : null;
+    if (what === null) {
       this.#remember(instance, timesMs, null);
       return;
     }
-    const decision = decideRestore(timesMs, clock.now());
+    const decision = decideRestore(timesMs, clock.now(), what);
     switch (decision.verdict) {
       case 'restore':
-        this.#restore(instance, timesMs);
+        this.#restore(instance, timesMs, what.scope);
         return;
       case 'wait':
         this.#wakeAt(id, decision.untilMs);
@@ -146,11 +172,21 @@ export class Reconciler {
     }
   }
 
+  /** Null for nothing. No policy starts what may have moved to another node: that waits for the scheduler's word. */
+  #toRestore({ drift, disowned }: Instance): { scope: RestoreScope; sinceMs: number } | null {
+    const { definition, power } = restorable(drift);
+    const mayStart = disowned === null && this.#parts.ownership.objection === null;
+    if (definition.length === 0 && (power.length === 0 || !mayStart)) return null;
+    const scope = power.length > 0 && mayStart ? 'all' : 'definition';
+    const since = definition.length > 0 ? [] : power.map((each) => Date.parse(each.since));
+    return { scope, sinceMs: Math.max(0, ...since) };
+  }
+
   /** It counts before it acts, so that one which ends the agent is counted too. */
-  #restore(instance: Instance, timesMs: readonly number[]): void {
+  #restore(instance: Instance, timesMs: readonly number[], scope: RestoreScope): void {
     const { operations, clock } = this.#parts;
     this.#remember(instance, [...timesMs, clock.now()], null);
-    operations.submit('instance.restore', { id: instance.id }, 'drift-policy');
+    operations.submit('instance.restore', { id: instance.id, scope }, 'drift-policy');
   }
 
   #remember(instance: Instance, timesMs: readonly number[], givenUp: string | null): void {

@@ -5,6 +5,8 @@
 /** Restores by policy of one instance within RESTORES_WINDOW_MS: one mends a slip, five do not mend a habit. */
 export const RESTORES_LIMIT = 5;
 export const RESTORES_WINDOW_MS = 60 * 60 * 1_000;
+/** How long a power has to have drifted, ms: whoever pauses a guest for a copy or a snapshot resumes it himself. */
+export const POWER_GRACE_MS = 10_000;
 /** Pause after each restore before the next one, ms: whoever works on the guest may not have finished. */
 const PAUSES_MS = [5_000, 30_000, 120_000, 300_000];
 
@@ -18,8 +20,17 @@ export function recentRestores(timesMs: readonly number[], nowMs: number): numbe
   return timesMs.map((atMs) => Math.min(atMs, nowMs)).filter((atMs) => nowMs - atMs < RESTORES_WINDOW_MS);
 }
 
-/** @param timesMs When it was restored, milliseconds since the epoch, oldest first. */
-export function decideRestore(timesMs: readonly number[], nowMs: number): RestoreDecision {
+/**
+ * @param timesMs When it was restored, milliseconds since the epoch, oldest first.
+ * @param what.sinceMs When its power drifted, where nothing else has; else 0.
+ */
+export function decideRestore(
+  timesMs: readonly number[],
+  nowMs: number,
+  { sinceMs }: { sinceMs: number } = { sinceMs: 0 },
+): RestoreDecision {
+  const graceMs = Math.min(sinceMs, nowMs) + POWER_GRACE_MS;
+  if (sinceMs > 0 && graceMs > nowMs) return { verdict: 'wait', untilMs: graceMs };
   const recent = recentRestores(timesMs, nowMs);
   const [oldest] = recent;
   const newest = recent.at(-1);

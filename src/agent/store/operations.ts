@@ -189,6 +189,19 @@ export class OperationStore {
       .get(asker)?.['n'] as number;
   }
 
+  /** How the newest one of these methods on an object has ended; null where there is none in the history. */
+  lastEndedState(
+    target: { kind: ObjectKind; id: string },
+    methods: readonly string[],
+  ): OperationState | null {
+    const row = this.#db
+      .sql(
+        'SELECT state FROM operations WHERE ended_at IS NOT NULL AND target_kind = ? AND target_id = ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY rowid DESC LIMIT 1',
+      )
+      .get(target.kind, target.id, JSON.stringify(methods));
+    return (row?.['state'] as OperationState | undefined) ?? null;
+  }
+
   /** Whether anything waits or runs for an object. */
   isBusy(target: { kind: ObjectKind; id: string }): boolean {
     return this.unfinishedOn(target).length > 0;

@@ -6,7 +6,7 @@ import type { Given, Leaf, OptionSpec } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { formatAge, formatBytes, formatGib, formatMib } from '../render/units.ts';
-import { REBOOT_MODES, STOP_MODES } from '../words.ts';
+import { REBOOT_MODES, RESTORE_SCOPES, STOP_MODES } from '../words.ts';
 import { consoleLeaf } from './instance-console.ts';
 import { configureLeaf } from './instance-configure.ts';
 import { createLeaf } from './instance-create.ts';
@@ -101,10 +101,22 @@ const rebootLeaf = verbLeaf({
 
 const restoreLeaf = verbLeaf({
   name: 'restore',
-  summary: 'Define the guest of an instance again where others have changed it; one that runs goes on',
+  summary:
+    'Define the guest of an instance again where others have changed it, and start one that they stopped',
   method: 'instance.restore',
   done: 'Restored',
-  paramsOf: (given) => ({ id: nameOf(given) }),
+  options: [
+    {
+      flag: 'scope',
+      value: 'scope',
+      choices: RESTORE_SCOPES,
+      summary: 'definition starts and resumes no guest (default: all)',
+    },
+  ],
+  paramsOf: (given) => ({
+    id: nameOf(given),
+    scope: RESTORE_SCOPES.find((scope) => scope === given.text('scope')) ?? 'all',
+  }),
 });
 
 export const commands: readonly Leaf[] = [

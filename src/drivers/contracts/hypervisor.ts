@@ -105,6 +105,8 @@ export interface ObservedGuest {
   reason: string;
   /** There where a stopped guest has shut itself down, as far as the host can tell. */
   stoppedBy?: 'guest';
+  /** There where the host was asked to pull its plug, or to pause it, and nothing else has happened since. */
+  byRequest?: true;
   vcpus: number;
   memoryMib: number;
   /** What `define` was given; null for a foreign guest. */

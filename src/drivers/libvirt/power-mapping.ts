@@ -16,6 +16,8 @@ export interface ObservedPower {
   reason: string;
   /** There where a stopped guest has shut itself down, as far as libvirt can tell: at a request, too. */
   stoppedBy?: 'guest';
+  /** There where somebody has asked libvirt for it: a destroy, or a suspend. Events do not tell it as exactly. */
+  byRequest?: true;
 }
 
 /** What an event says: the guest's power, that it is gone, nothing yet, or only that the host has to be asked. */
@@ -63,7 +65,7 @@ const RUNNING = row('running', constants.virDomainRunningReason, {
 
 const PAUSED = row('paused', constants.virDomainPausedReason, {
   VIR_DOMAIN_PAUSED_UNKNOWN: 'paused',
-  VIR_DOMAIN_PAUSED_USER: 'paused by request',
+  VIR_DOMAIN_PAUSED_USER: { power: 'paused', reason: 'paused by request', byRequest: true },
   VIR_DOMAIN_PAUSED_MIGRATION: 'paused for migration',
   VIR_DOMAIN_PAUSED_SAVE: 'paused while being saved',
   VIR_DOMAIN_PAUSED_DUMP: 'paused while its memory is dumped',
@@ -86,7 +88,7 @@ const SHUT_DOWN: ObservedPower = { power: 'stopped', reason: 'shut down by the g
 const SHUTOFF = row('stopped', constants.virDomainShutoffReason, {
   VIR_DOMAIN_SHUTOFF_UNKNOWN: 'not started',
   VIR_DOMAIN_SHUTOFF_SHUTDOWN: SHUT_DOWN,
-  VIR_DOMAIN_SHUTOFF_DESTROYED: 'powered off by request',
+  VIR_DOMAIN_SHUTOFF_DESTROYED: { power: 'stopped', reason: 'powered off by request', byRequest: true },
   // The guest panicked, or its QEMU process ended without a word.
   VIR_DOMAIN_SHUTOFF_CRASHED: { power: 'crashed', reason: 'crashed' },
   VIR_DOMAIN_SHUTOFF_MIGRATED: 'migrated to another host',

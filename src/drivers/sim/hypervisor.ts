@@ -26,6 +26,9 @@ import { keptOf, noEdits } from './shape.ts';
 import type { SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';
 
+/** What a guest's power has for a reason when the host was asked for it. */
+const REQUESTED: ReadonlySet<string> = new Set(['destroyed', 'paused by the user']);
+
 type GuestCall = Extract<CallName, `hypervisor.${string}`>;
 
 export class SimHypervisor implements Hypervisor {
@@ -228,6 +231,7 @@ export class SimHypervisor implements Hypervisor {
       power,
       reason,
       ...(stoppedBy && { stoppedBy }),
+      ...(REQUESTED.has(reason) && { byRequest: true as const }),
       vcpus,
       memoryMib,
       metadata: definition?.metadata ?? null,

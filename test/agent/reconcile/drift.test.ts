@@ -1,7 +1,8 @@
 /** What is judged of a guest: pure, so every case is a value. */
 import fc from 'fast-check';
 import t from 'tap';
-import { type Found, isRestorable, judge, type Situation } from '../../../src/agent/reconcile/drift.ts';
+import { judge, restorable, type Situation } from '../../../src/agent/reconcile/drift.ts';
+import type { Found } from '../../../src/agent/reconcile/found.ts';
 import type {
   GuestDefinition,
   GuestDevices,
@@ -9,7 +10,7 @@ import type {
   ObservedGuest,
 } from '../../../src/drivers/contracts/hypervisor.ts';
 import { DETAIL_LIMIT, DRIFTS_LIMIT, objectionTo } from '../../../src/model/drift.ts';
-import { LIFECYCLES, POWER_STATES } from '../../../src/model/instance.ts';
+import { DESIRES, LIFECYCLES, POWER_STATES } from '../../../src/model/instance.ts';
 
 const WRITER = 'libvirt 9.0.0';
 const DIGEST = 'as-defined';
@@ -62,13 +63,27 @@ const runningGuest = (change: Partial<ObservedGuest> = {}) =>
 
 function situation(change: Partial<Situation> = {}): Situation {
   const baseline = { digest: DIGEST, writer: WRITER };
-  return { lifecycle: 'ready', power: 'running', isBusy: false, guest: runningGuest(), baseline, ...change };
+  return {
+    lifecycle: 'ready',
+    power: 'running',
+    isBusy: false,
+    guest: runningGuest(),
+    baseline,
+    desired: 'running',
+    isExcused: () => false,
+    ...change,
+  };
 }
 
 function driftsOf(change: Partial<Situation>): Pick<Found, 'kind' | 'remedy'>[] {
   const judgement = judge(situation(change), () => wanted);
   if (judgement.verdict === 'undecided') throw new Error('undecided');
   return judgement.drifts.map(({ kind, remedy }) => ({ kind, remedy }));
+}
+
+function isRestorable(drifts: Pick<Found, 'kind' | 'remedy'>[]): boolean {
+  const { definition, power } = restorable(drifts);
+  return definition.length + power.length > 0;
 }
 
 const disk = (path: string) => ({ serial: null, path, format: 'raw', readOnly: false });
@@ -81,7 +96,9 @@ t.test(
       throw new Error('made in vain');
     };
     t.same(judge(situation(), never), { verdict: 'judged', drifts: [], baseline: situation().baseline });
-    t.match(judge(situation({ guest: guest(), power: 'stopped' }), never), { drifts: [] });
+    t.match(judge(situation({ guest: guest(), power: 'stopped', desired: 'stopped' }), never), {
+      drifts: [],
+    });
   },
 );
 
@@ -119,7 +136,7 @@ t.test('memory that a balloon took, and CPUs that were plugged, are no drift', a
 t.test('a guest without a definition is defined again, whether it runs or not', async (t) => {
   const again = [{ kind: 'undefined', remedy: 'restore' }];
   t.same(driftsOf({ guest: runningGuest({ definition: null }) }), again);
-  t.same(driftsOf({ guest: null, power: 'stopped' }), again);
+  t.same(driftsOf({ guest: null, power: 'stopped', desired: 'stopped' }), again);
 });
 
 t.test('a renamed guest that runs gets all of its definition back after its stop', async (t) => {
@@ -214,6 +231,8 @@ const anySituation: fc.Arbitrary<Situation> = fc.record({
   isBusy: fc.boolean(),
   guest: fc.option(anyGuest, { nil: null }),
   baseline: fc.option(fc.record({ digest: fc.string(), writer: fc.constant(WRITER) }), { nil: null }),
+  desired: fc.constantFrom(...DESIRES),
+  isExcused: fc.boolean().map((excused) => () => excused),
 });
 
 t.test('nothing is judged of what is unknown, busy, being made or deleted', async (t) => {
@@ -249,7 +268,7 @@ t.test('a define, as restoring does it, leaves nothing that a restore could mend
   fc.assert(
     fc.property(anySituation, (any) => {
       const before = judge({ ...any, lifecycle: 'ready', isBusy: false, power: 'stopped' }, () => wanted);
-      if (before.verdict === 'undecided' || !isRestorable(before.drifts)) return true;
+      if (before.verdict === 'undecided' || restorable(before.drifts).definition.length === 0) return true;
       // What a define does: the definition is as wanted, what runs stays, and the baseline is taken.
       const after = { ...(any.guest ?? guest()), name: wanted.name, definition: kept() };
       const judged = judge(situation({ guest: after, power: after.power }), () => wanted);

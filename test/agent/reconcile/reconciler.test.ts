@@ -1,7 +1,14 @@
 /** Drift on a simulated host: noticed, told once, and restored where it is asked for. */
 import t, { type Test } from 'tap';
+import {
+  POWER_GRACE_MS,
+  RESTORES_LIMIT,
+  RESTORES_WINDOW_MS,
+} from '../../../src/agent/reconcile/restore-limit.ts';
 import type { DriftKind } from '../../../src/model/drift.ts';
+import { AgentError } from '../../../src/model/errors.ts';
 import type { BerthEvent } from '../../../src/model/event.ts';
+import type { Operation } from '../../../src/model/operation.ts';
 import { prepare, readyAgent, type SimAgent, simAgent, spec } from '../support/sim-agent.ts';
 
 interface Drifting {
@@ -94,7 +101,7 @@ t.test('a renamed guest gets its name back, also by a start', async (t) => {
   sim.world.outside.rename(id, 'theirs');
   await untilDrift('renamed');
   sim.world.outside.start(id);
-  await sim.until(() => sim.agent.services.store.instances.get('web').power.state === 'running');
+  await untilDrift('started', 'renamed');
   const refused = await sim.run('instance.restore', { id: 'web' });
   t.match(refused, { state: 'failed', error: { code: 'ILLEGAL_STATE', message: /stop it first/ } });
   await sim.run('instance.stop', { id: 'web', mode: 'forced' });
@@ -183,5 +190,140 @@ t.test('a restore that is cut off is finished by the next agent', async (t) => {
   release();
   await sim.restart();
   t.equal((await sim.ended(operation.id)).state, 'succeeded');
+  await untilDrift();
+});
+
+t.test('a guest that others stop, pause or start is reported, and left to its user', async (t) => {
+  const { sim, id, untilDrift } = await drifting(t);
+  const { outside } = sim.world;
+  outside.pause(id);
+  await untilDrift('paused');
+  await sim.clock.advance(60_000);
+  t.equal(sim.guests[0]?.power, 'paused', 'reported is all');
+  await sim.run('instance.restore', { id: 'web', scope: 'definition' });
+  t.equal(sim.guests[0]?.power, 'paused');
+  await sim.run('instance.restore', { id: 'web' });
+  await untilDrift();
+  t.equal(sim.guests[0]?.power, 'running');
+  outside.stop(id);
+  await untilDrift('stopped');
+  await sim.run('instance.restore', { id: 'web' });
+  await untilDrift();
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  await untilDrift();
+  outside.start(id);
+  await untilDrift('started');
+  await sim.run('instance.restore', { id: 'web' });
+  t.equal(sim.guests[0]?.power, 'running', 'no guest is ever stopped');
+  await sim.run('instance.start', { id: 'web' });
+  await untilDrift();
+});
+
+t.test('a guest that shuts itself down, crashes, or fails to start has not drifted', async (t) => {
+  const { sim, id, kinds } = await drifting(t);
+  sim.world.outside.shutDown(id);
+  await sim.until(() => sim.agent.services.store.instances.get('web').power.state === 'stopped');
+  await sim.clock.advance(60_000);
+  t.same(kinds(), []);
+  sim.world.faults.fail('hypervisor.start', new AgentError('CAPACITY_EXCEEDED', 'no memory'), { times: 1 });
+  t.match(await sim.run('instance.start', { id: 'web' }), { state: 'failed' });
+  await sim.clock.advance(60_000);
+  t.same(kinds(), []);
+  await sim.run('instance.start', { id: 'web' });
+  sim.world.outside.crash(id);
+  await sim.until(() => sim.agent.services.store.instances.get('web').power.state === 'crashed');
+  await sim.until(() => sim.agent.services.store.instances.get('web').power.state === 'running');
+  t.same(kinds(), []);
+});
+
+async function restoring(t: Test): Promise<Drifting> {
+  const drift = await drifting(t);
+  await drift.sim.run('instance.configure', { id: 'web', policies: { onDrift: 'restore' } });
+  return drift;
+}
+
+/** Ended restores of the policy. */
+async function restoresOf(sim: SimAgent): Promise<Operation[]> {
+  const { operations } = await sim.call('operation.list');
+  return operations.filter(({ kind, endedAt }) => kind === 'instance.restore' && endedAt !== null);
+}
+
+t.test('by policy a definition is restored at once, as an operation of its own', async (t) => {
+  const { sim, id, untilDrift } = await restoring(t);
+  sim.world.outside.redefine(id, { vcpus: 9 });
+  await sim.until(() => sim.guests[0]?.vcpus === 1);
+  await untilDrift();
+  const [operation] = await restoresOf(sim);
+  t.match(operation, { state: 'succeeded', askedBy: 'drift-policy' });
+  t.match((await sim.call('instance.show', { id: 'web' })).instance, {
+    restores: { count: 1, givenUp: null },
+  });
+});
+
+t.test('by policy a guest that was stopped or paused runs again after a while', async (t) => {
+  const { sim, id, untilDrift } = await restoring(t);
+  sim.world.outside.pause(id);
+  await untilDrift('paused');
+  sim.world.outside.resume(id);
+  await untilDrift();
+  t.same(await restoresOf(sim), [], 'who resumes it himself is not interfered with');
+  sim.world.outside.stop(id);
+  await untilDrift('stopped');
+  await sim.clock.advance(POWER_GRACE_MS / 2);
+  t.equal(sim.guests[0]?.power, 'stopped');
+  await untilDrift();
+  t.equal(sim.guests[0]?.power, 'running');
+});
+
+t.test('by policy what is not safe to restore is left alone', async (t) => {
+  const { sim, id, untilDrift } = await restoring(t);
+  sim.world.outside.attachDisk(id, '/x.raw', 'live');
+  await untilDrift('disk-attached');
+  await sim.clock.advance(60_000);
+  t.same(await restoresOf(sim), []);
+  sim.world.outside.loseMetadata(id);
+  await untilDrift('metadata-lost');
+  await sim.clock.advance(60_000);
+  t.same(await restoresOf(sim), []);
+});
+
+t.test('by policy nothing is restored for ever: after a few times it is only reported', async (t) => {
+  const { sim, id, untilDrift } = await restoring(t);
+  for (let time = 1; time <= RESTORES_LIMIT; time++) {
+    sim.world.outside.redefine(id, { others: true });
+    await sim.until(() => sim.guests[0]?.edits.others === 0);
+    await untilDrift();
+  }
+  sim.world.outside.redefine(id, { others: true });
+  await untilDrift('definition-changed');
+  const shown = async () => (await sim.call('instance.show', { id: 'web' })).instance;
+  await sim.until(() => sim.agent.services.store.instances.get('web').restores?.givenUp !== null);
+  t.match(await shown(), { restores: { count: RESTORES_LIMIT, givenUp: /5 times within an hour/ } });
+  await sim.crash();
+  await sim.restart();
+  t.match(await shown(), { drift: [{ kind: 'definition-changed' }], restores: { givenUp: /5 times/ } });
+  await sim.clock.advance(RESTORES_WINDOW_MS);
+  await untilDrift();
+  t.match(await shown(), { restores: { givenUp: null } }, 'an hour later again');
+});
+
+t.test('a policy that is turned on restores what has drifted before', async (t) => {
+  const { sim, id, untilDrift } = await drifting(t);
+  sim.world.outside.undefine(id);
+  await untilDrift('undefined');
+  const configured = await sim.run('instance.configure', { id: 'web', policies: { onDrift: 'restore' } });
+  t.equal(configured.state, 'succeeded');
+  await untilDrift();
+});
+
+t.test('a restore that fails is tried a few times, and then told', async (t) => {
+  const { sim, id, untilDrift } = await restoring(t);
+  const mend = sim.world.faults.fail('hypervisor.define', new AgentError('INTERNAL', 'a broken libvirt'));
+  sim.world.outside.redefine(id, { vcpus: 9 });
+  await sim.until(() => sim.agent.services.store.instances.get('web').restores?.givenUp != null);
+  t.equal((await restoresOf(sim)).length, RESTORES_LIMIT);
+  t.ok((await restoresOf(sim)).every(({ state }) => state === 'failed'));
+  mend();
+  await sim.run('instance.restore', { id: 'web' });
   await untilDrift();
 });

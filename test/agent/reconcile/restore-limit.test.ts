@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import {
   decideRestore,
+  POWER_GRACE_MS,
   RESTORES_LIMIT,
   RESTORES_WINDOW_MS,
 } from '../../../src/agent/reconcile/restore-limit.ts';
@@ -43,6 +44,20 @@ t.test(
     t.pass('none');
   },
 );
+
+t.test('a power that has drifted alone is given time', async (t) => {
+  t.same(decideRestore([], NOW, { sinceMs: NOW - 1_000 }), {
+    verdict: 'wait',
+    untilMs: NOW - 1_000 + POWER_GRACE_MS,
+  });
+  t.same(decideRestore([], NOW, { sinceMs: NOW - POWER_GRACE_MS }), { verdict: 'restore' });
+  const later = decideRestore([], NOW, { sinceMs: NOW + 3_600_000 });
+  t.same(
+    later,
+    { verdict: 'wait', untilMs: NOW + POWER_GRACE_MS },
+    'a clock that was set back makes it no longer',
+  );
+});
 
 t.test('a clock that was set back makes no wait longer than its pause', async (t) => {
   const decision = decideRestore([NOW + 10 * RESTORES_WINDOW_MS], NOW);
