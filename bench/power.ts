@@ -2,9 +2,9 @@
  * power: from a change of power in libvirt, made by someone else, until the event of it is read by a follower of the
  * local socket: by then its row is on disk, and the link to the scheduler has been woken by the same commit.
  *
- * Suspend and resume are measured from the call that asks libvirt for them, beside a plain client of libvirt that
- * waits for libvirt's own event. A start and a destroy take QEMU hundreds of milliseconds by themselves, so they are
- * measured from libvirt's event at that plain client; it may hear of it a little before or after berthd does.
+ * Three moments of each change: when libvirt is asked for it, when a plain client of libvirt hears libvirt's event, and
+ * when the follower reads ours. What QEMU takes for the change itself is between the first two, so the goal bounds what
+ * is between the last two. The plain client may hear of it a little before or after berthd does.
  */
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
@@ -79,24 +79,32 @@ interface Sample {
 }
 
 function casesOf(pauses: Sample[], starts: Sample[]): Case[] {
+  const behind = (samples: Sample[]) =>
+    samples.map(({ libvirtAtMs, followerAtMs }) => followerAtMs - libvirtAtMs);
   return [
     caseOf({
-      case: 'suspend or resume asked of libvirt, to the event at a follower',
+      case: "libvirt's event of a suspend or resume, to ours at a follower",
       unit: 'ms',
-      ours: pauses.map(({ askedAtMs, followerAtMs }) => followerAtMs - askedAtMs),
-      peer: {
-        name: 'to the event at a client of libvirt',
-        values: pauses.map(({ askedAtMs, libvirtAtMs }) => libvirtAtMs - askedAtMs),
-      },
+      ours: behind(pauses),
       goal: GOAL_MS,
       goalOf: 'p99',
     }),
     caseOf({
-      case: "libvirt's event of a start or destroy, to the event at a follower",
+      case: "libvirt's event of a start or destroy, to ours at a follower",
       unit: 'ms',
-      ours: starts.map(({ libvirtAtMs, followerAtMs }) => followerAtMs - libvirtAtMs),
+      ours: behind(starts),
       goal: GOAL_MS,
       goalOf: 'p99',
+    }),
+    caseOf({
+      case: 'suspend or resume asked of libvirt, to our event at a follower',
+      unit: 'ms',
+      ours: pauses.map(({ askedAtMs, followerAtMs }) => followerAtMs - askedAtMs),
+      peer: {
+        name: "to libvirt's event at a plain client",
+        values: pauses.map(({ askedAtMs, libvirtAtMs }) => libvirtAtMs - askedAtMs),
+      },
+      goal: null,
     }),
   ];
 }
