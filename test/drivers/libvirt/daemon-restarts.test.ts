@@ -41,6 +41,31 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
   });
 }
 
+for (const firmware of ['bios', 'uefi'] as const) {
+  t.test(
+    `a ${firmware} guest’s definition is the same to a libvirtd that reads it again`,
+    { skip },
+    async (t) => {
+      const daemon = await PrivateDaemon.open(t);
+      const lab = await Lab.open(t, daemon.socketPath);
+      const hypervisor = lab.driver(t);
+      const [stopped, running] = [await lab.emptyGuest({ firmware }), await lab.emptyGuest({ firmware })];
+      const kept = [await hypervisor.define(stopped), await hypervisor.define(running)];
+      await hypervisor.start(running.id);
+      await daemon.stop('SIGTERM');
+      await daemon.start();
+      await until('the connection', () => hypervisor.health().connected);
+      const seen = [await hypervisor.observeGuest(stopped.id), await hypervisor.observeGuest(running.id)];
+      t.same(
+        seen.map((guest) => guest?.definition),
+        kept,
+      );
+      await hypervisor.destroy(running.id);
+      t.same((await hypervisor.observeGuest(running.id))?.definition, kept[1], 'and after a stop');
+    },
+  );
+}
+
 t.test('a driver that is opened before its daemon finds it, and tells a gap', { skip }, async (t) => {
   const daemon = await PrivateDaemon.open(t);
   await daemon.stop('SIGTERM');
