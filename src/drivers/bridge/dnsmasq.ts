@@ -173,19 +173,31 @@ function programName(pid: number): string {
 async function endProcess(call: HostCall, files: NetworkFiles, pid: number): Promise<void> {
   const patienceMs = Math.min(END_TIMEOUT_MS, call.remainingMs());
   signal(pid, 'SIGTERM');
-  if (await isGoneWithin(files, pid, patienceMs)) return;
+  if (await hasEndedWithin(files, pid, patienceMs)) return;
   signal(pid, 'SIGKILL');
-  if (await isGoneWithin(files, pid, call.remainingMs())) return;
+  if (await hasEndedWithin(files, pid, call.remainingMs())) return;
   throw call.error('DEADLINE_EXCEEDED');
 }
 
-async function isGoneWithin(files: NetworkFiles, pid: number, timeoutMs: number): Promise<boolean> {
+async function hasEndedWithin(files: NetworkFiles, pid: number, timeoutMs: number): Promise<boolean> {
   const looks = Math.ceil(timeoutMs / END_POLL_MS);
   for (let look = 0; look < looks; look++) {
-    if (!(await isDnsmasq(files, pid))) return true;
+    if (await hasEnded(files, pid)) return true;
     await delay(END_POLL_MS);
   }
   return false;
+}
+
+/**
+ * Whether its sockets are closed, so that a next one can take its addresses. A process that ends loses its
+ * command line first, its sockets later, and is a zombie, or not there, only after both.
+ * @see do_exit() in kernel/exit.c of Linux
+ */
+async function hasEnded(files: NetworkFiles, pid: number): Promise<boolean> {
+  if (programName(pid) !== 'dnsmasq') return true;
+  if (/^State:\s+[ZX]/m.test(await readIfThere(`/proc/${pid}/status`))) return true;
+  const args = await argumentsOf(pid);
+  return args.length > 0 && !args.includes(configArgument(files));
 }
 
 /** One that ended by itself just now is done. */
