@@ -23,6 +23,17 @@ async function copy(name: string): Promise<string> {
   return path;
 }
 
+/** Again where qemu-img, which times itself to choose a count of rounds, meets a clock too coarse for it. */
+async function makeLuks(path: string, tries = 10): Promise<string> {
+  const options = 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10';
+  try {
+    return await makeQcow2(path, ['--object', 'secret,id=s,data=x', '-o', options]);
+  } catch (thrown) {
+    if (tries === 1 || !/accurate CPU usage/.test(String(thrown))) throw thrown;
+    return makeLuks(path, tries - 1);
+  }
+}
+
 t.test('the sound image that the others are made from is taken', async (t) => {
   const id = randomUUID();
   const facts = await pool.makeImage({ id, source: sound, format: 'qcow2', sha256: null });
@@ -48,13 +59,7 @@ t.test('an external data file is refused, by its bit or by its name alone', asyn
 });
 
 t.test('encryption and internal snapshots are refused', async (t) => {
-  const secret = [
-    '--object',
-    'secret,id=s,data=x',
-    '-o',
-    'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10',
-  ];
-  await isRefused(t, await makeQcow2(join(sources, 'luks.qcow2'), secret), /encrypted/);
+  await isRefused(t, await makeLuks(join(sources, 'luks.qcow2')), /encrypted/);
   const snapshots = await copy('snapshots.qcow2');
   await exec.run('qemu-img', ['snapshot', '-c', 'one', snapshots]);
   await isRefused(t, snapshots, /1 internal snapshots/);
