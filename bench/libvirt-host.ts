@@ -61,8 +61,10 @@ export class LibvirtHost implements AsyncDisposable {
     return connect(uri[driver], { socketPath: this.daemon.socketPath });
   }
 
-  async virsh(...args: string[]): Promise<void> {
-    await run('virsh', ['-q', '-c', this.#peerUri('/default'), ...args]);
+  /** @param driver As for `connect`. */
+  async virsh(driver: 'small' | 'qemu', ...args: string[]): Promise<void> {
+    const uri = driver === 'small' ? this.#peerUri('/default') : this.#peerUri('/system', 'qemu');
+    await run('virsh', ['-q', '-c', uri, ...args]);
   }
 
   /** A folder in memory that ends with the host. */
@@ -78,8 +80,8 @@ export class LibvirtHost implements AsyncDisposable {
   }
 
   /** Without "+unix" libvirt's library runs the test driver in the client itself. */
-  #peerUri(path: string): string {
-    return `test+unix://${path}?socket=${this.daemon.socketPath}`;
+  #peerUri(path: string, driver = 'test'): string {
+    return `${driver}+unix://${path}?socket=${this.daemon.socketPath}`;
   }
 }
 

@@ -17,6 +17,8 @@ const LOOKUPS_AT_ONCE = 6_400;
 /** Numbers of threads with which libvirt-python is tried; its best is its figure. */
 const PYTHON_THREADS = [1, 4, 8, 16, 64];
 const STATS = 5;
+const POOL = 'bench';
+const VOLUME = 'bench.raw';
 const VOLUME_BYTES = 512 * 1024 ** 2;
 const CHUNK_BYTES = 1024 ** 2;
 const STREAM_ROUNDS = 7;
@@ -62,7 +64,7 @@ async function lookupsOf(connection: Connection): Promise<number[]> {
 }
 
 async function virshLookups(host: LibvirtHost): Promise<void> {
-  for (let index = 0; index < VIRSH_LOOKUPS; index++) await host.virsh('domuuid', DOMAIN);
+  for (let index = 0; index < VIRSH_LOOKUPS; index++) await host.virsh('small', 'domuuid', DOMAIN);
 }
 
 async function lookupsAtOnce(host: LibvirtHost): Promise<Case> {
@@ -131,22 +133,24 @@ async function volumes(host: LibvirtHost): Promise<Case[]> {
   await using connection = await host.connect('qemu');
   const volume = await newVolume(connection, host.memoryFolder());
   const chunk = Buffer.alloc(CHUNK_BYTES, 'node-libvirt');
-  const [up, down] = (await takeTurns(STREAM_ROUNDS, [
+  const [up, down, virsh] = (await takeTurns(STREAM_ROUNDS, [
     () => timed(() => upload(volume, chunk)),
     () => timed(() => download(volume)),
-  ])) as [number[], number[]];
+    () => timed(() => host.virsh('qemu', 'vol-download', '--pool', POOL, VOLUME, '/dev/null')),
+  ])) as [number[], number[], number[]];
   const what = `of ${VOLUME_BYTES / 1024 ** 2} MiB`;
   return [
     caseOf({ case: `upload ${what}`, unit: 'ms', ours: up, goal: STREAM_GOAL_MS }),
     caseOf({ case: `download ${what}`, unit: 'ms', ours: down, goal: STREAM_GOAL_MS }),
+    beside(`download ${what}`, 'ms', down, { name: 'virsh vol-download', values: virsh }, 1),
   ];
 }
 
 async function newVolume(connection: Connection, folder: string): Promise<StorageVolume> {
   const pool = await connection.storagePoolCreateXML(
-    `<pool type='dir'><name>bench</name><target><path>${folder}</path></target></pool>`,
+    `<pool type='dir'><name>${POOL}</name><target><path>${folder}</path></target></pool>`,
   );
-  const xml = `<volume><name>bench.raw</name><capacity unit='bytes'>${VOLUME_BYTES}</capacity></volume>`;
+  const xml = `<volume><name>${VOLUME}</name><capacity unit='bytes'>${VOLUME_BYTES}</capacity></volume>`;
   return pool.storageVolCreateXML(xml);
 }
 
