@@ -64,7 +64,7 @@ t.test('a missing socket, a socket without listener and an aborted attempt are t
   await using daemon = await FakeDaemon.start();
   hold(daemon, 'connectOpen');
   t.equal(
-    await kindOf(connect('test:///default', { socketPath: daemon.socketPath, callTimeoutMs: 20 })),
+    await kindOf(connect('test:///default', { socketPath: daemon.socketPath, callTimeoutMs: 500 })),
     'timeout',
   );
   const options = { socketPath: daemon.socketPath, signal: AbortSignal.timeout(20) };
