@@ -22,10 +22,13 @@ import { makeReaders } from './api/readers.ts';
 import { collectLeaks } from './collector/collect.ts';
 import { Collector } from './collector/collector.ts';
 import type { Config } from './config/schema.ts';
-import { deleteImage, importImage } from './images/operations.ts';
 import { Breakers } from './health/breakers.ts';
 import { guardDrivers, watchGuests } from './health/guarded-drivers.ts';
 import { HealthReporter } from './health/health-reporter.ts';
+import { importImage, uploadImage } from './images/import.ts';
+import { ImageKeeper } from './images/keeper.ts';
+import { deleteImage, pinImage, verifyImage } from './images/operations.ts';
+import { Uploads } from './images/uploads.ts';
 import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
@@ -48,6 +51,7 @@ import type { Services } from './services.ts';
 import { Backups, type CheckFile } from './store/backup.ts';
 import { openStore } from './store/open.ts';
 import { DATABASE_NAME, findDamageInStoreFile } from './store/store.ts';
+import { exportVolume } from './volumes/export.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
 
 /** How long the start waits for the hypervisor's first word before states are told as unknown, ms. */
@@ -76,6 +80,7 @@ export class Agent {
   readonly #collector: Collector;
   readonly #ownership: Ownership;
   readonly #policies: Policies;
+  readonly #imageKeeper: ImageKeeper;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
@@ -98,7 +103,8 @@ export class Agent {
     const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
     const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
-    this.services = { ...drivers, store, clock, log, inventories, observer };
+    const uploads = new Uploads({ pool: drivers.pool, clock });
+    this.services = { ...drivers, store, clock, log, inventories, observer, uploads };
     this.#collector = new Collector({
       drivers,
       store,
@@ -138,7 +144,10 @@ export class Agent {
       ownership: this.#ownership,
     });
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
-    this.#socket = new LocalSocket({ ...config.socket, dispatcher: this.dispatcher, events: store.events });
+    const settings = config.images;
+    this.#imageKeeper = new ImageKeeper({ store, clock, log, operations: this.operations, settings });
+    const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
+    this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);
   }
 
@@ -172,6 +181,7 @@ export class Agent {
     const { inventories, observer, store } = this.services;
     this.#stopping.abort();
     this.#recovery.close();
+    this.#imageKeeper.close();
     this.#link?.close();
     this.#policies.close();
     await this.#socket.close();
@@ -193,10 +203,11 @@ export class Agent {
     await this.#socket.close();
   }
 
-  /** What was left unfinished, and what the host has that it should not. */
+  /** What was left unfinished, what the host has that it should not, and the age of images. */
   #takeUp(): void {
     this.operations.resume();
     this.#reconciler.begin();
+    this.#imageKeeper.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */
@@ -270,9 +281,13 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     restoreInstance(services),
     deleteInstance(services),
     importImage(services),
+    uploadImage(services),
+    verifyImage(services),
+    pinImage(services),
     deleteImage(services),
     createVolume(services),
     deleteVolume(services),
+    exportVolume(services),
     createNetwork(services),
     deleteNetwork(services),
     collectLeaks({ services, collector, nodeId }),

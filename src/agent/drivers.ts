@@ -47,7 +47,14 @@ function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec:
       log: ({ level, message, error }) =>
         level === 'warning' ? log.warn({ error }, message) : log.info({ error }, message),
     }),
-    pool: new Qcow2Pool({ name: POOL_NAME, path: config.storage.path, exec, clock }),
+    pool: new Qcow2Pool({
+      name: POOL_NAME,
+      path: config.storage.path,
+      exec,
+      clock,
+      allowAddresses: config.images.allowAddresses,
+      keyring: config.images.keyring ?? null,
+    }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
     objects: new Map(

@@ -3,6 +3,7 @@
  */
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { Uploads } from './images/uploads.ts';
 import type { Inventories } from './inventory/inventories.ts';
 import type { Log } from './log.ts';
 import type { Observer } from './reconcile/observer.ts';
@@ -14,4 +15,5 @@ export interface Services extends Drivers {
   log: Log;
   inventories: Inventories;
   observer: Observer;
+  uploads: Uploads;
 }

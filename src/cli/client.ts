@@ -6,6 +6,7 @@
  * Everything has a bound: the time to answer, the bytes of an answer, the bytes of an event's line.
  */
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
+import type { Readable } from 'node:stream';
 import { AgentError, ERROR_CODES, type ErrorBody } from '../model/errors.ts';
 import type { BerthEvent } from '../model/event.ts';
 import type { MethodName, Params, Result } from '../model/methods.ts';
@@ -106,6 +107,32 @@ export class Client {
     return readAnswer(response, this.#limits.answerBytes);
   }
 
+  /** Bytes of an upload that the agent has; waits for an agent that restarts. */
+  async uploaded(image: string, signal: AbortSignal): Promise<number> {
+    const ask = async () =>
+      readAnswer(
+        await this.#request({ method: 'GET', path: `/v1/uploads/${image}`, signal }),
+        this.#limits.answerBytes,
+      );
+    const answer = await this.#patiently(ask, this.#limits.followPatienceMs, isLost, signal);
+    return (answer as { at: number }).at;
+  }
+
+  /** Sends some bytes of an upload, which is not repeated: whoever does asks first how far it has come. */
+  async sendPiece(
+    piece: { image: string; at: number; length: number; bytes: Readable },
+    signal: AbortSignal,
+  ): Promise<number> {
+    const response = await this.#request({
+      method: 'PUT',
+      path: `/v1/uploads/${piece.image}?at=${piece.at}`,
+      headers: { 'content-type': 'application/octet-stream', 'content-length': piece.length },
+      body: piece.bytes,
+      signal,
+    });
+    return ((await readAnswer(response, this.#limits.answerBytes)) as { at: number }).at;
+  }
+
   /**
    * Events after a sequence number, as they happen, until the signal is aborted. A stream that ends is opened
    * again after the last event that came, so none is missed and none comes twice.
@@ -160,10 +187,10 @@ export class Client {
   }
 
   #request(asked: {
-    method: 'GET' | 'POST';
+    method: 'GET' | 'POST' | 'PUT';
     path: string;
     headers?: Record<string, string | number>;
-    body?: string;
+    body?: string | Readable;
     signal?: AbortSignal;
   }): Promise<IncomingMessage> {
     const { body, ...rest } = asked;
@@ -180,7 +207,9 @@ export class Client {
       });
       request.once('error', (error) => reject(explain(error, socketPath)));
       request.once('close', () => clearTimeout(timer));
-      request.end(body);
+      if (typeof body !== 'object') return void request.end(body);
+      body.once('error', (error) => request.destroy(error));
+      body.pipe(request);
     });
   }
 }
@@ -193,7 +222,8 @@ function openRequest(options: RequestOptions): ClientRequest {
   return process.getBuiltinModule('node:http').request(options);
 }
 
-function isLost(error: unknown): boolean {
+/** The agent has gone away for a while, or for good. */
+export function isLost(error: unknown): boolean {
   return error instanceof AbsentError || error instanceof BrokenError;
 }
 

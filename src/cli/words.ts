@@ -8,11 +8,21 @@ import type { RestoreScope } from '../model/drift.ts';
 import type { RebootMode, StopMode } from '../model/instance.ts';
 import type { ObjectKind, OperationState } from '../model/operation.ts';
 import type { Policies, Watchdog } from '../model/policy.ts';
-import type { ImageFormat } from '../model/storage.ts';
+import type { Compression, ExportFormat, SourceFormat } from '../model/storage.ts';
 
 export const STOP_MODES = ['graceful', 'graceful-then-forced', 'forced'] as const satisfies StopMode[];
 export const REBOOT_MODES = ['graceful', 'forced'] as const satisfies RebootMode[];
-export const IMAGE_FORMATS = ['qcow2', 'raw'] as const satisfies ImageFormat[];
+export const SOURCE_FORMATS = [
+  'qcow2',
+  'raw',
+  'vmdk',
+  'vpc',
+  'vhdx',
+  'vdi',
+  'ova',
+] as const satisfies SourceFormat[];
+export const COMPRESSIONS = ['none', 'gzip', 'xz', 'zstd'] as const satisfies Compression[];
+export const EXPORT_FORMATS = ['qcow2', 'raw', 'vmdk', 'vhdx'] as const satisfies ExportFormat[];
 export const FIRMWARES = ['bios', 'uefi'] as const;
 export const CRASH_ACTIONS = ['restart', 'report'] as const satisfies Policies['onCrash']['action'][];
 export const BOOT_ACTIONS = ['last-state', 'always', 'never'] as const satisfies Policies['onBoot'][];

@@ -51,6 +51,11 @@ export const Sha256 = Type.String({
   description: 'SHA-256, 64 hexadecimal digits',
 });
 
+export const Sha512 = Type.String({
+  pattern: '^[0-9a-f]{128}$',
+  description: 'SHA-512, 128 hexadecimal digits',
+});
+
 /** What a command may carry so that repeats and latecomers are told apart (promise 6). */
 export const Fence = {
   key: Type.Optional(

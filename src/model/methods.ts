@@ -6,7 +6,17 @@
  * have a deadline); an `operation` answers `{ operation }` as soon as the operation is in the journal.
  */
 
-import { Fence, LIST_LIMIT, Name, NameOrId, nullable, ObjectFence, Sha256, strict } from './common.ts';
+import {
+  Fence,
+  LIST_LIMIT,
+  Name,
+  NameOrId,
+  nullable,
+  ObjectFence,
+  Sha256,
+  Sha512,
+  strict,
+} from './common.ts';
 import { RESTORE_SCOPES } from './drift.ts';
 import { BerthEvent } from './event.ts';
 import { DISK_GIB_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
@@ -17,7 +27,7 @@ import { OBJECT_KINDS, OPERATION_STATES, Operation } from './operation.ts';
 import { PoliciesChange } from './policy.ts';
 import { RecoveryReport } from './recovery.ts';
 import { type Static, type TSchema, Type } from './schema.ts';
-import { IMAGE_FORMATS, Image, Volume } from './storage.ts';
+import { COMPRESSIONS, EXPORT_FORMATS, Image, SOURCE_FORMATS, Volume } from './storage.ts';
 
 /** Each role may do what those before it may. */
 export const ROLES = ['observe', 'operate', 'admin'] as const;
@@ -40,6 +50,34 @@ const none = strict({});
 const one = strict({ id: NameOrId });
 const accepted = strict({ operation: Operation });
 const limit = Type.Integer({ minimum: 1, maximum: LIST_LIMIT, default: LIST_LIMIT });
+
+/** Mirrors of an image; more than a few are tried by nobody. */
+const MIRRORS_MAX = 8;
+/** Disks of an OVA; its machine has no more. */
+const OVA_DISK_MAX = 63;
+
+const Source = Type.String({
+  pattern: '^(/|https?://)[^\\x00-\\x20]{0,2047}$',
+  description: 'absolute path on the host, or http(s) URL',
+});
+
+/** What is said of an image's bytes, wherever they come from. */
+const ImageParams = {
+  format: Type.Enum([...SOURCE_FORMATS], {
+    default: 'qcow2',
+    description: 'format of the bytes; all but qcow2 and raw are converted to qcow2',
+  }),
+  compression: Type.Enum([...COMPRESSIONS], { default: 'none', description: 'how they are packed' }),
+  sha256: Type.Optional(Sha256),
+  sha512: Type.Optional(Sha512),
+  disk: Type.Integer({
+    minimum: 0,
+    maximum: OVA_DISK_MAX,
+    default: 0,
+    description: 'which disk of an OVA, from 0',
+  }),
+  pinned: Type.Boolean({ default: false, description: 'never evicted from the cache' }),
+};
 
 type Read<P extends TSchema, R extends TSchema> = Method<P, R> & { kind: 'read' };
 type Operating<P extends TSchema> = Method<P, typeof accepted> & { kind: 'operation' };
@@ -230,25 +268,58 @@ export const METHODS = {
       'Fetch an image from a file of this host or by http(s), check it as hostile, and keep it read-only.',
       strict({
         name: Name,
-        source: Type.String({
-          pattern: '^(/|https?://)[^\\x00-\\x20]{0,2047}$',
-          description: 'absolute path on the host, or http(s) URL',
+        source: Source,
+        mirrors: Type.Array(Source, {
+          maxItems: MIRRORS_MAX,
+          default: [],
+          description: 'more places where the same bytes are, tried in order when one fails',
         }),
-        format: Type.Enum([...IMAGE_FORMATS], { default: 'qcow2' }),
-        sha256: Type.Optional(Sha256),
+        ...ImageParams,
+        signature: Type.Optional({
+          ...Source,
+          description:
+            'path or URL of a detached OpenPGP signature of the source, by a key of images.keyring',
+        }),
         ...Fence,
       }),
     ),
     raised: {
       role: 'admin',
       words: 'for a path, since it reads a file of the host',
-      needed: ({ source }) => String(source).startsWith('/'),
+      needed: ({ source, mirrors, signature }) =>
+        [source, ...(mirrors as string[]), signature].some((place) => String(place ?? '').startsWith('/')),
     },
   },
+  'image.upload': {
+    ...operation(
+      'Take an image whose bytes the caller sends (PUT /v1/uploads/<image> on the local socket), and import it.',
+      strict({
+        name: Name,
+        sizeBytes: Type.Integer({
+          minimum: 1,
+          maximum: Number.MAX_SAFE_INTEGER,
+          description: 'bytes that will be sent',
+        }),
+        ...ImageParams,
+        ...Fence,
+      }),
+    ),
+    role: 'admin',
+  },
+  'image.verify': operation(
+    'Read all of an image and compare it with its digest; one that has changed becomes damaged.',
+    strict({ id: NameOrId, ...Fence }),
+    'ready, damaged',
+  ),
+  'image.pin': operation(
+    'Keep an image in the cache whatever its age, or let it age again.',
+    strict({ id: NameOrId, pinned: Type.Boolean({ default: true }), ...Fence }),
+    'ready, damaged',
+  ),
   'image.delete': operation(
     'Delete an image that no volume stands on.',
     strict({ id: NameOrId, ...Fence }),
-    'ready',
+    'ready, damaged',
   ),
 
   'volume.list': read('List the volumes.', none, strict({ volumes: Type.Array(Volume) })),
@@ -267,6 +338,22 @@ export const METHODS = {
     strict({ id: NameOrId, ...Fence }),
     'ready and unused',
   ),
+  'volume.export': {
+    ...operation(
+      'Write a volume that no running guest uses into one file on the host, with its SHA-256 beside it.',
+      strict({
+        id: NameOrId,
+        path: Type.String({
+          pattern: '^/[^\\x00-\\x1f]{1,4000}$',
+          description: 'absolute path of the file; nothing may be there yet',
+        }),
+        format: Type.Enum([...EXPORT_FORMATS], { default: 'qcow2' }),
+        ...Fence,
+      }),
+      'ready; its instance, if it has one, stopped or crashed',
+    ),
+    role: 'admin',
+  },
 
   'network.list': read('List the networks.', none, strict({ networks: Type.Array(Network) })),
   'network.show': read('Show one network.', one, strict({ network: Network })),

@@ -14,15 +14,21 @@ function working(looks: number, last = ended('succeeded')): Handlers {
     'instance.reboot': begin,
     'instance.delete': begin,
     'image.import': begin,
+    'image.verify': begin,
+    'image.pin': begin,
     'image.delete': begin,
     'volume.create': begin,
     'volume.delete': begin,
+    'volume.export': begin,
     'network.create': begin,
     'network.delete': begin,
     'operation.cancel': begin,
     'operation.get': () => ({ operation: left-- > 0 ? operation() : last }),
   };
 }
+
+/** What is said of an image whose name ends with nothing that is known. */
+const AS_IT_IS = { format: 'qcow2', compression: 'none', disk: 0, pinned: false, mirrors: [] };
 
 const CHANGES: [argv: string, method: string, params: Record<string, unknown>, said: RegExp][] = [
   ['instance start demo', 'instance.start', { id: 'demo' }, /^Started instance demo in 1\.5 s\.\n$/],
@@ -48,14 +54,44 @@ const CHANGES: [argv: string, method: string, params: Record<string, unknown>, s
   [
     'image import test images/t.img --format raw',
     'image.import',
-    { name: 'test', source: '/srv/images/t.img', format: 'raw' },
+    { ...AS_IT_IS, name: 'test', source: '/srv/images/t.img', format: 'raw' },
     /^Imported image test/,
   ],
   [
     `image import test https://host/t.img --sha256 ${'AB'.repeat(32)}`,
     'image.import',
-    { name: 'test', source: 'https://host/t.img', format: 'qcow2', sha256: 'ab'.repeat(32) },
+    { ...AS_IT_IS, name: 'test', source: 'https://host/t.img', sha256: 'ab'.repeat(32) },
     /^Imported image test/,
+  ],
+  [
+    'image import test disk.vmdk.xz --mirror https://host/disk.vmdk.xz --signature disk.sig --pin',
+    'image.import',
+    {
+      ...AS_IT_IS,
+      name: 'test',
+      source: '/srv/disk.vmdk.xz',
+      format: 'vmdk',
+      compression: 'xz',
+      mirrors: ['https://host/disk.vmdk.xz'],
+      signature: '/srv/disk.sig',
+      pinned: true,
+    },
+    /^Imported image test/,
+  ],
+  [
+    'image import test https://host/web.ova?format=raw.gz --disk 1',
+    'image.import',
+    { ...AS_IT_IS, name: 'test', source: 'https://host/web.ova?format=raw.gz', format: 'ova', disk: 1 },
+    /^Imported image test/,
+  ],
+  ['image verify test', 'image.verify', { id: 'test' }, /^Image test is as it was made, looked at in/],
+  ['image pin test', 'image.pin', { id: 'test', pinned: true }, /^Pinned image test/],
+  ['image unpin test', 'image.pin', { id: 'test', pinned: false }, /^Unpinned image test/],
+  [
+    'volume export data out/data.vmdk --format vmdk',
+    'volume.export',
+    { id: 'data', path: '/srv/out/data.vmdk', format: 'vmdk' },
+    /^Exported volume data to \/srv\/out\/data.vmdk/,
   ],
   ['image delete test', 'image.delete', { id: 'test' }, /^Deleted image test/],
   [

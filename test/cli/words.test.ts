@@ -6,13 +6,15 @@ import { LIST_LIMIT } from '../../src/model/common.ts';
 import { FIRMWARES, REBOOT_MODES, STOP_MODES } from '../../src/model/instance.ts';
 import { hasEnded, OBJECT_KINDS, OPERATION_STATES } from '../../src/model/operation.ts';
 import { BOOT_ACTIONS, CRASH_ACTIONS, DRIFT_ACTIONS, WATCHDOGS } from '../../src/model/policy.ts';
-import { IMAGE_FORMATS } from '../../src/model/storage.ts';
+import { COMPRESSIONS, EXPORT_FORMATS, SOURCE_FORMATS } from '../../src/model/storage.ts';
 import { VERSION } from '../../src/model/version.ts';
 
 t.test("the command line's words are the model's", async (t) => {
   t.strictSame(words.STOP_MODES, STOP_MODES);
   t.strictSame(words.REBOOT_MODES, REBOOT_MODES);
-  t.strictSame(words.IMAGE_FORMATS, IMAGE_FORMATS);
+  t.strictSame(words.SOURCE_FORMATS, SOURCE_FORMATS);
+  t.strictSame(words.COMPRESSIONS, COMPRESSIONS);
+  t.strictSame(words.EXPORT_FORMATS, EXPORT_FORMATS);
   t.strictSame(words.FIRMWARES, FIRMWARES);
   t.strictSame(words.CRASH_ACTIONS, CRASH_ACTIONS);
   t.strictSame(words.BOOT_ACTIONS, BOOT_ACTIONS);

@@ -4,6 +4,8 @@
  *   POST /v1/<method>          params as JSON → the method's result
  *   GET  /v1/events?after=N    events as JSON lines, from after N on, until the caller goes
  *   GET  /v1/methods           the names of the methods
+ *   GET  /v1/uploads/<image>          bytes of an upload that are there, { at }
+ *   PUT  /v1/uploads/<image>?at=N     up to UPLOAD_BYTES_LIMIT more of them, as application/octet-stream → { at }
  *
  * Who may connect is decided by the socket's owner, group and mode; whoever may is an admin. An error is
  * `{ "error": { code, message, hint?, details? } }` with the HTTP status of its code. A body over 1 MiB,
@@ -22,8 +24,10 @@ import type { BerthEvent } from '../../model/event.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { parseJson } from '../../model/json.ts';
 import { METHOD_NAMES } from '../../model/methods.ts';
+import type { Uploads } from '../images/uploads.ts';
 import type { EventStore } from '../store/events.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { uploadRoutes } from './upload-routes.ts';
 
 /** Largest request body, bytes: an instance with 64 KiB of user-data fits many times. */
 const BODY_BYTES_LIMIT = 1024 * 1024;
@@ -46,6 +50,7 @@ export interface LocalSocketOptions {
   group: string;
   dispatcher: Dispatcher;
   events: EventStore;
+  uploads: Uploads;
 }
 
 export class LocalSocket {
@@ -70,6 +75,7 @@ export class LocalSocket {
     this.#http.server.maxConnections = CONNECTIONS_LIMIT;
     this.#acceptEmptyBodies();
     this.#routes();
+    void this.#http.register(async (http) => uploadRoutes(http, this.#options.uploads));
   }
 
   /**

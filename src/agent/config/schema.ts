@@ -133,6 +133,34 @@ export const ConfigSchema = Type.Object(
         ),
       },
     ),
+    images: section('The cache of images.', {
+      budgetGib: Type.Integer({
+        minimum: 0,
+        maximum: 1_048_576,
+        default: 0,
+        description:
+          'GiB that images may take before the ones that were not used for longest are evicted; 0 evicts none.',
+      }),
+      verifyHours: Type.Integer({
+        minimum: 0,
+        maximum: 8760,
+        default: 168,
+        description: 'Hours after which an image is read and compared with its digest again; 0 never.',
+      }),
+      allowAddresses: Type.Array(Type.String({ pattern: '^[0-9a-f.:]{2,39}/\\d{1,3}$' }), {
+        maxItems: 64,
+        default: [],
+        description:
+          'Ranges that images may come from though they are refused: loopback, link-local, metadata services.',
+      }),
+      keyring: Type.Optional(
+        Type.String({
+          pattern: '^/',
+          description:
+            'OpenPGP keys whose signatures of images are trusted, as gpgv reads them. Absolute path.',
+        }),
+      ),
+    }),
     capacity: section('How much of the host is given to instances.', {
       vcpuRatio: Ratio('Virtual CPUs for each CPU of the host.', 4),
       memoryRatio: Ratio('MiB of guests for each MiB of the host.', 1),

@@ -99,6 +99,14 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     survey: counts,
     // A source that does not answer says nothing of the pool.
     makeImage: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    // Nor does a caller who sends slowly, or a folder for exports on another disk.
+    appendUpload: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    exportVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    lookExport: 'passes',
+    finishExport: 'passes',
+    removeExport: 'passes',
+    lookUpload: counts,
+    checkImage: counts,
     lookImage: counts,
     removeImage: counts,
     makeVolume: counts,

@@ -1,86 +1,78 @@
 /**
- * image.import and image.delete.
+ * image.verify, image.pin and image.delete.
  */
-import { randomUUID } from 'node:crypto';
-import { timestamp } from '../../drivers/contracts/clock.ts';
-import type { ImageFacts, ImageRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { StepProgress } from '../../model/operation.ts';
-import type { ImageFormat } from '../../model/storage.ts';
-import type { OperationKind } from '../operations/kind.ts';
+import type { Image, ImageFormat } from '../../model/storage.ts';
+import type { OperationKind, Target } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { checkImage } from './check.ts';
 
-/** An import moves the whole image; over a slow line that takes its time, ms. */
-const IMPORT_TIMEOUT_MS = 6 * 3600 * 1000;
+/** The largest image, from a slow disk, ms. */
+const VERIFY_TIMEOUT_MS = 4 * 3600 * 1000;
 
-/** A source that can't be reached for longer is as likely a wrong address as a short trouble, ms. */
-const SOURCE_PATIENCE_MS = 60_000;
-
-interface ImportPlan extends ImageRequest {
-  name: string;
-}
-
-export function importImage({ store, pool, clock }: Services): OperationKind<'image.import', ImportPlan> {
-  return {
-    method: 'image.import',
-    version: 1,
-    timeoutMs: () => IMPORT_TIMEOUT_MS,
-    stages: [
-      [
-        {
-          name: 'fetch-and-check',
-          retryForMs: SOURCE_PATIENCE_MS,
-          async look({ id, format }, { signal }) {
-            const facts = await pool.lookImage(id, format, { signal });
-            return facts === null ? null : { result: facts };
-          },
-          act: (plan, { signal, onProgress }) =>
-            pool.makeImage(plan, {
-              signal,
-              timeoutMs: IMPORT_TIMEOUT_MS,
-              onProgress: (done, total) => onProgress(copied(done, total)),
-            }),
-          undo: ({ id, format }, { signal }) => pool.removeImage(id, format, { signal }),
-        },
-      ],
-    ],
-    makes: ({ id, format }) => [{ kind: 'image', name: pool.paths.image(id, format) }],
-    accept({ name, source, format, sha256 }) {
-      if (store.images.find(name) !== null) throw nameTaken(name);
-      const id = randomUUID();
-      const createdAt = timestamp(clock);
-      store.images.insert({
-        id,
-        name,
-        pool: pool.name,
-        format,
-        sha256: null,
-        sizeBytes: 0,
-        virtualSizeBytes: 0,
-        state: 'importing',
-        createdAt,
-      });
-      return {
-        verdict: 'run',
-        target: { kind: 'image', id, name },
-        plan: { id, name, source, format, sha256: sha256 ?? null },
-      };
-    },
-    succeeded({ id, name }, results) {
-      store.images.setReady(id, results['fetch-and-check'] as ImageFacts);
-      store.events.append('image.created', { kind: 'image', id, name }, { image: store.images.get(id) });
-    },
-    undone: ({ id }) => store.images.remove(id),
-  };
-}
-
-interface DeletePlan {
+interface ImagePlan {
   id: string;
   name: string;
   format: ImageFormat;
 }
 
-export function deleteImage({ store, pool }: Services): OperationKind<'image.delete', DeletePlan> {
+export function verifyImage(services: Services): OperationKind<'image.verify', ImagePlan> {
+  const { store } = services;
+  return {
+    method: 'image.verify',
+    version: 1,
+    timeoutMs: () => VERIFY_TIMEOUT_MS,
+    stages: [
+      [
+        {
+          name: 'check',
+          look: async () => null,
+          act: ({ id }, { signal, onProgress }) =>
+            checkImage(services, store.images.get(id), {
+              signal,
+              timeoutMs: VERIFY_TIMEOUT_MS,
+              depth: 'bytes',
+              onProgress: (done, total) =>
+                onProgress({
+                  percent: Math.floor((100 * done) / Math.max(1, total ?? 0)),
+                  phase: 'checking',
+                  bytes: { done, total },
+                }),
+            }),
+        },
+      ],
+    ],
+    accept(params) {
+      const image = settledImage(services, params.id);
+      return { verdict: 'run', target: targetOf(image), plan: planOf(image) };
+    },
+    succeeded: () => undefined,
+    undone: () => undefined,
+  };
+}
+
+export function pinImage(services: Services): OperationKind<'image.pin', ImagePlan> {
+  const { store } = services;
+  return {
+    method: 'image.pin',
+    version: 1,
+    stages: [],
+    /** The row is all there is to change, so it is done when it is accepted. */
+    accept({ id, pinned }) {
+      const image = settledImage(services, id);
+      const target = targetOf(image);
+      if (image.pinned === pinned) return { verdict: 'done', target };
+      store.images.setPinned(image.id, pinned);
+      store.events.append('image.changed', target, { image: store.images.get(image.id) });
+      return { verdict: 'done', target };
+    },
+    succeeded: () => undefined,
+    undone: () => undefined,
+  };
+}
+
+export function deleteImage(services: Services): OperationKind<'image.delete', ImagePlan> {
+  const { store, pool } = services;
   return {
     method: 'image.delete',
     version: 1,
@@ -96,21 +88,14 @@ export function deleteImage({ store, pool }: Services): OperationKind<'image.del
     removes: ({ id, format }) => [{ kind: 'image', name: pool.paths.image(id, format) }],
     accept(params) {
       const image = store.images.get(params.id);
-      if (image.state === 'importing')
-        throw new AgentError('ILLEGAL_STATE', `Image ${image.name} is being imported`, {
-          hint: 'Cancel that operation instead.',
-        });
+      if (image.state === 'importing') throw beingImported(image);
       const volumes = store.volumes.countOn(image.id);
       if (volumes > 0)
         throw new AgentError('ILLEGAL_STATE', `${volumes} volumes stand on image ${image.name}`, {
           hint: 'Delete them first.',
         });
       store.images.setState(image.id, 'deleting');
-      return {
-        verdict: 'run',
-        target: { kind: 'image', id: image.id, name: image.name },
-        plan: { id: image.id, name: image.name, format: image.format },
-      };
+      return { verdict: 'run', target: targetOf(image), plan: planOf(image) };
     },
     succeeded({ id, name }) {
       store.images.remove(id);
@@ -120,16 +105,24 @@ export function deleteImage({ store, pool }: Services): OperationKind<'image.del
   };
 }
 
-function copied(done: number, total: number | null): StepProgress {
-  return {
-    percent: total === null ? 0 : Math.floor((100 * done) / Math.max(1, total)),
-    phase: 'fetching',
-    bytes: { done, total },
-  };
+/** An image that is neither being made nor being deleted. @throws {AgentError} NOT_FOUND, ILLEGAL_STATE */
+function settledImage({ store }: Services, nameOrId: string): Image {
+  const image = store.images.get(nameOrId);
+  if (image.state === 'importing') throw beingImported(image);
+  if (image.state !== 'deleting') return image;
+  throw new AgentError('ILLEGAL_STATE', `Image ${image.name} is being deleted`);
 }
 
-function nameTaken(name: string): AgentError {
-  return new AgentError('ALREADY_EXISTS', `There is an image ${name} on this node already`, {
-    hint: 'Choose another name, or delete that one first.',
+function beingImported({ name }: Image): AgentError {
+  return new AgentError('ILLEGAL_STATE', `Image ${name} is being imported`, {
+    hint: 'Cancel that operation instead, or wait for its end.',
   });
+}
+
+function targetOf({ id, name }: Image): Target {
+  return { kind: 'image', id, name };
+}
+
+function planOf({ id, name, format }: Image): ImagePlan {
+  return { id, name, format };
 }

@@ -84,13 +84,15 @@ function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): R
   return { volumeId: volume.id };
 }
 
-/** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE while it is being imported or deleted */
+/** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE while it is being imported or deleted, or is damaged */
 export function readyImage({ store }: Services, nameOrId: string): Image {
   const image = store.images.get(nameOrId);
   if (image.state === 'ready') return image;
-  throw new AgentError('ILLEGAL_STATE', `Image ${image.name} is ${image.state}`, {
-    hint: 'Wait until it is ready.',
-  });
+  const hint =
+    image.state === 'damaged'
+      ? 'See `berth image show`; bring its file back and verify it, or import it anew.'
+      : 'Wait until it is ready.';
+  throw new AgentError('ILLEGAL_STATE', `Image ${image.name} is ${image.state}`, { hint });
 }
 
 function insertDisk(
@@ -105,6 +107,7 @@ function insertDisk(
   const name = `${parts.name}-disk${position}`;
   if (store.volumes.nameTaken(name))
     throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} already`);
+  if (disk.image !== null) store.images.touch(disk.image.id, createdAt);
   store.volumes.insert(
     {
       id: randomUUID(),

@@ -4,6 +4,7 @@
 import type { GuestDefinition } from '../../drivers/contracts/hypervisor.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
+import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import type { InstancePlan } from './plan.ts';
@@ -77,12 +78,16 @@ async function unlessForeign(undo: Promise<void>): Promise<void> {
   }
 }
 
-export function start({ hypervisor, pool }: Services): Step<InstancePlan> {
+export function start(services: Services): Step<InstancePlan> {
+  const { hypervisor, pool } = services;
   return {
     name: 'start',
     look: async ({ id }, { signal }) =>
       (await hypervisor.observeGuest(id, { signal }))?.power === 'running' ? {} : null,
-    act: ({ id }, { signal }) => hypervisor.start(id, { signal }),
+    async act({ id }, { signal }) {
+      await assertBasesIntact(services, id, { signal });
+      await hypervisor.start(id, { signal });
+    },
     async undo({ id }, { signal }) {
       await hypervisor.destroy(id, { signal });
       // Whoever runs the guest has made it, with the guest's first word or before.

@@ -6,6 +6,8 @@ import type { FoundImage } from '../../drivers/contracts/storage.ts';
 import type { Image, ImageFormat } from '../../model/storage.ts';
 import { leaveOut, type Planning } from './planning.ts';
 
+const NO_FACTS = { sha256: null, fileSha256: null, sizeBytes: 0, virtualSizeBytes: 0, hardware: null };
+
 export function planImages(planning: Planning): void {
   const { host, known, plan } = planning;
   const settled = new Set([...known.images.map(({ id }) => id), ...known.busy]);
@@ -27,31 +29,37 @@ export function planImages(planning: Planning): void {
 }
 
 /** @returns whether it is one */
-function planWhole(planning: Planning, { id, format, facts, name, madeAt }: FoundImage): boolean {
+function planWhole(planning: Planning, found: FoundImage): boolean {
+  const { id, format, sourceFormat, facts, name, madeAt } = found;
   if (facts === null) return false;
   const taken = planning.names.take('image', id, [name, planning.context.names[id]]);
   const createdAt = madeAt ?? planning.context.now;
   const note =
     name === null ? 'the host keeps no name of it' : name === taken ? null : `it was called ${name}`;
-  add(planning, { id, name: taken, format, ...facts, state: 'ready', createdAt }, note);
+  const kept = { format, sourceFormat: sourceFormat ?? format, ...facts };
+  // When it was used last is not known: it is not evicted before it has had its time.
+  const times = { createdAt, lastUsedAt: planning.context.now, verifiedAt: createdAt };
+  add(planning, { id, name: taken, ...kept, ...times, state: 'ready' }, note);
   return true;
 }
 
 function planBroken(planning: Planning, id: string, format: ImageFormat): void {
   const found = planning.host.pool.images.find((image) => image.id === id);
   const name = planning.names.take('image', id, [planning.context.names[id]]);
-  const createdAt = planning.context.now;
-  const nothing = { sha256: null, sizeBytes: 0, virtualSizeBytes: 0 };
+  const believed = found?.format ?? format;
+  const kept = { format: believed, sourceFormat: believed, ...NO_FACTS };
+  const times = { createdAt: planning.context.now, lastUsedAt: null, verifiedAt: null };
   const note = `volumes stand on it, and it is ${found?.fault ?? 'missing'}`;
-  add(
-    planning,
-    { id, name, format: found?.format ?? format, ...nothing, state: 'deleting', createdAt },
-    note,
-  );
+  add(planning, { id, name, ...kept, ...times, state: 'deleting' }, note);
 }
 
-function add({ plan, context }: Planning, image: Omit<Image, 'pool'>, note: string | null): void {
-  plan.images.push({ ...image, pool: context.pool });
+/** The host does not tell that an image was pinned; damage is found by the next check. */
+function add(
+  { plan, context }: Planning,
+  image: Omit<Image, 'pool' | 'pinned' | 'damage'>,
+  note: string | null,
+): void {
+  plan.images.push({ ...image, pool: context.pool, pinned: false, damage: null });
   plan.added.push({ kind: 'image', id: image.id, name: image.name, note });
 }
 

@@ -63,14 +63,19 @@ export function settleBehind(store: Store, host: HostView, now: string): void {
   for (const { id, target } of store.operations.unfinished()) {
     store.operations.setError(id, overtaken().toBody());
     store.operations.end(id, 'failed', now);
-    if (!settleMade(store, host, target)) giveUpMaking(store, target);
+    if (!settleMade(store, host, target, now)) giveUpMaking(store, target);
     tellOperation(store, id);
   }
   for (const { id } of store.instances.list()) store.instances.raiseGeneration(id, GENERATION_LEAP);
 }
 
 /** What was being made, and is whole on the host, was made. @returns whether it is such a thing */
-function settleMade(store: Store, host: HostView, { kind, id }: OperationRow['target']): boolean {
+function settleMade(
+  store: Store,
+  host: HostView,
+  { kind, id }: OperationRow['target'],
+  now: string,
+): boolean {
   switch (kind) {
     case 'instance': {
       const isThere = host.guests.some((guest) => guest.id === id && guest.metadata !== null);
@@ -87,9 +92,9 @@ function settleMade(store: Store, host: HostView, { kind, id }: OperationRow['ta
       return true;
     }
     case 'image': {
-      const facts = host.pool.images.find((image) => image.id === id)?.facts ?? null;
-      if (facts === null || store.images.find(id)?.state !== 'importing') return false;
-      store.images.setReady(id, facts);
+      const found = host.pool.images.find((image) => image.id === id);
+      if (!found?.facts || store.images.find(id)?.state !== 'importing') return false;
+      store.images.setReady(id, found.facts, found.madeAt ?? now);
       return true;
     }
     case 'network': {

@@ -1,8 +1,17 @@
 /** Rows of images. */
 
 import { AgentError } from '../../model/errors.ts';
-import type { Image, ImageFormat } from '../../model/storage.ts';
+import type { GuestHardware, Image, ImageFormat, SourceFormat } from '../../model/storage.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
+
+/** Facts of an image that was made; one made before version 7 of the database has the first three. */
+interface ReadyFacts {
+  sha256: string;
+  sizeBytes: number;
+  virtualSizeBytes: number;
+  fileSha256?: string;
+  hardware?: GuestHardware | null;
+}
 
 export class ImageStore {
   readonly #db: Database;
@@ -13,30 +22,51 @@ export class ImageStore {
 
   insert(image: Image): void {
     this.#db.assertTransaction();
-    this.#db
-      .sql(
-        'INSERT INTO images (id, name, pool, format, sha256, size_bytes, virtual_size_bytes, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-      )
-      .run(
-        image.id,
-        image.name,
-        image.pool,
-        image.format,
-        image.sha256,
-        image.sizeBytes,
-        image.virtualSizeBytes,
-        image.state,
-        image.createdAt,
-      );
+    const columns = toColumns(image);
+    const names = Object.keys(columns);
+    const marks = names.map(() => '?').join(', ');
+    this.#db.sql(`INSERT INTO images (${names.join(', ')}) VALUES (${marks})`).run(...Object.values(columns));
   }
 
-  setReady(id: string, facts: { sha256: string; sizeBytes: number; virtualSizeBytes: number }): void {
+  /** Made, and so checked, at `at`. */
+  setReady(id: string, facts: ReadyFacts, at: string): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        "UPDATE images SET state = 'ready', sha256 = ?, size_bytes = ?, virtual_size_bytes = ? WHERE id = ?",
+        "UPDATE images SET state = 'ready', sha256 = ?, file_sha256 = ?, size_bytes = ?, virtual_size_bytes = ?, hardware = ?, last_used_at = ?, verified_at = ? WHERE id = ?",
       )
-      .run(facts.sha256, facts.sizeBytes, facts.virtualSizeBytes, id);
+      .run(
+        facts.sha256,
+        facts.fileSha256 ?? facts.sha256,
+        facts.sizeBytes,
+        facts.virtualSizeBytes,
+        facts.hardware == null ? null : JSON.stringify(facts.hardware),
+        at,
+        at,
+        id,
+      );
+  }
+
+  /** Keeps what a check has found. @param damage What is wrong; null where nothing is. */
+  setChecked(id: string, damage: string | null, at: string): void {
+    this.#db.assertTransaction();
+    const state = damage === null ? 'ready' : 'damaged';
+    this.#db
+      .sql(
+        "UPDATE images SET state = ?, damage = ?, verified_at = ? WHERE id = ? AND state IN ('ready', 'damaged')",
+      )
+      .run(state, damage, at, id);
+  }
+
+  setPinned(id: string, pinned: boolean): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE images SET pinned = ? WHERE id = ?').run(Number(pinned), id);
+  }
+
+  /** Something was made on it. */
+  touch(id: string, at: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE images SET last_used_at = ? WHERE id = ?').run(at, id);
   }
 
   setState(id: string, state: Image['state']): void {
@@ -68,16 +98,44 @@ export class ImageStore {
   }
 }
 
+function toColumns(image: Image): Record<string, string | number | null> {
+  return {
+    id: image.id,
+    name: image.name,
+    pool: image.pool,
+    format: image.format,
+    source_format: image.sourceFormat,
+    sha256: image.sha256,
+    file_sha256: image.fileSha256,
+    size_bytes: image.sizeBytes,
+    virtual_size_bytes: image.virtualSizeBytes,
+    state: image.state,
+    damage: image.damage,
+    pinned: Number(image.pinned),
+    hardware: image.hardware === null ? null : JSON.stringify(image.hardware),
+    created_at: image.createdAt,
+    last_used_at: image.lastUsedAt,
+    verified_at: image.verifiedAt,
+  };
+}
+
 function toImage(row: Row): Image {
   return {
     id: row['id'] as string,
     name: row['name'] as string,
     pool: row['pool'] as string,
     format: row['format'] as ImageFormat,
+    sourceFormat: row['source_format'] as SourceFormat,
     sha256: row['sha256'] as string | null,
+    fileSha256: row['file_sha256'] as string | null,
     sizeBytes: row['size_bytes'] as number,
     virtualSizeBytes: row['virtual_size_bytes'] as number,
     state: row['state'] as Image['state'],
+    damage: row['damage'] as string | null,
+    pinned: row['pinned'] === 1,
+    hardware: row['hardware'] === null ? null : (JSON.parse(row['hardware'] as string) as GuestHardware),
     createdAt: row['created_at'] as string,
+    lastUsedAt: row['last_used_at'] as string | null,
+    verifiedAt: row['verified_at'] as string | null,
   };
 }

@@ -84,6 +84,14 @@ export class VolumeStore {
     return this.#db.sql('SELECT count(*) AS n FROM volumes WHERE image_id = ?').get(imageId)?.['n'] as number;
   }
 
+  /** Instances with a volume on the image. */
+  instancesOn(imageId: string): string[] {
+    return this.#db
+      .sql('SELECT DISTINCT instance_id AS id FROM volumes WHERE image_id = ? AND instance_id IS NOT NULL')
+      .all(imageId)
+      .map((row) => row['id'] as string);
+  }
+
   find(nameOrId: string): Volume | null {
     const row = this.#db.sql('SELECT * FROM volumes WHERE id = ? OR name = ?').get(nameOrId, nameOrId);
     return row === undefined ? null : toVolume(row);

@@ -62,6 +62,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
         },
         null,
       );
+      if (image !== null) store.images.touch(image.id, timestamp(clock));
       store.allocations.add(id, { DISK_GB: sizeGib });
       return {
         verdict: 'run',

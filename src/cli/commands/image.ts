@@ -1,13 +1,13 @@
 /** `berth image …` */
-import { resolve } from 'node:path';
 import type { Image } from '../../model/storage.ts';
-import { usageError } from '../failure.ts';
-import type { Given, Leaf } from '../leaf.ts';
+import { EXIT, usageError } from '../failure.ts';
+import type { Leaf } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
+import { clean } from '../render/text.ts';
 import { formatAge, formatBytes } from '../render/units.ts';
-import { IMAGE_FORMATS } from '../words.ts';
-import { deleteLeaf, listLeaf, nameOf, showLeaf } from './nouns.ts';
+import { importLeaf, uploadLeaf } from './image-import.ts';
+import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
 const COLUMNS: Column<Image>[] = [
   { title: 'NAME', value: (image) => image.name },
@@ -19,33 +19,52 @@ const COLUMNS: Column<Image>[] = [
   { title: 'ID', value: (image) => image.id },
 ];
 
-const importLeaf: Leaf = {
-  name: 'import',
-  summary: 'Fetch an image, check it, and keep it read-only',
-  args: [
-    { name: 'name', summary: 'name to give it' },
-    { name: 'source', summary: 'file on this host, or http(s) URL', completes: 'file' },
-  ],
-  options: [
-    {
-      flag: 'format',
-      value: 'format',
-      choices: IMAGE_FORMATS,
-      summary: 'format of the source (default: qcow2)',
-    },
-    { flag: 'sha256', value: 'digest', summary: 'refuse the source unless it has this SHA-256' },
-    ...OPERATION_OPTIONS,
-  ],
-  doing: (given) => `import image ${nameOf(given)}`,
+const verifyLeaf: Leaf = {
+  name: 'verify',
+  summary: 'Read all of an image and compare it with its digest',
+  args: [nameArgument('image')],
+  options: OPERATION_OPTIONS,
+  doing: (given) => `verify image ${nameOf(given)}`,
+  run: (session, given) =>
+    operate(session, given, {
+      method: 'image.verify',
+      params: { id: nameOf(given) },
+      done: `Image ${nameOf(given)} is as it was made, looked at`,
+    }),
+};
+
+const pinLeaf = (pinned: boolean): Leaf => ({
+  name: pinned ? 'pin' : 'unpin',
+  summary: pinned ? 'Keep an image in the cache whatever its age' : 'Let an image age, and be evicted',
+  args: [nameArgument('image')],
+  options: OPERATION_OPTIONS,
+  doing: (given) => `${pinned ? 'pin' : 'unpin'} image ${nameOf(given)}`,
+  run: (session, given) =>
+    operate(session, given, {
+      method: 'image.pin',
+      params: { id: nameOf(given), pinned },
+      done: `${pinned ? 'Pinned' : 'Unpinned'} image ${nameOf(given)}`,
+    }),
+});
+
+const specLeaf: Leaf = {
+  name: 'spec',
+  summary: 'Print an instance spec for the machine that an OVA was made of',
+  args: [nameArgument('image')],
+  details: 'The spec goes to standard output, and what it cannot say to standard error.',
+  doing: (given) => `make a spec from image ${nameOf(given)}`,
   async run(session, given) {
-    const sha256 = given.text('sha256')?.toLowerCase();
-    const params = {
-      name: nameOf(given),
-      source: sourceOf(given, session.io.cwd),
-      format: IMAGE_FORMATS.find((format) => format === given.text('format')) ?? 'qcow2',
-      ...(sha256 === undefined ? {} : { sha256 }),
-    };
-    return operate(session, given, { method: 'image.import', params, done: `Imported image ${params.name}` });
+    const { image } = await session.client.call('image.show', { id: nameOf(given) });
+    if (image.hardware === null) {
+      throw usageError(`Image ${image.name} does not say what machine it is from`, {
+        hint: 'Only images that came as an OVA do.',
+      });
+    }
+    const { suggestInstance } = await import('../../model/hardware.ts');
+    const { spec, notes } = suggestInstance(image.name, image.hardware);
+    for (const note of notes) session.note(clean(note));
+    session.answer(spec, () => `${JSON.stringify(spec, null, 2)}\n`);
+    return EXIT.done;
   },
 };
 
@@ -64,10 +83,26 @@ export const commands: readonly Leaf[] = [
           ['Name', shown.name],
           ['ID', shown.id],
           ['State', shown.state, 'state'],
-          ['Format', shown.format],
+          ...(shown.damage === null ? [] : [['Damage', shown.damage] as const]),
+          [
+            'Format',
+            shown.format === shown.sourceFormat
+              ? shown.format
+              : `${shown.format}, from ${shown.sourceFormat}`,
+          ],
           ['Size', `${formatBytes(shown.sizeBytes)} (${shown.sizeBytes} bytes)`],
           ['Virtual size', `${formatBytes(shown.virtualSizeBytes)} (${shown.virtualSizeBytes} bytes)`],
           ['SHA-256', shown.sha256 ?? '-'],
+          ['SHA-256 of the file', shown.fileSha256 ?? '-'],
+          ['Pinned', shown.pinned ? 'yes' : 'no'],
+          [
+            'Last used',
+            shown.lastUsedAt === null ? 'never' : `${formatAge(shown.lastUsedAt, look.nowMs)} ago`,
+          ],
+          [
+            'Verified',
+            shown.verifiedAt === null ? 'never' : `${formatAge(shown.verifiedAt, look.nowMs)} ago`,
+          ],
           ['Pool', shown.pool],
           ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
         ],
@@ -75,21 +110,14 @@ export const commands: readonly Leaf[] = [
       ),
   }),
   importLeaf,
+  uploadLeaf,
+  verifyLeaf,
+  pinLeaf(true),
+  pinLeaf(false),
+  specLeaf,
   deleteLeaf({
     method: 'image.delete',
     kind: 'image',
     summary: 'Delete an image that no volume stands on',
   }),
 ];
-
-/** The agent takes absolute paths only: it does not know where the operator stands. */
-function sourceOf(given: Given, cwd: string): string {
-  const source = given.argument('source');
-  if (/^https?:\/\//.test(source)) return source;
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) {
-    throw usageError(`Cannot import from ${source}: neither a file nor an http(s) URL`, {
-      hint: 'Give a path, or a URL that begins with http:// or https://.',
-    });
-  }
-  return resolve(cwd, source);
-}

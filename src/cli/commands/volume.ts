@@ -1,11 +1,13 @@
 /** `berth volume …` */
+import { resolve } from 'node:path';
 import type { Volume } from '../../model/storage.ts';
 import { usageError } from '../failure.ts';
 import type { Leaf } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatGib } from '../render/units.ts';
-import { deleteLeaf, listLeaf, nameOf, showLeaf } from './nouns.ts';
+import { EXPORT_FORMATS } from '../words.ts';
+import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
 const COLUMNS: Column<Volume>[] = [
   { title: 'NAME', value: (volume) => volume.name },
@@ -41,6 +43,36 @@ const createLeaf: Leaf = {
   },
 };
 
+const exportLeaf: Leaf = {
+  name: 'export',
+  summary: 'Write a volume into one file, with its SHA-256 beside it',
+  args: [
+    nameArgument('volume'),
+    { name: 'path', summary: 'file to make; its digest goes to PATH.sha256', completes: 'file' },
+  ],
+  options: [
+    {
+      flag: 'format',
+      value: 'format',
+      choices: EXPORT_FORMATS,
+      summary: 'format of the file (default: qcow2)',
+    },
+    ...OPERATION_OPTIONS,
+  ],
+  details:
+    'No guest may use the volume meanwhile. `sha256sum -c PATH.sha256` checks the file wherever it goes.',
+  doing: (given) => `export volume ${nameOf(given)}`,
+  async run(session, given) {
+    const path = resolve(session.io.cwd, given.argument('path'));
+    const format = EXPORT_FORMATS.find((each) => each === given.text('format')) ?? 'qcow2';
+    return operate(session, given, {
+      method: 'volume.export',
+      params: { id: nameOf(given), path, format },
+      done: `Exported volume ${nameOf(given)} to ${path}`,
+    });
+  },
+};
+
 export const commands: readonly Leaf[] = [
   listLeaf({
     method: 'volume.list',
@@ -67,6 +99,7 @@ export const commands: readonly Leaf[] = [
       ),
   }),
   createLeaf,
+  exportLeaf,
   deleteLeaf({
     method: 'volume.delete',
     kind: 'volume',

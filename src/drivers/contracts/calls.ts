@@ -12,8 +12,11 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-/** Progress of a long call, from 0 to `totalBytes`; null while the total is not known. */
-export type ProgressListener = (doneBytes: number, totalBytes: number | null) => void;
+/** What a long call does right now. */
+export type ProgressPhase = 'fetching' | 'unpacking' | 'converting' | 'checking' | 'writing';
+
+/** Progress of a long call, in each phase from 0 to `totalBytes`; null while the total is not known. */
+export type ProgressListener = (doneBytes: number, totalBytes: number | null, phase?: ProgressPhase) => void;
 
 /** Ends a subscription; harmless when called again. */
 export type Unsubscribe = () => void;

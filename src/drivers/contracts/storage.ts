@@ -7,13 +7,22 @@
  *  - `make*` is idempotent: what exists already in the asked form is answered as done; in another form it
  *    is HOST_CONFLICT. `remove*` of what is absent is done.
  *  - Image bytes are hostile: the format is the one named by the caller, never probed; an image with a
- *    backing file, an external data file or encryption, a damaged or an absurdly large one is IMAGE_REFUSED.
- *  - A call that fails, or is aborted, leaves nothing but the partial file that `removeImage` removes.
+ *    backing file, an external data file, foreign extents or encryption, a damaged or an absurdly large one, and
+ *    one that unpacks without end is IMAGE_REFUSED.
+ *  - A call that fails, or is aborted, leaves nothing but partial files that `removeImage` removes. What was
+ *    fetched of an image is such a file, and the next call goes on with it where the source allows.
+ *  - Images of the same bytes share one file. One that was changed is found before a volume is made on it.
  *  - An image and a volume have beside them what they are called, durable before they have their own name and
  *    removed after them: `survey` tells it, so that both can be known again without a database (promise 5).
  *  - Not enough room is CAPACITY_EXCEEDED; a pool that cannot be asked is UNAVAILABLE.
  */
-import type { ImageFormat } from '../../model/storage.ts';
+import type {
+  Compression,
+  ExportFormat,
+  GuestHardware,
+  ImageFormat,
+  SourceFormat,
+} from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from './calls.ts';
 
 export interface PoolCapacity {
@@ -27,20 +36,56 @@ export interface PoolCapacity {
 
 export interface ImageRequest {
   id: string;
-  /** Absolute path on this host, or http(s) URL. */
+  /** Absolute path on this host, http(s) URL, or `upload:` for bytes that `appendUpload` has brought. */
   source: string;
-  format: ImageFormat;
+  /** More places where the same bytes are, tried in order when one fails. @default none */
+  mirrors?: readonly string[];
+  /** Format of the source; what it is kept in is `keptFormat` of it. */
+  format: SourceFormat;
+  /** @default 'none' */
+  compression?: Compression;
   /** Expected digest of the source's bytes; null when the caller has none. */
   sha256: string | null;
   /** What people call it, for its record. @default none: requests of older versions have no name */
   name?: string;
+  /** @default null */
+  sha512?: string | null;
+  /** Path or URL of a detached signature of the source's bytes. @default null */
+  signature?: string | null;
+  /** Which disk of an OVA, from 0. @default 0 */
+  disk?: number;
 }
 
 export interface ImageFacts {
   /** SHA-256 of the source's bytes, hexadecimal. */
   sha256: string;
+  /** SHA-256 of the file as it is kept. */
+  fileSha256: string;
+  /** Bytes of the file as it is kept. */
   sizeBytes: number;
   virtualSizeBytes: number;
+  /** The machine of an OVA. */
+  hardware: GuestHardware | null;
+}
+
+/** What a check of an image found; the reason is a sentence without a full stop. */
+export type ImageCheck = { intact: true } | { intact: false; reason: string };
+
+export interface ExportPlace {
+  volumeId: string;
+  /** Absolute path of the file to make; nothing may have this name yet. */
+  path: string;
+}
+
+export interface VolumeExport extends ExportPlace {
+  /** The image that the volume stands on. */
+  image: { id: string; format: ImageFormat } | null;
+  format: ExportFormat;
+}
+
+export interface ExportFacts {
+  sha256: string;
+  sizeBytes: number;
 }
 
 /** What is kept beside a volume, since nothing else on the host tells it. */
@@ -67,6 +112,8 @@ export interface VolumeRequest {
 export interface FoundImage {
   id: string;
   format: ImageFormat;
+  /** What it came as; null as `facts`. */
+  sourceFormat: SourceFormat | null;
   /** Null where the record is missing or contradicts the file. */
   facts: ImageFacts | null;
   name: string | null;
@@ -149,11 +196,50 @@ export interface StoragePool {
   /** The image's facts, looked up on disk (`sha256` as recorded beside it); null when there is none. */
   lookImage(id: string, format: ImageFormat, options?: CallOptions): Promise<ImageFacts | null>;
   removeImage(id: string, format: ImageFormat, options?: CallOptions): Promise<void>;
+  /**
+   * Looks whether an image is as it was made. `seal`: by what a change through the file system shows, and only where
+   * that differs by its bytes; milliseconds. `bytes`: reads all of it.
+   */
+  checkImage(
+    id: string,
+    format: ImageFormat,
+    options: CallOptions & { depth: 'seal' | 'bytes'; onProgress?: ProgressListener },
+  ): Promise<ImageCheck>;
+  /**
+   * Appends to the bytes of an image that is uploaded.
+   *
+   * @param at Bytes that the caller believes to be there already; others are STALE, with `details.at`.
+   * @param limitBytes Most bytes that may be there in the end; more is LIMIT_REACHED.
+   * @returns Bytes that are there now, on the disk.
+   */
+  appendUpload(
+    upload: { id: string; at: number; limitBytes: number; bytes: AsyncIterable<Buffer> },
+    options?: CallOptions,
+  ): Promise<number>;
+  /** Bytes that are there of an image that is uploaded; 0 where none is. */
+  lookUpload(id: string, options?: CallOptions): Promise<number>;
 
   makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void>;
   /** Null when there is none. */
   lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null>;
   removeVolume(id: string, options?: CallOptions): Promise<void>;
+  /**
+   * Writes a volume that no guest uses, with what it stands on, into one file, and its digest beside it.
+   *
+   * The file is proven to be of this export until `finishExport`, and only so long can it be taken back: nothing
+   * that somebody else has put there is ever replaced or removed.
+   *
+   * @throws {AgentError} ALREADY_EXISTS: something has this name. ILLEGAL_STATE: a guest uses the volume.
+   */
+  exportVolume(
+    request: VolumeExport,
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<ExportFacts>;
+  /** What the export has made; null where it is not whole, or not of this export. */
+  lookExport(place: ExportPlace, options?: CallOptions): Promise<ExportFacts | null>;
+  finishExport(place: ExportPlace, options?: CallOptions): Promise<void>;
+  /** Removes what the export has made, also in part. */
+  removeExport(place: ExportPlace, options?: CallOptions): Promise<void>;
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void>;
   lookSeed(instanceId: string, options?: CallOptions): Promise<boolean>;

@@ -31,6 +31,8 @@ const TOOLS: readonly Tool[] = [
   { names: ['dnsmasq'], use: 'answers DHCP', debian: 'dnsmasq-base' },
   { names: ['genisoimage', 'xorriso'], use: 'makes seeds', debian: 'genisoimage' },
   { names: ['prlimit'], use: 'bounds the inspection of images', debian: 'util-linux' },
+  { names: ['unshare'], use: 'keeps the inspection of images from the network', debian: 'util-linux' },
+  { names: ['setpriv'], use: 'takes its rights from the inspection of images', debian: 'util-linux' },
 ];
 
 /** Bits of a file's mode that let its group, or everybody, read and write. @see inode(7) */

@@ -10,6 +10,7 @@ import type { Readable, Writable } from 'node:stream';
 import { AgentError } from '../../model/errors.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import { CallLimit } from './call-limit.ts';
+import { caged, limited, type ResourceLimits, type SandboxUser } from './sandbox.ts';
 
 /** Children at once; a host tool takes tens of milliseconds, so more would only queue in the kernel. */
 const CHILDREN_LIMIT = 16;
@@ -19,23 +20,22 @@ const WAITING_LIMIT = 1024;
 const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
 /** Deadline of a child unless told otherwise, milliseconds. */
 const TIMEOUT_MS = 30_000;
-/** Exit code of prlimit(1) where there is no such program to run. @see EX_EXEC_ENOENT, util-linux exitcodes.h */
-const PRLIMIT_NOT_FOUND = 127;
+/** Exit code of prlimit, unshare and setpriv where there is no such program to run. @see EX_EXEC_ENOENT, util-linux exitcodes.h */
+const NOT_FOUND_CODE = 127;
 /** Longest excerpt of a tool's own words in a message, in characters. */
 const EXCERPT_LIMIT = 500;
-
-/** Limits that prlimit(1) sets before the program runs. */
-export interface ResourceLimits {
-  addressSpaceBytes?: number;
-  cpuSeconds?: number;
-  fileSizeBytes?: number;
-}
 
 export interface RunOptions extends CallOptions {
   /** Written to standard input, then closed; without it standard input is empty. */
   input?: string | Buffer;
   outputLimitBytes?: number;
   limits?: ResourceLimits;
+  /** Runs it in the cage of sandbox.ts, as this user (null: as ours), under `limits`. */
+  sandbox?: SandboxUser | null;
+  /** Open files that the program gets as its descriptors 3, 4 and so on. They stay open here. */
+  files?: readonly number[];
+  /** Open file that the program reads as its standard input, from where it stands. */
+  stdinFile?: number;
   /** Exit codes that are answers, not failures. @default [0] */
   okCodes?: readonly number[];
   cwd?: string;
@@ -43,6 +43,8 @@ export interface RunOptions extends CallOptions {
   env?: Readonly<Record<string, string>>;
   /** Gets each chunk of standard output as it comes, as for progress. */
   onStdout?: (chunk: string) => void;
+  /** Takes standard output instead of `RunResult.stdout`, at its own pace and without a limit; what it throws ends the program. */
+  consume?: (chunk: Buffer) => Promise<void>;
 }
 
 export interface RunResult {
@@ -129,7 +131,8 @@ export class HostExec implements Exec {
   }
 }
 
-type Child = ChildProcessByStdio<Writable, Readable, Readable>;
+/** Standard input is a file of the caller's where there is no stream. */
+type Child = ChildProcessByStdio<Writable | null, Readable, Readable>;
 
 async function runChild(
   program: string,
@@ -144,31 +147,27 @@ async function runChild(
 
 /** In a process group of its own, so that it can be killed with all that it started. */
 function start(program: string, args: readonly string[], options: RunOptions): Child {
-  const [file, argv] = withLimits(program, args, options.limits);
+  const [file, ...argv] = commandLine(program, args, options);
   try {
-    return spawn(file, argv, {
-      stdio: ['pipe', 'pipe', 'pipe'],
+    return spawn(file as string, argv, {
+      stdio: [options.stdinFile ?? 'pipe', 'pipe', 'pipe', ...(options.files ?? [])],
       env: { PATH: SEARCH_PATH, LC_ALL: 'C', HOME: '/nonexistent', ...options.env },
       detached: true,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    });
+    }) as Child;
   } catch (error) {
     throw cannotStart(program, error as NodeJS.ErrnoException);
   }
 }
 
-function withLimits(
+function commandLine(
   program: string,
   args: readonly string[],
-  limits: ResourceLimits | undefined,
-): [string, string[]] {
-  if (limits === undefined) return [program, [...args]];
-  const flags = [
-    ...(limits.addressSpaceBytes === undefined ? [] : [`--as=${limits.addressSpaceBytes}`]),
-    ...(limits.cpuSeconds === undefined ? [] : [`--cpu=${limits.cpuSeconds}`]),
-    ...(limits.fileSizeBytes === undefined ? [] : [`--fsize=${limits.fileSizeBytes}`]),
-  ];
-  return ['prlimit', [...flags, '--', program, ...args]];
+  { limits, sandbox }: RunOptions,
+): readonly string[] {
+  const command = [program, ...args];
+  if (sandbox !== undefined) return caged(sandbox, limits ?? {}, command);
+  return limits === undefined ? command : limited(limits, command);
 }
 
 /** One running child: collects its output, kills it when it must end, settles when it is gone. */
@@ -182,6 +181,7 @@ class ChildWatch {
   #bytes = 0;
   /** Why it was killed by us; wins over how it then ended. */
   #verdict: unknown = null;
+  #consuming: Promise<void> = Promise.resolve();
 
   constructor(program: string, child: Child, options: RunOptions, limit: CallLimit) {
     this.#program = program;
@@ -195,6 +195,7 @@ class ChildWatch {
     this.#limit.signal.addEventListener('abort', onAbort, { once: true });
     try {
       const { code, signal } = await this.#closed();
+      await this.#consuming;
       return this.#judge(code, signal);
     } finally {
       this.#limit.signal.removeEventListener('abort', onAbort);
@@ -214,12 +215,27 @@ class ChildWatch {
   }
 
   #converse(): void {
-    this.#child.stdout.on('data', (chunk: Buffer) => this.#collect(this.#stdout, chunk));
-    this.#child.stdout.on('data', (chunk: Buffer) => this.#options.onStdout?.(chunk.toString('utf8')));
+    const { consume } = this.#options;
+    if (consume === undefined) this.#listen();
+    else this.#consuming = this.#pump(consume);
     this.#child.stderr.on('data', (chunk: Buffer) => this.#collect(this.#stderr, chunk));
     // EPIPE: a child that does not read its input says why by its exit code.
-    this.#child.stdin.on('error', () => undefined);
-    this.#child.stdin.end(this.#options.input);
+    this.#child.stdin?.on('error', () => undefined);
+    this.#child.stdin?.end(this.#options.input);
+  }
+
+  #listen(): void {
+    this.#child.stdout.on('data', (chunk: Buffer) => this.#collect(this.#stdout, chunk));
+    this.#child.stdout.on('data', (chunk: Buffer) => this.#options.onStdout?.(chunk.toString('utf8')));
+  }
+
+  /** Ends when the output does, or with the program when the consumer has had enough; never rejects. */
+  async #pump(consume: (chunk: Buffer) => Promise<void>): Promise<void> {
+    try {
+      for await (const chunk of this.#child.stdout) await consume(chunk as Buffer);
+    } catch (error) {
+      this.#kill(error);
+    }
   }
 
   #collect(chunks: Buffer[], chunk: Buffer): void {
@@ -243,7 +259,9 @@ class ChildWatch {
     const stderr = Buffer.concat(this.#stderr).toString('utf8').trim();
     if (code === null) throw new ProcessError(this.#program, null, stderr, `was ended by ${signal}`);
     if (!(this.#options.okCodes ?? [0]).includes(code)) {
-      if (this.#options.limits !== undefined && code === PRLIMIT_NOT_FOUND) throw notInstalled(this.#program);
+      const { limits, sandbox } = this.#options;
+      const wrapped = limits !== undefined || sandbox !== undefined;
+      if (wrapped && code === NOT_FOUND_CODE) throw notInstalled(this.#program);
       throw new ProcessError(this.#program, code, stderr, `ended with exit code ${code}`);
     }
     return { exitCode: code, stdout: Buffer.concat(this.#stdout).toString('utf8'), stderr };

@@ -4,6 +4,7 @@
  * Order of a publication: write under a partial name, fsync the file, rename, fsync the folder.
  * Failures of the file system, and of the tools that write to it, become AgentErrors here, in one place.
  */
+import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError, type ErrorCode } from '../../model/errors.ts';
@@ -27,10 +28,22 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 /** How tools say the same; their messages are untranslated (LC_ALL=C). @see strerror(3) */
 const NO_ROOM = /No space left on device|Disk quota exceeded|File too large/;
 
+/** Whether a tool's own words say that the disk is full. */
+export function saysNoRoom(stderr: string): boolean {
+  return NO_ROOM.test(stderr);
+}
+
+/** How QEMU says that another process uses an image. @see raw_check_lock_bytes, block/file-posix.c */
+export function saysLocked(stderr: string): boolean {
+  return /Failed to get (?:shared )?"(?:write|consistent read)" lock/.test(stderr);
+}
+
 /** Publishes a file that was written under `partialPath` by whoever; `mode` are its final permissions. */
 export async function publish(partialPath: string, finalPath: string, mode: number): Promise<void> {
   const file = await open(partialPath, 'r');
   try {
+    // A tool in its cage may have been its owner.
+    await file.chown(process.getuid?.() ?? -1, process.getgid?.() ?? -1);
     await file.chmod(mode);
     await file.sync();
   } finally {
@@ -81,6 +94,16 @@ export async function sizeOfRegular(path: string): Promise<number | null> {
   return null;
 }
 
+/** Null where nothing has this name. */
+export async function lstatIfThere(path: string): Promise<Stats | null> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
+
 /** Reads up to `length` bytes from `position`; fewer only where the file ends. */
 export async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
   const buffer = Buffer.alloc(length);
@@ -115,7 +138,7 @@ export async function doing<T>(what: string, work: () => Promise<T>): Promise<T>
 
 function storageError(what: string, error: unknown): unknown {
   if (error instanceof ProcessError) {
-    const code = NO_ROOM.test(error.stderr) ? 'CAPACITY_EXCEEDED' : 'UNAVAILABLE';
+    const code = saysNoRoom(error.stderr) ? 'CAPACITY_EXCEEDED' : 'UNAVAILABLE';
     return new AgentError(code, `Cannot ${what}`, { cause: error });
   }
   const code = errno(error);
@@ -129,7 +152,8 @@ export function errno(error: unknown): string | null {
   return 'code' in error && typeof error.code === 'string' ? error.code : null;
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** Makes the names in a folder durable. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {
     await folder.sync();

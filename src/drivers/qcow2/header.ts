@@ -36,6 +36,7 @@ const KNOWN_FEATURES = Object.values(FEATURES).reduce((all, bit) => all | bit, 0
 
 /** Header extensions that point out of the file, or lock it. */
 const EXTENSION_END = 0;
+const EXTENSION_BITMAPS = 0x23852875;
 const REFUSED_EXTENSIONS: ReadonlyMap<number, string> = new Map([
   [0x44415441, 'it names an external data file'],
   [0xe2792aca, 'it names the format of a backing file'],
@@ -65,6 +66,8 @@ export interface ImageShape {
 
 export interface Qcow2Header extends ImageShape {
   version: 2 | 3;
+  /** It has persistent dirty bitmaps, which mean nothing without the backups that made them. */
+  hasBitmaps: boolean;
   /** Null where it stands alone. */
   backingFile: string | null;
 }
@@ -97,6 +100,9 @@ export function readQcow2Header(start: Buffer): Judgement<Qcow2Header> {
       virtualSizeBytes: Number(virtualSize),
       clusterBytes: 2 ** clusterBits,
       backingFile: backing.value,
+      hasBitmaps: extensionsOf(start, version === 2 ? V2_BYTES : start.readUInt32BE(100)).has(
+        EXTENSION_BITMAPS,
+      ),
     },
   };
 }
@@ -155,14 +161,22 @@ function featureReason(start: Buffer): string | null {
 }
 
 function extensionReason(start: Buffer, firstAt: number): string | null {
-  for (let at = firstAt; at + 8 <= start.length; ) {
-    const type = start.readUInt32BE(at);
-    if (type === EXTENSION_END) return null;
+  const types = extensionsOf(start, firstAt);
+  for (const type of types) {
     const refused = REFUSED_EXTENSIONS.get(type);
     if (refused !== undefined) return refused;
+  }
+  return types.has(EXTENSION_END) ? null : `its header extensions do not end within ${HEADER_BYTES} bytes`;
+}
+
+/** Types of the header's extensions, with EXTENSION_END where they end. */
+function extensionsOf(start: Buffer, firstAt: number): ReadonlySet<number> {
+  const types = new Set<number>();
+  for (let at = firstAt; at + 8 <= start.length && !types.has(EXTENSION_END); ) {
+    types.add(start.readUInt32BE(at));
     at += 8 + 8 * Math.ceil(start.readUInt32BE(at + 4) / 8);
   }
-  return `its header extensions do not end within ${HEADER_BYTES} bytes`;
+  return types;
 }
 
 function sizeReason({ virtualSizeBytes }: Qcow2Header, virtualBytesMax: number): string | null {

@@ -1,42 +1,33 @@
 /**
- * Judges an image file that may be hostile: first its header by ourselves, then by qemu-img in a child that
- * has little memory, little time, and may write nothing.
+ * Judges an image that may be hostile: first its header by ourselves, then by qemu-img in the cage of image-tool.ts.
  *
- * The format is the one that the caller named; nothing is ever probed.
+ * The format is the one that the caller named; nothing is ever probed. What is wrong refuses the image; two things
+ * are stripped instead, by writing it anew: a format that is not kept, and dirty bitmaps.
  */
-import { open } from 'node:fs/promises';
-import { AgentError, assertNever } from '../../model/errors.ts';
-import type { ImageFormat } from '../../model/storage.ts';
+import type { FileHandle } from 'node:fs/promises';
+import { IMAGE_FORMATS, type SourceFormat } from '../../model/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { type Exec, ProcessError, type ResourceLimits } from '../host/exec.ts';
 import { readAt } from './files.ts';
+import { judgeForeign, type ReadAt } from './foreign.ts';
 import { HEADER_BYTES, type ImageShape, type Judgement, judgeQcow2, judgeRaw } from './header.ts';
+import { type ImageTool, LENT, refused } from './image-tool.ts';
 
-/**
- * 2 GiB of address space: qemu-img itself maps about 0.4 GiB, and a check keeps 2 bytes for each cluster.
- * 300 s of CPU: a whole check of a 256 GiB image with clusters of 64 KiB takes a few seconds.
- */
-const CHILD_LIMITS: ResourceLimits = {
-  addressSpaceBytes: 2 * 1024 ** 3,
-  cpuSeconds: 300,
-  fileSizeBytes: 0,
-};
-/** Wall-clock time of one child, milliseconds: CPU limit, and a disk that is slow. */
-const CHILD_TIMEOUT_MS = 600_000;
-/** Errors of a check, some 100 bytes each; extents of a map, 36,000 of them. An image that has more is refused. */
-const CHILD_OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
+/** Exit codes of `qemu-img check`: clean; broken; leaked clusters, which cost room and nothing else; not supported. */
+const CHECK_CODES = { clean: 0, corrupt: 2, leaks: 3, unsupported: 63 } as const;
 
-/** Exit codes of `qemu-img check`: clean; broken; leaked clusters, which cost room and nothing else. */
-const CHECK_CLEAN = 0;
-const CHECK_CORRUPT = 2;
-const CHECK_LEAKS = 3;
-
-export interface InspectRequest {
+/** An image as qemu-img can read it: a whole file, or a part of one. */
+export interface ImageBody {
   path: string;
-  format: ImageFormat;
-  sizeBytes: number;
-  /** Largest virtual size allowed, bytes. */
-  virtualBytesMax: number;
+  format: Exclude<SourceFormat, 'ova'>;
+  /** The part of the file that is the image, bytes. */
+  range: { offset: number; sizeBytes: number };
+}
+
+export interface Inspected {
+  /** The size that a guest would see, bytes. */
+  virtualSizeBytes: number;
+  /** Whether it has to be written anew as qcow2 before it is kept. */
+  convert: boolean;
 }
 
 /** `qemu-img info`, as far as it matters here. */
@@ -48,46 +39,94 @@ interface ImageInfo {
   'format-specific'?: { data?: { 'data-file'?: unknown; corrupt?: unknown } };
 }
 
+type Shape = ImageShape & { hasBitmaps?: boolean };
+
 /**
- * @returns The size that a guest would see, bytes.
+ * @param options.virtualBytesMax Largest virtual size allowed, bytes.
  * @throws {AgentError} IMAGE_REFUSED, with the reason. UNSUPPORTED: no qemu-img here.
  */
-export async function inspectImage(exec: Exec, request: InspectRequest, limit: CallLimit): Promise<number> {
-  const shape = judgeHeader(request, await readStart(request.path));
-  await compareInfo(exec, request, shape, limit);
-  if (request.format === 'qcow2') await checkConsistency(exec, request, limit);
-  if (request.sizeBytes % shape.clusterBytes !== 0) await checkLastCluster(exec, request, limit);
-  return shape.virtualSizeBytes;
+export async function inspectImage(
+  tool: ImageTool,
+  body: ImageBody,
+  { virtualBytesMax }: { virtualBytesMax: number },
+  limit: CallLimit,
+): Promise<Inspected> {
+  await using file = await tool.lend(body.path);
+  const shape = await judgeHeader(body, file, virtualBytesMax);
+  const convert = !isKept(body.format) || shape.hasBitmaps === true;
+  // The agent has read all of a raw image that there is to be read.
+  if (body.format === 'raw') return { virtualSizeBytes: shape.virtualSizeBytes, convert };
+  const look = (args: string[], okCodes: number[] = [0]) =>
+    tool.run('qemu-img', [...args, '--image-opts', imageOptions(body)], { files: [file], okCodes }, limit);
+  const virtualSizeBytes = await compareInfo(body, shape, virtualBytesMax, look);
+  await checkConsistency(look);
+  if (body.format === 'qcow2' && body.range.sizeBytes % shape.clusterBytes !== 0) {
+    await checkLastCluster(body, look);
+  }
+  return { virtualSizeBytes, convert };
 }
 
-function judgeHeader(request: InspectRequest, start: Buffer): ImageShape {
-  const judgement = judge(request, start);
+/** How qemu-img is told what to read, with nothing left for it to guess. */
+export function imageOptions(
+  { format, range: { offset, sizeBytes } }: ImageBody,
+  lent: string = LENT[0],
+): string {
+  const whole = offset === 0;
+  const file = whole
+    ? `file.driver=file,file.filename=${lent}`
+    : `file.driver=raw,file.offset=${offset},file.size=${sizeBytes},file.file.driver=file,file.file.filename=${lent}`;
+  return `driver=${format},${file}`;
+}
+
+async function judgeHeader(body: ImageBody, file: FileHandle, virtualBytesMax: number): Promise<Shape> {
+  const judgement = await judge(body, file, virtualBytesMax);
   if (!judgement.ok) throw refused(judgement.reason);
-  const shape = judgement.value;
-  if (shape.virtualSizeBytes <= request.virtualBytesMax) return shape;
-  throw refused(`its ${shape.virtualSizeBytes} bytes are more than the ${request.virtualBytesMax} allowed`);
+  return assertAllowed(judgement.value, virtualBytesMax);
 }
 
-function judge(request: InspectRequest, start: Buffer): Judgement<ImageShape> {
-  const { format, sizeBytes, virtualBytesMax } = request;
+function assertAllowed(shape: Shape, virtualBytesMax: number): Shape {
+  if (shape.virtualSizeBytes <= virtualBytesMax) return shape;
+  throw refused(
+    `its virtual size is ${shape.virtualSizeBytes} bytes; at most ${virtualBytesMax} are allowed`,
+  );
+}
+
+async function judge(
+  { format, range: { offset, sizeBytes } }: ImageBody,
+  file: FileHandle,
+  virtualBytesMax: number,
+): Promise<Judgement<Shape>> {
+  const read: ReadAt = (position, length) =>
+    readAt(file, offset + position, within(position, length, sizeBytes));
   switch (format) {
     case 'qcow2':
-      return judgeQcow2(start, { fileBytes: sizeBytes, virtualBytesMax });
+      return judgeQcow2(await read(0, HEADER_BYTES), { fileBytes: sizeBytes, virtualBytesMax });
     case 'raw':
-      return judgeRaw(start, sizeBytes);
+      return judgeRaw(await read(0, HEADER_BYTES), sizeBytes);
     default:
-      return assertNever(format);
+      return judgeForeign(format, read, sizeBytes);
   }
 }
 
-/** What QEMU reads in the image has to be what we read in it. */
+/** How much of `length` lies within the image. */
+function within(position: number, length: number, sizeBytes: number): number {
+  return position < 0 ? 0 : Math.max(0, Math.min(length, sizeBytes - position));
+}
+
+function isKept(format: SourceFormat): boolean {
+  return IMAGE_FORMATS.some((kept) => kept === format);
+}
+
+type Look = (args: string[], okCodes?: number[]) => Promise<{ exitCode: number; stdout: string }>;
+
+/** What QEMU reads in the image has to be what we read in it; only of VHD it may round the size to its geometry. */
 async function compareInfo(
-  exec: Exec,
-  { path, format }: InspectRequest,
-  { virtualSizeBytes }: ImageShape,
-  limit: CallLimit,
-): Promise<void> {
-  const { stdout } = await runTool(exec, ['info', '-f', format, '--output=json', path], [0], limit);
+  { format }: ImageBody,
+  { virtualSizeBytes }: Shape,
+  virtualBytesMax: number,
+  look: Look,
+): Promise<number> {
+  const { stdout } = await look(['info', '--output=json']);
   const info = JSON.parse(stdout) as ImageInfo;
   if (info['backing-filename'] !== undefined || info['full-backing-filename'] !== undefined) {
     throw refused('qemu-img finds a backing file in it');
@@ -96,17 +135,16 @@ async function compareInfo(
   if (data?.['data-file'] !== undefined) throw refused('qemu-img finds an external data file in it');
   if (data?.corrupt === true) throw refused('qemu-img finds it marked corrupt');
   if (info.encrypted === true) throw refused('qemu-img finds it encrypted');
-  if (info['virtual-size'] !== virtualSizeBytes) {
-    throw refused(
-      `qemu-img finds a virtual size of ${info['virtual-size']}, its header says ${virtualSizeBytes}`,
-    );
-  }
+  const found = info['virtual-size'];
+  if (format === 'vpc' && typeof found === 'number' && found > 0 && found <= virtualBytesMax) return found;
+  if (found === virtualSizeBytes) return virtualSizeBytes;
+  throw refused(`qemu-img finds a virtual size of ${found}, its header says ${virtualSizeBytes}`);
 }
 
-async function checkConsistency(exec: Exec, { path }: InspectRequest, limit: CallLimit): Promise<void> {
-  const args = ['check', '-f', 'qcow2', '--output=json', path];
-  const { exitCode, stdout } = await runTool(exec, args, [CHECK_CLEAN, CHECK_CORRUPT, CHECK_LEAKS], limit);
-  if (exitCode === CHECK_CORRUPT) throw refused(`qemu-img check finds it damaged${corruptions(stdout)}`);
+async function checkConsistency(look: Look): Promise<void> {
+  const { exitCode, stdout } = await look(['check', '--output=json'], Object.values(CHECK_CODES));
+  if (exitCode === CHECK_CODES.corrupt)
+    throw refused(`qemu-img check finds it damaged${corruptions(stdout)}`);
 }
 
 function corruptions(stdout: string): string {
@@ -125,50 +163,10 @@ interface Extent {
  * A check lets the last cluster be cut, since a table or a compressed cluster may end there; data may not.
  * Only the digest can tell whether a compressed one is whole.
  */
-async function checkLastCluster(
-  exec: Exec,
-  { path, sizeBytes }: InspectRequest,
-  limit: CallLimit,
-): Promise<void> {
-  const { stdout } = await runTool(exec, ['map', '-f', 'qcow2', '--output=json', path], [0], limit);
+async function checkLastCluster({ range: { sizeBytes } }: ImageBody, look: Look): Promise<void> {
+  const { stdout } = await look(['map', '--output=json']);
   const cut = (JSON.parse(stdout) as Extent[]).find(
     ({ data, length, offset }) => data && offset !== undefined && offset + length > sizeBytes,
   );
   if (cut !== undefined) throw refused(`its data go on beyond its ${sizeBytes} bytes: the file is cut short`);
-}
-
-async function runTool(exec: Exec, args: string[], okCodes: number[], limit: CallLimit) {
-  try {
-    return await exec.run('qemu-img', args, {
-      limits: CHILD_LIMITS,
-      okCodes,
-      timeoutMs: CHILD_TIMEOUT_MS,
-      outputLimitBytes: CHILD_OUTPUT_BYTES_LIMIT,
-      signal: limit.signal,
-    });
-  } catch (error) {
-    limit.check();
-    throw toolVerdict(args[0] ?? '', error);
-  }
-}
-
-/** A child that this image alone can have brought to a bad end is the image's fault; a slow disk is not. */
-function toolVerdict(verb: string, error: unknown): unknown {
-  const atFault =
-    error instanceof ProcessError ||
-    (error instanceof AgentError && error.details?.['outputLimitBytes'] !== undefined);
-  return atFault ? refused(`qemu-img ${verb} cannot read it within its limits`, error) : error;
-}
-
-async function readStart(path: string): Promise<Buffer> {
-  const file = await open(path, 'r');
-  try {
-    return await readAt(file, 0, HEADER_BYTES);
-  } finally {
-    await file.close();
-  }
-}
-
-function refused(reason: string, cause?: unknown): AgentError {
-  return new AgentError('IMAGE_REFUSED', `Image refused: ${reason}`, cause === undefined ? {} : { cause });
 }

@@ -6,8 +6,9 @@
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
- * What is being written has `.partial` at the end (an image: ID.partial, since its format is not proven
- * yet), and a seed's inputs lie in seeds/ID.work/. No name ever comes from outside but as a UUID.
+ * What is being written has `.partial` at the end, and a seed's inputs lie in seeds/ID.work/. An image on its way is
+ * ID.partial (the source's bytes), ID.fetch (what they are a part of), ID.signature, ID.unpacked and ID.converted. No
+ * name ever comes from outside but as a UUID.
  */
 import { basename, isAbsolute, join, normalize } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
@@ -17,9 +18,12 @@ import type { StoredFile } from '../contracts/storage.ts';
 const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
 const WHOLE_UUID = new RegExp(`^${UUID}$`);
 
+const IMAGE_SUFFIXES =
+  'qcow2|raw|partial|unpacked|converted|signature|fetch|fetch\\.partial|json|json\\.partial';
+
 /** The names in each folder that are ours. */
 const FOLDERS = [
-  { name: 'images', kind: 'image', ours: ourNames('qcow2|raw|partial|json|json\\.partial') },
+  { name: 'images', kind: 'image', ours: ourNames(IMAGE_SUFFIXES) },
   { name: 'volumes', kind: 'volume', ours: ourNames('qcow2|qcow2\\.partial|json|json\\.partial') },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
@@ -50,6 +54,22 @@ export class Layout {
 
   imagePartial(id: string): string {
     return this.#file('images', id, 'partial');
+  }
+
+  imageFetch(id: string): string {
+    return this.#file('images', id, 'fetch');
+  }
+
+  imageSignature(id: string): string {
+    return this.#file('images', id, 'signature');
+  }
+
+  imageUnpacked(id: string): string {
+    return this.#file('images', id, 'unpacked');
+  }
+
+  imageConverted(id: string): string {
+    return this.#file('images', id, 'converted');
   }
 
   imageRecord(id: string): string {
@@ -102,7 +122,7 @@ export function checkId(id: string): string {
   throw new AgentError('INVALID_ARGUMENT', `An id is a UUID in lower case, not ${excerpt(id)}`);
 }
 
-/** @throws {AgentError} INVALID_ARGUMENT: no format of images. */
+/** @throws {AgentError} INVALID_ARGUMENT: no format that images are kept in. */
 export function checkFormat(format: ImageFormat): ImageFormat {
   if (IMAGE_FORMATS.includes(format)) return format;
   throw new AgentError(

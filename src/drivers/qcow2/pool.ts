@@ -1,8 +1,10 @@
 /**
  * Qcow2Pool: the StoragePool whose images and volumes are files under one folder, made by qemu-img.
  *
- *   Qcow2Pool ── ImageStore   sources, hashing, inspection, records
+ *   Qcow2Pool ── ImageStore   sources, hashing, inspection, conversion, records
+ *             ├─ UploadStore  bytes that callers send
  *             ├─ VolumeStore  qemu-img create, headers
+ *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ SeedStore    NoCloud ISOs
  *             └─ ConsoleStore logs that virtlogd writes
  *
@@ -10,11 +12,14 @@
  * the files it is given and can list none. A folder that is missing is never taken for an empty one: the file
  * system may not be mounted, and that is UNAVAILABLE.
  */
-import { lstat, readdir, statfs } from 'node:fs/promises';
+import { readdir, statfs } from 'node:fs/promises';
 import type { ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type {
+  ExportFacts,
+  ExportPlace,
+  ImageCheck,
   ImageFacts,
   ImageRequest,
   ListedFile,
@@ -23,17 +28,24 @@ import type {
   SeedContents,
   StoragePool,
   StoredFile,
+  VolumeExport,
   VolumeRequest,
 } from '../contracts/storage.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
+import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
+import { AddressGuard } from './address-guard.ts';
 import { ConsoleStore } from './consoles.ts';
-import { doing, errno, STAT_BLOCK_BYTES } from './files.ts';
-import { type ImageLimits, ImageStore } from './images.ts';
+import { ExportStore } from './exports.ts';
+import { doing, lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
+import { ImageTool } from './image-tool.ts';
+import { ImageStore } from './images.ts';
+import type { ImportParts } from './import.ts';
 import { type Folder, Layout } from './layout.ts';
 import { GRACE_MS, Overdue } from './overdue.ts';
 import { preparePoolFolder } from './pool-folder.ts';
 import { SeedStore } from './seeds.ts';
+import { UploadStore } from './upload.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** A call that touches a few names only; a disk that takes longer is in trouble. Milliseconds. */
@@ -59,6 +71,12 @@ export interface Qcow2PoolParts {
   clock?: Clock;
   /** Folders that local image sources may lie in, as real paths. @default null, any */
   sourceFolders?: readonly string[] | null;
+  /** Ranges of addresses that images may come from though they are refused by default. @default none */
+  allowAddresses?: readonly string[];
+  /** Keys whose signatures are trusted, as gpgv reads them; absolute path. @default null, signatures cannot be checked */
+  keyring?: string | null;
+  /** Whom tools run as that read hostile bytes. @default sandboxUser() */
+  sandbox?: SandboxUser | null;
   limits?: {
     /** Largest image file, bytes. @default 256 GiB */
     imageBytes?: number;
@@ -74,21 +92,26 @@ export class Qcow2Pool implements StoragePool {
   readonly paths: StoragePool['paths'];
   readonly #layout: Layout;
   readonly #images: ImageStore;
+  readonly #uploads: UploadStore;
   readonly #volumes: VolumeStore;
+  readonly #exports: ExportStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
 
   /** @throws {AgentError} INVALID_ARGUMENT: the path is not absolute and normal. */
   constructor(parts: Qcow2PoolParts) {
-    const { name, path, exec, clock = systemClock } = parts;
+    const { name, path, exec, sandbox = sandboxUser() } = parts;
     const layout = new Layout(path);
     this.name = name;
     this.paths = layout;
     this.#layout = layout;
     const availableBytes = async () => (await measure(path)).availableBytes;
-    this.#images = new ImageStore({ layout, exec, clock, limits: imageLimits(parts), availableBytes });
+    const tool = new ImageTool({ exec, user: sandbox });
+    this.#images = new ImageStore({ layout, tool, availableBytes, ...importParts(parts) });
+    this.#uploads = new UploadStore({ layout, availableBytes });
     this.#volumes = new VolumeStore({ layout, exec, images: this.#images });
+    this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -109,7 +132,7 @@ export class Qcow2Pool implements StoragePool {
     return this.#quick('list it', options, async () => {
       const listed: ListedFile[] = [];
       for (const file of withoutRecords(await this.#listAll())) {
-        const sizeBytes = await occupiedBytes(file.path);
+        const sizeBytes = ((await lstatIfThere(file.path))?.blocks ?? 0) * STAT_BLOCK_BYTES;
         listed.push({ ...file, sizeBytes, standsOn: await this.#standsOn(file) });
       }
       return listed;
@@ -140,6 +163,29 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
+  checkImage(
+    id: string,
+    format: ImageFormat,
+    options: CallOptions & { depth: 'seal' | 'bytes'; onProgress?: ProgressListener },
+  ): Promise<ImageCheck> {
+    return this.#call(`check image ${id}`, options, IMPORT_TIMEOUT_MS, (limit) =>
+      this.#images.check(id, format, options.depth, limit, options.onProgress),
+    );
+  }
+
+  appendUpload(
+    upload: { id: string; at: number; limitBytes: number; bytes: AsyncIterable<Buffer> },
+    options: CallOptions = {},
+  ): Promise<number> {
+    return this.#call(`take bytes of image ${upload.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#uploads.append(upload, limit),
+    );
+  }
+
+  lookUpload(id: string, options: CallOptions = {}): Promise<number> {
+    return this.#quick(`look at upload ${id}`, options, () => this.#uploads.look(id));
+  }
+
   makeVolume(request: VolumeRequest, options: CallOptions = {}): Promise<void> {
     return this.#call(`make volume ${request.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.#volumes.make(request, limit),
@@ -154,6 +200,28 @@ export class Qcow2Pool implements StoragePool {
     return this.#call(`remove volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.#volumes.remove(id, limit),
     );
+  }
+
+  exportVolume(
+    request: VolumeExport,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<ExportFacts> {
+    const { onProgress = () => undefined } = options;
+    return this.#call(`export volume ${request.volumeId}`, options, IMPORT_TIMEOUT_MS, (limit) =>
+      this.#exports.make(request, limit, onProgress),
+    );
+  }
+
+  lookExport(place: ExportPlace, options: CallOptions = {}): Promise<ExportFacts | null> {
+    return this.#quick('look at an export', options, () => this.#exports.look(place));
+  }
+
+  finishExport(place: ExportPlace, options: CallOptions = {}): Promise<void> {
+    return this.#quick('finish an export', options, () => this.#exports.finish(place));
+  }
+
+  removeExport(place: ExportPlace, options: CallOptions = {}): Promise<void> {
+    return this.#call('remove an export', options, MAKE_TIMEOUT_MS, () => this.#exports.remove(place));
   }
 
   makeSeed(contents: SeedContents, options: CallOptions = {}): Promise<void> {
@@ -231,13 +299,26 @@ export class Qcow2Pool implements StoragePool {
   }
 }
 
-function imageLimits({ path, sourceFolders = null, limits = {} }: Qcow2PoolParts): ImageLimits {
+function importParts(parts: Qcow2PoolParts): Omit<ImportParts, 'layout' | 'tool' | 'availableBytes'> {
+  const {
+    path,
+    clock = systemClock,
+    sourceFolders = null,
+    allowAddresses = [],
+    keyring = null,
+    limits = {},
+  } = parts;
   return {
-    imageBytes: limits.imageBytes ?? IMAGE_BYTES_MAX,
+    clock,
+    keyring,
     virtualBytes: limits.virtualBytes ?? VIRTUAL_BYTES_MAX,
-    idleMs: limits.idleMs ?? SOURCE_IDLE_MS,
-    folders: sourceFolders,
-    poolPath: path,
+    limits: {
+      imageBytes: limits.imageBytes ?? IMAGE_BYTES_MAX,
+      idleMs: limits.idleMs ?? SOURCE_IDLE_MS,
+      folders: sourceFolders,
+      poolPath: path,
+      addresses: new AddressGuard(allowAddresses),
+    },
   };
 }
 
@@ -247,20 +328,17 @@ async function measure(path: string): Promise<Omit<PoolCapacity, 'ownBytes'>> {
   return { totalBytes: bsize * blocks, availableBytes: bsize * bavail };
 }
 
-/** Bytes that files take on disk, holes left out; a file that has gone meanwhile takes none. */
+/** Bytes that files take on disk, holes left out, and each file once whatever names it has. */
 async function occupied(files: readonly StoredFile[]): Promise<number> {
+  const seen = new Set<number>();
   let bytes = 0;
-  for (const { path } of files) bytes += await occupiedBytes(path);
-  return bytes;
-}
-
-async function occupiedBytes(path: string): Promise<number> {
-  try {
-    return (await lstat(path)).blocks * STAT_BLOCK_BYTES;
-  } catch (error) {
-    if (errno(error) === 'ENOENT') return 0;
-    throw error;
+  for (const { path } of files) {
+    const stats = await lstatIfThere(path);
+    if (stats === null || seen.has(stats.ino)) continue;
+    seen.add(stats.ino);
+    bytes += stats.blocks * STAT_BLOCK_BYTES;
   }
+  return bytes;
 }
 
 /** A record or label is shown only where what it is about is gone. */

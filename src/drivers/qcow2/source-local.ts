@@ -38,6 +38,8 @@ export async function openLocalSource(path: string, limits: SourceLimits): Promi
 class LocalSource implements ImageSource {
   readonly sizeBytes: number;
   readonly neededBytes: number;
+  readonly startsAt = 0;
+  readonly validator = null;
   readonly #path: string;
   readonly #file: FileHandle;
   readonly #limits: SourceLimits;

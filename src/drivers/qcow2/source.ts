@@ -5,6 +5,7 @@
  * byte is read, and more than the limit is refused whatever was announced.
  */
 import { AgentError } from '../../model/errors.ts';
+import type { AddressGuard } from './address-guard.ts';
 
 /**
  * Bytes handed on at once: what stays in a core's cache from read over hash to write. Measured: 1 MiB costs
@@ -21,13 +22,30 @@ export interface SourceLimits {
   folders: readonly string[] | null;
   /** The pool's own folder: another tenant's volume is no source. */
   poolPath: string;
+  addresses: AddressGuard;
 }
 
+/** What tells one version of an object from another; a strong ETag, or the time of its last change. */
+export interface Resume {
+  /** Bytes that are there already. */
+  at: number;
+  /** Null where a digest will prove the whole, and another server may go on with it. */
+  validator: string | null;
+  sizeBytes: number;
+}
+
+/** Stands for bytes that callers have sent themselves. */
+export const UPLOAD_SOURCE = 'upload:';
+
 export interface ImageSource extends AsyncDisposable {
-  /** As announced; null where the server does not say. */
+  /** Size of the whole, as announced; null where the server does not say. */
   readonly sizeBytes: number | null;
   /** Bytes that it will take on disk, as far as known: holes of a sparse file stay holes. */
   readonly neededBytes: number;
+  /** Where in the whole the bytes begin: where `Resume` asked for, or 0. */
+  readonly startsAt: number;
+  /** With which a later transfer can go on; null where the source cannot. */
+  readonly validator: string | null;
   /**
    * The bytes, in pieces of up to CHUNK_BYTES. A piece is only valid until the next one is asked for: its
    * buffer is used again.

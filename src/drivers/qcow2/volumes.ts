@@ -6,7 +6,7 @@
  * that nothing has to be probed. What people call a volume is in a label beside it, durable before the volume
  * has its name; one that is missing or broken is no hindrance, since it is read only to know a volume again.
  */
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { Id, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
@@ -28,6 +28,7 @@ import {
   writeDurably,
 } from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
+import type { ImageTool } from './image-tool.ts';
 import type { ImageStore } from './images.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { checkId, type Layout } from './layout.ts';
@@ -72,7 +73,7 @@ export class VolumeStore {
   async make(request: VolumeRequest, limit: CallLimit): Promise<void> {
     checkSize(request);
     await this.#lock.hold(checkId(request.id), limit, async () => {
-      const backingFile = await this.#backingFile(request);
+      const backingFile = await this.#backingFile(request, limit);
       const header = await this.#readHeader(request.id);
       if (header === null) await this.#create(request, backingFile, limit);
       else checkAlike(request, header, backingFile);
@@ -121,11 +122,22 @@ export class VolumeStore {
     });
   }
 
+  /** Opens a volume for a tool in its cage, and takes the right to it back in the end. */
+  async lend(tool: ImageTool, id: string): Promise<AsyncDisposable & { file: FileHandle }> {
+    const file = await tool.lend(this.#parts.layout.volume(id));
+    return {
+      file,
+      async [Symbol.asyncDispose]() {
+        await file.chmod(VOLUME_MODE);
+        await file.close();
+      },
+    };
+  }
+
   /** Path of the image it is to stand on. */
-  async #backingFile({ image, sizeBytes }: VolumeRequest): Promise<string | null> {
+  async #backingFile({ image, sizeBytes }: VolumeRequest, limit: CallLimit): Promise<string | null> {
     if (image === null) return null;
-    const facts = await this.#parts.images.look(image.id, image.format);
-    if (facts === null) throw new AgentError('NOT_FOUND', `There is no image ${image.id} in this pool`);
+    const facts = await this.#parts.images.assertIntact(image.id, image.format, limit);
     if (sizeBytes < facts.virtualSizeBytes) {
       throw new AgentError(
         'INVALID_ARGUMENT',

@@ -5,11 +5,13 @@ import type { SimFile, WorldState } from './state.ts';
 
 export class Files {
   readonly #state: WorldState;
+  /** Names of each inode: its room is taken while there is one. */
+  readonly #links = new Map<string, number>();
   #usedBytes = 0;
 
   constructor(state: WorldState) {
     this.#state = state;
-    for (const { sizeBytes } of state.files.values()) this.#usedBytes += sizeBytes;
+    for (const file of state.files.values()) this.#link(file, 1);
   }
 
   get(path: string): SimFile | undefined {
@@ -38,7 +40,7 @@ export class Files {
   put(file: SimFile): void {
     this.remove(file.path);
     this.#state.files.set(file.path, file);
-    this.#usedBytes += file.sizeBytes;
+    this.#link(file, 1);
   }
 
   /** Takes a file away; harmless where there is none. */
@@ -46,7 +48,16 @@ export class Files {
     const file = this.#state.files.get(path);
     if (file === undefined) return;
     this.#state.files.delete(path);
-    this.#usedBytes -= file.sizeBytes;
+    this.#link(file, -1);
+  }
+
+  #link({ inode, path, sizeBytes }: SimFile, step: 1 | -1): void {
+    const before = this.#links.get(inode ?? path) ?? 0;
+    const after = before + step;
+    if (before === 0) this.#usedBytes += sizeBytes;
+    if (after === 0) this.#usedBytes -= sizeBytes;
+    if (after === 0) this.#links.delete(inode ?? path);
+    else this.#links.set(inode ?? path, after);
   }
 }
 

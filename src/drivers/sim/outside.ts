@@ -268,6 +268,21 @@ export class Outside {
     this.#changed();
   }
 
+  /** Changes bytes of an image in the pool. */
+  damageImage(path: string): void {
+    const file = this.#world.files.get(path);
+    if (file === undefined) throw new AgentError('NOT_FOUND', `No file ${path} on the simulated host`);
+    file.changed = true;
+    this.#changed();
+  }
+
+  /** Brings the bytes of an image back. */
+  mendImage(path: string): void {
+    const file = this.#world.files.get(path);
+    if (file !== undefined) file.changed = false;
+    this.#changed();
+  }
+
   /** Deletes a file of the pool. */
   deleteFile(path: string): void {
     this.#world.files.remove(path);

@@ -8,7 +8,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration, Finding } from '../../model/node.ts';
-import type { ImageFormat } from '../../model/storage.ts';
+import type { ImageFormat, SourceFormat } from '../../model/storage.ts';
 import type {
   GuestDefinition,
   GuestDevices,
@@ -17,7 +17,7 @@ import type {
   ShapeNic,
 } from '../contracts/hypervisor.ts';
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
-import type { ImageFacts, StoredFile, VolumeLabel } from '../contracts/storage.ts';
+import type { ExportFacts, ImageFacts, StoredFile, VolumeLabel } from '../contracts/storage.ts';
 
 /** Form of the file; another one is refused. */
 const VERSION = 2;
@@ -145,20 +145,33 @@ export interface SimGuest {
   foreignFiles: string[];
 }
 
+export interface SimImage {
+  format: ImageFormat;
+  facts: ImageFacts;
+  /** @default as `format` */
+  sourceFormat?: SourceFormat;
+  name?: string | null;
+  madeAt?: string;
+}
+
 export interface SimFile extends StoredFile {
   /** Bytes that it takes in the pool. */
   sizeBytes: number;
   /** An image whose copying has not ended. */
   partial: boolean;
-  image: { format: ImageFormat; facts: ImageFacts; name?: string | null; madeAt?: string } | null;
+  image: SimImage | null;
   volume: {
     sizeBytes: number;
     imageId: string | null;
     format?: ImageFormat;
     label?: VolumeLabel | null;
   } | null;
-  /** A seed's contents as JSON, or a console's text. */
+  /** A seed's contents as JSON, a console's text, or the bytes of an upload in base64. */
   text: string | null;
+  /** Files of one inode share their room. @default a file of its own */
+  inode?: string;
+  /** An image that was changed from outside. @default false */
+  changed?: boolean;
 }
 
 export interface SimBridge {
@@ -178,8 +191,10 @@ export interface SimTrace extends NetworkThingName {
   marked: boolean;
 }
 
-/** An image outside of the pool, at a path or a URL. */
-export interface SimSource extends ImageFacts {
+/** An image outside of the pool, at a path or a URL; kept as it is, but for its format. */
+export interface SimSource extends Omit<ImageFacts, 'fileSha256' | 'hardware'> {
+  /** @default none */
+  hardware?: ImageFacts['hardware'];
   /** Why an image like this must be refused. @default it is a good one */
   refusal?: string;
 }
@@ -211,6 +226,8 @@ export interface WorldState {
   sources: Map<string, SimSource>;
   /** By the store's name. */
   buckets: Map<string, SimBucket>;
+  /** Volumes that were given away, by path; whose it is while its export is not finished. */
+  exports: Map<string, { facts: ExportFacts; volumeId: string | null }>;
 }
 
 export function emptyState(settings: WorldSettings): WorldState {
@@ -224,6 +241,7 @@ export function emptyState(settings: WorldSettings): WorldState {
     kept: new Map(),
     sources: new Map(),
     buckets: new Map(),
+    exports: new Map(),
   };
 }
 
@@ -234,7 +252,7 @@ export function traceKey({ kind, name }: NetworkThingName): string {
 
 /** Writes the state; the file is the old one or the new one, never a part. */
 export function writeState(path: string, state: WorldState, nowMs: number): void {
-  const { settings, guests, files, bridges, devices, traces, kept, sources, buckets } = state;
+  const { settings, guests, files, bridges, devices, traces, kept, sources, buckets, exports } = state;
   const body = {
     version: VERSION,
     nowMs,
@@ -247,6 +265,7 @@ export function writeState(path: string, state: WorldState, nowMs: number): void
     kept: [...kept],
     sources: [...sources],
     buckets: [...buckets].map(([name, bucket]) => [name, writtenBucket(bucket)]),
+    exports: [...exports],
   };
   writeFileSync(`${path}.new`, JSON.stringify(body));
   renameSync(`${path}.new`, path);
@@ -275,6 +294,7 @@ export function readState(path: string): { state: WorldState; nowMs: number } | 
       buckets: new Map(
         body.buckets.map(([name, bucket]: [string, WrittenBucket]) => [name, readBucket(bucket)]),
       ),
+      exports: new Map(body.exports),
     };
     return { state, nowMs: body.nowMs };
   } catch (cause) {

@@ -5,14 +5,18 @@
  * (qcow2/layout.ts). Images come from `world.sources`; their copying takes `copyMs`, and leaves a partial
  * file behind when the process is killed meanwhile.
  */
+import { createHash } from 'node:crypto';
 import { Sha256 } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
-import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
+import { IMAGE_FORMATS, type ImageFormat, keptFormat } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { timestamp } from '../contracts/clock.ts';
 import type {
+  ExportFacts,
+  ExportPlace,
+  ImageCheck,
   FoundImage,
   FoundVolume,
   ImageFacts,
@@ -22,11 +26,13 @@ import type {
   PoolSurvey,
   SeedContents,
   StoragePool,
+  VolumeExport,
   VolumeRequest,
 } from '../contracts/storage.ts';
 import { Layout } from '../qcow2/layout.ts';
 import { type Attachment, Calls, type Waits } from './call.ts';
 import type { CallName } from './faults.ts';
+import { checkExport } from './exports.ts';
 import { newFile } from './files.ts';
 import type { SimFile, SimSource } from './state.ts';
 import type { SimWorld } from './world.ts';
@@ -44,6 +50,10 @@ const EMPTY_VOLUME_BYTES = 196_768;
 const SEED_BYTES = 372_736;
 /** Most bytes of a console read at once, as of the real pool. */
 const TAIL_BYTES_LIMIT = 1024 * 1024;
+/** Stands for bytes that callers have sent themselves, as of the real pool. */
+const UPLOAD_SOURCE = 'upload:';
+/** What a check says of an image that was changed. */
+const CHANGED = 'its bytes are others than they were';
 
 export class SimStoragePool implements StoragePool {
   readonly name: string;
@@ -98,7 +108,8 @@ export class SimStoragePool implements StoragePool {
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<ImageFacts> {
     const { id } = request;
-    const path = this.paths.image(id, request.format);
+    const format = keptFormat(request.format);
+    const path = this.paths.image(id, format);
     if (request.sha256 !== null) parse(Sha256, request.sha256, 'digest of an image');
     const call = { name: 'storage.makeImage', id, options, timeoutMs: IMAGE_TIMEOUT_MS } as const;
     return this.#calls.run(call, async (waits) => {
@@ -114,12 +125,15 @@ export class SimStoragePool implements StoragePool {
         throw refused(id, `its digest is ${source.sha256}, not ${request.sha256}`);
       }
       const image = {
-        format: request.format,
+        format,
+        sourceFormat: request.format,
         facts: factsOf(source),
         name: request.name ?? null,
         madeAt: timestamp(this.#world.clock),
       };
-      this.#world.files.put(newFile({ kind: 'image', id, path, sizeBytes: source.sizeBytes, image }));
+      // Images of the same bytes share one file.
+      const inode = `${source.sha256}.${format}`;
+      this.#world.files.put(newFile({ kind: 'image', id, path, sizeBytes: source.sizeBytes, image, inode }));
       return { ...image.facts };
     });
   }
@@ -136,6 +150,43 @@ export class SimStoragePool implements StoragePool {
       this.#remove(this.paths.image(id, format));
       this.#remove(this.#layout.imagePartial(id));
     });
+  }
+
+  checkImage(
+    id: string,
+    format: ImageFormat,
+    options: CallOptions & { depth: 'seal' | 'bytes' },
+  ): Promise<ImageCheck> {
+    return this.#run('storage.checkImage', id, options, () => {
+      const file = this.#file(this.paths.image(id, format));
+      if (file === undefined) return { intact: false, reason: 'its file is gone' };
+      return file.changed ? { intact: false, reason: CHANGED } : { intact: true };
+    });
+  }
+
+  appendUpload(
+    upload: { id: string; at: number; limitBytes: number; bytes: AsyncIterable<Buffer> },
+    options?: CallOptions,
+  ): Promise<number> {
+    const { id, at, limitBytes, bytes } = upload;
+    return this.#calls.run({ name: 'storage.appendUpload', id, options }, async () => {
+      const there = this.#uploaded(id);
+      if (there.length !== at) throw stale(there.length, at);
+      const chunks = [there];
+      for await (const chunk of bytes) chunks.push(Buffer.from(chunk));
+      const all = Buffer.concat(chunks);
+      if (all.length > limitBytes) {
+        throw new AgentError('LIMIT_REACHED', `More than the ${limitBytes} bytes that were announced came`);
+      }
+      const text = all.toString('base64');
+      const path = this.#layout.imagePartial(id);
+      this.#put(newFile({ kind: 'image', id, path, sizeBytes: all.length, partial: true, text }));
+      return all.length;
+    });
+  }
+
+  lookUpload(id: string, options?: CallOptions): Promise<number> {
+    return this.#run('storage.lookUpload', id, options, () => this.#uploaded(id).length);
   }
 
   makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void> {
@@ -171,6 +222,29 @@ export class SimStoragePool implements StoragePool {
       this.#remove(this.paths.volume(id));
       this.#remove(`${this.paths.volume(id)}.partial`);
     });
+  }
+
+  exportVolume(request: VolumeExport, options?: CallOptions): Promise<ExportFacts> {
+    return this.#run('storage.exportVolume', request.volumeId, options, () => {
+      checkExport(request, this.#file(this.paths.volume(request.volumeId))?.volume ?? null);
+      return this.#world.exports.make(request);
+    });
+  }
+
+  lookExport(place: ExportPlace, options?: CallOptions): Promise<ExportFacts | null> {
+    return this.#run('storage.lookExport', place.volumeId, options, () => this.#world.exports.look(place));
+  }
+
+  finishExport(place: ExportPlace, options?: CallOptions): Promise<void> {
+    return this.#run('storage.finishExport', place.volumeId, options, () =>
+      this.#world.exports.finish(place),
+    );
+  }
+
+  removeExport(place: ExportPlace, options?: CallOptions): Promise<void> {
+    return this.#run('storage.removeExport', place.volumeId, options, () =>
+      this.#world.exports.remove(place),
+    );
   }
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void> {
@@ -268,7 +342,8 @@ export class SimStoragePool implements StoragePool {
   }
 
   /** The image that is there already; null for none. */
-  #knownImage({ id, format, sha256 }: ImageRequest): ImageFacts | null {
+  #knownImage({ id, format: sourceFormat, sha256 }: ImageRequest): ImageFacts | null {
+    const format = keptFormat(sourceFormat);
     const other = IMAGE_FORMATS.find((each) => each !== format && this.#file(this.paths.image(id, each)));
     if (other !== undefined) throw new AgentError('HOST_CONFLICT', `Image ${id} exists as ${other}`);
     const facts = this.#file(this.paths.image(id, format))?.image?.facts;
@@ -277,10 +352,15 @@ export class SimStoragePool implements StoragePool {
     throw new AgentError('HOST_CONFLICT', `Image ${id} exists with another digest, ${facts.sha256}`);
   }
 
-  #source({ id, source }: ImageRequest): SimSource {
-    const found = this.#world.sources.get(source);
+  #source({ id, source, mirrors = [] }: ImageRequest): SimSource {
+    if (source === UPLOAD_SOURCE) return uploadOf(this.#uploaded(id));
+    const found = [source, ...mirrors].map((place) => this.#world.sources.get(place)).find(Boolean);
     if (found === undefined) throw new AgentError('NOT_FOUND', `Image ${id}: there is no ${source}`);
     return found;
+  }
+
+  #uploaded(id: string): Buffer {
+    return Buffer.from(this.#file(this.#layout.imagePartial(id))?.text ?? '', 'base64');
   }
 
   async #copy(
@@ -290,8 +370,9 @@ export class SimStoragePool implements StoragePool {
     onProgress: ProgressListener = () => {},
   ): Promise<void> {
     const path = this.#layout.imagePartial(id);
+    const text = this.#file(path)?.text ?? null;
     this.#world.files.remove(path);
-    this.#put(newFile({ kind: 'image', id, path, sizeBytes, partial: true }));
+    this.#put(newFile({ kind: 'image', id, path, sizeBytes, partial: true, text }));
     this.#world.flush();
     const waiting = new Set<() => void>();
     this.#copying.set(id, waiting);
@@ -323,6 +404,9 @@ export class SimStoragePool implements StoragePool {
     if (found === null) {
       throw new AgentError('NOT_FOUND', `Volume ${id} cannot stand on image ${image.id}: there is none`);
     }
+    if (this.#file(this.paths.image(image.id, image.format))?.changed) {
+      throw new AgentError('IMAGE_REFUSED', `Image ${image.id} was changed from outside: ${CHANGED}`);
+    }
     if (sizeBytes >= found.facts.virtualSizeBytes) return;
     throw new AgentError(
       'INVALID_ARGUMENT',
@@ -334,18 +418,28 @@ export class SimStoragePool implements StoragePool {
 function foundImage({ id, path, image }: SimFile): FoundImage {
   if (image === null) {
     const fault = `${path} has no record`;
-    return { id, format: 'qcow2', facts: null, name: null, madeAt: null, fault };
+    return { id, format: 'qcow2', sourceFormat: null, facts: null, name: null, madeAt: null, fault };
   }
-  const { format, facts, name = null, madeAt = null } = image;
-  return { id, format, facts: { ...facts }, name, madeAt, fault: null };
+  const { format, sourceFormat = format, facts, name = null, madeAt = null } = image;
+  return { id, format, sourceFormat, facts: { ...facts }, name, madeAt, fault: null };
 }
 
 function unreadable(id: string, fault: string): FoundVolume {
   return { id, sizeBytes: null, image: null, label: null, fault };
 }
 
-function factsOf({ sha256, sizeBytes, virtualSizeBytes }: SimSource): ImageFacts {
-  return { sha256, sizeBytes, virtualSizeBytes };
+function factsOf({ sha256, sizeBytes, virtualSizeBytes, hardware = null }: SimSource): ImageFacts {
+  return { sha256, fileSha256: sha256, sizeBytes, virtualSizeBytes, hardware };
+}
+
+/** Of uploaded bytes the simulated host takes every one for a disk of 1 GiB. */
+function uploadOf(bytes: Buffer): SimSource {
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  return { sha256, sizeBytes: bytes.length, virtualSizeBytes: 1024 ** 3 };
+}
+
+function stale(at: number, believed: number): AgentError {
+  return new AgentError('STALE', `${at} bytes of the image are there, not ${believed}`, { details: { at } });
 }
 
 function refused(id: string, reason: string): AgentError {

@@ -9,6 +9,7 @@
 import type { Clock } from '../contracts/clock.ts';
 import type { KeptFile } from '../contracts/hypervisor.ts';
 import { SIM_EPOCH_MS, SimClock } from './clock.ts';
+import { Exports } from './exports.ts';
 import { Faults } from './faults.ts';
 import { Files } from './files.ts';
 import { Guests } from './guests.ts';
@@ -43,6 +44,7 @@ export class SimWorld {
   readonly faults = new Faults();
   readonly files: Files;
   readonly guests: Guests;
+  readonly exports: Exports;
   /** What others on the host do, and what guests do by themselves. */
   readonly outside: Outside;
   /** What no agent should do to a host and a host does not prevent, in words; tests expect none. */
@@ -67,6 +69,7 @@ export class SimWorld {
       this.flush();
     };
     this.guests = new Guests(this.#state, this.files, this.clock, changed);
+    this.exports = new Exports(this.#state, () => this.touch());
     this.outside = new Outside(this, changed);
     this.flush();
   }

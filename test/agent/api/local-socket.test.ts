@@ -375,6 +375,7 @@ function socketAt(sim: SimAgent, path: string, group = ''): LocalSocket {
     group,
     dispatcher: sim.agent.dispatcher,
     events: sim.agent.services.store.events,
+    uploads: sim.agent.services.uploads,
   });
 }
 

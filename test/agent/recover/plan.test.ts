@@ -112,10 +112,13 @@ function foundVolume(n: number, change: Partial<FoundVolume> = {}): FoundVolume 
 }
 
 function foundImage(n: number, change: Partial<FoundImage> = {}): FoundImage {
-  const facts = { sha256: '0'.repeat(64), sizeBytes: 1000, virtualSizeBytes: GIB };
+  const digest = '0'.repeat(64);
+  const sizes = { sizeBytes: 1000, virtualSizeBytes: GIB };
+  const facts = { sha256: digest, fileSha256: digest, ...sizes, hardware: null };
   return {
     id: id('image', n),
     format: 'qcow2',
+    sourceFormat: 'qcow2',
     facts,
     name: `image-${n}`,
     madeAt: AT,

@@ -152,7 +152,7 @@ function imageTests(t: Test, make: MakePool): void {
     const id = randomUUID();
     const facts = await pool.makeImage({ id, ...request(valid) });
     const { sha256, sizeBytes, virtualSizeBytes } = valid;
-    t.same(facts, { sha256, sizeBytes, virtualSizeBytes });
+    t.same(facts, { sha256, fileSha256: sha256, sizeBytes, virtualSizeBytes, hardware: null });
     t.same(await pool.lookImage(id, valid.format), facts);
     t.match(await pool.list(), [
       { kind: 'image', id, path: pool.paths.image(id, valid.format), standsOn: null },

@@ -13,6 +13,8 @@ import type { MakePool, ValidSource } from '../contract/storage.ts';
 
 export const MIB = 1024 * 1024;
 export const exec = new HostExec();
+/** Where the servers of the tests are. */
+const allowAddresses = ['127.0.0.0/8'];
 
 /** A folder that goes with the test. */
 export async function makeFolder(t: Test): Promise<string> {
@@ -24,7 +26,7 @@ export async function makeFolder(t: Test): Promise<string> {
 /** A pool that is prepared, in a folder of its own, beside a folder for sources. */
 export async function makePool(t: Test, parts: Partial<Qcow2PoolParts> = {}) {
   const folder = await makeFolder(t);
-  const pool = new Qcow2Pool({ name: 'main', path: join(folder, 'pool'), exec, ...parts });
+  const pool = new Qcow2Pool({ name: 'main', path: join(folder, 'pool'), exec, allowAddresses, ...parts });
   await pool.prepare();
   return { folder, pool };
 }

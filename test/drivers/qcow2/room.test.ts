@@ -26,7 +26,7 @@ async function smallPool(t: Test, size: string): Promise<{ pool: Qcow2Pool; fold
     return null;
   }
   t.teardown(() => exec.run('umount', [path]));
-  const pool = new Qcow2Pool({ name: 'small', path, exec });
+  const pool = new Qcow2Pool({ name: 'small', path, exec, allowAddresses: ['127.0.0.0/8'] });
   await pool.prepare();
   return { pool, folder };
 }

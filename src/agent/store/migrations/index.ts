@@ -5,5 +5,6 @@ import { policies } from './003-policies.ts';
 import { drift } from './004-drift.ts';
 import { seals } from './005-seals.ts';
 import { names } from './006-names.ts';
+import { images } from './007-images.ts';
 
-export const migrations: readonly string[] = [init, cancelAndParent, names, policies, drift, seals];
+export const migrations: readonly string[] = [init, cancelAndParent, names, policies, drift, seals, images];

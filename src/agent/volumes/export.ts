@@ -1,0 +1,86 @@
+/**
+ * volume.export: a volume as one file on the host, for somewhere else.
+ */
+import type { ExportFacts, VolumeExport } from '../../drivers/contracts/storage.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { Volume } from '../../model/storage.ts';
+import type { OperationKind } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+
+/** The largest volume, to a slow disk, ms. */
+const EXPORT_TIMEOUT_MS = 6 * 3600 * 1000;
+
+interface ExportPlan extends VolumeExport {
+  name: string;
+}
+
+export function exportVolume(services: Services): OperationKind<'volume.export', ExportPlan> {
+  const { store, pool } = services;
+  return {
+    method: 'volume.export',
+    version: 1,
+    timeoutMs: () => EXPORT_TIMEOUT_MS,
+    stages: [
+      [
+        {
+          name: 'write',
+          async look(plan, { signal }) {
+            const facts = await pool.lookExport(plan, { signal });
+            return facts === null ? null : { result: facts };
+          },
+          act: (plan, { signal, onProgress }) =>
+            pool.exportVolume(plan, {
+              signal,
+              timeoutMs: EXPORT_TIMEOUT_MS,
+              onProgress: (done, total, phase = 'writing') =>
+                onProgress({
+                  percent: Math.floor((100 * done) / Math.max(1, total ?? 0)),
+                  phase,
+                  bytes: { done, total },
+                }),
+            }),
+          undo: (plan, { signal }) => pool.removeExport(plan, { signal }),
+        },
+      ],
+      [
+        {
+          name: 'finish',
+          look: async () => null,
+          act: (plan, { signal }) => pool.finishExport(plan, { signal }),
+        },
+      ],
+    ],
+    accept({ id, path, format }) {
+      const volume = store.volumes.get(id);
+      assertIdle(services, volume);
+      const image = volume.imageId === null ? null : store.images.get(volume.imageId);
+      return {
+        verdict: 'run',
+        target: { kind: 'volume', id: volume.id, name: volume.name },
+        plan: {
+          name: volume.name,
+          volumeId: volume.id,
+          image: image === null ? null : { id: image.id, format: image.format },
+          format,
+          path,
+        },
+      };
+    },
+    succeeded({ volumeId: id, name, path, format }, results) {
+      const facts = results['write'] as ExportFacts;
+      store.events.append('volume.exported', { kind: 'volume', id, name }, { path, format, ...facts });
+    },
+    undone: () => undefined,
+  };
+}
+
+/** A guest that runs writes to it; one that is started meanwhile is kept out by QEMU's lock on the file. */
+function assertIdle({ store }: Services, { name, state, instanceId }: Volume): void {
+  if (state !== 'ready') throw new AgentError('ILLEGAL_STATE', `Volume ${name} is ${state}`);
+  if (instanceId === null) return;
+  const { name: instance, power } = store.instances.get(instanceId);
+  if (power.state === 'stopped' || power.state === 'crashed') return;
+  throw new AgentError('ILLEGAL_STATE', `Volume ${name} is in use: instance ${instance} is ${power.state}`, {
+    hint: 'Stop the instance first.',
+  });
+}

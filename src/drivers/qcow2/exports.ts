@@ -1,0 +1,200 @@
+/**
+ * Exports: a volume, with what it stands on, written into one file of another format for somewhere else.
+ *
+ *   PATH.<volume>.partial (by qemu-img in the cage) ─▶ digest ─▶ hard link PATH ─▶ PATH.sha256 ─▶ finish: partial goes
+ *
+ * While PATH and the partial file are one file, PATH is proven to be ours; nothing else is ever removed. The link also
+ * fails where somebody has put something there meanwhile, which a rename would replace.
+ *
+ * The digest is in the form of sha256sum, so that `sha256sum -c` checks the file wherever it goes. A guest that uses
+ * the volume holds QEMU's lock on it: then qemu-img refuses, and nothing is written.
+ */
+import { constants } from 'node:fs';
+import { access, link, open } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, normalize } from 'node:path';
+import { AgentError } from '../../model/errors.ts';
+import type { ExportFormat } from '../../model/storage.ts';
+import type { ProgressListener } from '../contracts/calls.ts';
+import type { ExportFacts, ExportPlace, VolumeExport } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
+import { ProcessError } from '../host/exec.ts';
+import { convertLimits, progressTo } from './convert.ts';
+import { sha256OfFile } from './digests.ts';
+import {
+  errno,
+  exists,
+  lstatIfThere,
+  PARTIAL_SUFFIX,
+  readAt,
+  removeDurably,
+  saysLocked,
+  sizeOfRegular,
+  syncFolder,
+  writeDurably,
+} from './files.ts';
+import { type ImageTool, LENT } from './image-tool.ts';
+import type { ImageStore } from './images.ts';
+import { checkId, type Layout } from './layout.ts';
+import type { VolumeStore } from './volumes.ts';
+
+/** Whoever may read the folder may have it; the operator chose where it lies. */
+const EXPORT_MODE = 0o600;
+const DIGEST_BYTES_LIMIT = 8192;
+const TIMEOUT_MS = 6 * 3600_000;
+/** What each format is called by qemu-img, and the variant of it that others read: one file, growing with its data. */
+const OUTPUTS: Readonly<Record<ExportFormat, readonly string[]>> = {
+  qcow2: ['-O', 'qcow2'],
+  raw: ['-O', 'raw'],
+  vmdk: ['-O', 'vmdk', '-o', 'subformat=monolithicSparse'],
+  vhdx: ['-O', 'vhdx', '-o', 'subformat=dynamic'],
+};
+
+export interface ExportStoreParts {
+  layout: Layout;
+  tool: ImageTool;
+  images: ImageStore;
+  volumes: VolumeStore;
+}
+
+export class ExportStore {
+  readonly #parts: ExportStoreParts;
+
+  constructor(parts: ExportStoreParts) {
+    this.#parts = parts;
+  }
+
+  async make(request: VolumeExport, limit: CallLimit, onProgress: ProgressListener): Promise<ExportFacts> {
+    const { path } = request;
+    await this.#checkPath(path);
+    const partialPath = partialOf(request);
+    await removeDurably(partialPath);
+    await this.#write(request, partialPath, limit, onProgress);
+    const sha256 = await sha256OfFile(partialPath, limit, (done, total) =>
+      onProgress(done, total, 'checking'),
+    );
+    const sizeBytes = (await sizeOfRegular(partialPath)) ?? 0;
+    await linkNew(partialPath, path);
+    await writeDurably(digestOf(path), `${sha256}  ${basename(path)}\n`, EXPORT_MODE);
+    return { sha256, sizeBytes };
+  }
+
+  async look(place: ExportPlace): Promise<ExportFacts | null> {
+    checkedPath(place.path);
+    if (!(await isOurs(place)) || !(await exists(digestOf(place.path)))) return null;
+    await using file = await open(digestOf(place.path), 'r');
+    const text = (await readAt(file, 0, DIGEST_BYTES_LIMIT)).toString('utf8');
+    const sha256 = /^([0-9a-f]{64}) {2}/.exec(text)?.[1];
+    const sizeBytes = await sizeOfRegular(place.path);
+    return sha256 === undefined || sizeBytes === null ? null : { sha256, sizeBytes };
+  }
+
+  async finish(place: ExportPlace): Promise<void> {
+    await removeDurably(partialOf(place));
+  }
+
+  /** The proof goes last. */
+  async remove(place: ExportPlace): Promise<void> {
+    const digest = digestOf(checkedPath(place.path));
+    if (await isOurs(place)) {
+      for (const made of [digest, `${digest}${PARTIAL_SUFFIX}`, place.path]) await removeDurably(made);
+    }
+    await removeDurably(partialOf(place));
+  }
+
+  async #checkPath(path: string): Promise<void> {
+    checkedPath(path);
+    const folder = dirname(path);
+    await access(folder, constants.W_OK | constants.X_OK).catch((cause: unknown) => {
+      throw new AgentError('INVALID_ARGUMENT', `Nothing can be written into ${folder}`, { cause });
+    });
+    if (`${path}/`.startsWith(`${this.#parts.layout.root}/`)) {
+      throw new AgentError('PERMISSION_DENIED', `${path} lies in the pool, which is the agent's own`);
+    }
+    for (const taken of [path, digestOf(path)]) {
+      if (await exists(taken)) throw new AgentError('ALREADY_EXISTS', `${taken} exists already`);
+    }
+  }
+
+  async #write(
+    { volumeId, image, format }: VolumeExport,
+    partialPath: string,
+    limit: CallLimit,
+    onProgress: ProgressListener,
+  ): Promise<void> {
+    const { layout, tool, images, volumes } = this.#parts;
+    const volume = await volumes.look(volumeId);
+    if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${volumeId} in this pool`);
+    if (image !== null) await images.assertIntact(image.id, image.format, limit);
+    await using top = await volumes.lend(tool, volumeId);
+    await using target = await tool.make(partialPath);
+    await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
+    const options = sourceOptions(image?.format ?? null);
+    const convert = tool.run(
+      'qemu-img',
+      ['convert', '-p', '-t', 'none', '-W', ...OUTPUTS[format], '--image-opts', options, LENT[1]],
+      {
+        files: [top.file, target, ...(base === null ? [] : [base])],
+        limits: convertLimits(volume.sizeBytes),
+        timeoutMs: TIMEOUT_MS,
+        onStdout: progressTo((done, total) => onProgress(done, total, 'writing'), volume.sizeBytes),
+      },
+      limit,
+    );
+    await convert.catch((error: unknown) => {
+      throw inUse(error) ?? error;
+    });
+  }
+}
+
+/** The volume is ours, so a tool that cannot read it is not refused for its bytes. */
+function inUse(error: unknown): AgentError | null {
+  const cause = error instanceof AgentError ? error.cause : error;
+  if (!(cause instanceof ProcessError)) return null;
+  if (saysLocked(cause.stderr)) return new AgentError('ILLEGAL_STATE', 'A guest uses the volume', { cause });
+  return new AgentError('UNAVAILABLE', 'Cannot write the export', { cause });
+}
+
+/** The volume and its base by descriptor: the names in its header are not followed. */
+function sourceOptions(baseFormat: string | null): string {
+  const top = `driver=qcow2,file.driver=file,file.filename=${LENT[0]}`;
+  if (baseFormat === null) return top;
+  return `${top},backing.driver=${baseFormat},backing.file.driver=file,backing.file.filename=${LENT[2]}`;
+}
+
+function checkedPath(path: string): string {
+  if (isAbsolute(path) && normalize(path) === path && !path.endsWith('/') && !path.includes('\0'))
+    return path;
+  throw new AgentError('INVALID_ARGUMENT', 'An export goes to an absolute and normal path');
+}
+
+function partialOf({ path, volumeId }: ExportPlace): string {
+  return `${path}.${checkId(volumeId)}${PARTIAL_SUFFIX}`;
+}
+
+async function isOurs(place: ExportPlace): Promise<boolean> {
+  const [made, proof] = await Promise.all([lstatIfThere(place.path), lstatIfThere(partialOf(place))]);
+  return made !== null && proof !== null && made.ino === proof.ino && made.dev === proof.dev;
+}
+
+async function linkNew(from: string, to: string): Promise<void> {
+  await publishMode(from);
+  try {
+    await link(from, to);
+  } catch (cause) {
+    if (errno(cause) === 'EEXIST') throw new AgentError('ALREADY_EXISTS', `${to} exists already`, { cause });
+    throw cause;
+  }
+  await syncFolder(dirname(to));
+}
+
+/** What a tool in its cage has written becomes the agent's, durably. */
+async function publishMode(path: string): Promise<void> {
+  await using file = await open(path, 'r');
+  await file.chown(process.getuid?.() ?? -1, process.getgid?.() ?? -1);
+  await file.chmod(EXPORT_MODE);
+  await file.sync();
+}
+
+function digestOf(path: string): string {
+  return `${path}.sha256`;
+}
