@@ -40,6 +40,8 @@ import type { VolumeStore } from './volumes.ts';
 /** Whoever may read the folder may have it; the operator chose where it lies. */
 const EXPORT_MODE = 0o600;
 const DIGEST_BYTES_LIMIT = 8192;
+/** VHDX grows by whole blocks of up to 256 MiB, and has a log. */
+const GROWTH_BYTES = 1024 ** 3;
 const TIMEOUT_MS = 6 * 3600_000;
 /** What each format is called by qemu-img, and the variant of it that others read: one file, growing with its data. */
 const OUTPUTS: Readonly<Record<ExportFormat, readonly string[]>> = {
@@ -134,24 +136,27 @@ export class ExportStore {
       ['convert', '-p', '-t', 'none', '-W', ...OUTPUTS[format], '--image-opts', options, LENT[1]],
       {
         files: [top.file, target, ...(base === null ? [] : [base])],
-        limits: convertLimits(volume.sizeBytes),
+        limits: convertLimits(volume.sizeBytes + GROWTH_BYTES),
         timeoutMs: TIMEOUT_MS,
         onStdout: progressTo((done, total) => onProgress(done, total, 'writing'), volume.sizeBytes),
       },
       limit,
     );
     await convert.catch((error: unknown) => {
-      throw inUse(error) ?? error;
+      throw explain(error);
     });
   }
 }
 
-/** The volume is ours, so a tool that cannot read it is not refused for its bytes. */
-function inUse(error: unknown): AgentError | null {
+/** The volume is ours: a tool that fails on it has met a guest, or the disk, and no hostile bytes. */
+function explain(error: unknown): unknown {
   const cause = error instanceof AgentError ? error.cause : error;
-  if (!(cause instanceof ProcessError)) return null;
-  if (saysLocked(cause.stderr)) return new AgentError('ILLEGAL_STATE', 'A guest uses the volume', { cause });
-  return new AgentError('UNAVAILABLE', 'Cannot write the export', { cause });
+  if (!(cause instanceof ProcessError)) return error;
+  if (!saysLocked(cause.stderr)) return cause;
+  return new AgentError('ILLEGAL_STATE', 'A guest uses the volume', {
+    cause,
+    hint: 'Stop its instance first.',
+  });
 }
 
 /** The volume and its base by descriptor: the names in its header are not followed. */

@@ -154,6 +154,7 @@ function unitOf(text: string): number {
 }
 
 function parsed(text: string): Element {
+  if (/<!DOCTYPE/i.test(text)) throw refused('its envelope has a document type, which no OVF has');
   try {
     const document = parser.parse(text, true) as Element;
     const [envelope] = all(document, 'Envelope');
