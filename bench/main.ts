@@ -13,6 +13,7 @@ import { powerBench } from './power.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
 import { startBench } from './start.ts';
+import { storageBench } from './storage.ts';
 
 const BENCHES: Record<string, () => Promise<Case[]>> = {
   create: createBench,
@@ -23,6 +24,7 @@ const BENCHES: Record<string, () => Promise<Case[]>> = {
   rest: restBench,
   restart: restartBench,
   start: startBench,
+  storage: storageBench,
 };
 
 const { values, positionals } = parseArgs({

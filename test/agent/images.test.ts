@@ -5,7 +5,7 @@ import { dueForCheck, evictions, type CachedImage } from '../../src/agent/images
 import type { ErrorBody } from '../../src/model/errors.ts';
 import type { Operation } from '../../src/model/operation.ts';
 import { image as sampleImage } from '../cli/support/fixtures.ts';
-import { IMAGE, prepare, readyAgent, SimAgent, simAgent, spec } from './support/sim-agent.ts';
+import { IMAGE, prepare, readyAgent, type SimAgent, simAgent, spec } from './support/sim-agent.ts';
 
 const HOUR_MS = 3600_000;
 

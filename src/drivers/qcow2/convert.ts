@@ -2,7 +2,7 @@
  * Writes a disk image anew in another format: qemu-img convert in the cage, with its progress.
  *
  * The result is judged like any image that comes from outside, since a tool that was taken over could have written
- * anything into it.
+ * anything into it. It is durable once it is published; qemu-img itself does not wait for the disk.
  */
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { CallLimit } from '../host/call-limit.ts';
@@ -40,7 +40,7 @@ export async function convertToQcow2(
   await removeDurably(path);
   await using source = await tool.lend(from.path);
   await using target = await tool.make(path);
-  const args = ['convert', '-p', ...PARALLEL, '-t', 'none', '-O', 'qcow2', '--image-opts'];
+  const args = ['convert', '-p', ...PARALLEL, '-O', 'qcow2', '--image-opts'];
   await tool.run(
     'qemu-img',
     [...args, imageOptions(from), LENT[1]],

@@ -133,7 +133,7 @@ export class ExportStore {
     const options = sourceOptions(image?.format ?? null);
     const convert = tool.run(
       'qemu-img',
-      ['convert', '-p', '-t', 'none', '-W', ...OUTPUTS[format], '--image-opts', options, LENT[1]],
+      ['convert', '-p', '-W', ...OUTPUTS[format], '--image-opts', options, LENT[1]],
       {
         files: [top.file, target, ...(base === null ? [] : [base])],
         limits: convertLimits(volume.sizeBytes + GROWTH_BYTES),
