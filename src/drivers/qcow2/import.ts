@@ -14,7 +14,7 @@ import type { CallLimit } from '../host/call-limit.ts';
 import { convertToQcow2 } from './convert.ts';
 import { sha256OfFile } from './digests.ts';
 import { type FetchParts, type Fetched, fetchImage } from './fetch.ts';
-import { removeDurably, sizeOfRegular } from './files.ts';
+import { removeDurably } from './files.ts';
 import type { ImageTool } from './image-tool.ts';
 import { type ImageBody, inspectImage } from './inspect.ts';
 import type { Layout } from './layout.ts';
@@ -145,8 +145,4 @@ export function isSameImport(
     record.compression === compression &&
     record.disk === disk
   );
-}
-
-export async function fetchedBytes(layout: Layout, id: string): Promise<number> {
-  return (await sizeOfRegular(layout.imagePartial(id))) ?? 0;
 }
