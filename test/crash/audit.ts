@@ -18,7 +18,7 @@ export interface Findings {
 
 /** Columns that differ from run to run. */
 const VOLATILE =
-  /(_at|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256|restarts|stopped_by|baseline|seal)$/;
+  /(_at|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256|file_sha256|restarts|stopped_by|baseline|seal)$/;
 /** Columns that a fault which ends guests changes, and so does whoever starts them again. */
 const OF_POWER = ['power_state', 'desired', 'generation'];
 

@@ -37,10 +37,20 @@ function planWhole(planning: Planning, found: FoundImage): boolean {
   const note =
     name === null ? 'the host keeps no name of it' : name === taken ? null : `it was called ${name}`;
   const kept = { format, sourceFormat: sourceFormat ?? format, ...facts };
-  // When it was used last is not known: it is not evicted before it has had its time.
-  const times = { createdAt, lastUsedAt: planning.context.now, verifiedAt: createdAt };
+  const times = { createdAt, lastUsedAt: lastUseOf(planning, id) ?? createdAt, verifiedAt: createdAt };
   add(planning, { id, name: taken, ...kept, ...times, state: 'ready' }, note);
   return true;
+}
+
+/** When the newest volume on it was made; what was deleted since is not told by the host. */
+function lastUseOf({ plan }: Planning, id: string): string | null {
+  const made = plan.volumes.filter(({ volume }) => volume.imageId === id);
+  return (
+    made
+      .map(({ volume }) => volume.createdAt)
+      .toSorted()
+      .at(-1) ?? null
+  );
 }
 
 function planBroken(planning: Planning, id: string, format: ImageFormat): void {

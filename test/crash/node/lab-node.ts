@@ -8,6 +8,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
 import { hasEnded, type Operation } from '../../../src/model/operation.ts';
+import { feedUploads } from './feed-uploads.ts';
 import { LocalClient } from './local-client.ts';
 import type {
   Answers,
@@ -156,8 +157,12 @@ export class LabNode {
     let latest = operation;
     await until(
       async () => {
+        if (operation.kind === 'image.upload') await feedUploads(this.#client);
         if (!hasEnded(latest.state))
-          ({ operation: latest } = await this.call('operation.get', { id: operation.id, waitSeconds: 10 }));
+          ({ operation: latest } = await this.call('operation.get', {
+            id: operation.id,
+            waitSeconds: waitOf(operation),
+          }));
         return hasEnded(latest.state);
       },
       `${operation.kind} has ended`,
@@ -170,6 +175,7 @@ export class LabNode {
   async untilIdle(): Promise<void> {
     await until(
       async () => {
+        await feedUploads(this.#client);
         const { operations } = await this.call('node.status');
         return operations.pending + operations.running === 0;
       },
@@ -254,4 +260,9 @@ export class LabNode {
       '',
     ].join('\n');
   }
+}
+
+/** An upload waits for bytes that nobody else sends: it is looked at more often. Seconds. */
+function waitOf({ kind }: Operation): number {
+  return kind === 'image.upload' ? 0 : 10;
 }

@@ -1,3 +1,6 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { UPLOAD } from '../node/feed-uploads.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { IMAGE } from './setting.ts';
 
@@ -16,6 +19,21 @@ export const STORAGE: Scenario[] = [
     params: ({ image }) => ({ name: 'new', ...image, sha256: OTHER_DIGEST }),
     ends: ['failed'],
   }),
+  scenario('image.upload', {
+    setting: {},
+    params: () => ({ name: 'new', format: 'raw' as const, sizeBytes: UPLOAD.length }),
+  }),
+  scenario('image.verify', {
+    setting: { images: ['old'] },
+    params: () => ({ id: 'old' }),
+    ...again,
+  }),
+  scenario('image.pin', {
+    setting: { images: ['held'] },
+    arrange: ({ node }) => node.run('image.pin', { id: 'held', pinned: false }),
+    params: () => ({ id: 'held' }),
+    ...again,
+  }),
   scenario('image.delete', {
     setting: { images: ['old'] },
     params: () => ({ id: 'old' }),
@@ -29,5 +47,9 @@ export const STORAGE: Scenario[] = [
     setting: { volumes: ['old'] },
     params: () => ({ id: 'old' }),
     ...again,
+  }),
+  scenario('volume.export', {
+    setting: { volumes: ['old'] },
+    params: ({ node }) => ({ id: 'old', path: join(node.folder, `${randomUUID()}.qcow2`) }),
   }),
 ];

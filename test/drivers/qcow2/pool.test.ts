@@ -184,17 +184,30 @@ t.test('an image whose record is of the first version, or gone, is surveyed with
   for (const id of [old, bare])
     await pool.makeImage({ id, source, format: 'qcow2', sha256: null, name: 'debian' });
   const record = (id: string) => join(folder, 'pool/images', `${id}.json`);
-  const { name: _name, ...rest } = JSON.parse(await readFile(record(old), 'utf8'));
+  const made = JSON.parse(await readFile(record(old), 'utf8'));
+  const { format, sha256, sizeBytes, virtualSizeBytes, madeAt } = made;
+  const first = { version: 1, format, sha256, sizeBytes, virtualSizeBytes, madeAt };
   await rm(record(old));
-  await writeFile(record(old), JSON.stringify({ ...rest, version: 1 }));
+  await writeFile(record(old), JSON.stringify(first));
   await rm(record(bare));
   const { images } = await pool.survey();
   t.match(
     images.find(({ id }) => id === old),
-    { name: null, fault: null, facts: { sizeBytes: rest.sizeBytes } },
+    { name: null, fault: null, sourceFormat: 'qcow2', facts: { sizeBytes, fileSha256: sha256 } },
   );
   t.match(
     images.find(({ id }) => id === bare),
     { name: null, facts: null, fault: /no record/ },
   );
+});
+
+t.test('images of the same bytes share a file and keep their own names', async (t) => {
+  const { folder, pool } = await makePool(t);
+  const source = await makeQcow2(join(folder, 'source.qcow2'));
+  for (const name of ['debian', 'web'])
+    await pool.makeImage({ id: randomUUID(), source, format: 'qcow2', sha256: null, name });
+  const { images } = await pool.survey();
+  t.same(images.map(({ name }) => name).toSorted(), ['debian', 'web']);
+  const paths = images.map(({ id }) => join(folder, 'pool/images', `${id}.qcow2`));
+  t.equal(new Set(await Promise.all(paths.map(async (path) => (await stat(path)).ino))).size, 1);
 });
