@@ -1,5 +1,5 @@
 /**
- * A detached signature over an image, checked by gpgv in the cage against the operator's keyring. See docs/adr/0014.
+ * A detached signature over an image, checked by gpgv in the cage against the operator's keyring. See docs/adr/0015.
  */
 import { open } from 'node:fs/promises';
 import { AgentError } from '../../model/errors.ts';
