@@ -198,6 +198,7 @@ export class Agent {
 
   /** Takes no more callers, and begins nothing by itself; for a test that plays a crash. */
   async closeSocket(): Promise<void> {
+    this.#imageKeeper.close();
     this.#policies.close();
     this.#reconciler.close();
     await this.#socket.close();

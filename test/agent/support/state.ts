@@ -41,7 +41,7 @@ export function stateOf(sim: SimAgent) {
       createdAt,
     })),
     volumes: store.volumes.list(),
-    images: store.images.list(),
+    images: store.images.list().map(({ lastUsedAt: _lastUsedAt, ...image }) => image),
     networks: store.networks.list().map(({ createdAt: _createdAt, ...network }) => network),
     used: store.allocations.used(),
   };
