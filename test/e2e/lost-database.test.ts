@@ -34,7 +34,9 @@ async function stateOf() {
       power: power.state,
     })),
     volumes: (await node.call('volume.list', {})).volumes,
-    images: (await node.call('image.list', {})).images.map(({ createdAt: _at, ...image }) => image),
+    images: (await node.call('image.list', {})).images.map(
+      ({ createdAt: _created, verifiedAt: _verified, ...image }) => image,
+    ),
     networks: (await node.call('network.list', {})).networks.map(({ createdAt: _at, ...network }) => network),
     used: Object.values((await node.call('inventory.get', {})).resources).map(({ used }) => used),
   };

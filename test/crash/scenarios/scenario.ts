@@ -24,8 +24,11 @@ export interface Scenario {
   arrange?(stand: Stand): Promise<void>;
   /** It takes long: so many cases of each fault are enough. @default all */
   casesOfFault?: number;
-  /** @param stand Of which an import takes its image. */
-  params(stand: Stand): Record<string, unknown>;
+  /**
+   * The same for the same key, since a request is repeated with it.
+   * @param stand Of which an import takes its image.
+   */
+  params(stand: Stand, key: string): Record<string, unknown>;
   /** The end of a run without a fault first; another one is right where the fault comes before what decides. */
   ends: readonly OperationState[];
   /** A run that fails leaves it as it is, to be asked for again; else it takes everything back. */
@@ -43,7 +46,7 @@ export function scenario<M extends OperationMethod>(
   kind: M,
   parts: Omit<Scenario, 'kind' | 'name' | 'params' | 'ends' | 'whenFailed'> & {
     variant?: string;
-    params: (stand: Stand) => Partial<Params<M>>;
+    params: (stand: Stand, key: string) => Partial<Params<M>>;
     ends?: Scenario['ends'];
     whenFailed?: Scenario['whenFailed'];
   },
@@ -77,6 +80,6 @@ async function hasFinished({ node }: Stand, id: string): Promise<boolean> {
 }
 
 export function submit(stand: Stand, scenario: Scenario, key: string): Promise<{ operation: Operation }> {
-  const params = { ...scenario.params(stand), key } as never;
+  const params = { ...scenario.params(stand, key), key } as never;
   return (stand.node as LabNode).call(scenario.kind, params) as Promise<{ operation: Operation }>;
 }

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { UPLOAD } from '../node/feed-uploads.ts';
 import { type Scenario, scenario } from './scenario.ts';
@@ -50,6 +49,6 @@ export const STORAGE: Scenario[] = [
   }),
   scenario('volume.export', {
     setting: { volumes: ['old'] },
-    params: ({ node }) => ({ id: 'old', path: join(node.folder, `${randomUUID()}.qcow2`) }),
+    params: ({ node }, key) => ({ id: 'old', path: join(node.folder, `${key}.qcow2`) }),
   }),
 ];
