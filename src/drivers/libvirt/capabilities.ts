@@ -4,7 +4,7 @@
  * @see libvirt's schemas capability.rng and domaincaps.rng
  */
 import { AgentError } from '../../model/errors.ts';
-import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from './xml-read.ts';
+import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
 
 export interface EmulatorFacts {
   /** Absolute path. */

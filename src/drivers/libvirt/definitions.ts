@@ -21,7 +21,7 @@ import { type DomainFacts, factsOfDomain } from './domain-shape.ts';
 import { METADATA_NAMESPACE } from './domain-xml.ts';
 import { isLibvirtError } from './errors.ts';
 import { versionText } from './host-platform.ts';
-import { readXml, textOf } from './xml-read.ts';
+import { readXml, textOf } from '../host/xml-read.ts';
 
 export interface DefinitionFacts {
   /** What `define` was given; null for a foreign domain. */

@@ -7,7 +7,7 @@
 import { digestOf } from '../../model/digest.ts';
 import type { GuestDevices, GuestShape, ShapeDisk, ShapeNic } from '../contracts/hypervisor.ts';
 import { METADATA_NAMESPACE } from './domain-xml.ts';
-import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from './xml-read.ts';
+import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
 
 const KIB_PER_MIB = 1024;
 

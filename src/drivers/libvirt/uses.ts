@@ -14,7 +14,7 @@ import { constants, type Domain } from 'node-libvirt';
 import type { GuestUse, KeptFile } from '../contracts/hypervisor.ts';
 import { isLibvirtError } from './errors.ts';
 import type { CommandContext } from './guest-commands.ts';
-import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from './xml-read.ts';
+import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
 
 /** Unit of `st_blocks`, bytes. @see stat(2) */
 const STAT_BLOCK_BYTES = 512;

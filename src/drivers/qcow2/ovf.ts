@@ -4,15 +4,15 @@
  * The envelope is hostile: entities are not expanded, and every number and text is bounded.
  * @see DMTF DSP0243, Open Virtualization Format; the resource types are those of CIM_ResourceAllocationSettingData
  */
-import { XMLParser } from 'fast-xml-parser';
 import type { GuestHardware } from '../../model/storage.ts';
+import { GIB, MIB } from '../../model/units.ts';
+import { attributeOf, elementsAt, parseXml, textOf, type XmlElement } from '../host/xml-read.ts';
 import { refused } from './image-tool.ts';
 
 /** An envelope has some ten KiB. */
 export const OVF_BYTES_LIMIT = 1024 * 1024;
 const TEXT_LIMIT = 255;
 const ITEMS_LIMIT = 256;
-const MIB = 1024 ** 2;
 
 const RESOURCE = { processor: 3, memory: 4, ide: 5, scsi: 6, ethernet: 10, disk: 17, sata: 20 } as const;
 const BUSES: Readonly<Record<number, string>> = {
@@ -25,36 +25,19 @@ const UNIT_WORDS: Readonly<Record<string, number>> = {
   byte: 1,
   kilobytes: 1024,
   megabytes: MIB,
-  gigabytes: 1024 ** 3,
+  gigabytes: GIB,
 };
-
-interface Element {
-  [name: string]: string | Element[] | undefined;
-}
-
-const parser = new XMLParser({
-  ignoreAttributes: false,
-  attributeNamePrefix: '@',
-  removeNSPrefix: true,
-  alwaysCreateTextNode: true,
-  parseTagValue: false,
-  parseAttributeValue: false,
-  processEntities: false,
-  ignoreDeclaration: true,
-  ignorePiTags: true,
-  isArray: (_name, _path, _isLeaf, isAttribute) => !isAttribute,
-});
 
 /** @throws {AgentError} IMAGE_REFUSED: no envelope of one machine, or one that makes no sense. */
 export function readOvf(text: string): GuestHardware {
   const envelope = parsed(text);
-  if (all(envelope, 'VirtualSystemCollection').length > 0)
+  if (elementsAt(envelope, 'VirtualSystemCollection').length > 0)
     throw refused('its envelope describes several machines');
-  const [system] = all(envelope, 'VirtualSystem');
+  const [system] = elementsAt(envelope, 'VirtualSystem');
   if (system === undefined) throw refused('its envelope describes no machine');
-  const items = all(system, 'VirtualHardwareSection', 'Item').concat(
-    all(system, 'VirtualHardwareSection', 'StorageItem'),
-    all(system, 'VirtualHardwareSection', 'EthernetPortItem'),
+  const items = elementsAt(system, 'VirtualHardwareSection', 'Item').concat(
+    elementsAt(system, 'VirtualHardwareSection', 'StorageItem'),
+    elementsAt(system, 'VirtualHardwareSection', 'EthernetPortItem'),
   );
   if (items.length > ITEMS_LIMIT) throw refused(`its envelope describes more than ${ITEMS_LIMIT} devices`);
   return {
@@ -68,10 +51,12 @@ export function readOvf(text: string): GuestHardware {
   };
 }
 
-function disksOf(envelope: Element, items: readonly Element[]): GuestHardware['disks'] {
-  const files = new Map(all(envelope, 'References', 'File').map((file) => [attribute(file, 'id'), file]));
+function disksOf(envelope: XmlElement, items: readonly XmlElement[]): GuestHardware['disks'] {
+  const files = new Map(
+    elementsAt(envelope, 'References', 'File').map((file) => [attribute(file, 'id'), file]),
+  );
   const disks = new Map(
-    all(envelope, 'DiskSection', 'Disk').map((disk) => [attribute(disk, 'diskId'), disk]),
+    elementsAt(envelope, 'DiskSection', 'Disk').map((disk) => [attribute(disk, 'diskId'), disk]),
   );
   return items.flatMap((item) => {
     if (typeOf(item) !== RESOURCE.disk) return [];
@@ -87,7 +72,7 @@ function disksOf(envelope: Element, items: readonly Element[]): GuestHardware['d
   });
 }
 
-function busOf(item: Element, items: readonly Element[]): string {
+function busOf(item: XmlElement, items: readonly XmlElement[]): string {
   const parent = child(item, 'Parent');
   const controller = items.find((each) => parent !== null && child(each, 'InstanceID') === parent);
   const subtype = child(controller ?? {}, 'ResourceSubType') ?? '';
@@ -95,12 +80,12 @@ function busOf(item: Element, items: readonly Element[]): string {
   return /nvme/i.test(subtype) ? 'nvme' : (BUSES[typeOf(controller ?? {})] ?? 'other');
 }
 
-function nicOf(item: Element): GuestHardware['nics'][number] {
+function nicOf(item: XmlElement): GuestHardware['nics'][number] {
   const model = child(item, 'ResourceSubType');
   return { network: text255(child(item, 'Connection') ?? ''), model: model === null ? null : text255(model) };
 }
 
-function memoryOf(items: readonly Element[]): number {
+function memoryOf(items: readonly XmlElement[]): number {
   const item = items.find((each) => typeOf(each) === RESOURCE.memory);
   const amount = numberOf(child(item ?? {}, 'VirtualQuantity'));
   if (item === undefined || amount === null)
@@ -108,7 +93,7 @@ function memoryOf(items: readonly Element[]): number {
   return Math.ceil((amount * unitOf(child(item, 'AllocationUnits') ?? 'megabytes')) / MIB);
 }
 
-function capacityOf(disk: Element): number | null {
+function capacityOf(disk: XmlElement): number | null {
   const amount = numberOf(attribute(disk, 'capacity'));
   const bytes =
     amount === null ? null : amount * unitOf(attribute(disk, 'capacityAllocationUnits') ?? 'byte');
@@ -116,27 +101,27 @@ function capacityOf(disk: Element): number | null {
 }
 
 /** VMware says it as a setting of its own, VirtualBox in its own machine. */
-function firmwareOf(system: Element): GuestHardware['firmware'] {
-  const settings = all(system, 'VirtualHardwareSection', 'Config').filter(
+function firmwareOf(system: XmlElement): GuestHardware['firmware'] {
+  const settings = elementsAt(system, 'VirtualHardwareSection', 'Config').filter(
     (each) => attribute(each, 'key') === 'firmware',
   );
-  const types = all(system, 'Machine', 'Hardware', 'Firmware').map((each) => attribute(each, 'type'));
+  const types = elementsAt(system, 'Machine', 'Hardware', 'Firmware').map((each) => attribute(each, 'type'));
   const words = [...settings.map((each) => attribute(each, 'value')), ...types];
   return words.some((word) => /^u?efi/i.test(word ?? '')) ? 'uefi' : 'bios';
 }
 
-function operatingSystemOf(system: Element): string | null {
-  const [section] = all(system, 'OperatingSystemSection');
+function operatingSystemOf(system: XmlElement): string | null {
+  const [section] = elementsAt(system, 'OperatingSystemSection');
   const text = section === undefined ? null : (child(section, 'Description') ?? attribute(section, 'osType'));
   return text === null ? null : text255(text);
 }
 
-function quantity(items: readonly Element[], type: number): number | null {
+function quantity(items: readonly XmlElement[], type: number): number | null {
   const item = items.find((each) => typeOf(each) === type);
   return item === undefined ? null : numberOf(child(item, 'VirtualQuantity'));
 }
 
-function typeOf(item: Element): number {
+function typeOf(item: XmlElement): number {
   return numberOf(child(item, 'ResourceType')) ?? 0;
 }
 
@@ -153,43 +138,32 @@ function unitOf(text: string): number {
   return bytes;
 }
 
-function parsed(text: string): Element {
+function parsed(text: string): XmlElement {
   if (/<!DOCTYPE/i.test(text)) throw refused('its envelope has a document type, which no OVF has');
+  const [envelope] = elementsAt(documentOf(text), 'Envelope');
+  if (envelope === undefined) throw refused('its envelope is no OVF');
+  return envelope;
+}
+
+function documentOf(text: string): XmlElement {
   try {
-    const document = parser.parse(text, true) as Element;
-    const [envelope] = all(document, 'Envelope');
-    if (envelope !== undefined) return envelope;
+    return parseXml(text, 'dropped');
   } catch (error) {
     throw refused('its envelope is not XML', error);
   }
-  throw refused('its envelope is no OVF');
 }
 
-function all(root: Element, ...path: readonly string[]): Element[] {
-  return path.reduce<Element[]>(
-    (elements, name) =>
-      elements.flatMap((element) => (Array.isArray(element[name]) ? (element[name] as Element[]) : [])),
-    [root],
-  );
+function child(element: XmlElement, name: string): string | null {
+  const [found] = elementsAt(element, name);
+  const text = found === undefined ? '' : textOf(found).trim();
+  return text === '' ? null : text;
 }
 
-function child(element: Element, name: string): string | null {
-  const text = all(element, name)[0]?.['#text'];
-  return typeof text === 'string' && text.trim() !== '' ? decode(text.trim()) : null;
-}
-
-function attribute(element: Element, name: string): string | null {
-  const value = element[`@${name}`];
-  return typeof value === 'string' ? decode(value) : null;
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" };
-
-function decode(text: string): string {
-  return text.replace(/&(lt|gt|amp|quot|apos);/g, (whole, name: string) => ENTITIES[name] ?? whole);
+function attribute(element: XmlElement, name: string): string | null {
+  return attributeOf(element, name)?.trim() ?? null;
 }
 
 /** A text that may be shown: of one line, and bounded. */
 function text255(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, ' ').slice(0, TEXT_LIMIT);
+  return text.replaceAll(/\p{Cc}/gu, ' ').slice(0, TEXT_LIMIT).toWellFormed();
 }

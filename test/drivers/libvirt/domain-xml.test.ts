@@ -14,7 +14,7 @@ import {
   type GuestPlatform,
   METADATA_NAMESPACE,
 } from '../../../src/drivers/libvirt/domain-xml.ts';
-import { attributeOf, elementsAt, readXml, textOf } from '../../../src/drivers/libvirt/xml-read.ts';
+import { attributeOf, elementsAt, readXml, textOf } from '../../../src/drivers/host/xml-read.ts';
 import { NAME_PREFIX, whyNotHere } from './lab.ts';
 
 const TCG: GuestPlatform = {

@@ -9,7 +9,7 @@ import { constants } from 'node-libvirt';
 import t from 'tap';
 import type { GuestEvent } from '../../../src/drivers/contracts/hypervisor.ts';
 import { METADATA_NAMESPACE } from '../../../src/drivers/libvirt/domain-xml.ts';
-import { attributeOf, elementsAt, readXml } from '../../../src/drivers/libvirt/xml-read.ts';
+import { attributeOf, elementsAt, readXml } from '../../../src/drivers/host/xml-read.ts';
 import { isThere, Lab, NAME_PREFIX, TEST_IMAGE, takeTime, until, whyNotHere } from './lab.ts';
 
 const INACTIVE = constants.virDomainXMLFlags.VIR_DOMAIN_XML_INACTIVE;

@@ -1,5 +1,5 @@
 /**
- * Reads the XML that libvirt gives: elements by name, attributes, and text. Pure.
+ * Reads XML, of libvirt or of anybody: elements by name, attributes, and text. Pure.
  *
  * Entities are decoded here and not by the parser, whose limit on their number a long text of ours would reach.
  */
@@ -14,7 +14,7 @@ export interface XmlElement {
 /** The largest text that libvirt can send is 4 MiB. @see remote_protocol.x, REMOTE_STRING_MAX */
 const XML_LENGTH_LIMIT = 4 * 1024 * 1024;
 
-const parser = new XMLParser({
+const OPTIONS = {
   ignoreAttributes: false,
   attributeNamePrefix: '@',
   alwaysCreateTextNode: true,
@@ -24,16 +24,33 @@ const parser = new XMLParser({
   processEntities: false,
   ignoreDeclaration: true,
   ignorePiTags: true,
-  isArray: (_name, _path, _isLeaf, isAttribute) => !isAttribute,
-});
+  isArray: (_name: string, _path: unknown, _isLeaf: boolean, isAttribute: boolean) => !isAttribute,
+};
+const PARSERS = {
+  kept: new XMLParser(OPTIONS),
+  dropped: new XMLParser({ ...OPTIONS, removeNSPrefix: true }),
+};
+
+/**
+ * @param prefixes What becomes of the prefixes of names, as `ovf:` in `ovf:id`.
+ * @returns The document, whose children are the elements that have no parent.
+ * @throws {AgentError} INTERNAL: it is not XML, or too long.
+ */
+export function parseXml(text: string, prefixes: keyof typeof PARSERS): XmlElement {
+  if (text.length > XML_LENGTH_LIMIT) throw new AgentError('INTERNAL', 'Cannot read XML of more than 4 MiB');
+  try {
+    return PARSERS[prefixes].parse(text, true) as XmlElement;
+  } catch (error) {
+    throw new AgentError('INTERNAL', 'Cannot read XML', { cause: error });
+  }
+}
 
 /**
  * @returns The root element.
  * @throws {AgentError} INTERNAL: it is not XML with one root, which libvirt never sends.
  */
 export function readXml(text: string): XmlElement {
-  if (text.length > XML_LENGTH_LIMIT) throw new AgentError('INTERNAL', 'Cannot read XML of more than 4 MiB');
-  const roots = Object.values(parsed(text)).filter((value) => Array.isArray(value));
+  const roots = Object.values(parseXml(text, 'kept')).filter((value) => Array.isArray(value));
   const root = (roots[0] as readonly XmlElement[] | undefined)?.[0];
   if (root === undefined) throw new AgentError('INTERNAL', 'Cannot read XML without an element');
   return root;
@@ -68,14 +85,6 @@ export function decodeEntities(text: string): string {
     const code = hex === undefined ? Number(decimal) : Number.parseInt(hex, 16);
     return code <= 0x10ffff ? String.fromCodePoint(code) : whole;
   });
-}
-
-function parsed(text: string): Record<string, unknown> {
-  try {
-    return parser.parse(text, true) as Record<string, unknown>;
-  } catch (error) {
-    throw new AgentError('INTERNAL', 'Cannot read XML from libvirt', { cause: error });
-  }
 }
 
 function childrenOf(element: XmlElement, name: string): readonly XmlElement[] {
