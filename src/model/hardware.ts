@@ -1,16 +1,12 @@
 /**
  * What an instance of ours would be that takes the place of another hypervisor's machine. Pure.
  */
-import type { InstanceSpec } from './instance.ts';
+import { type InstanceSpec, MEMORY_MIB_MIN, NICS_MAX, VCPUS_MAX } from './instance.ts';
 import type { GuestHardware } from './storage.ts';
 
 /** Where the first of our networks is, on nodes whose operator followed the guide. */
 const NETWORK = 'default';
 const NAME_LENGTH_MAX = 40;
-/** Less does not boot any kernel in use. @see InstanceSpec */
-const MEMORY_MIB_MIN = 32;
-const VCPUS_MAX = 255;
-const NICS_MAX = 8;
 
 export interface SuggestedInstance {
   /** What it leaves out has its default. */

@@ -8,9 +8,9 @@ import { DEFAULT_POLICIES, Policies, WATCHDOGS } from './policy.ts';
 import { type Static, Type } from './schema.ts';
 
 /** QEMU's own limit for the machine types in use. @see hw/i386/pc_q35.c, max_cpus */
-const VCPUS_MAX = 255;
+export const VCPUS_MAX = 255;
 /** Less does not boot any kernel in use; more than 4 TiB is beyond the hosts that Berth is tested on. */
-const MEMORY_MIB_MIN = 32;
+export const MEMORY_MIB_MIN = 32;
 const MEMORY_MIB_MAX = 4 * 1024 * 1024;
 export const DISK_GIB_MAX = 64 * 1024;
 export const DISKS_MAX = 16;

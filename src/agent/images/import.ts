@@ -4,12 +4,12 @@
 import { randomUUID } from 'node:crypto';
 import type { ProgressPhase } from '../../drivers/contracts/calls.ts';
 import { timestamp } from '../../drivers/contracts/clock.ts';
-import type { ImageFacts, ImageRequest } from '../../drivers/contracts/storage.ts';
+import { type ImageFacts, type ImageRequest, UPLOAD_SOURCE } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Params } from '../../model/methods.ts';
-import type { StepProgress } from '../../model/operation.ts';
 import { keptFormat } from '../../model/storage.ts';
 import type { Accepted, OperationKind, Step, Walk } from '../operations/kind.ts';
+import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
 
 /** An import moves the whole image; over a slow line that takes its time, ms. */
@@ -17,9 +17,6 @@ const IMPORT_TIMEOUT_MS = 6 * 3600 * 1000;
 
 /** A source that can't be reached for longer is as likely a wrong address as a short trouble, ms. */
 const SOURCE_PATIENCE_MS = 60_000;
-
-/** Stands for the bytes of an upload among the sources of the storage driver. */
-const UPLOAD_SOURCE = 'upload:';
 
 interface ImportPlan extends ImageRequest {
   name: string;
@@ -111,7 +108,7 @@ function receive({ pool, uploads }: Services): Step<UploadPlan> {
     act: ({ id, sizeBytes }, { signal, onProgress }) =>
       uploads.receive(id, sizeBytes, {
         signal,
-        onProgress: (done) => onProgress(progress('receiving', done, sizeBytes, [0, 1])),
+        onProgress: (done) => onProgress(bytesProgress('receiving', done, sizeBytes)),
       }),
     undo: ({ id, format }, { signal }) => pool.removeImage(id, keptFormat(format), { signal }),
   };
@@ -130,7 +127,7 @@ function fetchAndCheck({ pool }: Services): Step<ImportPlan> {
         signal,
         timeoutMs: IMPORT_TIMEOUT_MS,
         onProgress: (done, total, phase = 'fetching') =>
-          onProgress(progress(phase, done, total, placeOf(plan, phase))),
+          onProgress(bytesProgress(phase, done, total, placeOf(plan, phase))),
       }),
     undo: ({ id, format }, { signal }) => pool.removeImage(id, keptFormat(format), { signal }),
   };
@@ -144,16 +141,6 @@ function placeOf({ format, compression = 'none' }: ImportPlan, phase: ProgressPh
     ...(keptFormat(format) === format ? [] : (['converting'] as const)),
   ];
   return [Math.max(0, phases.indexOf(phase)), phases.length];
-}
-
-function progress(
-  phase: string,
-  done: number,
-  total: number | null,
-  [place, count]: [number, number],
-): StepProgress {
-  const share = total === null ? 0 : done / Math.max(1, total);
-  return { percent: Math.floor((100 * (place + share)) / count), phase, bytes: { done, total } };
 }
 
 function nameTaken(name: string): AgentError {

@@ -4,6 +4,7 @@
 import { AgentError } from '../../model/errors.ts';
 import type { Image, ImageFormat } from '../../model/storage.ts';
 import type { OperationKind, Target } from '../operations/kind.ts';
+import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
 import { checkImage } from './check.ts';
 
@@ -32,12 +33,7 @@ export function verifyImage(services: Services): OperationKind<'image.verify', I
               signal,
               timeoutMs: VERIFY_TIMEOUT_MS,
               depth: 'bytes',
-              onProgress: (done, total) =>
-                onProgress({
-                  percent: Math.floor((100 * done) / Math.max(1, total ?? 0)),
-                  phase: 'checking',
-                  bytes: { done, total },
-                }),
+              onProgress: (done, total) => onProgress(bytesProgress('checking', done, total)),
             }),
         },
       ],

@@ -5,6 +5,7 @@ import type { ExportFacts, VolumeExport } from '../../drivers/contracts/storage.
 import { AgentError } from '../../model/errors.ts';
 import type { Volume } from '../../model/storage.ts';
 import type { OperationKind } from '../operations/kind.ts';
+import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
 
 /** The largest volume, to a slow disk, ms. */
@@ -32,12 +33,7 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
             pool.exportVolume(plan, {
               signal,
               timeoutMs: EXPORT_TIMEOUT_MS,
-              onProgress: (done, total, phase = 'writing') =>
-                onProgress({
-                  percent: Math.floor((100 * done) / Math.max(1, total ?? 0)),
-                  phase,
-                  bytes: { done, total },
-                }),
+              onProgress: (done, total, phase = 'writing') => onProgress(bytesProgress(phase, done, total)),
             }),
           undo: (plan, { signal }) => pool.removeExport(plan, { signal }),
         },

@@ -3,7 +3,7 @@ import type { Image } from '../../model/storage.ts';
 import { EXIT, usageError } from '../failure.ts';
 import type { Leaf } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
-import { type Column, fields, table } from '../render/table.ts';
+import { type Column, fields, type Look, table } from '../render/table.ts';
 import { clean } from '../render/text.ts';
 import { formatAge, formatBytes } from '../render/units.ts';
 import { importLeaf, uploadLeaf } from './image-import.ts';
@@ -95,14 +95,8 @@ export const commands: readonly Leaf[] = [
           ['SHA-256', shown.sha256 ?? '-'],
           ['SHA-256 of the file', shown.fileSha256 ?? '-'],
           ['Pinned', shown.pinned ? 'yes' : 'no'],
-          [
-            'Last used',
-            shown.lastUsedAt === null ? 'never' : `${formatAge(shown.lastUsedAt, look.nowMs)} ago`,
-          ],
-          [
-            'Verified',
-            shown.verifiedAt === null ? 'never' : `${formatAge(shown.verifiedAt, look.nowMs)} ago`,
-          ],
+          ['Last used', sinceThen(shown.lastUsedAt, look)],
+          ['Verified', sinceThen(shown.verifiedAt, look)],
           ['Pool', shown.pool],
           ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
         ],
@@ -121,3 +115,7 @@ export const commands: readonly Leaf[] = [
     summary: 'Delete an image that no volume stands on',
   }),
 ];
+
+function sinceThen(time: string | null, { nowMs }: Look): string {
+  return time === null ? 'never' : `${formatAge(time, nowMs)} ago`;
+}

@@ -25,6 +25,9 @@ import type {
 } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from './calls.ts';
 
+/** The source of an image whose bytes `appendUpload` has brought. */
+export const UPLOAD_SOURCE = 'upload:';
+
 export interface PoolCapacity {
   /** Size of the file system that the pool is on. */
   totalBytes: number;
@@ -36,7 +39,7 @@ export interface PoolCapacity {
 
 export interface ImageRequest {
   id: string;
-  /** Absolute path on this host, http(s) URL, or `upload:` for bytes that `appendUpload` has brought. */
+  /** Absolute path on this host, http(s) URL, or UPLOAD_SOURCE. */
   source: string;
   /** More places where the same bytes are, tried in order when one fails. @default none */
   mirrors?: readonly string[];

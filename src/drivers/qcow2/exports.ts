@@ -30,6 +30,7 @@ import {
   saysLocked,
   sizeOfRegular,
   syncFolder,
+  takeOver,
   writeDurably,
 } from './files.ts';
 import { type ImageTool, LENT } from './image-tool.ts';
@@ -37,7 +38,7 @@ import type { ImageStore } from './images.ts';
 import { checkId, type Layout } from './layout.ts';
 import type { VolumeStore } from './volumes.ts';
 
-/** Whoever may read the folder may have it; the operator chose where it lies. */
+/** All bytes of a guest: the agent's user alone reads them, until the operator gives them to others. */
 const EXPORT_MODE = 0o600;
 const DIGEST_BYTES_LIMIT = 8192;
 /** VHDX grows by whole blocks of up to 256 MiB, and has a log. */
@@ -182,7 +183,7 @@ async function isOurs(place: ExportPlace): Promise<boolean> {
 }
 
 async function linkNew(from: string, to: string): Promise<void> {
-  await publishMode(from);
+  await takeOver(from, EXPORT_MODE);
   try {
     await link(from, to);
   } catch (cause) {
@@ -190,14 +191,6 @@ async function linkNew(from: string, to: string): Promise<void> {
     throw cause;
   }
   await syncFolder(dirname(to));
-}
-
-/** What a tool in its cage has written becomes the agent's, durably. */
-async function publishMode(path: string): Promise<void> {
-  await using file = await open(path, 'r');
-  await file.chown(process.getuid?.() ?? -1, process.getgid?.() ?? -1);
-  await file.chmod(EXPORT_MODE);
-  await file.sync();
 }
 
 function digestOf(path: string): string {

@@ -18,19 +18,14 @@ import { strict } from '../../model/common.ts';
 import { parse } from '../../model/validate.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
+import { UPLOAD_SOURCE } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { Digests, type ExpectedDigests, readThrough } from './digests.ts';
 import { readAt, removeDurably, sizeOfRegular, writeDurably } from './files.ts';
 import { refused } from './image-tool.ts';
 import { openSource } from './open-source.ts';
 import { openSink, PROGRESS_BYTES, type Sink } from './sink.ts';
-import {
-  checkSourceSize,
-  type ImageSource,
-  type Resume,
-  type SourceLimits,
-  UPLOAD_SOURCE,
-} from './source.ts';
+import { checkSourceSize, type ImageSource, type Resume, type SourceLimits } from './source.ts';
 
 /** Times that one call goes on after a break: a line that breaks more often is no line. */
 const BREAKS_LIMIT = 100;
@@ -139,7 +134,7 @@ class Fetch {
     const { path, expected } = this.#request;
     await using file = await open(path, 'r');
     const { size } = await file.stat();
-    checkSourceSize('the upload', size, this.#parts.limits);
+    checkSourceSize('what was brought', size, this.#parts.limits);
     const digests = new Digests(expected);
     await readThrough(file, { length: size, what: path }, this.#limit, (chunk) => digests.update(chunk));
     this.#tell(size, size);

@@ -40,17 +40,17 @@ export function saysLocked(stderr: string): boolean {
 
 /** Publishes a file that was written under `partialPath` by whoever; `mode` are its final permissions. */
 export async function publish(partialPath: string, finalPath: string, mode: number): Promise<void> {
-  const file = await open(partialPath, 'r');
-  try {
-    // A tool in its cage may have been its owner.
-    await file.chown(process.getuid?.() ?? -1, process.getgid?.() ?? -1);
-    await file.chmod(mode);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  await takeOver(partialPath, mode);
   await rename(partialPath, finalPath);
   await syncFolder(dirname(finalPath));
+}
+
+/** Makes a file, which a tool in its cage may have owned, the agent's own, and its bytes durable. */
+export async function takeOver(path: string, mode: number): Promise<void> {
+  await using file = await open(path, 'r');
+  await file.chown(process.getuid?.() ?? -1, process.getgid?.() ?? -1);
+  await file.chmod(mode);
+  await file.sync();
 }
 
 /** Writes a small file durably; replaces what was there. */

@@ -165,5 +165,8 @@ function attribute(element: XmlElement, name: string): string | null {
 
 /** A text that may be shown: of one line, and bounded. */
 function text255(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, ' ').slice(0, TEXT_LIMIT).toWellFormed();
+  return text
+    .replaceAll(/\p{Cc}/gu, ' ')
+    .slice(0, TEXT_LIMIT)
+    .toWellFormed();
 }

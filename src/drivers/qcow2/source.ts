@@ -34,9 +34,6 @@ export interface Resume {
   sizeBytes: number;
 }
 
-/** Stands for bytes that callers have sent themselves. */
-export const UPLOAD_SOURCE = 'upload:';
-
 export interface ImageSource extends AsyncDisposable {
   /** Size of the whole, as announced; null where the server does not say. */
   readonly sizeBytes: number | null;

@@ -13,21 +13,22 @@ import { IMAGE_FORMATS, type ImageFormat, keptFormat } from '../../model/storage
 import { parse } from '../../model/validate.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { timestamp } from '../contracts/clock.ts';
-import type {
-  ExportFacts,
-  ExportPlace,
-  ImageCheck,
-  FoundImage,
-  FoundVolume,
-  ImageFacts,
-  ImageRequest,
-  ListedFile,
-  PoolCapacity,
-  PoolSurvey,
-  SeedContents,
-  StoragePool,
-  VolumeExport,
-  VolumeRequest,
+import {
+  type ExportFacts,
+  type ExportPlace,
+  type ImageCheck,
+  type FoundImage,
+  type FoundVolume,
+  type ImageFacts,
+  type ImageRequest,
+  type ListedFile,
+  type PoolCapacity,
+  type PoolSurvey,
+  type SeedContents,
+  type StoragePool,
+  type VolumeExport,
+  type VolumeRequest,
+  UPLOAD_SOURCE,
 } from '../contracts/storage.ts';
 import { Layout } from '../qcow2/layout.ts';
 import { type Attachment, Calls, type Waits } from './call.ts';
@@ -50,8 +51,6 @@ const EMPTY_VOLUME_BYTES = 196_768;
 const SEED_BYTES = 372_736;
 /** Most bytes of a console read at once, as of the real pool. */
 const TAIL_BYTES_LIMIT = 1024 * 1024;
-/** Stands for bytes that callers have sent themselves, as of the real pool. */
-const UPLOAD_SOURCE = 'upload:';
 /** What a check says of an image that was changed. */
 const CHANGED = 'its bytes are others than they were';
 
