@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import t from 'tap';
-import { policies } from '../../../src/agent/store/migrations/003-policies.ts';
+import { policies } from '../../../src/agent/store/migrations/004-policies.ts';
 import { migrations } from '../../../src/agent/store/migrations/index.ts';
 import { Store } from '../../../src/agent/store/store.ts';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';

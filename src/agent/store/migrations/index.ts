@@ -1,10 +1,10 @@
 /** All migrations in order: the version of a database is the number of those it has been through. */
 import { init } from './001-init.ts';
 import { cancelAndParent } from './002-cancel-and-parent.ts';
-import { policies } from './003-policies.ts';
-import { drift } from './004-drift.ts';
-import { seals } from './005-seals.ts';
-import { names } from './006-names.ts';
+import { names } from './003-names.ts';
+import { policies } from './004-policies.ts';
+import { drift } from './005-drift.ts';
+import { seals } from './006-seals.ts';
 import { images } from './007-images.ts';
 
 export const migrations: readonly string[] = [init, cancelAndParent, names, policies, drift, seals, images];
