@@ -23,9 +23,12 @@ export function restoreInstance(services: Services): OperationKind<'instance.res
   const { store, pool } = services;
   const { undo: _undefine, ...redefine } = define(services);
   const { undo: _unbind, ...rebind } = bindPorts(services);
+  const ends = { succeeded: () => undefined, undone: () => undefined };
   return {
     method: 'instance.restore',
     version: 2,
+    // Version 1 changed no power.
+    past: [{ version: 1, stages: [[redefine], [look(services)]], ...ends }],
     stages: [
       [whereStarted(services, rebind), redefine],
       [whereStarted(services, startExisting(services))],
@@ -36,8 +39,7 @@ export function restoreInstance(services: Services): OperationKind<'instance.res
       const plan = { ...planInstance(store, pool, instance), power: powerFor(instance, scope) };
       return { verdict: 'run', target, plan };
     },
-    succeeded: () => undefined,
-    undone: () => undefined,
+    ...ends,
   };
 }
 
