@@ -28,6 +28,7 @@ export const ASKERS = [
   'boot-policy',
   'drift-policy',
   'collector-policy',
+  'image-policy',
 ] as const;
 export type Asker = (typeof ASKERS)[number];
 

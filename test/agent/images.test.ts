@@ -205,6 +205,12 @@ t.test('the oldest check is repeated when it is due, without being asked', async
   const { image } = await sim.call('image.show', { id: 'debian' });
   t.equal(image.state, 'damaged');
   t.not(image.verifiedAt, before);
+  const checks = await sim.call('operation.list', { limit: 10 });
+  t.match(
+    checks.operations.find(({ kind }) => kind === 'image.verify'),
+    { askedBy: 'image-policy' },
+    'and nobody is told to have asked for it',
+  );
 });
 
 t.test(

@@ -89,7 +89,7 @@ export class ImageKeeper {
 
   #ask(method: 'image.delete' | 'image.verify', id: string): void {
     try {
-      this.#operations.submit(method, { id });
+      this.#operations.submit(method, { id }, 'image-policy');
     } catch (error) {
       const { code } = AgentError.from(error);
       this.#log.info({ method, image: id, code, error }, 'the image cache is kept later');
