@@ -2,24 +2,23 @@
  * The routes of the local socket by which an image's bytes come: streamed to the pool, never held whole in memory.
  */
 import type { IncomingMessage } from 'node:http';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Id } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
+import { parse } from '../../model/validate.ts';
 import type { Uploads } from '../images/uploads.ts';
 
 /** Largest piece, bytes: a disk takes it well within the time that the socket gives a request. */
 export const UPLOAD_BYTES_LIMIT = 64 * 1024 * 1024;
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
 export function uploadRoutes(http: FastifyInstance, uploads: Uploads): void {
   http.removeAllContentTypeParsers();
   http.addContentTypeParser('application/octet-stream', (_request, payload, done) => done(null, payload));
   http.get('/v1/uploads/:image', async (request) => {
-    const { image } = request.params as { image: string };
-    return { at: await uploads.look(checkedId(image)) };
+    return { at: await uploads.look(imageOf(request)) };
   });
   http.put('/v1/uploads/:image', async (request, reply) => {
-    const { image } = request.params as { image: string };
+    const image = imageOf(request);
     const at = Number((request.query as { at?: string }).at);
     if (!Number.isSafeInteger(at) || at < 0) {
       throw new AgentError('INVALID_ARGUMENT', 'at must be the number of bytes that are there already');
@@ -27,8 +26,12 @@ export function uploadRoutes(http: FastifyInstance, uploads: Uploads): void {
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
     const bytes = bounded(request.body as IncomingMessage | undefined);
-    return { at: await uploads.append(checkedId(image), at, bytes, gone.signal) };
+    return { at: await uploads.append(image, at, bytes, gone.signal) };
   });
+}
+
+function imageOf({ params }: FastifyRequest): string {
+  return parse(Id, (params as { image: unknown }).image, 'id of the image of an upload');
 }
 
 async function* bounded(body: IncomingMessage | undefined): AsyncGenerator<Buffer> {
@@ -51,9 +54,4 @@ function tooLarge(): AgentError {
   return new AgentError('INVALID_ARGUMENT', `One piece has at most ${UPLOAD_BYTES_LIMIT} bytes`, {
     hint: 'Send what is left with the next request.',
   });
-}
-
-function checkedId(id: string): string {
-  if (UUID.test(id)) return id;
-  throw new AgentError('INVALID_ARGUMENT', 'An image of an upload is named by its id');
 }
