@@ -46,7 +46,7 @@ const guest = once(async () => {
   const devices = agent.channel + floppy(dir, OPENS_PORT_1);
   const domain = await defineGuest(t, connection, guestXml({ name: 'nad-agent', devices }));
   await domain.create();
-  await until(async () => (await domain.getXMLDesc()).includes("state='connected'"), 'the agent is there');
+  await until(() => agent.isHeardFrom(domain), 'the agent is there');
   return { agent, domain };
 });
 

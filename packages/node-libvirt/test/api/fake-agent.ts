@@ -9,6 +9,8 @@
 import net from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Domain } from '../../src/domain.ts';
+import { LibvirtError } from '../../src/errors.ts';
 import type { TestScope } from '../support/private-host.ts';
 
 export interface AgentCommand {
@@ -60,6 +62,20 @@ export class FakeAgent {
   get channel(): string {
     return `<channel type='unix'><source mode='connect' path='${this.#path}'/>
       <target type='virtio' name='org.qemu.guest_agent.0'/></channel>`;
+  }
+
+  /**
+   * Whether libvirt hears the agent of a domain, which must have an answer to guest-ping. The domain's XML says
+   * "connected" a little earlier, while libvirt still opens the socket, and commands fail until it has.
+   */
+  async isHeardFrom(domain: Domain): Promise<boolean> {
+    try {
+      await domain.qemuAgentCommand('{"execute":"guest-ping"}');
+      return true;
+    } catch (error) {
+      if (error instanceof LibvirtError && error.codeName === 'VIR_ERR_AGENT_UNRESPONSIVE') return false;
+      throw error;
+    }
   }
 
   /** Arguments of a command when it was last told. */

@@ -95,13 +95,12 @@ async function connectedTo(t: Test): Promise<Connection> {
 async function guestWithSilentAgent(t: Test, connection: Connection, name: string): Promise<Domain> {
   const dir = join(daemon().host.dir, name);
   mkdirSync(dir);
-  const agent = await FakeAgent.listen(t, dir, {});
-  agent.isSilent = true;
+  const agent = await FakeAgent.listen(t, dir, { 'guest-ping': '{}' });
   const devices = agent.channel + floppy(dir, OPENS_PORT_1);
   const domain = await defineGuest(t, connection, guestXml({ name, devices }));
   await domain.create();
-  const isThere = async () => (await domain.getXMLDesc()).includes("state='connected'");
-  await until(isThere, `the agent of ${name} is there`, TEST_MS);
+  await until(() => agent.isHeardFrom(domain), `the agent of ${name} is there`, TEST_MS);
+  agent.isSilent = true;
   return domain;
 }
 
