@@ -51,7 +51,10 @@ import type { Services } from './services.ts';
 import { Backups, type CheckFile } from './store/backup.ts';
 import { openStore } from './store/open.ts';
 import { DATABASE_NAME, findDamageInStoreFile } from './store/store.ts';
+import { configureVolume } from './volumes/configure.ts';
+import { attachVolume, detachVolume } from './volumes/disks.ts';
 import { exportVolume } from './volumes/export.ts';
+import { growVolume } from './volumes/grow.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
 
 /** How long the start waits for the hypervisor's first word before states are told as unknown, ms. */
@@ -287,6 +290,10 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     pinImage(services),
     deleteImage(services),
     createVolume(services),
+    attachVolume(services),
+    detachVolume(services),
+    growVolume(services),
+    configureVolume(services),
     deleteVolume(services),
     exportVolume(services),
     createNetwork(services),

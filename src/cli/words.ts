@@ -4,6 +4,7 @@
  * The schemas cost more time than everything else at start, and only commands that check a file need
  * them. The types keep each word legal; test/cli/words.test.ts holds each list equal to the model's.
  */
+import type { DiskDevice } from '../model/disk.ts';
 import type { RestoreScope } from '../model/drift.ts';
 import type { RebootMode, StopMode } from '../model/instance.ts';
 import type { ObjectKind, OperationState } from '../model/operation.ts';
@@ -23,6 +24,17 @@ export const SOURCE_FORMATS = [
 ] as const satisfies SourceFormat[];
 export const COMPRESSIONS = ['none', 'gzip', 'xz', 'zstd'] as const satisfies Compression[];
 export const EXPORT_FORMATS = ['qcow2', 'raw', 'vmdk', 'vhdx'] as const satisfies ExportFormat[];
+export const DISK_BUSES = ['virtio', 'scsi'] as const satisfies DiskDevice['bus'][];
+export const DISK_CACHES = [
+  'none',
+  'writeback',
+  'writethrough',
+  'directsync',
+  'unsafe',
+] as const satisfies DiskDevice['cache'][];
+export const DISK_AIOS = ['threads', 'native', 'io_uring'] as const satisfies DiskDevice['aio'][];
+/** As options say them: the model's have capitals for hyphens. */
+export const QOS_LIMITS = ['iops', 'read-iops', 'write-iops', 'bytes', 'read-bytes', 'write-bytes'] as const;
 export const FIRMWARES = ['bios', 'uefi'] as const;
 export const CRASH_ACTIONS = ['restart', 'report'] as const satisfies Policies['onCrash']['action'][];
 export const BOOT_ACTIONS = ['last-state', 'always', 'never'] as const satisfies Policies['onBoot'][];

@@ -3,6 +3,7 @@
  */
 
 import { Id, Ipv4Address, MacAddress, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
+import { DiskDevice, VolumeQos } from './disk.ts';
 import { DRIFTS_LIMIT, Drift, Restores } from './drift.ts';
 import { DEFAULT_POLICIES, Policies, WATCHDOGS } from './policy.ts';
 import { type Static, Type } from './schema.ts';
@@ -23,6 +24,8 @@ export const DiskSpec = strict({
   image: Type.Optional(NameOrId),
   volume: Type.Optional(NameOrId),
   sizeGib: Type.Optional(Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' })),
+  device: Type.Optional(DiskDevice),
+  qos: Type.Optional(VolumeQos),
 });
 export type DiskSpec = Static<typeof DiskSpec>;
 

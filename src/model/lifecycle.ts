@@ -7,7 +7,7 @@ import { assertNever, type ErrorCode } from './errors.ts';
 import { type Drift, objectionTo } from './drift.ts';
 import type { Disowned, Lifecycle, Power } from './instance.ts';
 
-export type Request = 'start' | 'stop' | 'reboot' | 'delete' | 'configure' | 'restore';
+export type Request = 'start' | 'stop' | 'reboot' | 'delete' | 'configure' | 'restore' | 'change disks of';
 
 export type Decision =
   | { verdict: 'accept' }
@@ -40,6 +40,7 @@ export function decide(request: Request, { lifecycle, power, disowned, drift }: 
     case 'configure':
       return unlessHarmful(drift, ACCEPT); // it defines the guest anew, too
     case 'restore':
+    case 'change disks of': // which depends on whether it runs
       return unlessHarmful(drift, power.state === 'unknown' ? unknown(power) : ACCEPT);
     default:
       return assertNever(request);

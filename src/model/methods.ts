@@ -17,6 +17,7 @@ import {
   Sha512,
   strict,
 } from './common.ts';
+import { DiskDevice, VolumeQos } from './disk.ts';
 import { RESTORE_SCOPES } from './drift.ts';
 import { BerthEvent } from './event.ts';
 import { DISK_GIB_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from './instance.ts';
@@ -330,13 +331,58 @@ export const METHODS = {
       name: Name,
       sizeGib: Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' }),
       image: Type.Optional(NameOrId),
+      protected: Type.Optional(Type.Boolean({ description: 'not deleted until that is taken back' })),
       ...Fence,
     }),
+  ),
+  'volume.attach': operation(
+    'Give a volume to an instance as a disk; one that runs sees it at once.',
+    strict({
+      id: NameOrId,
+      instance: NameOrId,
+      device: Type.Optional(DiskDevice),
+      ...ObjectFence,
+    }),
+    'ready and unused; the instance ready, whatever its power state',
+  ),
+  'volume.detach': operation(
+    'Take a volume that outlives its instance from it; one that runs is asked to let it go.',
+    strict({
+      id: NameOrId,
+      timeoutSeconds: Type.Integer({
+        minimum: 1,
+        maximum: 600,
+        default: 30,
+        description: 'seconds given to the guest',
+      }),
+      ...ObjectFence,
+    }),
+    'ready; not the disk that its instance boots from; done when unused',
+  ),
+  'volume.grow': operation(
+    'Make a volume larger; a guest that runs is told.',
+    strict({
+      id: NameOrId,
+      sizeGib: Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB that it has then' }),
+      ...ObjectFence,
+    }),
+    'ready, used or not',
+  ),
+  'volume.configure': operation(
+    'Rename a volume, protect it from deletion, or limit what a guest gets of it; a guest that runs goes on.',
+    strict({
+      id: NameOrId,
+      name: Type.Optional(Name),
+      protected: Type.Optional(Type.Boolean({ description: 'not deleted until that is taken back' })),
+      qos: Type.Optional(nullable(VolumeQos)),
+      ...ObjectFence,
+    }),
+    'ready, used or not',
   ),
   'volume.delete': operation(
     'Delete a volume that no instance uses.',
     strict({ id: NameOrId, ...Fence }),
-    'ready and unused',
+    'ready, unused and not protected',
   ),
   'volume.export': {
     ...operation(

@@ -3,6 +3,7 @@
  */
 
 import { Id, Name, nullable, Sha256, strict, Timestamp } from './common.ts';
+import { DiskDevice, VolumeQos } from './disk.ts';
 import { FIRMWARES } from './instance.ts';
 import { type Static, Type } from './schema.ts';
 
@@ -82,6 +83,9 @@ export const Volume = strict({
   imageId: nullable(Id),
   instanceId: nullable(Id),
   deletedWithInstance: Type.Boolean(),
+  protected: Type.Boolean({ description: 'not deleted, neither alone nor with its instance' }),
+  device: DiskDevice,
+  qos: nullable(VolumeQos),
   state: Type.Enum(['creating', 'ready', 'deleting']),
   createdAt: Timestamp,
 });

@@ -52,6 +52,35 @@ const CHANGES: [argv: string, method: string, params: Record<string, unknown>, s
   ],
   ['instance delete demo --yes', 'instance.delete', { id: 'demo' }, /^Deleted instance demo/],
   [
+    'volume attach data demo --bus scsi --cache writeback --iothread',
+    'volume.attach',
+    { id: 'data', instance: 'demo', device: { bus: 'scsi', cache: 'writeback', iothread: true } },
+    /^Attached volume data to demo/,
+  ],
+  ['volume attach data demo', 'volume.attach', { id: 'data', instance: 'demo' }, /^Attached/],
+  ['volume detach data', 'volume.detach', { id: 'data', timeoutSeconds: 30 }, /^Detached volume data/],
+  ['volume grow data --size-gib 9', 'volume.grow', { id: 'data', sizeGib: 9 }, /^Volume data has 9 GiB/],
+  [
+    'volume configure data --rename rows --protect --limit iops=500:2000:10 --limit read-bytes=100M',
+    'volume.configure',
+    {
+      id: 'data',
+      name: 'rows',
+      protected: true,
+      qos: {
+        iops: { perSecond: 500, burst: 2000, burstSeconds: 10 },
+        readBytes: { perSecond: 100 * 1024 ** 2 },
+      },
+    },
+    /^Configured volume rows/,
+  ],
+  [
+    'volume configure data --unprotect --no-limits',
+    'volume.configure',
+    { id: 'data', protected: false, qos: null },
+    /^Configured volume data/,
+  ],
+  [
     'image import test images/t.img --format raw',
     'image.import',
     { ...AS_IT_IS, name: 'test', source: '/srv/images/t.img', format: 'raw' },

@@ -85,6 +85,11 @@ const HYPERVISOR: Rules<Hypervisor> = {
   requestReboot: guest,
   reset: guest,
   undefine: guest,
+  plugDisk: guest,
+  // A guest that keeps its disk is no guest that hangs.
+  unplugDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  growDisk: guest,
+  limitDisk: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
 
@@ -111,6 +116,8 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     removeImage: counts,
     makeVolume: counts,
     lookVolume: counts,
+    labelVolume: counts,
+    growVolume: counts,
     removeVolume: counts,
     makeSeed: counts,
     lookSeed: counts,

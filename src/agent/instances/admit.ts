@@ -6,13 +6,15 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
+import { type DiskDevice, objectionToDevice, objectionToQos, type VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { DiskSpec, InstanceSpec, NicSpec } from '../../model/instance.ts';
 import { firstFree, isGuestAddress, parseCidr } from '../../model/ipv4.ts';
 import type { Network } from '../../model/network.ts';
-import type { Image } from '../../model/storage.ts';
+import type { Image, Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import type { Services } from '../services.ts';
+import type { Store } from '../store/store.ts';
 
 /** Locally administered prefix that QEMU's and libvirt's guests have by convention. */
 const MAC_PREFIX = '52:54:00';
@@ -41,7 +43,8 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
   store.tellInstance('instance.created', id);
 }
 
-type ResolvedDisk = { volumeId: string } | { image: Image | null; sizeGib: number };
+type Attributes = Pick<Volume, 'device' | 'qos'>;
+type ResolvedDisk = Attributes & ({ volumeId: string } | { image: Image | null; sizeGib: number });
 
 function assertNew({ store }: Services, id: string, name: string): void {
   for (const taken of [name, id]) {
@@ -53,6 +56,19 @@ function assertNew({ store }: Services, id: string, name: string): void {
 }
 
 function resolveDisk(services: Services, disk: DiskSpec): ResolvedDisk {
+  const { device = {}, qos = null } = disk;
+  assertPossible(device, qos);
+  return { ...sourceOf(services, disk), device, qos };
+}
+
+/** @throws {AgentError} INVALID_ARGUMENT */
+export function assertPossible(device: DiskDevice, qos: VolumeQos | null): void {
+  const objection = objectionToDevice(device) ?? objectionToQos(qos ?? {});
+  if (objection !== null)
+    throw new AgentError('INVALID_ARGUMENT', `A disk cannot be like that: ${objection}`);
+}
+
+function sourceOf(services: Services, disk: DiskSpec) {
   if (disk.volume !== undefined) return resolveVolume(services, disk, disk.volume);
   const image = disk.image === undefined ? null : readyImage(services, disk.image);
   const imageGib = image === null ? 0 : Math.ceil(image.virtualSizeBytes / GIB);
@@ -67,21 +83,27 @@ function resolveDisk(services: Services, disk: DiskSpec): ResolvedDisk {
   return { image, sizeGib };
 }
 
-function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): ResolvedDisk {
+function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): { volumeId: string } {
   if (disk.image !== undefined || disk.sizeGib !== undefined) {
     throw new AgentError(
       'INVALID_ARGUMENT',
       'A disk names an existing volume, or an image and a size; not both',
     );
   }
+  return { volumeId: freeVolume(store, nameOrId).id };
+}
+
+/** A volume that no instance has and no operation is about. @throws {AgentError} NOT_FOUND, ILLEGAL_STATE */
+export function freeVolume(store: Store, nameOrId: string): Volume {
   const volume = store.volumes.get(nameOrId);
-  if (volume.instanceId !== null || volume.state !== 'ready') {
-    throw new AgentError(
-      'ILLEGAL_STATE',
-      `Volume ${volume.name} is ${volume.instanceId === null ? volume.state : 'in use by another instance'}`,
-    );
-  }
-  return { volumeId: volume.id };
+  const { id, name, state, instanceId } = volume;
+  if (instanceId !== null)
+    throw new AgentError('ILLEGAL_STATE', `Volume ${name} is in use by another instance`);
+  if (state !== 'ready') throw new AgentError('ILLEGAL_STATE', `Volume ${name} is ${state}`);
+  if (store.operations.unfinishedOn({ kind: 'volume', id }).length === 0) return volume;
+  throw new AgentError('ILLEGAL_STATE', `An operation on volume ${name} is under way`, {
+    hint: 'Wait for its end: berth operation list.',
+  });
 }
 
 /** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE while it is being imported or deleted, or is damaged */
@@ -102,6 +124,9 @@ function insertDisk(
   const { id, position, disk, createdAt } = parts;
   if ('volumeId' in disk) {
     store.volumes.attach(disk.volumeId, id, position);
+    store.volumes.setDevice(disk.volumeId, disk.device);
+    if (disk.qos !== null)
+      store.volumes.configure(disk.volumeId, { ...store.volumes.get(disk.volumeId), qos: disk.qos });
     return;
   }
   const name = `${parts.name}-disk${position}`;
@@ -117,6 +142,9 @@ function insertDisk(
       imageId: disk.image?.id ?? null,
       instanceId: id,
       deletedWithInstance: true,
+      protected: false,
+      device: disk.device,
+      qos: disk.qos,
       state: 'creating',
       createdAt,
     },

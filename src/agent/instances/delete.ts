@@ -6,6 +6,7 @@
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { NO_RESTARTS } from '../store/instances.ts';
+import { assertUnprotected } from '../volumes/operations.ts';
 import { forgetInstance } from './create.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
@@ -33,6 +34,8 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
     removes: (plan) => thingsOfInstance(services, plan),
     accept(params) {
       const { instance, target } = requestOf(services, 'delete', params);
+      const volumes = store.volumes.listOf(instance.id);
+      assertUnprotected(volumes.filter(({ deletedWithInstance }) => deletedWithInstance));
       store.instances.setLifecycle(instance.id, 'deleting');
       store.instances.setRestarts(instance.id, NO_RESTARTS);
       store.instances.nextGeneration(instance.id);

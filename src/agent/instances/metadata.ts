@@ -7,6 +7,7 @@
  */
 import { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
 import { Id, nullable, strict } from '../../model/common.ts';
+import { DiskDevice, VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec, NICS_MAX } from '../../model/instance.ts';
 import { parseJson } from '../../model/json.ts';
@@ -29,6 +30,9 @@ const GuestVolume = strict({
   image: nullable(strict({ id: Id, format: Type.Enum([...IMAGE_FORMATS]) })),
   deletedWithInstance: Type.Boolean(),
   createdAt: WrittenTime,
+  protected: Type.Optional(Type.Boolean()),
+  device: Type.Optional(DiskDevice),
+  qos: Type.Optional(nullable(VolumeQos)),
 });
 
 const GuestPort = strict({ network: NetworkPlan, port: PortPlan });

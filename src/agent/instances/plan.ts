@@ -36,10 +36,18 @@ export interface InstancePlan {
   ports: PortOfNetwork[];
 }
 
-/** The plan of an instance whose rows are in the store. */
-export function planInstance(store: Store, pool: StoragePool, instance: Instance): InstancePlan {
+/**
+ * The plan of an instance whose rows are in the store.
+ *
+ * @param volumes Its disks in boot order, where they will be others than the store says.
+ */
+export function planInstance(
+  store: Store,
+  pool: StoragePool,
+  instance: Instance,
+  volumes: Volume[] = store.volumes.listOf(instance.id),
+): InstancePlan {
   const { id, name, spec } = instance;
-  const volumes = store.volumes.listOf(id);
   const ports = store.networks.portsOf(id).map((port) => portOf(store, port, name));
   return {
     id,
@@ -63,6 +71,7 @@ export function volumeRequest(store: Store, volume: Volume): VolumeRequest {
       name: volume.name,
       createdAt: volume.createdAt,
       instanceId: volume.deletedWithInstance ? volume.instanceId : null,
+      ...(volume.protected && { protected: true }),
     },
   };
 }
@@ -109,19 +118,27 @@ function defineGuest(
 }
 
 function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number] {
-  const { id, name, sizeGib, imageId, deletedWithInstance, createdAt } = volume;
+  const { id, name, sizeGib, imageId, deletedWithInstance, createdAt, device, qos } = volume;
   const image = imageId === null ? null : { id: imageId, format: store.images.get(imageId).format };
-  return { id, name, sizeGib, image, deletedWithInstance, createdAt };
+  const kept = { id, name, sizeGib, image, deletedWithInstance, createdAt };
+  return { ...kept, protected: volume.protected, device, qos };
 }
 
-function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {
+/** What a guest sees a volume by, for as long as there is the volume. */
+export function serialOf(volumeId: string): string {
+  return volumeId.replaceAll('-', '').slice(0, SERIAL_LENGTH);
+}
+
+export function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {
   const image = volume.imageId === null ? null : store.images.get(volume.imageId);
   return {
-    serial: volume.id.replaceAll('-', '').slice(0, SERIAL_LENGTH),
+    serial: serialOf(volume.id),
     path: pool.paths.volume(volume.id),
     format: 'qcow2',
     readOnly: false,
     backing: image === null ? null : { path: pool.paths.image(image.id, image.format), format: image.format },
+    device: volume.device,
+    qos: volume.qos,
   };
 }
 

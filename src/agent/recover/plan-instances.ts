@@ -67,7 +67,7 @@ function toVolume(
   { id: instanceId }: BelievedGuest,
   carried: BelievedGuest['metadata']['volumes'][number],
 ): Volume {
-  const { id, image, deletedWithInstance, createdAt } = carried;
+  const { id, image, deletedWithInstance, createdAt, device = {}, qos = null } = carried;
   const sizeBytes = volumes.get(id)?.sizeBytes ?? null;
   return {
     id,
@@ -77,6 +77,9 @@ function toVolume(
     imageId: image?.id ?? null,
     instanceId,
     deletedWithInstance,
+    protected: carried.protected ?? false,
+    device,
+    qos,
     state: 'ready',
     createdAt,
   };

@@ -20,6 +20,16 @@ export class AllocationStore {
     }
   }
 
+  /** Changes what a consumer takes of one class. */
+  set(consumerId: string, resourceClass: ResourceClass, amount: number): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        'INSERT INTO allocations (consumer_id, resource_class, amount) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET amount = excluded.amount',
+      )
+      .run(consumerId, resourceClass, amount);
+  }
+
   remove(consumerId: string): void {
     this.#db.assertTransaction();
     this.#db.sql('DELETE FROM allocations WHERE consumer_id = ?').run(consumerId);

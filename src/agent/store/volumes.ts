@@ -1,7 +1,10 @@
 /** Rows of volumes. */
 import { AgentError } from '../../model/errors.ts';
+import type { DiskDevice } from '../../model/disk.ts';
 import type { Volume } from '../../model/storage.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
+
+export type VolumeSettings = Pick<Volume, 'name' | 'protected' | 'qos'>;
 
 export class VolumeStore {
   readonly #db: Database;
@@ -15,7 +18,7 @@ export class VolumeStore {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        'INSERT INTO volumes (id, name, pool, size_gib, image_id, instance_id, position, deleted_with_instance, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO volumes (id, name, pool, size_gib, image_id, instance_id, position, deleted_with_instance, protected, device, qos, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         volume.id,
@@ -26,6 +29,9 @@ export class VolumeStore {
         volume.instanceId,
         position,
         Number(volume.deletedWithInstance),
+        Number(volume.protected),
+        JSON.stringify(volume.device),
+        volume.qos === null ? null : JSON.stringify(volume.qos),
         volume.state,
         volume.createdAt,
       );
@@ -36,11 +42,50 @@ export class VolumeStore {
     this.#db.sql('UPDATE volumes SET state = ? WHERE id = ?').run(state, id);
   }
 
+  setSize(id: string, sizeGib: number): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE volumes SET size_gib = ? WHERE id = ?').run(sizeGib, id);
+  }
+
+  setDevice(id: string, device: DiskDevice): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE volumes SET device = ? WHERE id = ?').run(JSON.stringify(device), id);
+  }
+
+  /** What its user may change of it at any time. */
+  configure(id: string, settings: VolumeSettings): void {
+    this.#db.assertTransaction();
+    const { name, protected: isProtected, qos } = settings;
+    this.#db
+      .sql('UPDATE volumes SET name = ?, protected = ?, qos = ? WHERE id = ?')
+      .run(name, Number(isProtected), qos === null ? null : JSON.stringify(qos), id);
+  }
+
   attach(id: string, instanceId: string, position: number): void {
     this.#db.assertTransaction();
     this.#db
       .sql('UPDATE volumes SET instance_id = ?, position = ? WHERE id = ?')
       .run(instanceId, position, id);
+  }
+
+  detach(id: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE volumes SET instance_id = NULL, position = NULL WHERE id = ?').run(id);
+  }
+
+  /** Its place among the disks of its instance; null without one. The first one boots. */
+  positionOf(id: string): number | null {
+    const row = this.#db.sql('SELECT position FROM volumes WHERE id = ?').get(id);
+    return (row?.['position'] ?? null) as number | null;
+  }
+
+  /** The first place among the disks of an instance that no disk has. */
+  freePosition(instanceId: string): number {
+    const rows = this.#db.sql('SELECT position FROM volumes WHERE instance_id = ?').all(instanceId);
+    const taken = new Set(rows.map((row) => row['position']));
+    let position = 0;
+    while (taken.has(position)) position++;
+    return position;
   }
 
   /** Lets go of the volumes that outlive the instance, and forgets the others. */
@@ -120,6 +165,9 @@ function toVolume(row: Row): Volume {
     imageId: row['image_id'] as string | null,
     instanceId: row['instance_id'] as string | null,
     deletedWithInstance: row['deleted_with_instance'] === 1,
+    protected: row['protected'] === 1,
+    device: JSON.parse(row['device'] as string),
+    qos: row['qos'] === null ? null : JSON.parse(row['qos'] as string),
     state: row['state'] as Volume['state'],
     createdAt: row['created_at'] as string,
   };

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { readyImage } from '../instances/admit.ts';
 import { volumeRequest } from '../instances/plan.ts';
@@ -34,7 +35,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       ],
     ],
     makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
-    accept({ name, sizeGib, image: imageName }) {
+    accept({ name, sizeGib, image: imageName, protected: isProtected = false }) {
       if (store.volumes.nameTaken(name))
         throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
           hint: 'Choose another name.',
@@ -57,6 +58,9 @@ export function createVolume(services: Services): OperationKind<'volume.create',
           imageId: image?.id ?? null,
           instanceId: null,
           deletedWithInstance: false,
+          protected: isProtected,
+          device: {},
+          qos: null,
           state: 'creating',
           createdAt: timestamp(clock),
         },
@@ -104,6 +108,7 @@ export function deleteVolume({
         throw new AgentError('ILLEGAL_STATE', `Volume ${volume.name} is in use by an instance`, {
           hint: 'Delete that instance first.',
         });
+      assertUnprotected([volume]);
       if (volume.state === 'creating')
         throw new AgentError('ILLEGAL_STATE', `Volume ${volume.name} is being made`, {
           hint: 'Cancel that operation instead.',
@@ -122,4 +127,13 @@ export function deleteVolume({
     },
     undone: () => undefined,
   };
+}
+
+/** @throws {AgentError} ILLEGAL_STATE */
+export function assertUnprotected(volumes: readonly Volume[]): void {
+  const kept = volumes.find((volume) => volume.protected);
+  if (kept === undefined) return;
+  throw new AgentError('ILLEGAL_STATE', `Volume ${kept.name} is protected from deletion`, {
+    hint: 'Take that back first: berth volume configure --unprotect.',
+  });
 }

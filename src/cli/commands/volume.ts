@@ -7,6 +7,7 @@ import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatGib } from '../render/units.ts';
 import { EXPORT_FORMATS } from '../words.ts';
+import { attachLeaf, configureLeaf, detachLeaf, growLeaf } from './volume-change.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
 const COLUMNS: Column<Volume>[] = [
@@ -25,6 +26,7 @@ const createLeaf: Leaf = {
   options: [
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (required)' },
     { flag: 'image', value: 'image', completes: 'image', summary: 'image to stand on' },
+    { flag: 'protect', summary: 'keep it from being deleted' },
     ...OPERATION_OPTIONS,
   ],
   doing: (given) => `create volume ${nameOf(given)}`,
@@ -34,7 +36,12 @@ const createLeaf: Leaf = {
       throw usageError('--size-gib is missing', { hint: 'Give the size in GiB, as in --size-gib 10.' });
     }
     const image = given.text('image');
-    const params = { name: nameOf(given), sizeGib, ...(image === undefined ? {} : { image }) };
+    const params = {
+      name: nameOf(given),
+      sizeGib,
+      ...(image === undefined ? {} : { image }),
+      ...(given.has('protect') && { protected: true }),
+    };
     return operate(session, given, {
       method: 'volume.create',
       params,
@@ -73,6 +80,21 @@ const exportLeaf: Leaf = {
   },
 };
 
+/** Only what differs from the host's choice. */
+function deviceText({ device: { bus = 'virtio', cache, aio, iothread } }: Volume): string {
+  const words = [bus, cache && `cache ${cache}`, aio && `aio ${aio}`, iothread && 'a thread of its own'];
+  return words.filter((word) => typeof word === 'string').join(', ');
+}
+
+function limitsText({ qos }: Volume): string {
+  if (qos === null) return '-';
+  const texts = Object.entries(qos).map(([name, { perSecond, burst, burstSeconds = 1 }]) => {
+    const peak = burst === undefined ? '' : ` (${burst} for ${burstSeconds} s)`;
+    return `${name} ${perSecond}/s${peak}`;
+  });
+  return texts.join(', ');
+}
+
 export const commands: readonly Leaf[] = [
   listLeaf({
     method: 'volume.list',
@@ -92,6 +114,9 @@ export const commands: readonly Leaf[] = [
           ['Image', shown.imageId ?? '-'],
           ['Instance', shown.instanceId ?? '-'],
           ['Deleted with instance', shown.deletedWithInstance ? 'yes' : 'no'],
+          ['Protected', shown.protected ? 'yes' : 'no'],
+          ['Device', deviceText(shown)],
+          ['Limits', limitsText(shown)],
           ['Pool', shown.pool],
           ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
         ],
@@ -99,6 +124,10 @@ export const commands: readonly Leaf[] = [
       ),
   }),
   createLeaf,
+  attachLeaf,
+  detachLeaf,
+  growLeaf,
+  configureLeaf,
   exportLeaf,
   deleteLeaf({
     method: 'volume.delete',

@@ -2,7 +2,7 @@
  * Hypervisor: defines, starts, stops and watches guests.
  *
  * Promises of every implementation (test/drivers/contract/hypervisor.ts proves them):
- *  - `define`, `start`, `destroy`, `undefine` are idempotent: what is so already is answered as done.
+ *  - `define`, `start`, `destroy`, `undefine` and what changes disks are idempotent: what is so already is answered as done.
  *  - `observe*` tells what the host says now. A guest that does not exist is `null`; a host that cannot
  *    be asked is UNAVAILABLE. The two are never mixed up.
  *  - Guests that Berth did not define are observed with `ours: false`, and every call that would change
@@ -17,6 +17,7 @@
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration } from '../../model/node.ts';
 import type { Watchdog } from '../../model/policy.ts';
+import type { DiskDevice, VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, Unsubscribe } from './calls.ts';
 
 export interface GuestDisk {
@@ -27,6 +28,10 @@ export interface GuestDisk {
   readOnly: boolean;
   /** Chain below a qcow2 overlay, so that nothing is probed; null for a disk that stands alone. */
   backing: { path: string; format: 'qcow2' | 'raw' } | null;
+  /** @default the host's choice */
+  device?: DiskDevice;
+  /** @default no limits */
+  qos?: VolumeQos | null;
 }
 
 export interface GuestNic {
@@ -210,6 +215,25 @@ export interface Hypervisor {
   destroy(id: string, options?: CallOptions): Promise<void>;
   /** Removes the definition of a stopped guest, its NVRAM included. @throws ILLEGAL_STATE while it runs */
   undefine(id: string, options?: CallOptions): Promise<void>;
+
+  /**
+   * Plugs a disk into a guest that runs; its definition stays. One that has the disk already, or does not run, is left
+   * as it is.
+   *
+   * @throws NOT_FOUND. HOST_CONFLICT: it has another disk with this serial. CAPACITY_EXCEEDED: it has no free slot.
+   */
+  plugDisk(id: string, disk: GuestDisk, options?: CallOptions): Promise<void>;
+  /**
+   * Asks a guest that runs to let a disk go, and waits until it has; its definition stays. One that does not have the
+   * disk, or does not run, is left as it is.
+   *
+   * @throws NOT_FOUND. DEADLINE_EXCEEDED: the guest has not let it go, and still has it.
+   */
+  unplugDisk(id: string, serial: string, options?: CallOptions): Promise<void>;
+  /** Grows the disk of a guest that runs, its file included, and tells the guest. @throws ILLEGAL_STATE when not running */
+  growDisk(id: string, serial: string, sizeBytes: number, options?: CallOptions): Promise<void>;
+  /** Sets the limits of a disk of a guest that runs, all anew. A guest that does not run is left as it is. */
+  limitDisk(id: string, serial: string, qos: VolumeQos | null, options?: CallOptions): Promise<void>;
 
   /** What the guest agent says. @throws UNAVAILABLE when none answers in time */
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]>;

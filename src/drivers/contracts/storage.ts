@@ -99,6 +99,8 @@ export interface VolumeLabel {
   createdAt: string;
   /** The instance that it is made and deleted with; null for a volume of its own. */
   instanceId: string | null;
+  /** @default false: labels of older versions do not say */
+  protected?: boolean;
 }
 
 export interface VolumeRequest {
@@ -225,6 +227,14 @@ export interface StoragePool {
   makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void>;
   /** Null when there is none. */
   lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null>;
+  /** Writes what is kept beside a volume anew. @throws {AgentError} NOT_FOUND */
+  labelVolume(id: string, label: VolumeLabel, options?: CallOptions): Promise<void>;
+  /**
+   * Grows a volume that no guest uses; one that is as large already is left as it is.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
+   */
+  growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void>;
   removeVolume(id: string, options?: CallOptions): Promise<void>;
   /**
    * Writes a volume that no guest uses, with what it stands on, into one file, and its digest beside it.

@@ -3,17 +3,16 @@
  *
  * What the domain gets, and why:
  *  - q35 for both firmwares, pinned to a version: one PCIe layout everywhere, and a host upgrade changes no guest.
- *  - Disks, seeds and ISOs are all virtio-blk: the kernels of cloud images have no AHCI driver, and would never see
- *    a CD-ROM on SATA.
  *  - A VGA device, always: GRUB on a BIOS guest without one spins for ever.
  *  - No USB controller and no NIC option ROMs: both cost boot time, and nothing here boots from them.
  *  - A watchdog where it is asked for: the i6300esb, for which every kernel for real machines has a driver.
- *  - The chain of each disk is written out, so that nothing is probed, and a shared base is never relabelled:
- *    it has to be readable for QEMU's user already.
+ *  - Disks are disk-xml.ts's.
+ *  - Spare PCIe ports, so that disks can be plugged in while it runs.
  */
 import { AgentError } from '../../model/errors.ts';
 import type { Watchdog } from '../../model/policy.ts';
-import type { GuestDefinition, GuestDisk, GuestNic } from '../contracts/hypervisor.ts';
+import type { GuestDefinition, GuestNic } from '../contracts/hypervisor.ts';
+import { diskDevice, freeTarget, IOTHREAD_ID } from './disk-xml.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
 
 /** Namespace of our metadata element; a domain that has the element is ours. */
@@ -31,8 +30,12 @@ export interface GuestPlatform {
 }
 
 const KIB_PER_MIB = 1024;
-/** What virtio-blk can hold of a serial. @see virtio specification, VIRTIO_BLK_ID_BYTES */
-const SERIAL_LIMIT = 20;
+/** Threads for disks that ask for one: they share it, since a thread for each would take a CPU's time for each. */
+const IOTHREADS = IOTHREAD_ID;
+/** Devices on PCIe ports that every guest has: virtio-serial, balloon and RNG. */
+const OTHER_DEVICES = 3;
+/** Devices that can be plugged into a guest while it runs. */
+const SPARE_SLOTS = 8;
 /** Longest name of a network device. @see linux/if.h, IFNAMSIZ less its NUL */
 const DEVICE_NAME_LIMIT = 15;
 /** Prefixes that libvirt takes for its own, so that it drops the name. @see virnetdev.h, VIR_NET_GENERATED_* */
@@ -45,7 +48,6 @@ const VIDEO_MEMORY_KIB = 16_384;
  * @throws {AgentError} INVALID_ARGUMENT: a serial, device name or path that the host would cut, drop or misread.
  */
 export function domainXml(definition: GuestDefinition, platform: GuestPlatform): string {
-  for (const disk of definition.disks) checkDisk(disk);
   for (const nic of definition.nics) checkNic(nic);
   return writeXml(
     xml('domain', { type: platform.accelerator === 'kvm' ? 'kvm' : 'qemu' }, [
@@ -57,6 +59,9 @@ export function domainXml(definition: GuestDefinition, platform: GuestPlatform):
       xml('memory', { unit: 'KiB' }, String(definition.memoryMib * KIB_PER_MIB)),
       xml('currentMemory', { unit: 'KiB' }, String(definition.memoryMib * KIB_PER_MIB)),
       xml('vcpu', { placement: 'static' }, String(definition.vcpus)),
+      ...(definition.disks.some(({ device }) => device?.iothread === true)
+        ? [xml('iothreads', {}, String(IOTHREADS))]
+        : []),
       os(definition, platform),
       xml('features', {}, [xml('acpi'), xml('apic'), xml('pae')]),
       cpu(platform),
@@ -106,8 +111,9 @@ function clock(): XmlNode {
 function devices(definition: GuestDefinition, platform: GuestPlatform): XmlNode {
   return xml('devices', {}, [
     xml('emulator', {}, platform.emulator),
-    ...definition.disks.map((disk, index) => diskDevice(disk, index, platform)),
+    ...diskDevices(definition, platform),
     xml('controller', { type: 'usb', model: 'none' }),
+    ...slots(definition),
     ...definition.nics.map(nicDevice),
     ...consoleDevices(definition.consoleLogPath),
     xml('channel', { type: 'unix' }, [xml('target', { type: 'virtio', name: 'org.qemu.guest_agent.0' })]),
@@ -122,35 +128,31 @@ function devices(definition: GuestDefinition, platform: GuestPlatform): XmlNode 
   ]);
 }
 
-function diskDevice(disk: GuestDisk, index: number, platform: GuestPlatform): XmlNode {
-  return xml('disk', { type: 'file', device: 'disk' }, [
-    xml('driver', { name: 'qemu', type: disk.format, ...ioOptions(disk, platform) }),
-    xml('source', { file: disk.path }),
-    backingStore(disk),
-    xml('target', { dev: `vd${String.fromCharCode('a'.charCodeAt(0) + index)}`, bus: 'virtio' }),
-    ...(disk.readOnly ? [xml('readonly')] : []),
-    xml('serial', {}, disk.serial),
-    xml('boot', { order: index + 1 }),
-  ]);
+/** The disk of the first place boots first. */
+function diskDevices({ disks }: GuestDefinition, { bufferedPaths }: GuestPlatform): XmlNode[] {
+  const taken = new Set<string>();
+  return disks.map((disk, index) => {
+    const target = freeTarget(disk, taken);
+    taken.add(target);
+    const isBuffered = bufferedPaths.has(disk.path) || bufferedPaths.has(disk.backing?.path ?? '');
+    return diskDevice(disk, { target, bootOrder: index + 1, isBuffered });
+  });
 }
 
 /**
- * Past the page cache where the file system can: a second copy of the guest's own cache is memory that cannot be
- * given to guests. Threads, not native AIO, whose submissions block QEMU's main loop while a sparse file grows.
+ * Ports for what the definition has, and for what may be plugged into the running guest: libvirt makes as many as there
+ * are devices, and a running q35 gets no more of them.
+ *
+ * @see PCIe topology and hotplug, libvirt's pci-hotplug.html
  */
-function ioOptions(disk: GuestDisk, { bufferedPaths }: GuestPlatform): Record<string, string> {
-  const isBuffered = bufferedPaths.has(disk.path) || bufferedPaths.has(disk.backing?.path ?? '');
-  return { cache: isBuffered ? 'writeback' : 'none', io: 'threads', discard: 'unmap' };
-}
-
-/** The chain below a disk; the empty element ends it, so that libvirt opens no image to look further. */
-function backingStore({ backing }: GuestDisk): XmlNode {
-  if (backing === null) return xml('backingStore');
-  return xml('backingStore', { type: 'file' }, [
-    xml('format', { type: backing.format }),
-    xml('source', { file: backing.path }, [xml('seclabel', { model: 'dac', relabel: 'no' })]),
-    xml('backingStore'),
-  ]);
+function slots({ disks, nics, watchdog = 'none' }: GuestDefinition): XmlNode[] {
+  const isScsi = disks.some(({ device }) => device?.bus === 'scsi');
+  const own = disks.filter(({ device }) => device?.bus !== 'scsi').length + nics.length + OTHER_DEVICES;
+  const count = own + Number(watchdog !== 'none') + Number(isScsi) + SPARE_SLOTS;
+  const ports = Array.from({ length: count }, () =>
+    xml('controller', { type: 'pci', model: 'pcie-root-port' }),
+  );
+  return isScsi ? [xml('controller', { type: 'scsi', model: 'virtio-scsi' }), ...ports] : ports;
 }
 
 function nicDevice(nic: GuestNic): XmlNode {
@@ -176,19 +178,6 @@ function consoleDevices(logPath: string | null): XmlNode[] {
 function watchdogDevice(action: Watchdog = 'none'): XmlNode[] {
   if (action === 'none') return [];
   return [xml('watchdog', { model: 'i6300esb', action: action === 'report' ? 'none' : action })];
-}
-
-function checkDisk(disk: GuestDisk): void {
-  if (!new RegExp(`^[A-Za-z0-9_.+-]{1,${SERIAL_LIMIT}}$`).test(disk.serial)) {
-    throw invalid(
-      `disk serial ${JSON.stringify(disk.serial)} is not 1 to ${SERIAL_LIMIT} of A-Z a-z 0-9 _ . + -`,
-    );
-  }
-  for (const path of [disk.path, ...(disk.backing === null ? [] : [disk.backing.path])]) {
-    if (!path.startsWith('/')) throw invalid(`disk path ${JSON.stringify(path)} is not absolute`);
-  }
-  if (disk.backing !== null && disk.format !== 'qcow2')
-    throw invalid('only a qcow2 disk can have a backing file');
 }
 
 function checkNic({ tapName, bridge }: GuestNic): void {

@@ -4,27 +4,30 @@
  * Nothing remembered is trusted here: whose a guest is, and what it does, is read anew for each command.
  */
 
-import { constants as fsConstants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { totalmem } from 'node:os';
-import { type Connection, constants, type Domain } from 'node-libvirt';
+import { constants, type Domain } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { GuestDefinition } from '../contracts/hypervisor.ts';
 import { machineOfDomain } from './capabilities.ts';
 import { readMetadata } from './definitions.ts';
+import { bufferedPaths } from './direct-io.ts';
+import { DiskCommands } from './disk-commands.ts';
 import { domainXml } from './domain-xml.ts';
 import { isDomainExists, isLibvirtError } from './errors.ts';
 import { GuestGate } from './guest-gate.ts';
 import type { Platform } from './host-platform.ts';
 import { CallLimits } from './limits.ts';
-import { type ObservedPower, powerOfState } from './power-mapping.ts';
-
-/** One command on its way: the connection it uses, and what is left of its time. */
-export interface CommandContext {
-  connection: Connection;
-  limits: CallLimits;
-}
+import {
+  checkOurs,
+  type CommandContext,
+  findDomain,
+  foreign,
+  illegal,
+  ownDomain,
+  powerOf,
+} from './own-domain.ts';
+import { powerOfState } from './power-mapping.ts';
 
 /** The guest agent answers in milliseconds or not at all; half of the command's time at most is spent on it. */
 const AGENT_TIMEOUT_MS = 5_000;
@@ -45,9 +48,11 @@ export class GuestCommands {
   /** QEMU may hang, or the guest's agent, independently of one another. */
   readonly #qemuGate = new GuestGate();
   readonly #agentGate = new GuestGate();
+  readonly disks: DiskCommands;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.disks = new DiskCommands(clock, this.#qemuGate);
   }
 
   async define(context: CommandContext, definition: GuestDefinition, platform: Platform): Promise<Domain> {
@@ -190,34 +195,6 @@ export class GuestCommands {
   }
 }
 
-/** The domain with this UUID, or null. */
-export async function findDomain({ connection, limits }: CommandContext, id: string): Promise<Domain | null> {
-  try {
-    return await connection.domainLookupByUUIDString(id, limits.next());
-  } catch (error) {
-    if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return null;
-    throw error;
-  }
-}
-
-/** What a domain's power is now. */
-export async function powerOf(domain: Domain, limits: CallLimits): Promise<ObservedPower> {
-  const { state, reason } = await domain.getState(0, limits.next());
-  return powerOfState(state, reason);
-}
-
-/** @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT: it is not ours. */
-async function ownDomain({ connection, limits }: CommandContext, id: string): Promise<Domain> {
-  const domain = await connection.domainLookupByUUIDString(id, limits.next());
-  await checkOurs(domain, limits);
-  return domain;
-}
-
-async function checkOurs(domain: Domain, limits: CallLimits): Promise<void> {
-  if ((await readMetadata(domain, limits.next())) !== null) return;
-  throw foreign(`Guest ${domain.uuid} (${domain.name}) was not defined by Berth and is left alone`);
-}
-
 /**
  * Gives a domain the name of its definition. libvirt finds a domain's NVRAM by its name, so one that gets its own name
  * back has its NVRAM again.
@@ -272,33 +249,4 @@ async function checkFits({ limits }: CommandContext, domain: Domain, cause: unkn
   throw new AgentError('CAPACITY_EXCEEDED', `Guest ${domain.uuid} is larger than this host's memory`, {
     cause,
   });
-}
-
-function foreign(message: string, cause?: unknown): AgentError {
-  return new AgentError('HOST_CONFLICT', message, {
-    hint: 'Rename or remove it on the host, if it is no longer needed.',
-    ...(cause === undefined ? {} : { cause }),
-  });
-}
-
-function illegal(id: string, reason: string): AgentError {
-  return new AgentError('ILLEGAL_STATE', `Guest ${id}: ${reason}`);
-}
-
-/** Disks whose file system has no O_DIRECT. One that cannot be opened is left to the start to complain about. */
-async function bufferedPaths({ disks }: GuestDefinition): Promise<ReadonlySet<string>> {
-  const paths = disks.flatMap(({ path, backing }) => [path, ...(backing === null ? [] : [backing.path])]);
-  const isBuffered = await Promise.all(paths.map(lacksDirectIo));
-  return new Set(paths.filter((_, index) => isBuffered[index]));
-}
-
-/** @see open(2): EINVAL where the file system does not support O_DIRECT */
-async function lacksDirectIo(path: string): Promise<boolean> {
-  try {
-    const file = await open(path, fsConstants.O_RDONLY | fsConstants.O_DIRECT | fsConstants.O_NONBLOCK);
-    await file.close();
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EINVAL';
-  }
 }

@@ -15,11 +15,13 @@
  */
 import { constants, type Domain, type LibvirtEvent } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
+import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type {
   GuestAddress,
   GuestDefinition,
+  GuestDisk,
   GuestEvent,
   GuestUse,
   Hypervisor,
@@ -34,11 +36,12 @@ import { mapBounded } from './bounded.ts';
 import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
 import { type CallNature, isLibvirtError, toAgentError } from './errors.ts';
-import { type CommandContext, findDomain, GuestCommands, powerOf } from './guest-commands.ts';
+import { GuestCommands } from './guest-commands.ts';
 import { GuestRelay } from './guest-relay.ts';
 import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import { CallLimits } from './limits.ts';
 import type { DriverLog } from './listeners.ts';
+import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
 import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
@@ -72,6 +75,10 @@ const TIMEOUT_MS = {
   destroy: 30_000,
   undefine: 15_000,
   addresses: 5_000,
+  plug: 30_000,
+  /** A guest that is busy takes its time; one without a kernel never lets go. */
+  unplug: 30_000,
+  disk: 15_000,
   /** Two definitions of each domain are read. */
   uses: 15_000,
 } as const;
@@ -211,6 +218,30 @@ export class LibvirtHypervisor implements Hypervisor {
         this.#definitions.forget(id);
       }
     });
+  }
+
+  plugDisk(id: string, disk: GuestDisk, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot plug a disk into guest ${id}`, options, TIMEOUT_MS.plug, (context) =>
+      this.#commands.disks.plug(context, id, disk),
+    );
+  }
+
+  unplugDisk(id: string, serial: string, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot take a disk from guest ${id}`, options, TIMEOUT_MS.unplug, (context) =>
+      this.#commands.disks.unplug(context, id, serial),
+    );
+  }
+
+  growDisk(id: string, serial: string, sizeBytes: number, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot grow a disk of guest ${id}`, options, TIMEOUT_MS.disk, (context) =>
+      this.#commands.disks.grow(context, id, serial, sizeBytes),
+    );
+  }
+
+  limitDisk(id: string, serial: string, qos: VolumeQos | null, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot limit a disk of guest ${id}`, options, TIMEOUT_MS.disk, (context) =>
+      this.#commands.disks.limit(context, id, serial, qos),
+    );
   }
 
   guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {

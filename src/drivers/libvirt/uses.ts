@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { constants, type Domain } from 'node-libvirt';
 import type { GuestUse, KeptFile } from '../contracts/hypervisor.ts';
 import { isLibvirtError } from './errors.ts';
-import type { CommandContext } from './guest-commands.ts';
+import type { CommandContext } from './own-domain.ts';
 import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
 
 /** Unit of `st_blocks`, bytes. @see stat(2) */

@@ -17,17 +17,16 @@ import type { ExportFormat } from '../../model/storage.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { ExportFacts, ExportPlace, VolumeExport } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { ProcessError } from '../host/exec.ts';
 import { convertLimits, progressTo } from './convert.ts';
 import { sha256OfFile } from './digests.ts';
 import {
   errno,
   exists,
+  explainUse,
   lstatIfThere,
   PARTIAL_SUFFIX,
   readAt,
   removeDurably,
-  saysLocked,
   sizeOfRegular,
   syncFolder,
   takeOver,
@@ -144,20 +143,9 @@ export class ExportStore {
       limit,
     );
     await convert.catch((error: unknown) => {
-      throw explain(error);
+      throw explainUse(error);
     });
   }
-}
-
-/** The volume is ours: a tool that fails on it has met a guest, or the disk, and no hostile bytes. */
-function explain(error: unknown): unknown {
-  const cause = error instanceof AgentError ? error.cause : error;
-  if (!(cause instanceof ProcessError)) return error;
-  if (!saysLocked(cause.stderr)) return cause;
-  return new AgentError('ILLEGAL_STATE', 'A guest uses the volume', {
-    cause,
-    hint: 'Stop its instance first.',
-  });
 }
 
 /** The volume and its base by descriptor: the names in its header are not followed. */

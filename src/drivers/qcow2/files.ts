@@ -34,8 +34,17 @@ export function saysNoRoom(stderr: string): boolean {
 }
 
 /** How QEMU says that another process uses an image. @see raw_check_lock_bytes, block/file-posix.c */
-export function saysLocked(stderr: string): boolean {
+function saysLocked(stderr: string): boolean {
   return /Failed to get (?:shared )?"(?:write|consistent read)" lock/.test(stderr);
+}
+
+/** What a tool's failure on a volume means. The volume is ours: the tool has met a guest, or the disk, and no hostile bytes. */
+export function explainUse(error: unknown): unknown {
+  const cause = error instanceof AgentError ? error.cause : error;
+  if (!(cause instanceof ProcessError)) return error;
+  if (!saysLocked(cause.stderr)) return cause;
+  const hint = 'Stop its instance first.';
+  return new AgentError('ILLEGAL_STATE', 'A guest uses the volume', { cause, hint });
 }
 
 /** Publishes a file that was written under `partialPath` by whoever; `mode` are its final permissions. */
@@ -153,11 +162,12 @@ export function errno(error: unknown): string | null {
 }
 
 /** Makes the names in a folder durable. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+export function syncFolder(path: string): Promise<void> {
+  return syncFile(path);
+}
+
+/** Makes the bytes of a file durable. */
+export async function syncFile(path: string): Promise<void> {
+  await using file = await open(path, 'r');
+  await file.sync();
 }

@@ -29,6 +29,7 @@ import type {
   StoragePool,
   StoredFile,
   VolumeExport,
+  VolumeLabel,
   VolumeRequest,
 } from '../contracts/storage.ts';
 import { CallLimit } from '../host/call-limit.ts';
@@ -194,6 +195,18 @@ export class Qcow2Pool implements StoragePool {
 
   lookVolume(id: string, options: CallOptions = {}): Promise<{ sizeBytes: number } | null> {
     return this.#quick(`look at volume ${id}`, options, () => this.#volumes.look(id));
+  }
+
+  labelVolume(id: string, label: VolumeLabel, options: CallOptions = {}): Promise<void> {
+    return this.#call(`label volume ${id}`, options, QUICK_TIMEOUT_MS, (limit) =>
+      this.#volumes.label(id, label, limit),
+    );
+  }
+
+  growVolume(id: string, sizeBytes: number, options: CallOptions = {}): Promise<void> {
+    return this.#call(`grow volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#volumes.grow(id, sizeBytes, limit),
+    );
   }
 
   removeVolume(id: string, options: CallOptions = {}): Promise<void> {

@@ -19,12 +19,14 @@ import type { Exec } from '../host/exec.ts';
 import {
   doing,
   exists,
+  explainUse,
   PARTIAL_SUFFIX,
   publish,
   readAt,
   readSmall,
   removeDurably,
   sizeOfRegular,
+  syncFile,
   writeDurably,
 } from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
@@ -54,6 +56,7 @@ const StoredLabel = strict({
   name: VolumeName,
   createdAt: Type.String({ maxLength: 64 }),
   instanceId: nullable(Id),
+  protected: Type.Optional(Type.Boolean()),
 });
 
 export interface VolumeStoreParts {
@@ -110,6 +113,29 @@ export class VolumeStore {
     }
   }
 
+  async label(id: string, label: VolumeLabel, limit: CallLimit): Promise<void> {
+    await this.#lock.hold(checkId(id), limit, async () => {
+      if ((await this.#readHeader(id)) === null) throw absent(id);
+      await this.#writeLabel(id, label);
+    });
+  }
+
+  /** qemu-img writes the new size last, into the header: a crash leaves the old size, or the new one. */
+  async grow(id: string, sizeBytes: number, limit: CallLimit): Promise<void> {
+    checkSize({ sizeBytes });
+    await this.#lock.hold(checkId(id), limit, async () => {
+      const header = await this.#readHeader(id);
+      if (header === null) throw absent(id);
+      if (header.virtualSizeBytes >= sizeBytes) return;
+      const path = this.#parts.layout.volume(id);
+      const args = ['resize', '-q', '-f', 'qcow2', path, String(sizeBytes)];
+      await this.#parts.exec.run('qemu-img', args, { signal: limit.signal }).catch((error: unknown) => {
+        throw explainUse(error);
+      });
+      await syncFile(path);
+    });
+  }
+
   /** The label goes last: a crash in between leaves a name that `list` still shows. */
   async remove(id: string, limit: CallLimit): Promise<void> {
     const { layout } = this.#parts;
@@ -156,7 +182,7 @@ export class VolumeStore {
     try {
       await removeDurably(partialPath);
       await this.#parts.exec.run('qemu-img', [...args, String(request.sizeBytes)], { signal: limit.signal });
-      await this.#writeLabel(request);
+      if (request.label !== undefined) await this.#writeLabel(request.id, request.label);
       await publish(partialPath, path, VOLUME_MODE);
     } catch (error) {
       // Where even this fails, the partial file stays, as the contract allows: `remove` finds it.
@@ -165,11 +191,10 @@ export class VolumeStore {
     }
   }
 
-  async #writeLabel({ id, label }: VolumeRequest): Promise<void> {
-    if (label === undefined) return;
-    const { name, createdAt, instanceId } = label;
-    const text = `${JSON.stringify({ version: 1, name, createdAt, instanceId })}\n`;
-    await writeDurably(this.#parts.layout.volumeLabel(id), text, LABEL_MODE);
+  async #writeLabel(id: string, label: VolumeLabel): Promise<void> {
+    const { name, createdAt, instanceId, protected: isProtected = false } = label;
+    const kept = { version: 1, name, createdAt, instanceId, ...(isProtected && { protected: true }) };
+    await writeDurably(this.#parts.layout.volumeLabel(id), `${JSON.stringify(kept)}\n`, LABEL_MODE);
   }
 
   async #readLabel(id: string): Promise<VolumeLabel | null> {
@@ -191,8 +216,8 @@ export class VolumeStore {
 function parseLabel(text: string): VolumeLabel | null {
   const value = jsonOrNull(text);
   if (findFault(StoredLabel, value) !== null) return null;
-  const { name, createdAt, instanceId } = value as VolumeLabel;
-  return { name, createdAt, instanceId };
+  const { name, createdAt, instanceId, protected: isProtected = false } = value as VolumeLabel;
+  return { name, createdAt, instanceId, ...(isProtected && { protected: true }) };
 }
 
 function jsonOrNull(text: string): unknown {
@@ -203,13 +228,17 @@ function jsonOrNull(text: string): unknown {
   }
 }
 
-function checkSize({ sizeBytes }: VolumeRequest): void {
+function checkSize({ sizeBytes }: { sizeBytes: number }): void {
   const whole = Number.isSafeInteger(sizeBytes) && sizeBytes % SECTOR_BYTES === 0;
   if (whole && sizeBytes > 0 && sizeBytes <= SIZE_BYTES_MAX) return;
   throw new AgentError(
     'INVALID_ARGUMENT',
     `A volume has whole sectors of ${SECTOR_BYTES} bytes, up to ${SIZE_BYTES_MAX} bytes, not ${sizeBytes}`,
   );
+}
+
+function absent(id: string): AgentError {
+  return new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
 }
 
 function checkAlike(request: VolumeRequest, header: Qcow2Header, backingFile: string | null): void {

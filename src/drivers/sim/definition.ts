@@ -3,13 +3,14 @@
  */
 
 import { Id, MacAddress, Name, nullable, strict } from '../../model/common.ts';
+import { DiskDevice, objectionToDevice, objectionToQos, VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { FIRMWARES } from '../../model/instance.ts';
 import { WATCHDOGS } from '../../model/policy.ts';
 import { Type } from '../../model/schema.ts';
 import { IMAGE_FORMATS } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
-import type { GuestDefinition } from '../contracts/hypervisor.ts';
+import type { GuestDefinition, GuestDisk } from '../contracts/hypervisor.ts';
 
 /** IFNAMSIZ less its NUL. @see linux/if.h */
 const INTERFACE_NAME_MAX = 15;
@@ -36,6 +37,8 @@ const Definition = strict({
       format: Format,
       readOnly: Type.Boolean(),
       backing: nullable(strict({ path: Path, format: Format })),
+      device: Type.Optional(DiskDevice),
+      qos: Type.Optional(nullable(VolumeQos)),
     }),
   ),
   nics: Type.Array(strict({ macAddress: MacAddress, bridge: Interface, tapName: Interface })),
@@ -47,7 +50,15 @@ const Definition = strict({
 /** @throws {AgentError} INVALID_ARGUMENT */
 export function checkDefinition(definition: GuestDefinition): void {
   parse(Definition, definition, 'definition of a guest');
+  definition.disks.forEach(checkDisk);
   const serials = definition.disks.map(({ serial }) => serial);
   if (new Set(serials).size === serials.length) return;
   throw new AgentError('INVALID_ARGUMENT', `Two disks of guest ${definition.id} have one serial`);
+}
+
+/** @throws {AgentError} INVALID_ARGUMENT */
+export function checkDisk({ device = {}, qos }: Pick<GuestDisk, 'device' | 'qos'>): void {
+  const objection = objectionToDevice(device) ?? objectionToQos(qos ?? {});
+  if (objection !== null)
+    throw new AgentError('INVALID_ARGUMENT', `A disk cannot be like that: ${objection}`);
 }

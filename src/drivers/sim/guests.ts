@@ -14,7 +14,7 @@
  */
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
-import type { GuestEvent, WatchdogAction } from '../contracts/hypervisor.ts';
+import type { GuestDisk, GuestEvent, ShapeDisk, WatchdogAction } from '../contracts/hypervisor.ts';
 import { type Files, newFile } from './files.ts';
 import { devicesOf, noEdits } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
@@ -123,13 +123,38 @@ export class Guests {
       vcpus: guest.vcpus,
       memoryMib: guest.memoryMib,
       ...devicesOf(guest),
-      paths: disks.flatMap(({ path, backing }) => (backing === null ? [path] : [path, backing.path])),
+      paths: disks.flatMap(pathsOf),
       taps: nics.map(({ tapName }) => tapName),
     };
     for (const { tapName, bridge } of nics) this.#state.devices.set(tapName, bridge);
     this.#take(guest.live);
     this.#become(guest, 'running', 'booted');
     this.#bootLater(guest);
+  }
+
+  /** Plugs a disk into the running process. @throws {AgentError} INTERNAL: its file is not there */
+  plug(guest: SimGuest, disk: GuestDisk): void {
+    if (guest.live === null) return;
+    const paths = pathsOf(disk);
+    for (const path of paths) this.#checkPath(guest, path);
+    const { serial, path, format, readOnly } = disk;
+    this.#hold(paths);
+    guest.live.paths.push(...paths);
+    guest.live.disks.push({ serial, path, format, readOnly });
+    this.tellDefinition(guest);
+  }
+
+  /** Takes a disk out of the running process, with the file that it stands on. */
+  unplug(guest: SimGuest, { serial, path }: ShapeDisk): void {
+    if (guest.live === null || path === null) return;
+    const known = guest.definition?.disks.find((disk) => disk.serial === serial);
+    const paths = known === undefined ? [path] : pathsOf(known);
+    for (const each of paths) {
+      const at = guest.live.paths.indexOf(each);
+      if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
+    }
+    guest.live.disks = guest.live.disks.filter((disk) => disk.serial !== serial);
+    this.tellDefinition(guest);
   }
 
   /** Ends the guest's process. */
@@ -297,13 +322,21 @@ export class Guests {
 
   #take(live: NonNullable<SimGuest['live']>): void {
     this.#usedMemoryMib += live.memoryMib;
-    for (const path of live.paths) this.#openPaths.set(path, (this.#openPaths.get(path) ?? 0) + 1);
+    this.#hold(live.paths);
+  }
+
+  #hold(paths: readonly string[]): void {
+    for (const path of paths) this.#openPaths.set(path, (this.#openPaths.get(path) ?? 0) + 1);
   }
 
   #release(live: NonNullable<SimGuest['live']>): void {
     this.#usedMemoryMib -= live.memoryMib;
     for (const tap of live.taps) this.#state.devices.delete(tap);
-    for (const path of live.paths) {
+    this.#letGo(live.paths);
+  }
+
+  #letGo(paths: readonly string[]): void {
+    for (const path of paths) {
       const left = (this.#openPaths.get(path) ?? 1) - 1;
       if (left === 0) this.#openPaths.delete(path);
       else this.#openPaths.set(path, left);
@@ -330,4 +363,9 @@ export class Guests {
       throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: ${nic.tapName} exists already`);
     }
   }
+}
+
+/** A disk's file, and the one it stands on. */
+export function pathsOf({ path, backing }: GuestDisk): string[] {
+  return backing === null ? [path] : [path, backing.path];
 }

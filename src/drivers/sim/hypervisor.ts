@@ -5,10 +5,12 @@
  * refusals. Closing it, or killing the process that it stands for, touches no guest.
  */
 import { AgentError } from '../../model/errors.ts';
+import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type {
   GuestAddress,
   GuestDefinition,
+  GuestDisk,
   GuestEvent,
   GuestUse,
   Hypervisor,
@@ -17,10 +19,12 @@ import type {
   KeptDefinition,
   KeptFile,
   ObservedGuest,
+  ShapeDisk,
 } from '../contracts/hypervisor.ts';
 import { type Attachment, type CallRequest, Calls } from './call.ts';
-import { checkDefinition } from './definition.ts';
+import { checkDefinition, checkDisk } from './definition.ts';
 import type { CallName } from './faults.ts';
+import { pathsOf } from './guests.ts';
 import { newGuest } from './outside.ts';
 import { keptOf, noEdits } from './shape.ts';
 import type { SimGuest } from './state.ts';
@@ -146,6 +150,43 @@ export class SimHypervisor implements Hypervisor {
       if (guest === null) return;
       if (guest.live !== null) throw illegal(guest, `it is ${guest.power}`);
       this.#world.guests.remove(guest);
+    });
+  }
+
+  plugDisk(id: string, disk: GuestDisk, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.plugDisk', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      const before = liveDisk(guest, disk.serial);
+      if (before === undefined) return this.#world.guests.plug(guest, disk);
+      if (before.path === disk.path) return;
+      throw new AgentError('HOST_CONFLICT', `Guest ${id} has another disk with the serial ${disk.serial}`);
+    });
+  }
+
+  unplugDisk(id: string, serial: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.unplugDisk', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      const disk = liveDisk(guest, serial);
+      if (disk === undefined) return;
+      if (guest.booted && guest.obeys) return this.#world.guests.unplug(guest, disk);
+      throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the disk go, and still has it`);
+    });
+  }
+
+  growDisk(id: string, serial: string, sizeBytes: number, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.growDisk', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live === null) throw illegal(guest, 'it does not run');
+      const volume = this.#world.files.get(plugged(guest, serial).path ?? '')?.volume ?? null;
+      if (volume !== null) volume.sizeBytes = Math.max(volume.sizeBytes, sizeBytes);
+    });
+  }
+
+  limitDisk(id: string, serial: string, qos: VolumeQos | null, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.limitDisk', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      checkDisk({ qos });
+      if (guest.live !== null) plugged(guest, serial);
     });
   }
 
@@ -277,7 +318,7 @@ export class SimHypervisor implements Hypervisor {
 
 function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse {
   const disks = definition?.disks ?? [];
-  const paths = disks.flatMap(({ path, backing }) => (backing === null ? [path] : [path, backing.path]));
+  const paths = disks.flatMap(pathsOf);
   const console = definition?.consoleLogPath ?? null;
   return {
     id,
@@ -285,6 +326,16 @@ function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse
     files: [...paths, ...(console === null ? [] : [console]), ...(live?.paths ?? []), ...foreignFiles],
     devices: [...(definition?.nics.map(({ tapName }) => tapName) ?? []), ...(live?.taps ?? [])],
   };
+}
+
+function liveDisk({ live }: SimGuest, serial: string): ShapeDisk | undefined {
+  return live?.disks.find((disk) => disk.serial === serial);
+}
+
+function plugged(guest: SimGuest, serial: string): ShapeDisk {
+  const disk = liveDisk(guest, serial);
+  if (disk !== undefined) return disk;
+  throw new AgentError('NOT_FOUND', `Guest ${guest.id} runs without a disk ${serial}`);
 }
 
 function there(guest: SimGuest | null, id: string): SimGuest {

@@ -27,6 +27,7 @@ import {
   type SeedContents,
   type StoragePool,
   type VolumeExport,
+  type VolumeLabel,
   type VolumeRequest,
   UPLOAD_SOURCE,
 } from '../contracts/storage.ts';
@@ -216,6 +217,25 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
+  labelVolume(id: string, label: VolumeLabel, options?: CallOptions): Promise<void> {
+    return this.#run('storage.labelVolume', id, options, () => {
+      this.#volume(id).label = structuredClone(label);
+      this.#world.touch();
+    });
+  }
+
+  growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void> {
+    return this.#run('storage.growVolume', id, options, () => {
+      checkSize(sizeBytes);
+      const volume = this.#volume(id);
+      if (volume.sizeBytes >= sizeBytes) return;
+      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      volume.sizeBytes = sizeBytes;
+      this.#world.touch();
+    });
+  }
+
   removeVolume(id: string, options?: CallOptions): Promise<void> {
     return this.#run('storage.removeVolume', id, options, () => {
       this.#remove(this.paths.volume(id));
@@ -389,6 +409,12 @@ export class SimStoragePool implements StoragePool {
       this.#copying.delete(id);
       for (const goOn of [...waiting]) goOn();
     }
+  }
+
+  #volume(id: string): NonNullable<SimFile['volume']> {
+    const volume = this.#file(this.paths.volume(id))?.volume ?? null;
+    if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
+    return volume;
   }
 
   #foundVolume({ id, path, volume }: SimFile): FoundVolume {

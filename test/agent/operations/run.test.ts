@@ -517,6 +517,9 @@ const VOLUME = {
   imageId: null,
   instanceId: null,
   deletedWithInstance: false,
+  protected: false,
+  device: {},
+  qos: null,
   state: 'creating',
   createdAt: '2026-01-01T00:00:00.000Z',
 } as const;

@@ -59,6 +59,7 @@ export async function furnish({ node, image }: Stand): Promise<void> {
 /** Brings the node there, from wherever the last case has left it. */
 export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   const { node } = stand;
+  await takeVolumesBack(node);
   await bringSubject(node, setting.instance);
   const { volumes } = await node.call('volume.list');
   const kept = [VOLUME, ...(setting.volumes ?? [])];
@@ -72,6 +73,17 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
     if (![NETWORK, ...(setting.networks ?? [])].includes(name))
       await node.run('network.delete', { id: name });
   await makeMissing(stand, setting);
+}
+
+/** From the subject: nothing in its guest would let a disk go while it runs. */
+async function takeVolumesBack(node: LabNode): Promise<void> {
+  const { volumes } = await node.call('volume.list');
+  const attached = volumes.filter(
+    ({ name, instanceId, deletedWithInstance }) =>
+      instanceId !== null && !deletedWithInstance && name !== VOLUME,
+  );
+  if (attached.length > 0) await node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
+  for (const { id } of attached) await node.run('volume.detach', { id });
 }
 
 async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise<void> {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { UPLOAD } from '../node/feed-uploads.ts';
 import { type Scenario, scenario } from './scenario.ts';
-import { IMAGE } from './setting.ts';
+import { IMAGE, SUBJECT } from './setting.ts';
 
 const again = { whenFailed: 'is asked for again' } as const;
 /** Of no image. */
@@ -46,6 +46,40 @@ export const STORAGE: Scenario[] = [
     setting: { volumes: ['old'] },
     params: () => ({ id: 'old' }),
     ...again,
+  }),
+  scenario('volume.attach', {
+    setting: { instance: 'running', volumes: ['old'] },
+    params: () => ({ id: 'old', instance: SUBJECT }),
+  }),
+  scenario('volume.attach', {
+    variant: '(stopped)',
+    setting: { instance: 'stopped', volumes: ['old'] },
+    params: () => ({ id: 'old', instance: SUBJECT }),
+  }),
+  scenario('volume.attach', {
+    variant: '(refused)',
+    setting: { instance: 'running', volumes: ['old'] },
+    params: () => ({ id: 'old', instance: SUBJECT }),
+    failing: { call: 'hypervisor.plugDisk' },
+    ends: ['failed'],
+  }),
+  scenario('volume.detach', {
+    setting: { instance: 'stopped', volumes: ['old'] },
+    arrange: ({ node }) => node.run('volume.attach', { id: 'old', instance: SUBJECT }),
+    params: () => ({ id: 'old' }),
+  }),
+  scenario('volume.grow', {
+    setting: { volumes: ['old'] },
+    async arrange({ node }) {
+      await node.run('volume.delete', { id: 'old' });
+      await node.run('volume.create', { name: 'old', sizeGib: 1 });
+    },
+    params: () => ({ id: 'old', sizeGib: 2 }),
+  }),
+  scenario('volume.configure', {
+    setting: { volumes: ['old'] },
+    arrange: ({ node }) => node.run('volume.configure', { id: 'old', protected: false, qos: null }),
+    params: () => ({ id: 'old', protected: true, qos: { iops: { perSecond: 100 } } }),
   }),
   scenario('volume.export', {
     setting: { volumes: ['old'] },

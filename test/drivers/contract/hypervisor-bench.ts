@@ -4,7 +4,12 @@
  */
 import type { Test } from 'tap';
 import type { Clock } from '../../../src/drivers/contracts/clock.ts';
-import type { GuestDefinition, GuestEvent, Hypervisor } from '../../../src/drivers/contracts/hypervisor.ts';
+import type {
+  GuestDefinition,
+  GuestDisk,
+  GuestEvent,
+  Hypervisor,
+} from '../../../src/drivers/contracts/hypervisor.ts';
 import type { ErrorCode } from '../../../src/model/errors.ts';
 
 /** A thing that the bench can do, or why it cannot. */
@@ -17,6 +22,10 @@ export interface HypervisorBench {
   reopen(): Promise<Hypervisor>;
   /** A definition with a fresh id and name that this host can start; its teardown removes the guest. */
   definition(): GuestDefinition;
+  /** A disk of 1 MiB that no guest has, with a fresh serial. */
+  spareDisk(): Promise<GuestDisk>;
+  /** Bytes that a guest sees of a disk. */
+  sizeOf(disk: GuestDisk): Promise<number>;
   /** Puts a running guest on the host that Berth did not define, and that has at least 1 vCPU. */
   makeForeign(): Promise<{ id: string; name: string }>;
   /** What others on the host do to a guest of ours. */

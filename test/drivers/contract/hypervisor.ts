@@ -10,6 +10,7 @@ import type { Test } from 'tap';
 import type { GuestDefinition, GuestEvent } from '../../../src/drivers/contracts/hypervisor.ts';
 import { ACCELERATIONS } from '../../../src/model/node.ts';
 import { alarmTests } from './hypervisor-alarms.ts';
+import { diskTests } from './hypervisor-disks.ts';
 import { able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 /** Deadline given to a call that is expected to miss it, milliseconds: short, as the test waits for it. */
@@ -27,6 +28,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     bootTests(t, makeBench);
     outsideTests(t, makeBench);
     alarmTests(t, makeBench);
+    diskTests(t, makeBench);
     foreignTests(t, makeBench);
     slownessTests(t, makeBench);
     doubtTests(t, makeBench);
@@ -315,6 +317,10 @@ function foreignTests(t: Test, make: MakeBench): void {
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.reset(id));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.destroy(id));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.undefine(id));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.plugDisk(id, await bench.spareDisk()));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.unplugDisk(id, 'theirs'));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.growDisk(id, 'theirs', 1024 ** 3));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.limitDisk(id, 'theirs', null));
     t.same(await hypervisor.observeGuest(id), before, 'it is as it was');
     t.equal(await hypervisor.observeGuest(mine.id), null, 'and nothing else was made');
   });

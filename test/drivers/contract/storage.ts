@@ -258,6 +258,25 @@ function volumeTests(t: Test, make: MakePool): void {
     t.same(await pool.list(), []);
   });
 
+  t.test('a volume grows, never shrinks, and keeps what is said of it', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const id = randomUUID();
+    const label = { name: 'data', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    await pool.makeVolume({ id, sizeBytes: 2 * valid.virtualSizeBytes, image, label });
+    await pool.growVolume(id, 4 * valid.virtualSizeBytes);
+    await pool.growVolume(id, 4 * valid.virtualSizeBytes);
+    await pool.growVolume(id, valid.virtualSizeBytes);
+    t.same(await pool.lookVolume(id), { sizeBytes: 4 * valid.virtualSizeBytes });
+    const found = async () => (await pool.survey()).volumes.find((volume) => volume.id === id);
+    t.match(await found(), { image, label, fault: null });
+    await pool.labelVolume(id, { ...label, name: 'other', protected: true });
+    t.match(await found(), { label: { ...label, name: 'other', protected: true } });
+    await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.growVolume(id, 4 * valid.virtualSizeBytes + 1));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.growVolume(randomUUID(), 8 * MIB));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.labelVolume(randomUUID(), label));
+  });
+
   t.test('a volume stands on an image, of its size or larger', async (t) => {
     const { pool, valid } = await make(t);
     const image = await madeImage(pool, valid);

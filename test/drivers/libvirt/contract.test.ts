@@ -1,7 +1,8 @@
 /**
  * The libvirt driver keeps the contract of Hypervisor, on the libvirtd of this machine.
  */
-import { readFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { constants } from 'node-libvirt';
 import t, { type Test } from 'tap';
@@ -62,6 +63,14 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
         throw new Error('a test of the contract needs more guests than were made');
       return definition;
     },
+    spareDisk: async () => ({
+      serial: randomUUID().slice(0, 8),
+      path: await lab.emptyDisk(),
+      format: 'raw',
+      readOnly: false,
+      backing: null,
+    }),
+    sizeOf: async ({ path }) => (await stat(path)).size,
     makeForeign: () => lab.foreignGuest(),
     outside: {
       pause: async (id) => (await domain(id)).suspend(),

@@ -39,11 +39,18 @@ export function guestDefinition(changes: Partial<GuestDefinition> = {}): GuestDe
 }
 
 export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
-  const { hypervisor, world, clock } = steppedHost();
+  const { hypervisor, pool, world, clock } = steppedHost();
   return {
     hypervisor,
     reopen: async () => createSimHost({ world }).hypervisor,
     definition: () => guestDefinition(),
+    spareDisk: async () => {
+      const id = randomUUID();
+      await pool.makeVolume({ id, sizeBytes: MIB, image: null });
+      const path = pool.paths.volume(id);
+      return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
+    },
+    sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
     makeForeign: async () => {
       const foreign = { id: randomUUID(), name: 'someone-elses' };
       world.outside.addForeign(foreign);

@@ -6,5 +6,15 @@ import { policies } from './004-policies.ts';
 import { drift } from './005-drift.ts';
 import { seals } from './006-seals.ts';
 import { images } from './007-images.ts';
+import { disks } from './008-disks.ts';
 
-export const migrations: readonly string[] = [init, cancelAndParent, names, policies, drift, seals, images];
+export const migrations: readonly string[] = [
+  init,
+  cancelAndParent,
+  names,
+  policies,
+  drift,
+  seals,
+  images,
+  disks,
+];

@@ -1,0 +1,169 @@
+/**
+ * volume.attach and volume.detach: volumes of their own as disks of an instance, running or not.
+ *
+ * Both are operations on the instance, so that nothing else changes its disks meanwhile. Until the volume is out of the
+ * definition and of the running guest, its row says that the instance has it: nobody else can take it.
+ */
+import type { GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
+import { AgentError } from '../../model/errors.ts';
+import { DISKS_MAX, type Instance } from '../../model/instance.ts';
+import type { Volume } from '../../model/storage.ts';
+import { assertPossible, freeVolume } from '../instances/admit.ts';
+import { diskOf, planInstance } from '../instances/plan.ts';
+import { requestOf } from '../instances/request.ts';
+import { defineGuest } from '../instances/steps.ts';
+import type { OperationKind, Step } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+
+/** Beyond what the guest is given to let go, ms. */
+const SLACK_MS = 60_000;
+
+interface DiskPlan {
+  /** Of the instance. */
+  id: string;
+  volume: { id: string; name: string };
+  disk: GuestDisk;
+  definition: GuestDefinition;
+  previousDefinition: GuestDefinition;
+}
+
+interface DetachPlan extends DiskPlan {
+  timeoutMs: number;
+}
+
+export function attachVolume(services: Services): OperationKind<'volume.attach', DiskPlan> {
+  const { store } = services;
+  return {
+    method: 'volume.attach',
+    version: 1,
+    stages: [[redefine(services)], [plug(services)]],
+    accept: ({ id, instance: instanceName, device = {}, ...fence }) => {
+      assertPossible(device, null);
+      const { instance, target } = requestOf(services, 'change disks of', { id: instanceName, ...fence });
+      if (store.volumes.get(id).instanceId === instance.id) return { verdict: 'done', target };
+      const volume = freeVolume(store, id);
+      assertPlace(services, instance);
+      return { verdict: 'run', target, plan: writeAttached(services, instance, { ...volume, device }) };
+    },
+    succeeded: (plan) => tell(services, 'volume.attached', plan),
+    undone: ({ volume }) => store.volumes.detach(volume.id),
+  };
+}
+
+export function detachVolume(services: Services): OperationKind<'volume.detach', DetachPlan> {
+  const { store, pool } = services;
+  return {
+    method: 'volume.detach',
+    version: 1,
+    timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
+    stages: [[unplug(services)], [redefine(services)]],
+    accept: ({ id, timeoutSeconds, ...fence }) => {
+      const volume = store.volumes.get(id);
+      if (volume.instanceId === null) return { verdict: 'done', target: targetOf(volume) };
+      const { instance, target } = requestOf(services, 'change disks of', {
+        id: volume.instanceId,
+        ...fence,
+      });
+      assertDetachable(services, volume, instance);
+      const { definition: previousDefinition } = planInstance(store, pool, instance);
+      store.instances.nextGeneration(instance.id);
+      store.tellInstance('instance.changed', instance.id);
+      const left = store.volumes.listOf(instance.id).filter((each) => each.id !== volume.id);
+      const { definition } = planInstance(store, pool, store.instances.get(instance.id), left);
+      const timeoutMs = timeoutSeconds * 1000;
+      return {
+        verdict: 'run',
+        target,
+        plan: { ...shared(services, volume), definition, previousDefinition, timeoutMs },
+      };
+    },
+    succeeded: (plan) => {
+      store.volumes.detach(plan.volume.id);
+      tell(services, 'volume.detached', plan);
+    },
+    undone: () => undefined,
+  };
+}
+
+function writeAttached({ store, pool, ...rest }: Services, instance: Instance, volume: Volume): DiskPlan {
+  const { definition: previousDefinition } = planInstance(store, pool, instance);
+  store.volumes.attach(volume.id, instance.id, store.volumes.freePosition(instance.id));
+  store.volumes.setDevice(volume.id, volume.device);
+  store.instances.nextGeneration(instance.id);
+  store.tellInstance('instance.changed', instance.id);
+  const { definition } = planInstance(store, pool, store.instances.get(instance.id));
+  const services = { store, pool, ...rest };
+  return { ...shared(services, store.volumes.get(volume.id)), definition, previousDefinition };
+}
+
+function shared({ store, pool }: Services, volume: Volume): Pick<DiskPlan, 'id' | 'volume' | 'disk'> {
+  const { id, name, instanceId } = volume;
+  return { id: instanceId as string, volume: { id, name }, disk: diskOf(store, pool, volume) };
+}
+
+function redefine(services: Services): Step<DiskPlan> {
+  return {
+    name: 'define',
+    look: async () => null, // idempotent
+    act: ({ definition }, { signal }) => defineGuest(services, definition, signal),
+    undo: ({ previousDefinition }, { signal }) => defineGuest(services, previousDefinition, signal),
+  };
+}
+
+function plug({ hypervisor }: Services): Step<DiskPlan> {
+  return {
+    name: 'plug',
+    look: async () => null, // idempotent
+    act: ({ id, disk }, { signal }) => hypervisor.plugDisk(id, disk, { signal }),
+    undo: ({ id, disk }, { signal }) => hypervisor.unplugDisk(id, disk.serial, { signal }),
+  };
+}
+
+function unplug({ hypervisor }: Services): Step<DetachPlan> {
+  return {
+    name: 'unplug',
+    async look({ id, disk }, { signal }) {
+      const guest = await hypervisor.observeGuest(id, { signal });
+      const hasIt = guest?.live?.disks.some(({ serial }) => serial === disk.serial) ?? false;
+      return hasIt ? null : {};
+    },
+    act: ({ id, disk, timeoutMs }, { signal }) =>
+      hypervisor.unplugDisk(id, disk.serial, { signal, timeoutMs }),
+    undo: ({ id, disk }, { signal }) => hypervisor.plugDisk(id, disk, { signal }),
+  };
+}
+
+function assertPlace({ store }: Services, { id, name }: Instance): void {
+  if (store.volumes.listOf(id).length < DISKS_MAX) return;
+  throw new AgentError('LIMIT_REACHED', `Instance ${name} has ${DISKS_MAX} disks already`, {
+    hint: 'Detach one first.',
+  });
+}
+
+function assertDetachable(
+  { store }: Services,
+  { id, name, deletedWithInstance }: Volume,
+  instance: Instance,
+): void {
+  const refuse = (reason: string) =>
+    new AgentError('ILLEGAL_STATE', `Cannot detach volume ${name} from instance ${instance.name}: ${reason}`);
+  if (deletedWithInstance) throw refuse('it was made with the instance, and goes with it');
+  if (store.volumes.positionOf(id) === 0) throw refuse('the instance boots from it');
+}
+
+function targetOf({ id, name }: Volume) {
+  return { kind: 'volume', id, name } as const;
+}
+
+function tell(
+  { store }: Services,
+  type: 'volume.attached' | 'volume.detached',
+  { id, volume }: DiskPlan,
+): void {
+  store.tellInstance('instance.changed', id);
+  store.events.append(
+    type,
+    { kind: 'volume', ...volume },
+    { instanceId: id, volume: store.volumes.get(volume.id) },
+  );
+}

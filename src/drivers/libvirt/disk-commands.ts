@@ -1,0 +1,189 @@
+/**
+ * What changes the disks of a guest that runs. Its definition is another matter (guest-commands.ts).
+ *
+ * A disk is known by its serial, in the XML that libvirt keeps of the running domain: names of targets and slots are
+ * libvirt's to give. Each command looks there first and is idempotent; a guest that does not run has no such disks.
+ */
+import { constants, type Domain } from 'node-libvirt';
+import { AgentError } from '../../model/errors.ts';
+import type { VolumeQos } from '../../model/disk.ts';
+import type { Clock } from '../contracts/clock.ts';
+import type { GuestDisk } from '../contracts/hypervisor.ts';
+import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
+import { lacksDirectIo } from './direct-io.ts';
+import { diskDevice, freeTarget, IOTHREAD_ID, tuneParameters } from './disk-xml.ts';
+import { isLibvirtError } from './errors.ts';
+import type { GuestGate } from './guest-gate.ts';
+import { type CommandContext, illegal, ownDomain, powerOf } from './own-domain.ts';
+import { writeXml } from './xml.ts';
+
+/** How often it is looked whether the guest has let a disk go, and asked again to. Milliseconds. */
+const LOOK_MS = 100;
+const ASK_AGAIN_MS = 5_000;
+
+/** libvirt's words where each slot of a guest has its device. @see qemuDomainPCIAddress…, domain_addr.c */
+const NO_SLOT = /No more available PCI slots/;
+
+const { VIR_DOMAIN_AFFECT_LIVE: LIVE } = constants.virDomainModificationImpact;
+
+interface LiveDisk {
+  serial: string;
+  target: string;
+  path: string | null;
+}
+
+export class DiskCommands {
+  readonly #clock: Clock;
+  readonly #gate: GuestGate;
+
+  /** @param gate The one for calls that wait for QEMU. */
+  constructor(clock: Clock, gate: GuestGate) {
+    this.#clock = clock;
+    this.#gate = gate;
+  }
+
+  async plug(context: CommandContext, id: string, disk: GuestDisk): Promise<void> {
+    const { limits } = context;
+    const domain = await this.#running(context, id);
+    if (domain === null) return;
+    const live = await liveXml(domain, context);
+    const disks = disksOf(live);
+    const before = disks.find(({ serial }) => serial === disk.serial);
+    if (before !== undefined) return checkSame(id, disk, before);
+    if (disk.device?.iothread === true) await this.#ensureIoThread(context, domain, live);
+    const target = freeTarget(disk, new Set(disks.map((each) => each.target)));
+    const isBuffered = await limits.wait(lacksDirectIo(disk.path), 'command');
+    const text = writeXml(diskDevice(disk, { target, bootOrder: null, isBuffered }));
+    await this.#ask(context, id, (rest) => domain.attachDeviceFlags(text, LIVE, rest)).catch(
+      (error: unknown) => {
+        throw NO_SLOT.test(String((error as Error).message)) ? noSlot(id, error) : error;
+      },
+    );
+  }
+
+  async unplug(context: CommandContext, id: string, serial: string): Promise<void> {
+    const domain = await this.#running(context, id);
+    if (domain === null || (await liveDisk(domain, context, serial)) === null) return;
+    try {
+      await this.#untilGone(context, domain, serial);
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.code !== 'DEADLINE_EXCEEDED') throw error;
+      throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the disk go, and still has it`, {
+        hint: 'Unmount it in the guest and try again, or stop the guest.',
+        cause: error,
+      });
+    }
+  }
+
+  async grow(context: CommandContext, id: string, serial: string, sizeBytes: number): Promise<void> {
+    const domain = await this.#running(context, id);
+    if (domain === null) throw illegal(id, 'it does not run');
+    const { target } = await thatDisk(domain, context, serial);
+    const { capacity } = await this.#ask(context, id, (rest) => domain.getBlockInfo(target, 0, rest));
+    if (capacity >= BigInt(sizeBytes)) return;
+    const { VIR_DOMAIN_BLOCK_RESIZE_BYTES: inBytes } = constants.virDomainBlockResizeFlags;
+    await this.#ask(context, id, (rest) => domain.blockResize(target, sizeBytes, inBytes, rest));
+  }
+
+  async limit(context: CommandContext, id: string, serial: string, qos: VolumeQos | null): Promise<void> {
+    const domain = await this.#running(context, id);
+    if (domain === null) return;
+    const { target } = await thatDisk(domain, context, serial);
+    await this.#ask(context, id, (rest) => domain.setBlockIoTune(target, tuneParameters(qos), LIVE, rest));
+  }
+
+  /** Null when it does not run. @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT */
+  async #running(context: CommandContext, id: string): Promise<Domain | null> {
+    const domain = await ownDomain(context, id);
+    const { power } = await powerOf(domain, context.limits);
+    return power === 'stopped' || power === 'crashed' ? null : domain;
+  }
+
+  #ask<T>(
+    { limits }: CommandContext,
+    id: string,
+    call: (rest: { timeoutMs: number }) => Promise<T>,
+  ): Promise<T> {
+    return this.#gate.run(id, limits, 'command', call);
+  }
+
+  /** A guest that boots may miss the request: it is asked again, and what a later request meets is no news. */
+  async #untilGone(context: CommandContext, domain: Domain, serial: string): Promise<void> {
+    await this.#release(context, domain, serial);
+    let askedAtMs = this.#clock.monotonicMs();
+    while ((await liveDisk(domain, context, serial)) !== null) {
+      if (this.#clock.monotonicMs() - askedAtMs > ASK_AGAIN_MS) {
+        askedAtMs = this.#clock.monotonicMs();
+        await this.#release(context, domain, serial).catch(throwUnlessRefused);
+      }
+      const pause = new Promise<void>((resolve) => void this.#clock.after(LOOK_MS, resolve));
+      await context.limits.wait(pause, 'command');
+    }
+  }
+
+  async #release(context: CommandContext, domain: Domain, serial: string): Promise<void> {
+    const element = (await liveDisk(domain, context, serial))?.target;
+    if (element === undefined) return;
+    const text = `<disk type='file' device='disk'><target dev='${element}'/></disk>`;
+    await this.#ask(context, domain.uuid, (rest) => domain.detachDeviceFlags(text, LIVE, rest));
+  }
+
+  async #ensureIoThread(context: CommandContext, domain: Domain, live: XmlElement): Promise<void> {
+    const count = Number(textOf(elementsAt(live, 'iothreads')[0] ?? {})) || 0;
+    if (count > 0) return;
+    await this.#ask(context, domain.uuid, (rest) => domain.addIOThread(IOTHREAD_ID, LIVE, rest));
+  }
+}
+
+/** libvirt has answered and refused. */
+function throwUnlessRefused(error: unknown): void {
+  const isRefused =
+    isLibvirtError(error, 'VIR_ERR_INTERNAL_ERROR') ||
+    isLibvirtError(error, 'VIR_ERR_OPERATION_FAILED') ||
+    isLibvirtError(error, 'VIR_ERR_DEVICE_MISSING');
+  if (!isRefused) throw error;
+}
+
+async function liveXml(domain: Domain, { limits }: CommandContext): Promise<XmlElement> {
+  return readXml(await domain.getXMLDesc(0, { ...limits.next(), role: 'short' }));
+}
+
+async function liveDisk(domain: Domain, context: CommandContext, serial: string): Promise<LiveDisk | null> {
+  const disks = disksOf(await liveXml(domain, context));
+  return disks.find((disk) => disk.serial === serial) ?? null;
+}
+
+/** @throws {AgentError} NOT_FOUND */
+async function thatDisk(domain: Domain, context: CommandContext, serial: string): Promise<LiveDisk> {
+  const disk = await liveDisk(domain, context, serial);
+  if (disk !== null) return disk;
+  throw new AgentError('NOT_FOUND', `Guest ${domain.uuid} runs without a disk ${serial}`);
+}
+
+function disksOf(live: XmlElement): LiveDisk[] {
+  return elementsAt(live, 'devices', 'disk').map((disk) => ({
+    serial: textOf(elementsAt(disk, 'serial')[0] ?? {}),
+    target: attributeAt(disk, 'target', 'dev') ?? '',
+    path: attributeAt(disk, 'source', 'file'),
+  }));
+}
+
+function attributeAt(element: XmlElement, child: string, name: string): string | null {
+  const found = elementsAt(element, child)[0];
+  return found === undefined ? null : attributeOf(found, name);
+}
+
+function checkSame(id: string, disk: GuestDisk, { path }: LiveDisk): void {
+  if (path === disk.path) return;
+  throw new AgentError(
+    'HOST_CONFLICT',
+    `Guest ${id} has another disk with the serial ${disk.serial}: ${path}`,
+  );
+}
+
+function noSlot(id: string, cause: unknown): AgentError {
+  return new AgentError('CAPACITY_EXCEEDED', `Guest ${id} has no free slot for another disk while it runs`, {
+    hint: 'Stop it and start it again: it then gets more slots.',
+    cause,
+  });
+}

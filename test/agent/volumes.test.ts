@@ -1,0 +1,263 @@
+/** Volumes through the agent: attached, detached, grown and configured, with a guest on them and without. */
+import t from 'tap';
+import type { Params } from '../../src/model/methods.ts';
+import { AgentError } from '../../src/model/errors.ts';
+import { readyAgent, type SimAgent, spec } from './support/sim-agent.ts';
+
+const GIB = 1024 ** 3;
+
+async function withInstance(sim: SimAgent, change: Partial<Params<'instance.create'>['spec']> = {}) {
+  const { state } = await sim.run('instance.create', { spec: spec('web', change) });
+  if (state !== 'succeeded') throw new Error(`the instance is ${state}`);
+  await sim.until(() => sim.guests[0]?.booted === true);
+}
+
+async function withVolume(sim: SimAgent, name = 'data') {
+  await sim.run('volume.create', { name, sizeGib: 2 });
+  return (await sim.call('volume.show', { id: name })).volume;
+}
+
+function serialOf({ id }: { id: string }): string {
+  return id.replaceAll('-', '').slice(0, 20);
+}
+
+function liveSerials(sim: SimAgent) {
+  return sim.guests[0]?.live?.disks.map(({ serial }) => serial) ?? null;
+}
+
+function definedSerials(sim: SimAgent) {
+  return sim.guests[0]?.definition?.disks.map(({ serial }) => serial);
+}
+
+t.test('a volume is attached to a running instance, and detached again', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  const volume = await withVolume(sim);
+  const before = liveSerials(sim);
+  const device = { bus: 'scsi', cache: 'writeback' } as const;
+  t.match(await sim.run('volume.attach', { id: 'data', instance: 'web', device }), {
+    state: 'succeeded',
+    target: { kind: 'instance', name: 'web' },
+  });
+  const { instance } = await sim.call('instance.show', { id: 'web' });
+  t.match(instance.disks[1], { volume: 'data', deletedWithInstance: false });
+  t.same(instance.drift, []);
+  t.match((await sim.call('volume.show', { id: 'data' })).volume, { instanceId: instance.id, device });
+  t.same(liveSerials(sim), [...(before ?? []), serialOf(volume)]);
+  t.ok(definedSerials(sim)?.includes(serialOf(volume)), 'and its next start has it');
+  t.match(await sim.run('volume.attach', { id: 'data', instance: 'web' }), { state: 'succeeded' }, 'again');
+  t.match(await sim.run('volume.detach', { id: 'data' }), { state: 'succeeded' });
+  t.same(liveSerials(sim), before);
+  t.notOk(definedSerials(sim)?.includes(serialOf(volume)));
+  t.match((await sim.call('volume.show', { id: 'data' })).volume, { instanceId: null });
+  t.same((await sim.call('instance.show', { id: 'web' })).instance.drift, []);
+  t.match(await sim.run('volume.detach', { id: 'data' }), { state: 'succeeded' }, 'again');
+  t.same(sim.world.mishaps, []);
+});
+
+t.test('a stopped instance gets a volume with its next start', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  const volume = await withVolume(sim);
+  t.match(await sim.run('volume.attach', { id: 'data', instance: 'web' }), { state: 'succeeded' });
+  t.equal(liveSerials(sim), null);
+  await sim.run('instance.start', { id: 'web' });
+  t.ok(liveSerials(sim)?.includes(serialOf(volume)));
+});
+
+t.test('a guest that does not let go keeps its disk, and the instance its volume', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  const volume = await withVolume(sim);
+  await sim.run('volume.attach', { id: 'data', instance: 'web' });
+  const [guest] = sim.guests;
+  if (guest !== undefined) guest.obeys = false;
+  const ended = await sim.run('volume.detach', { id: 'data', timeoutSeconds: 5 });
+  t.match(ended, { state: 'failed', error: { code: 'DEADLINE_EXCEEDED' } });
+  t.ok(liveSerials(sim)?.includes(serialOf(volume)));
+  t.ok(definedSerials(sim)?.includes(serialOf(volume)));
+  t.not((await sim.call('volume.show', { id: 'data' })).volume.instanceId, null);
+  t.match(await sim.run('instance.stop', { id: 'web', mode: 'forced' }), { state: 'succeeded' });
+  t.match(await sim.run('volume.detach', { id: 'data' }), { state: 'succeeded' }, 'once it is stopped');
+});
+
+t.test('a disk that the host refuses leaves no trace', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  await withVolume(sim);
+  const before = [liveSerials(sim), definedSerials(sim)];
+  const refusal = new AgentError('CAPACITY_EXCEEDED', 'no free slot');
+  sim.world.faults.fail('hypervisor.plugDisk', refusal, { times: 1 });
+  t.match(await sim.run('volume.attach', { id: 'data', instance: 'web' }), { state: 'failed' });
+  t.same([liveSerials(sim), definedSerials(sim)], before);
+  t.match((await sim.call('volume.show', { id: 'data' })).volume, { instanceId: null });
+});
+
+t.test('what cannot be attached or detached is refused with its reason', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  await sim.run('instance.create', { spec: spec('other') });
+  await withVolume(sim);
+  await sim.run('volume.attach', { id: 'data', instance: 'web' });
+  const refused = async (message: RegExp, call: Promise<unknown>) =>
+    t.rejects(call, { code: 'ILLEGAL_STATE', message });
+  await refused(/in use/, sim.call('volume.attach', { id: 'data', instance: 'other' }));
+  await refused(/goes with it/, sim.call('volume.detach', { id: 'web-disk0' }));
+  await refused(/in use/, sim.call('volume.delete', { id: 'data' }));
+  await t.rejects(sim.call('volume.attach', { id: 'nothing', instance: 'web' }), { code: 'NOT_FOUND' });
+  await t.rejects(sim.call('volume.attach', { id: 'data', instance: 'none' }), { code: 'NOT_FOUND' });
+  const device = { aio: 'native' } as const;
+  await t.rejects(sim.call('volume.attach', { id: 'data', instance: 'web', device }), {
+    code: 'INVALID_ARGUMENT',
+  });
+  const { generation } = (await sim.call('instance.show', { id: 'web' })).instance;
+  const stale = { id: 'data', generation: generation - 1 };
+  await t.rejects(sim.call('volume.detach', stale), { code: 'STALE' });
+});
+
+t.test('a volume that an instance boots from stays, although it outlives it', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('volume.create', { name: 'root', sizeGib: 2, image: 'debian' });
+  await withInstance(sim, { disks: [{ volume: 'root' }] });
+  await t.rejects(sim.call('volume.detach', { id: 'root' }), {
+    code: 'ILLEGAL_STATE',
+    message: /boots from it/,
+  });
+});
+
+t.test('a volume grows with a guest on it and without, and takes its room', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  const volume = await withVolume(sim);
+  const usedGib = async () => (await sim.call('inventory.get')).resources.DISK_GB.used;
+  const sizeBytes = () => sim.files.find(({ id }) => id === volume.id)?.volume?.sizeBytes;
+  const before = await usedGib();
+  t.match(await sim.run('volume.grow', { id: 'data', sizeGib: 3 }), {
+    target: { kind: 'volume' },
+    state: 'succeeded',
+  });
+  t.equal(sizeBytes(), 3 * GIB);
+  t.equal((await usedGib()) - before, 1);
+  await sim.run('volume.attach', { id: 'data', instance: 'web' });
+  t.match(await sim.run('volume.grow', { id: 'data', sizeGib: 5 }), {
+    target: { kind: 'instance' },
+    state: 'succeeded',
+  });
+  t.equal(sizeBytes(), 5 * GIB);
+  t.match(await sim.run('volume.grow', { id: 'web-disk0', sizeGib: 8 }), { state: 'succeeded' });
+  t.equal((await usedGib()) - before, 3 + 4);
+  t.match((await sim.call('instance.show', { id: 'web' })).instance.disks, [{ sizeGib: 8 }, { sizeGib: 5 }]);
+  t.match(sim.guests[0]?.definition?.metadata, /"sizeGib":5/);
+  await t.rejects(sim.call('volume.grow', { id: 'data', sizeGib: 4 }), { code: 'INVALID_ARGUMENT' });
+  await t.rejects(sim.call('volume.grow', { id: 'data', sizeGib: 60_000 }), { code: 'CAPACITY_EXCEEDED' });
+  await sim.run('instance.delete', { id: 'web' });
+  t.equal(await usedGib(), 5, 'what outlives the instance keeps its room');
+});
+
+t.test('a growth that fails gives its room back', async (t) => {
+  const sim = await readyAgent(t);
+  await withVolume(sim);
+  const usedGib = async () => (await sim.call('inventory.get')).resources.DISK_GB.used;
+  const before = await usedGib();
+  sim.world.faults.fail('storage.growVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
+  t.match(await sim.run('volume.grow', { id: 'data', sizeGib: 3 }), { state: 'failed' });
+  t.equal(await usedGib(), before);
+  t.match((await sim.call('volume.show', { id: 'data' })).volume, { sizeGib: 2 });
+});
+
+t.test('a volume is renamed, limited and protected while a guest runs on it', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  const { id } = await withVolume(sim);
+  await sim.run('volume.attach', { id: 'data', instance: 'web' });
+  const qos = { iops: { perSecond: 100, burst: 200 } };
+  const change = { name: 'rows', protected: true, qos };
+  t.match(await sim.run('volume.configure', { id: 'data', ...change }), { state: 'succeeded' });
+  t.match((await sim.call('volume.show', { id: 'rows' })).volume, { id, ...change });
+  const labelOf = () => sim.files.find((file) => file.id === id)?.volume?.label;
+  t.match(labelOf(), { name: 'rows', protected: true });
+  t.match(sim.guests[0]?.definition?.disks.find(({ serial }) => serial === serialOf({ id }))?.qos, qos);
+  t.same((await sim.call('instance.show', { id: 'web' })).instance.drift, []);
+  await sim.run('volume.detach', { id: 'rows' });
+  await t.rejects(sim.call('volume.delete', { id: 'rows' }), { code: 'ILLEGAL_STATE', message: /protected/ });
+  sim.world.faults.fail('storage.labelVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
+  t.match(await sim.run('volume.configure', { id: 'rows', protected: false }), { state: 'failed' });
+  t.match((await sim.call('volume.show', { id: 'rows' })).volume, { protected: true });
+  t.match(await sim.run('volume.configure', { id: 'rows', protected: false, qos: null }), {
+    state: 'succeeded',
+  });
+  t.match(labelOf(), { name: 'rows' });
+  t.match(await sim.run('volume.delete', { id: 'rows' }), { state: 'succeeded' });
+  t.same(sim.world.mishaps, []);
+});
+
+t.test('an instance whose own disk is protected is not deleted', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  await sim.run('volume.configure', { id: 'web-disk0', protected: true });
+  await t.rejects(sim.call('instance.delete', { id: 'web' }), {
+    code: 'ILLEGAL_STATE',
+    message: /web-disk0/,
+  });
+  t.match((await sim.call('instance.show', { id: 'web' })).instance, { lifecycle: 'ready' });
+});
+
+t.test('limits that contradict each other, and names that are taken, are refused', async (t) => {
+  const sim = await readyAgent(t);
+  await withVolume(sim);
+  await withVolume(sim, 'other');
+  const rate = { perSecond: 10 };
+  const wrong = [
+    [{ iops: rate, readIops: rate }, /excludes/],
+    [{ bytes: { perSecond: 10, burst: 10 } }, /not above/],
+    [{ bytes: { perSecond: 10, burstSeconds: 10 } }, /no burst/],
+  ] as const;
+  for (const [qos, message] of wrong)
+    await t.rejects(sim.call('volume.configure', { id: 'data', qos }), { code: 'INVALID_ARGUMENT', message });
+  await t.rejects(sim.call('volume.configure', { id: 'data', name: 'other' }), { code: 'ALREADY_EXISTS' });
+  t.match(
+    await sim.run('volume.configure', { id: 'data', qos: {} }),
+    { state: 'succeeded' },
+    'no limits are none',
+  );
+  t.match((await sim.call('volume.show', { id: 'data' })).volume, { qos: null });
+});
+
+t.test('a spec says how its disks are seen, and how much they get', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('volume.create', { name: 'data', sizeGib: 2 });
+  const qos = { bytes: { perSecond: 1024 ** 2 } };
+  const disks = [
+    { image: 'debian', sizeGib: 4, device: { iothread: true }, qos },
+    { volume: 'data', device: { bus: 'scsi' as const } },
+  ];
+  await withInstance(sim, { disks });
+  t.match(sim.guests[0]?.definition?.disks, [
+    { device: { iothread: true }, qos },
+    { device: { bus: 'scsi' }, qos: null },
+  ]);
+  const impossible = [{ image: 'debian', device: { bus: 'scsi' as const, iothread: true } }];
+  await t.rejects(sim.call('instance.create', { spec: spec('x', { disks: impossible }) }), {
+    code: 'INVALID_ARGUMENT',
+  });
+});
+
+t.test('a node without its database knows devices, limits and protection again', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  await withVolume(sim);
+  await withVolume(sim, 'kept');
+  const device = { cache: 'writeback' } as const;
+  await sim.run('volume.attach', { id: 'data', instance: 'web', device });
+  await sim.run('volume.configure', { id: 'data', qos: { iops: { perSecond: 9 } } });
+  await sim.run('volume.configure', { id: 'kept', protected: true });
+  const before = (await sim.call('volume.list')).volumes;
+  const { store } = sim.agent.services;
+  store.db.transaction(() => {
+    for (const table of ['steps', 'operations', 'ports', 'volumes', 'allocations', 'instances'])
+      store.db.sql(`DELETE FROM ${table}`).run();
+  });
+  await sim.call('node.recover');
+  t.same((await sim.call('volume.list')).volumes, before);
+});

@@ -1,0 +1,114 @@
+/**
+ * The part of Hypervisor's contract that is about the disks of a guest that runs.
+ */
+import type { Test } from 'tap';
+import { rejectsWith, type HypervisorBench, able, type MakeBench, until } from './hypervisor-bench.ts';
+
+const MIB = 1024 ** 2;
+const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
+const LIMITS = { iops: { perSecond: 100, burst: 500, burstSeconds: 10 }, readBytes: { perSecond: MIB } };
+
+export function diskTests(t: Test, make: MakeBench): void {
+  plugTests(t, make);
+  unplugTests(t, make);
+}
+
+function plugTests(t: Test, make: MakeBench): void {
+  t.test('a disk is plugged into a running guest once, grown and limited', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const definition = bench.definition();
+    const { id } = definition;
+    const disk = await bench.spareDisk();
+    await hypervisor.define(definition);
+    await hypervisor.plugDisk(id, disk);
+    t.equal((await hypervisor.observeGuest(id))?.live, null, 'nothing for one that does not run');
+    await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.growDisk(id, disk.serial, 8 * MIB));
+    await hypervisor.limitDisk(id, disk.serial, LIMITS);
+    await hypervisor.start(id);
+    t.same(await liveSerials(bench, id), serialsOf(definition), 'its definition stays');
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.growDisk(id, disk.serial, 8 * MIB));
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.limitDisk(id, disk.serial, null));
+    await hypervisor.plugDisk(id, disk);
+    await hypervisor.plugDisk(id, disk);
+    t.same(await liveSerials(bench, id), [...(serialsOf(definition) ?? []), disk.serial]);
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.plugDisk(id, { ...disk, path: `${disk.path}.other` }));
+    await hypervisor.growDisk(id, disk.serial, 8 * MIB);
+    t.equal(await bench.sizeOf(disk), 8 * MIB);
+    await hypervisor.growDisk(id, disk.serial, 4 * MIB);
+    t.equal(await bench.sizeOf(disk), 8 * MIB, 'never smaller');
+    await hypervisor.limitDisk(id, disk.serial, LIMITS);
+    await hypervisor.limitDisk(id, disk.serial, null);
+    const both = { ...LIMITS, readIops: { perSecond: 1 } };
+    await rejectsWith(t, 'INVALID_ARGUMENT', hypervisor.limitDisk(id, disk.serial, both));
+    await hypervisor.destroy(id);
+    t.same(serialsOf((await hypervisor.observeGuest(id))?.definition?.shape), serialsOf(definition));
+    await hypervisor.undefine(id);
+  });
+
+  t.test('a disk is plugged in as its device says', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const definition = bench.definition();
+    const { id } = definition;
+    await hypervisor.define(definition);
+    await hypervisor.start(id);
+    const devices = [
+      { bus: 'scsi', cache: 'writeback' },
+      { iothread: true, cache: 'directsync', aio: 'native' },
+    ] as const;
+    for (const device of devices)
+      await hypervisor.plugDisk(id, { ...(await bench.spareDisk()), device, qos: LIMITS });
+    t.equal((await liveSerials(bench, id))?.length, definition.disks.length + devices.length);
+    const wrong = { bus: 'scsi', iothread: true } as const;
+    const disk = { ...(await bench.spareDisk()), device: wrong };
+    await rejectsWith(t, 'INVALID_ARGUMENT', hypervisor.define({ ...definition, disks: [disk] }));
+    await hypervisor.destroy(id);
+    await hypervisor.undefine(id);
+  });
+}
+
+function unplugTests(t: Test, make: MakeBench): void {
+  t.test('a guest that is up lets a disk go when it is asked', async (t) => {
+    const bench = await make(t);
+    const hasBooted = able(t, bench.hasBooted);
+    if (hasBooted === null) return;
+    const { hypervisor } = bench;
+    const definition = bench.definition();
+    const { id } = definition;
+    const disk = await bench.spareDisk();
+    await hypervisor.define({ ...definition, disks: [...definition.disks, disk] });
+    await hypervisor.start(id);
+    await until(t, bench, 'the guest to boot', () => hasBooted(id));
+    await hypervisor.unplugDisk(id, disk.serial);
+    await hypervisor.unplugDisk(id, disk.serial);
+    t.same(await liveSerials(bench, id), serialsOf(definition));
+    await hypervisor.plugDisk(id, disk);
+    t.same(
+      await liveSerials(bench, id),
+      [...(serialsOf(definition) ?? []), disk.serial],
+      'and takes it back',
+    );
+    await hypervisor.destroy(id);
+    await hypervisor.unplugDisk(id, disk.serial);
+    await hypervisor.undefine(id);
+  });
+
+  t.test('an absent guest has no disks', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const disk = await bench.spareDisk();
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.plugDisk(ABSENT_ID, disk));
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.unplugDisk(ABSENT_ID, disk.serial));
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.growDisk(ABSENT_ID, disk.serial, MIB));
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.limitDisk(ABSENT_ID, disk.serial, null));
+  });
+}
+
+async function liveSerials({ hypervisor }: HypervisorBench, id: string) {
+  return (await hypervisor.observeGuest(id))?.live?.disks.map(({ serial }) => serial);
+}
+
+function serialsOf(devices: { disks: readonly { serial: string | null }[] } | undefined) {
+  return devices?.disks.map(({ serial }) => serial);
+}

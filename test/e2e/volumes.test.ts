@@ -1,0 +1,151 @@
+/**
+ * Volumes on a real node: plugged into a guest that runs, written by it, grown and limited under it, and taken back.
+ *
+ * The guest tells of its disks on its console, each by the serial that it sees, and writes to those that are new.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { cannotRun, prepare, qemuPid, RealNode, spec, until } from './support/node.ts';
+
+const skip = cannotRun();
+/** A guest under TCG on a loaded machine takes its time, ms. */
+const TEST_MS = 300_000;
+const SECTORS_PER_GIB = 2 * 1024 ** 2;
+const WRITTEN_BYTES = 4 * 1024 ** 2;
+const node = new RealNode();
+
+/** Serials of virtio disks are files; those of SCSI disks are pages of their product data, after four bytes. */
+const TELL_OF_DISKS = `#!/bin/sh
+serial() {
+  [ -e /sys/block/$1/serial ] && cat /sys/block/$1/serial && return
+  [ -e /sys/block/$1/device/vpd_pg80 ] && tail -c +5 /sys/block/$1/device/vpd_pg80
+}
+write() {
+  head -c ${WRITTEN_BYTES} /dev/urandom >/run/written
+  dd if=/run/written of=/dev/$1 bs=64k conv=fsync 2>/dev/null
+  set -- $2 $(sha256sum /run/written)
+  echo "WROTE $1 $2"
+}
+while :; do
+  for path in /sys/block/vd[b-z] /sys/block/sd*; do
+    [ -e $path/size ] || continue
+    disk=\${path##*/}
+    name=$(serial $disk)
+    [ "$name" = seed ] && continue
+    is="DISK $name $(cat $path/size)"
+    grep -qx "$is" /run/told 2>/dev/null && continue
+    grep -q "DISK $name " /run/told 2>/dev/null || write $disk $name
+    echo "$is" >>/run/told
+    echo "$is"
+  done
+  for name in $(cut -d' ' -f2 /run/told 2>/dev/null | sort -u); do
+    for path in /sys/block/vd[b-z] /sys/block/sd*; do
+      [ "$(serial \${path##*/})" = "$name" ] && continue 2
+    done
+    sed -i "/ $name /d" /run/told
+    echo "GONE $name"
+  done
+  sleep 1
+done </dev/null >/dev/console 2>&1 &
+`;
+
+t.before(async () => {
+  if (skip) return;
+  await node.start();
+  await prepare(node);
+  await node.run('instance.create', { spec: spec('e2e-disks', { userData: TELL_OF_DISKS }) });
+  await node.untilAddress('e2e-disks');
+});
+t.teardown(() => (skip ? undefined : node.remove()));
+
+/** Waits until the guest has said so. @returns what the first group of the pattern holds */
+async function said(pattern: RegExp): Promise<string> {
+  return until(String(pattern), TEST_MS, async () => {
+    const { text } = await node.call('instance.console', { id: 'e2e-disks' });
+    const match = pattern.exec(text);
+    return match === null ? null : (match[1] ?? '');
+  });
+}
+
+async function serialOf(volume: string): Promise<string> {
+  return (await node.call('volume.show', { id: volume })).volume.id.replaceAll('-', '').slice(0, 20);
+}
+
+async function tuneOf(volume: string): Promise<string> {
+  const { id } = (await node.call('volume.show', { id: volume })).volume;
+  const path = join(node.folder, 'state/pool/volumes', `${id}.qcow2`);
+  return execFileSync('virsh', ['-q', '-c', 'qemu:///system', 'blkdeviotune', 'berth-e2e-disks', path], {
+    encoding: 'utf8',
+  });
+}
+
+/** SHA-256 of the beginning of a volume, as its export has it. */
+async function digestOf(volume: string): Promise<string> {
+  const path = join(node.folder, `${volume}.raw`);
+  t.match(await node.berth('volume', 'export', volume, path, '--format', 'raw'), { code: 0 });
+  const bytes = readFileSync(path).subarray(0, WRITTEN_BYTES);
+  rmSync(path);
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+for (const bus of ['virtio', 'scsi'] as const) {
+  t.test(
+    `a ${bus} disk comes to a guest that runs, is written by it, grows, and goes with what was written`,
+    { skip, timeout: TEST_MS },
+    async (t) => {
+      const pid = qemuPid('berth-e2e-disks');
+      const volume = `data-${bus}`;
+      t.match(await node.berth('volume', 'create', volume, '--size-gib', '1'), { code: 0 });
+      const serial = await serialOf(volume);
+      t.match(await node.berth('volume', 'attach', volume, 'e2e-disks', '--bus', bus), { code: 0 });
+      await said(new RegExp(`DISK ${serial} ${SECTORS_PER_GIB}\\b`));
+      const written = await said(new RegExp(`WROTE ${serial} ([0-9a-f]{64})`));
+      t.match(await node.berth('volume', 'grow', volume, '--size-gib', '2'), { code: 0 });
+      await said(new RegExp(`DISK ${serial} ${2 * SECTORS_PER_GIB}\\b`));
+      t.match(await node.berth('volume', 'configure', volume, '--limit', 'iops=500:900:5'), { code: 0 });
+      t.match(
+        await tuneOf(volume),
+        /total_iops_sec *: 500\n[^]*total_iops_sec_max *: 900\n[^]*total_iops_sec_max_length *: 5\n/,
+      );
+      t.match(await node.berth('volume', 'configure', volume, '--no-limits'), { code: 0 });
+      t.match(await tuneOf(volume), /total_iops_sec *: 0\n/);
+      t.same((await node.call('instance.show', { id: 'e2e-disks' })).instance.drift, []);
+      t.match(await node.berth('volume', 'detach', volume), { code: 0 });
+      await said(new RegExp(`GONE ${serial}`));
+      t.equal(await digestOf(volume), written);
+      t.equal(qemuPid('berth-e2e-disks'), pid, 'in the same process');
+      t.match(await node.berth('volume', 'delete', volume, '--yes'), { code: 0 });
+    },
+  );
+}
+
+t.test(
+  'disks attached while it runs are there after a stop, a start and a crash of berthd',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    for (const volume of ['one', 'two', 'three'])
+      t.match(await node.berth('volume', 'create', volume, '--size-gib', '1'), { code: 0 });
+    t.match(await node.berth('volume', 'attach', 'one', 'e2e-disks', '--iothread'), { code: 0 });
+    t.match(await node.berth('volume', 'attach', 'two', 'e2e-disks', '--bus', 'scsi'), { code: 0 });
+    const { operation } = await node.call('volume.attach', { id: 'three', instance: 'e2e-disks' });
+    await node.end('SIGKILL');
+    await node.start();
+    t.match(await node.ended(operation), { state: 'succeeded' });
+    const serials = await Promise.all(['one', 'two', 'three'].map(serialOf));
+    for (const serial of serials) await said(new RegExp(`WROTE ${serial}`));
+    t.match(await node.berth('instance', 'stop', 'e2e-disks', '--mode', 'forced'), { code: 0 });
+    t.match(await node.berth('volume', 'detach', 'two'), { code: 0 });
+    t.match(await node.berth('instance', 'start', 'e2e-disks'), { code: 0 });
+    const { instance } = await node.call('instance.show', { id: 'e2e-disks' });
+    t.match(
+      instance.disks.map(({ volume }) => volume),
+      ['e2e-disks-disk0', 'one', 'three'],
+    );
+    t.same(instance.drift, []);
+    await node.untilAddress('e2e-disks');
+    t.match(await node.berth('volume', 'detach', 'one'), { code: 0 }, 'once its kernel is up');
+  },
+);
