@@ -11,7 +11,7 @@ import type { Clock } from '../contracts/clock.ts';
 import type { GuestDisk } from '../contracts/hypervisor.ts';
 import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
 import { lacksDirectIo } from './direct-io.ts';
-import { diskDevice, freeTarget, IOTHREAD_ID, tuneParameters } from './disk-xml.ts';
+import { diskDevice, freeTarget, IOTHREAD_ID, scsiController, tuneParameters } from './disk-xml.ts';
 import { isLibvirtError } from './errors.ts';
 import type { GuestGate } from './guest-gate.ts';
 import { type CommandContext, illegal, ownDomain, powerOf } from './own-domain.ts';
@@ -51,14 +51,11 @@ export class DiskCommands {
     const before = disks.find(({ serial }) => serial === disk.serial);
     if (before !== undefined) return checkSame(id, disk, before);
     if (disk.device?.iothread === true) await this.#ensureIoThread(context, domain, live);
+    if (disk.device?.bus === 'scsi') await this.#ensureScsi(context, domain, live);
     const target = freeTarget(disk, new Set(disks.map((each) => each.target)));
     const isBuffered = await limits.wait(lacksDirectIo(disk.path), 'command');
     const text = writeXml(diskDevice(disk, { target, bootOrder: null, isBuffered }));
-    await this.#ask(context, id, (rest) => domain.attachDeviceFlags(text, LIVE, rest)).catch(
-      (error: unknown) => {
-        throw NO_SLOT.test(String((error as Error).message)) ? noSlot(id, error) : error;
-      },
-    );
+    await this.#attach(context, domain, text);
   }
 
   async unplug(context: CommandContext, id: string, serial: string): Promise<void> {
@@ -126,6 +123,21 @@ export class DiskCommands {
     if (element === undefined) return;
     const text = `<disk type='file' device='disk'><target dev='${element}'/></disk>`;
     await this.#ask(context, domain.uuid, (rest) => domain.detachDeviceFlags(text, LIVE, rest));
+  }
+
+  async #attach(context: CommandContext, domain: Domain, device: string): Promise<void> {
+    try {
+      await this.#ask(context, domain.uuid, (rest) => domain.attachDeviceFlags(device, LIVE, rest));
+    } catch (error) {
+      throw NO_SLOT.test(String((error as Error).message)) ? noSlot(domain.uuid, error) : error;
+    }
+  }
+
+  /** libvirt would make one of its own accord, of a model that q35 has no slots for. */
+  async #ensureScsi(context: CommandContext, domain: Domain, live: XmlElement): Promise<void> {
+    const controllers = elementsAt(live, 'devices', 'controller');
+    if (controllers.some((controller) => attributeOf(controller, 'type') === 'scsi')) return;
+    await this.#attach(context, domain, writeXml(scsiController()));
   }
 
   async #ensureIoThread(context: CommandContext, domain: Domain, live: XmlElement): Promise<void> {

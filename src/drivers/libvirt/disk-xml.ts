@@ -54,6 +54,11 @@ export function diskDevice(disk: GuestDisk, { target, bootOrder, isBuffered }: D
   ]);
 }
 
+/** What disks of bus scsi are on. */
+export function scsiController(): XmlNode {
+  return xml('controller', { type: 'scsi', index: 0, model: 'virtio-scsi' });
+}
+
 /** The first name of a target of the disk's bus that is not taken. */
 export function freeTarget(disk: GuestDisk, taken: ReadonlySet<string>): string {
   for (let index = 0; ; index++) {
@@ -62,18 +67,16 @@ export function freeTarget(disk: GuestDisk, taken: ReadonlySet<string>): string 
   }
 }
 
-/** Limits as libvirt sets them on a running guest: 0 is none. */
+/** Limits as libvirt sets them on a running guest: 0 is none. Each is given, since what is left out stays as it was. */
 export function tuneParameters(qos: VolumeQos | null): Record<string, number> {
   checkQos(qos);
   const entries = Object.entries(LIMITS).flatMap(([name, word]) => {
-    const rate = qos?.[name as keyof VolumeQos];
-    const base: [string, number][] = [
-      [word, rate?.perSecond ?? 0],
-      [`${word}_max`, rate?.burst ?? 0],
-    ];
-    const length: [string, number][] =
-      rate?.burst === undefined ? [] : [[`${word}_max_length`, rate.burstSeconds ?? 1]];
-    return [...base, ...length];
+    const { perSecond = 0, burst = 0, burstSeconds = 1 } = qos?.[name as keyof VolumeQos] ?? {};
+    return [
+      [word, perSecond],
+      [`${word}_max`, burst],
+      [`${word}_max_length`, burst === 0 ? 0 : burstSeconds],
+    ] as const;
   });
   return Object.fromEntries(entries);
 }

@@ -12,7 +12,7 @@
 import { AgentError } from '../../model/errors.ts';
 import type { Watchdog } from '../../model/policy.ts';
 import type { GuestDefinition, GuestNic } from '../contracts/hypervisor.ts';
-import { diskDevice, freeTarget, IOTHREAD_ID } from './disk-xml.ts';
+import { diskDevice, freeTarget, IOTHREAD_ID, scsiController } from './disk-xml.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
 
 /** Namespace of our metadata element; a domain that has the element is ours. */
@@ -149,10 +149,11 @@ function slots({ disks, nics, watchdog = 'none' }: GuestDefinition): XmlNode[] {
   const isScsi = disks.some(({ device }) => device?.bus === 'scsi');
   const own = disks.filter(({ device }) => device?.bus !== 'scsi').length + nics.length + OTHER_DEVICES;
   const count = own + Number(watchdog !== 'none') + Number(isScsi) + SPARE_SLOTS;
+  const root = xml('controller', { type: 'pci', index: 0, model: 'pcie-root' });
   const ports = Array.from({ length: count }, () =>
     xml('controller', { type: 'pci', model: 'pcie-root-port' }),
   );
-  return isScsi ? [xml('controller', { type: 'scsi', model: 'virtio-scsi' }), ...ports] : ports;
+  return [root, ...ports, ...(isScsi ? [scsiController()] : [])];
 }
 
 function nicDevice(nic: GuestNic): XmlNode {
