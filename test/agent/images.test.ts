@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import t, { type Test } from 'tap';
 import { dueForCheck, evictions, type CachedImage } from '../../src/agent/images/keeper.ts';
-import type { ErrorBody } from '../../src/model/errors.ts';
+import { AgentError, type ErrorBody } from '../../src/model/errors.ts';
 import type { Operation } from '../../src/model/operation.ts';
 import { image as sampleImage } from '../cli/support/fixtures.ts';
 import { IMAGE, prepare, readyAgent, type SimAgent, simAgent, spec } from './support/sim-agent.ts';
@@ -38,6 +38,19 @@ async function damage(sim: SimAgent, name: string): Promise<void> {
   const { image } = await sim.call('image.show', { id: name });
   sim.world.outside.damageImage(sim.agent.services.pool.paths.image(image.id, image.format));
 }
+
+t.test('an upload that the pool has no room for ends with its bytes', async (t) => {
+  const sim = await simAgent(t);
+  const { id, target } = await beginUpload(sim, 10);
+  const path = `/v1/uploads/${target.id}`;
+  t.match(await put(sim, `${path}?at=0`, Buffer.from('01234')), { status: 200 });
+  sim.world.faults.fail('storage.appendUpload', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
+  t.match(await put(sim, `${path}?at=5`, Buffer.from('56')), {
+    body: { error: { code: 'CAPACITY_EXCEEDED' } },
+  });
+  t.match(await sim.ended(id), { state: 'failed', error: { code: 'CAPACITY_EXCEEDED' } });
+  t.same(sim.files, []);
+});
 
 t.test('an upload is an operation that ends when the last byte has come', async (t) => {
   const sim = await simAgent(t);

@@ -20,6 +20,7 @@ const APPEND_TIMEOUT_MS = 10 * 60_000;
 interface Open {
   sizeBytes: number;
   onBytes(doneBytes: number): void;
+  onNoRoom(error: AgentError): void;
 }
 
 export class Uploads {
@@ -37,7 +38,8 @@ export class Uploads {
   /**
    * Resolves when all bytes of an image are in the pool.
    *
-   * @throws {AgentError} DEADLINE_EXCEEDED: nothing came for too long. The signal's reason when aborted.
+   * @throws {AgentError} DEADLINE_EXCEEDED: nothing came for too long. CAPACITY_EXCEEDED: the pool has no room for what
+   *   came. The signal's reason when aborted.
    */
   async receive(
     id: string,
@@ -55,7 +57,7 @@ export class Uploads {
     };
     const onAbort = () => reject(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
-    this.#open.set(id, { sizeBytes, onBytes });
+    this.#open.set(id, { sizeBytes, onBytes, onNoRoom: reject });
     for (const wake of this.#waiting.get(id) ?? []) wake();
     try {
       onBytes(await this.#pool.lookUpload(id, { signal }));
@@ -83,9 +85,16 @@ export class Uploads {
   async append(id: string, at: number, bytes: AsyncIterable<Buffer>, signal: AbortSignal): Promise<number> {
     const { sizeBytes } = await this.#opened(id, signal);
     const options = { signal, timeoutMs: APPEND_TIMEOUT_MS };
-    const done = await this.#pool.appendUpload({ id, at, limitBytes: sizeBytes, bytes }, options);
-    this.#open.get(id)?.onBytes(done);
-    return done;
+    try {
+      const done = await this.#pool.appendUpload({ id, at, limitBytes: sizeBytes, bytes }, options);
+      this.#open.get(id)?.onBytes(done);
+      return done;
+    } catch (thrown) {
+      const error = AgentError.from(thrown);
+      // What is there already takes room that others need: it goes with the operation.
+      if (error.code === 'CAPACITY_EXCEEDED') this.#open.get(id)?.onNoRoom(error);
+      throw thrown;
+    }
   }
 
   async #opened(id: string, signal?: AbortSignal): Promise<Open> {

@@ -8,6 +8,9 @@ import { mkdirSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node
 import { join } from 'node:path';
 
 const FILLER = 'filler';
+const UNMOUNT_TRIES = 20;
+/** Seconds, as sleep(1) takes them. */
+const UNMOUNT_PAUSE = '0.25';
 
 /** Why no file system can be mounted here; false when it can. */
 export function cannotMount(): string | false {
@@ -56,7 +59,7 @@ export class Disk {
 
   /** Repairs it; nobody may have a file open there. */
   repair(): void {
-    tool('umount', this.path);
+    unmount(this.path);
     this.#mount();
   }
 
@@ -67,11 +70,24 @@ export class Disk {
   }
 
   uncover(): void {
-    tool('umount', this.path);
+    unmount(this.path);
   }
 
   #mount(): void {
     tool('mount', '-o', 'loop,errors=remount-ro', this.#image, this.path);
+  }
+}
+
+/** A tool that was killed may hold a file there for a moment longer. */
+function unmount(path: string): void {
+  for (let tries = 1; ; tries++) {
+    try {
+      tool('umount', path);
+      return;
+    } catch (error) {
+      if (tries === UNMOUNT_TRIES) throw error;
+      execFileSync('sleep', [UNMOUNT_PAUSE]);
+    }
   }
 }
 
