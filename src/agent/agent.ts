@@ -28,6 +28,9 @@ import { HealthReporter } from './health/health-reporter.ts';
 import { importImage, uploadImage } from './images/import.ts';
 import { ImageKeeper } from './images/keeper.ts';
 import { deleteImage, pinImage, verifyImage } from './images/operations.ts';
+import { createBackup } from './backups/create.ts';
+import { deleteBackup, pruneBackups, restoreBackup, verifyBackup } from './backups/operations.ts';
+import { Repositories } from './backups/repositories.ts';
 import { Uploads } from './images/uploads.ts';
 import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
@@ -107,7 +110,8 @@ export class Agent {
     const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
     const uploads = new Uploads({ pool: drivers.pool, clock });
-    this.services = { ...drivers, store, clock, log, inventories, observer, uploads };
+    const repositories = new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock });
+    this.services = { ...drivers, store, clock, log, inventories, observer, uploads, repositories };
     this.#collector = new Collector({
       drivers,
       store,
@@ -274,6 +278,12 @@ export class Agent {
   }
 }
 
+function keyFilesOf({ objects }: Config): Map<string, string> {
+  return new Map(
+    objects.flatMap(({ name, backupKeyFile: file }) => (file === undefined ? [] : [[name, file]])),
+  );
+}
+
 /** Every kind of operation that this build knows. */
 function kindsOf(services: Services, collector: Collector, nodeId: string): AnyKind[] {
   return [
@@ -296,6 +306,11 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     configureVolume(services),
     deleteVolume(services),
     exportVolume(services),
+    createBackup(services),
+    verifyBackup(services),
+    restoreBackup(services),
+    deleteBackup(services),
+    pruneBackups(services),
     createNetwork(services),
     deleteNetwork(services),
     collectLeaks({ services, collector, nodeId }),

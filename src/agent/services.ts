@@ -3,6 +3,7 @@
  */
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { Repositories } from './backups/repositories.ts';
 import type { Uploads } from './images/uploads.ts';
 import type { Inventories } from './inventory/inventories.ts';
 import type { Log } from './log.ts';
@@ -16,4 +17,5 @@ export interface Services extends Drivers {
   inventories: Inventories;
   observer: Observer;
   uploads: Uploads;
+  repositories: Repositories;
 }

@@ -46,6 +46,7 @@ export const OBJECT_KINDS = [
   'volume',
   'image',
   'network',
+  'backup',
   'node',
 ] as const satisfies ObjectKind[];
 export const OPERATION_STATES = [

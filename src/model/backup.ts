@@ -4,7 +4,7 @@
  * A backup is its manifest: what no manifest names is garbage. A full one stands by itself; an incremental one holds what has
  * changed since its parent, and is of no use without it.
  */
-import { Id, nullable, strict } from './common.ts';
+import { Id, nullable, strict, Timestamp } from './common.ts';
 import { AgentError } from './errors.ts';
 import { InstanceSpec } from './instance.ts';
 import { type Static, Type } from './schema.ts';
@@ -58,6 +58,24 @@ export const BackupManifest = strict({
   volumes: Type.Array(BackupVolume, { maxItems: VOLUMES_LIMIT }),
 });
 export type BackupManifest = Static<typeof BackupManifest>;
+
+/** As callers see it. */
+export const Backup = strict({
+  store: Type.String({ description: 'object store that it is in' }),
+  id: Id,
+  instanceId: Id,
+  createdAt: Timestamp,
+  parentId: nullable(Id, 'the backup that it is a change to; null for a full one'),
+  spec: InstanceSpec,
+  volumes: Type.Array(
+    strict({
+      id: Id,
+      virtualSizeBytes: Type.Integer({ description: 'bytes that a guest sees' }),
+      dataBytes: Type.Integer({ description: 'bytes that the backup holds of it, before compression' }),
+    }),
+  ),
+});
+export type Backup = Static<typeof Backup>;
 
 /** What chains and retention need to know of a backup. */
 export type BackupLink = Pick<BackupManifest, 'id' | 'parent' | 'createdAt'>;

@@ -7,7 +7,15 @@ import { assertNever, type ErrorCode } from './errors.ts';
 import { type Drift, objectionTo } from './drift.ts';
 import type { Disowned, Lifecycle, Power } from './instance.ts';
 
-export type Request = 'start' | 'stop' | 'reboot' | 'delete' | 'configure' | 'restore' | 'change disks of';
+export type Request =
+  | 'start'
+  | 'stop'
+  | 'reboot'
+  | 'delete'
+  | 'configure'
+  | 'restore'
+  | 'change disks of'
+  | 'back up';
 
 export type Decision =
   | { verdict: 'accept' }
@@ -39,8 +47,10 @@ export function decide(request: Request, { lifecycle, power, disowned, drift }: 
       return ACCEPT; // the steps look at the host and refuse on doubt
     case 'configure':
       return unlessHarmful(drift, ACCEPT); // it defines the guest anew, too
+    case 'back up': // how depends on whether it runs
+      return power.state === 'unknown' ? unknown(power) : ACCEPT;
     case 'restore':
-    case 'change disks of': // which depends on whether it runs
+    case 'change disks of': // likewise
       return unlessHarmful(drift, power.state === 'unknown' ? unknown(power) : ACCEPT);
     default:
       return assertNever(request);

@@ -6,8 +6,10 @@
  * have a deadline); an `operation` answers `{ operation }` as soon as the operation is in the journal.
  */
 
+import { Backup, Retention } from './backup.ts';
 import {
   Fence,
+  Id,
   LIST_LIMIT,
   Name,
   NameOrId,
@@ -78,6 +80,15 @@ const ImageParams = {
     description: 'which disk of an OVA, from 0',
   }),
   pinned: Type.Boolean({ default: false, description: 'never evicted from the cache' }),
+};
+
+const BackupStore = {
+  store: Type.Optional({ ...Name, description: 'object store; the only one where absent' }),
+};
+const OneBackup = {
+  ...BackupStore,
+  instanceId: { ...Id, description: 'UUID of the instance that it is of' },
+  id: { ...Id, description: 'UUID of the backup' },
 };
 
 type Read<P extends TSchema, R extends TSchema> = Method<P, R> & { kind: 'read' };
@@ -397,6 +408,49 @@ export const METHODS = {
         ...Fence,
       }),
       'ready; its instance, if it has one, stopped or crashed',
+    ),
+    role: 'admin',
+  },
+
+  'backup.list': read(
+    'List the backups in an object store, of instances of this node or of others. Asks the store.',
+    strict({
+      ...BackupStore,
+      instance: Type.Optional({ ...NameOrId, description: 'only those of one instance' }),
+    }),
+    strict({ backups: Type.Array(Backup) }),
+  ),
+  'backup.create': operation(
+    'Back an instance up into an object store: its disks of one moment, while it goes on, and its spec.',
+    strict({ id: NameOrId, ...BackupStore, ...ObjectFence }),
+    'ready, whatever its power state',
+  ),
+  'backup.verify': operation(
+    'Read all of a backup, and compare it with its digests.',
+    strict({ ...OneBackup, ...Fence }),
+  ),
+  'backup.restore': operation(
+    'Make a new volume of one that is in a backup.',
+    strict({
+      ...OneBackup,
+      volumeId: { ...Id, description: 'volume of the backup, as backup.list tells it' },
+      name: Name,
+      sizeGib: Type.Integer({
+        minimum: 1,
+        maximum: DISK_GIB_MAX,
+        description: 'GiB of the new volume, not less than it had',
+      }),
+      ...Fence,
+    }),
+  ),
+  'backup.delete': {
+    ...operation('Delete a backup that no other one stands on.', strict({ ...OneBackup, ...Fence })),
+    role: 'admin',
+  },
+  'backup.prune': {
+    ...operation(
+      'Delete the backups of an instance but the newest ones, and those of the last days and weeks.',
+      strict({ ...BackupStore, instanceId: Id, ...Retention.properties, ...Fence }),
     ),
     role: 'admin',
   },

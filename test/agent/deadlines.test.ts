@@ -31,6 +31,7 @@ const READS: ReadParams = {
   'image.show': () => ({ id: 'debian' }),
   'volume.list': () => ({}),
   'volume.show': () => ({ id: 'web-disk0' }),
+  'backup.list': () => ({}),
   'network.list': () => ({}),
   'network.show': () => ({ id: 'default' }),
   'operation.list': () => ({}),
@@ -43,9 +44,9 @@ function anOperation(sim: SimAgent): string {
   return sim.agent.operations.list({ limit: 1 })[0]?.id as string;
 }
 
-/** Such a read says in its summary that it looks at the host. */
+/** Such a read says in its summary that it looks at the host, or asks an object store. */
 function looksAtHost(method: MethodName): boolean {
-  return /\bhost\b/.test(METHODS[method].summary);
+  return /\bhost\b|\bAsks the store\b/.test(METHODS[method].summary);
 }
 
 async function callsOf(sim: SimAgent, method: ReadMethod): Promise<number> {

@@ -1,27 +1,17 @@
 import t from 'tap';
+import type { Backup } from '../../src/model/backup.ts';
+import { METHOD_NAMES, METHODS } from '../../src/model/methods.ts';
 import { fakeAgent, type Handlers } from './support/fake-agent.ts';
-import { ended, idOf, operation } from './support/fixtures.ts';
+import { ended, idOf, instance, operation } from './support/fixtures.ts';
 import { berth, KEY } from './support/run.ts';
 
 /** An agent that takes anything and ends it after `looks` looks. */
 function working(looks: number, last = ended('succeeded')): Handlers {
   let left = looks;
   const begin = () => ({ operation: operation({ state: 'pending' }) });
+  const operations = METHOD_NAMES.filter((name) => METHODS[name].kind === 'operation');
   return {
-    'instance.create': begin,
-    'instance.start': begin,
-    'instance.stop': begin,
-    'instance.reboot': begin,
-    'instance.delete': begin,
-    'image.import': begin,
-    'image.verify': begin,
-    'image.pin': begin,
-    'image.delete': begin,
-    'volume.create': begin,
-    'volume.delete': begin,
-    'volume.export': begin,
-    'network.create': begin,
-    'network.delete': begin,
+    ...Object.fromEntries(operations.map((name) => [name, begin])),
     'operation.cancel': begin,
     'operation.get': () => ({ operation: left-- > 0 ? operation() : last }),
   };
@@ -143,6 +133,12 @@ const CHANGES: [argv: string, method: string, params: Record<string, unknown>, s
       },
     },
     /^Created network lab/,
+  ],
+  [
+    'backup create demo --store far',
+    'backup.create',
+    { id: 'demo', store: 'far' },
+    /^Backed up instance demo/,
   ],
   ['network delete lab', 'network.delete', { id: 'lab' }, /^Deleted network lab/],
 ];
@@ -319,4 +315,58 @@ t.test('operation list passes its filters on', async (t) => {
   const { socketPath, calls } = await fakeAgent(t, { 'operation.list': () => ({ operations: [] }) });
   await berth('operation list --state failed --kind volume --limit 5'.split(' '), { socketPath });
   t.strictSame(calls[0]?.params, { state: 'failed', targetKind: 'volume', limit: 5 });
+});
+
+const BACKUP: Backup = {
+  store: 'far',
+  id: idOf(7),
+  instanceId: idOf(1),
+  createdAt: '2026-03-01T11:00:00.000Z',
+  parentId: null,
+  spec: { ...instance().spec, name: 'demo' },
+  volumes: [
+    { id: idOf(2), virtualSizeBytes: 5 * 1024 ** 3, dataBytes: 1024 ** 3 },
+    { id: idOf(3), virtualSizeBytes: 2.5 * 1024 ** 3, dataBytes: 1024 ** 2 },
+  ],
+};
+const ITS = { id: BACKUP.id, instanceId: BACKUP.instanceId, store: 'far' };
+
+t.test('a backup is named by its id alone, and its store is asked whose it is', async (t) => {
+  const changes: [argv: string, method: string, params: Record<string, unknown>, said: RegExp][] = [
+    [`backup verify ${BACKUP.id}`, 'backup.verify', ITS, /is whole/],
+    [
+      `backup restore ${BACKUP.id} again`,
+      'backup.restore',
+      { ...ITS, volumeId: idOf(2), name: 'again', sizeGib: 5 },
+      /^Restored volume again/,
+    ],
+    [
+      `backup restore ${BACKUP.id} again --disk 1`,
+      'backup.restore',
+      { ...ITS, volumeId: idOf(3), name: 'again', sizeGib: 3 },
+      /^Restored/,
+    ],
+    [`backup delete ${BACKUP.id} --yes`, 'backup.delete', ITS, /^Deleted backup/],
+    [
+      'backup prune demo --last 3 --yes',
+      'backup.prune',
+      { instanceId: BACKUP.instanceId, store: 'far', last: 3, daily: 14, weekly: 8 },
+      /^Pruned/,
+    ],
+  ];
+  for (const [argv, method, params, said] of changes) {
+    const handlers = { ...working(1), 'backup.list': () => ({ backups: [BACKUP] }) };
+    const { socketPath, calls } = await fakeAgent(t, handlers);
+    t.match(await berth(argv.split(' '), { socketPath }), { code: 0, stdout: said, stderr: '' }, argv);
+    t.strictSame(calls[1], { method, params: { ...params, key: KEY } });
+  }
+});
+
+t.test('a backup that is not there, and a disk that it does not have, are told', async (t) => {
+  const { socketPath } = await fakeAgent(t, { 'backup.list': () => ({ backups: [BACKUP] }) });
+  const run = (argv: string) => berth(argv.split(' '), { socketPath });
+  t.match(await run(`backup verify ${idOf(9)}`), { code: 1, stderr: /There is no backup/ });
+  t.match(await run(`backup restore ${BACKUP.id} again --disk 2`), { code: 2, stderr: /has 2 disks/ });
+  t.match(await run(`backup show ${BACKUP.id}`), { code: 0, stdout: /Disk 1: .*2.5 GiB/ });
+  t.match(await run('backup list'), { code: 0, stdout: /demo .*1 GiB +far/ });
 });

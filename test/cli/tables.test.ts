@@ -238,8 +238,8 @@ t.test('a dry run of recover says that nothing was taken, and nothing new is one
   t.equal((await berth(['recover'], same)).stdout, 'The host has nothing that the database has not\n');
 });
 
-t.test('backup sends an absolute path, and tells size and digest', async (t) => {
+t.test('save sends an absolute path, and tells size and digest', async (t) => {
   const { socketPath } = await fakeAgent(t, HANDLERS);
-  const { stdout } = await berth(['backup', 'copy.sqlite'], { socketPath });
+  const { stdout } = await berth(['save', 'copy.sqlite'], { socketPath });
   t.match(stdout, /^Backed up to \/.*copy\.sqlite: 1\.5 MiB, SHA-256 (ab){32}\n$/);
 });

@@ -87,7 +87,7 @@ t.test(
     const told = await node.call('node.backup', { path });
     const bytes = readFileSync(path);
     t.match(told, { bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') });
-    t.match(await node.berth('backup', path), { code: 1, stderr: /something is there already/ });
+    t.match(await node.berth('save', path), { code: 1, stderr: /something is there already/ });
     const { added } = await node.call('node.recover', { dryRun: true });
     t.same(added, [], 'what others have on this host is not ours');
     t.match(await node.berth('recover', '--dry-run'), { code: 0, stdout: /nothing/ });

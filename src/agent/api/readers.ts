@@ -6,6 +6,7 @@
 import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
 import type { Health, NodeStatus } from '../../model/node.ts';
 import { VERSION } from '../../model/version.ts';
+import { listBackups } from '../backups/view.ts';
 import type { Breakers } from '../health/breakers.ts';
 import type { HealthReporter } from '../health/health-reporter.ts';
 import { problemsOf } from '../health/problems.ts';
@@ -61,6 +62,7 @@ export function makeReaders(services: Services, { operations, collector, identit
     'image.show': ({ id }) => ({ image: store.images.get(id) }),
     'volume.list': () => ({ volumes: store.volumes.list() }),
     'volume.show': ({ id }) => ({ volume: store.volumes.get(id) }),
+    'backup.list': (params, signal) => listBackups(services, params, signal),
     'network.list': () => ({ networks: store.networks.list() }),
     'network.show': ({ id }) => ({ network: store.networks.get(id) }),
 

@@ -76,6 +76,16 @@ export interface WriteOptions extends CallOptions {
   onProgress?: (keptBytes: number, sentBytes: number) => void;
 }
 
+export interface RemoveOptions extends CallOptions {
+  /**
+   * Who removes, named in the journal before: what a crash has cut off goes on at once under the same name, and keeps
+   * everyone else waiting until then.
+   *
+   * @default somebody new
+   */
+  remover?: string;
+}
+
 export class BackupRepository {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
@@ -184,7 +194,7 @@ export class BackupRepository {
    *
    * @throws {AgentError} ILLEGAL_STATE: another backup stands on one of them. UNAVAILABLE: a backup is being written.
    */
-  async remove(instanceId: string, ids: readonly string[], options: CallOptions = {}): Promise<void> {
+  async remove(instanceId: string, ids: readonly string[], options: RemoveOptions = {}): Promise<void> {
     await this.#removing(options, async () => {
       const rest = (await this.list(instanceId, options)).filter(({ id }) => !ids.includes(id));
       const standing = rest.find(({ parent }) => parent !== null && ids.includes(parent));
@@ -196,7 +206,7 @@ export class BackupRepository {
   }
 
   /** Removes chunks that no backup names. @throws {AgentError} What keeps it from knowing: then nothing is removed. */
-  async collect(options: CallOptions = {}): Promise<{ removedChunks: number; removedBytes: number }> {
+  async collect(options: RemoveOptions = {}): Promise<{ removedChunks: number; removedBytes: number }> {
     return await this.#removing(options, async (mayGoOn) => {
       const named = await this.#namedChunks(options);
       let removedChunks = 0;
@@ -215,8 +225,8 @@ export class BackupRepository {
     });
   }
 
-  async #removing<T>(options: CallOptions, act: (mayGoOn: () => void) => Promise<T>): Promise<T> {
-    const id = randomUUID();
+  async #removing<T>(options: RemoveOptions, act: (mayGoOn: () => void) => Promise<T>): Promise<T> {
+    const { remover: id = randomUUID() } = options;
     const mayGoOn = await this.#markers.begin('removers', id, options);
     try {
       return await act(mayGoOn);

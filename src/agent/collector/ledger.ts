@@ -63,6 +63,7 @@ function lives(store: Store, { kind, id }: NameRow['object']): boolean {
     case 'network':
       return store.networks.find(id) !== null;
     case 'node':
+    case 'backup': // nothing of it is on the host
       return true;
     default:
       return assertNever(kind);

@@ -119,6 +119,14 @@ export const ConfigSchema = Type.Object(
           description:
             'File with lines `accessKeyId = …` and `secretAccessKey = …`, readable by root alone. Absolute path.',
         }),
+        backupKeyFile: Type.Optional(
+          Type.String({
+            pattern: '^/[^\\x00-\\x1f]*$',
+            maxLength: 1024,
+            description:
+              'File with 64 hexadecimal digits, readable by root alone: backups are encrypted by this key, and are lost without it. Absolute path.',
+          }),
+        ),
         pathStyle: Type.Boolean({
           default: true,
           description: "Bucket in the path of the URL; false for in the host's name, as AWS wants it.",

@@ -89,6 +89,9 @@ const HYPERVISOR: Rules<Hypervisor> = {
   // A guest that keeps its disk is no guest that hangs.
   unplugDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   growDisk: guest,
+  // Its disks are slow, or full: that is no guest that hangs.
+  copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  stopCopy: guest,
   limitDisk: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
@@ -118,6 +121,11 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     lookVolume: counts,
     labelVolume: counts,
     growVolume: counts,
+    copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    readCopy: 'passes',
+    removeCopy: counts,
+    // A store of backups that does not answer says nothing of the pool.
+    restoreVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     removeVolume: counts,
     makeSeed: counts,
     lookSeed: counts,

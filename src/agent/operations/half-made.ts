@@ -26,6 +26,7 @@ export function giveUpMaking(store: Store, { kind, id }: { kind: ObjectKind; id:
       if (store.networks.find(id)?.state === 'creating') store.networks.setState(id, 'deleting');
       return;
     case 'node':
+    case 'backup':
       return; // nothing is made of it
     default:
       assertNever(kind);

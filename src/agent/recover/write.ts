@@ -104,6 +104,7 @@ function settleMade(
       return true;
     }
     case 'node':
+    case 'backup':
       return false;
     default:
       return assertNever(kind);

@@ -76,7 +76,7 @@ export const recover: LeafBody = {
   },
 };
 
-export const backup: LeafBody = {
+export const save: LeafBody = {
   args: [{ name: 'file', summary: "new file on the agent's host", completes: 'file' }],
   details:
     'Everything goes on meanwhile. To put one back: stop berthd, move berth.sqlite and the files that begin with\n' +

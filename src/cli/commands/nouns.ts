@@ -8,8 +8,8 @@ import type { ArgumentSpec, Given, Leaf } from '../leaf.ts';
 import { CONFIRM_OPTIONS, confirm, OPERATION_OPTIONS, operate } from '../operate.ts';
 import type { Look } from '../render/table.ts';
 
-/** The node itself has no name to give. */
-type ObjectKind = Exclude<AnyObjectKind, 'node'>;
+/** The node itself has no name to give, and a backup no name but its id. */
+type ObjectKind = Exclude<AnyObjectKind, 'node' | 'backup'>;
 
 /** The one argument of commands about an existing object. */
 export function nameArgument(kind: ObjectKind): ArgumentSpec {

@@ -50,6 +50,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./volume.ts')).commands,
   },
   {
+    name: 'backup',
+    summary: 'Backups of instances, in object stores',
+    group: async () => (await import('./backup.ts')).commands,
+  },
+  {
     name: 'network',
     summary: 'Networks that instances are on',
     group: async () => (await import('./network.ts')).commands,
@@ -65,9 +70,9 @@ const ENTRIES: readonly Entry[] = [
     leaf: async () => (await import('./node.ts')).recover,
   },
   {
-    name: 'backup',
+    name: 'save',
     summary: "Copy the agent's database to a new file",
-    leaf: async () => (await import('./node.ts')).backup,
+    leaf: async () => (await import('./node.ts')).save,
   },
   {
     name: 'events',

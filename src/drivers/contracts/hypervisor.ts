@@ -18,7 +18,7 @@ import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration } from '../../model/node.ts';
 import type { Watchdog } from '../../model/policy.ts';
 import type { DiskDevice, VolumeQos } from '../../model/disk.ts';
-import type { CallOptions, Unsubscribe } from './calls.ts';
+import type { CallOptions, ProgressListener, Unsubscribe } from './calls.ts';
 
 export interface GuestDisk {
   /** Unique among the guest's disks; the guest sees it as the serial of the disk, at most 20 characters. */
@@ -32,6 +32,12 @@ export interface GuestDisk {
   device?: DiskDevice;
   /** @default no limits */
   qos?: VolumeQos | null;
+}
+
+export interface DiskCopy {
+  serial: string;
+  /** Absolute path of the file to make. */
+  path: string;
 }
 
 export interface GuestNic {
@@ -234,6 +240,22 @@ export interface Hypervisor {
   growDisk(id: string, serial: string, sizeBytes: number, options?: CallOptions): Promise<void>;
   /** Sets the limits of a disk of a guest that runs, all anew. A guest that does not run is left as it is. */
   limitDisk(id: string, serial: string, qos: VolumeQos | null, options?: CallOptions): Promise<void>;
+
+  /**
+   * Writes what the disks of a guest that runs hold at one moment into raw files, all of the same moment, while it goes
+   * on. One of before that is under way is ended first. It is as after a loss of power: what the guest has not
+   * flushed is not in it.
+   *
+   * @param copies The file of each disk, by its serial; nothing may be there yet.
+   * @throws NOT_FOUND. ILLEGAL_STATE when not running, or when it stops meanwhile. CAPACITY_EXCEEDED: no room.
+   */
+  copyDisks(
+    id: string,
+    copies: readonly DiskCopy[],
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<void>;
+  /** Ends a `copyDisks` that is under way, as after a crash; where there is none, it is done. */
+  stopCopy(id: string, options?: CallOptions): Promise<void>;
 
   /** What the guest agent says. @throws UNAVAILABLE when none answers in time */
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]>;

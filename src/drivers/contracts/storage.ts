@@ -24,6 +24,7 @@ import type {
   SourceFormat,
 } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from './calls.ts';
+import type { DiskExtent, DiskSink } from './extents.ts';
 
 /** The source of an image whose bytes `appendUpload` has brought. */
 export const UPLOAD_SOURCE = 'upload:';
@@ -181,6 +182,7 @@ export interface StoragePool {
   readonly paths: {
     image(id: string, format: ImageFormat): string;
     volume(id: string): string;
+    volumeCopy(id: string): string;
     seed(instanceId: string): string;
     consoleLog(instanceId: string): string;
   };
@@ -235,6 +237,28 @@ export interface StoragePool {
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
    */
   growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void>;
+  /**
+   * Writes a volume that no guest uses, with what it stands on, into its copy (`paths.volumeCopy`): a raw file with holes,
+   * as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the volume.
+   */
+  copyVolume(
+    volume: Pick<VolumeRequest, 'id' | 'image'>,
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<void>;
+  /** What is not zero of a volume's copy. @throws {AgentError} NOT_FOUND, with the first extent */
+  readCopy(id: string, options?: CallOptions): AsyncIterable<DiskExtent>;
+  removeCopy(id: string, options?: CallOptions): Promise<void>;
+  /**
+   * Makes a volume of its own, on no image, with the bytes that `fill` writes. It is there once `fill` has resolved; one
+   * that is there already is left as it is.
+   */
+  restoreVolume(
+    request: VolumeRequest,
+    fill: (sink: DiskSink) => Promise<void>,
+    options?: CallOptions,
+  ): Promise<void>;
   removeVolume(id: string, options?: CallOptions): Promise<void>;
   /**
    * Writes a volume that no guest uses, with what it stands on, into one file, and its digest beside it.

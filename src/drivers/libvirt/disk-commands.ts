@@ -9,12 +9,13 @@ import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { GuestDisk } from '../contracts/hypervisor.ts';
-import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
+import { attributeOf, elementsAt, textOf, type XmlElement } from '../host/xml-read.ts';
 import { lacksDirectIo } from './direct-io.ts';
 import { diskDevice, freeTarget, IOTHREAD_ID, scsiController, tuneParameters } from './disk-xml.ts';
 import { isLibvirtError } from './errors.ts';
 import type { GuestGate } from './guest-gate.ts';
-import { type CommandContext, illegal, ownDomain, powerOf } from './own-domain.ts';
+import { disksOf, type LiveDisk, liveDisk, liveXml, thatDisk } from './live-disks.ts';
+import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
 import { writeXml } from './xml.ts';
 
 /** How often it is looked whether the guest has let a disk go, and asked again to. Milliseconds. */
@@ -25,12 +26,6 @@ const ASK_AGAIN_MS = 5_000;
 const NO_SLOT = /No more available PCI slots/;
 
 const { VIR_DOMAIN_AFFECT_LIVE: LIVE } = constants.virDomainModificationImpact;
-
-interface LiveDisk {
-  serial: string;
-  target: string;
-  path: string | null;
-}
 
 export class DiskCommands {
   readonly #clock: Clock;
@@ -92,8 +87,7 @@ export class DiskCommands {
   /** Null when it does not run. @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT */
   async #running(context: CommandContext, id: string): Promise<Domain | null> {
     const domain = await ownDomain(context, id);
-    const { power } = await powerOf(domain, context.limits);
-    return power === 'stopped' || power === 'crashed' ? null : domain;
+    return (await isDown(domain, context.limits)) ? null : domain;
   }
 
   #ask<T>(
@@ -154,35 +148,6 @@ function throwUnlessRefused(error: unknown): void {
     isLibvirtError(error, 'VIR_ERR_OPERATION_FAILED') ||
     isLibvirtError(error, 'VIR_ERR_DEVICE_MISSING');
   if (!isRefused) throw error;
-}
-
-async function liveXml(domain: Domain, { limits }: CommandContext): Promise<XmlElement> {
-  return readXml(await domain.getXMLDesc(0, { ...limits.next(), role: 'short' }));
-}
-
-async function liveDisk(domain: Domain, context: CommandContext, serial: string): Promise<LiveDisk | null> {
-  const disks = disksOf(await liveXml(domain, context));
-  return disks.find((disk) => disk.serial === serial) ?? null;
-}
-
-/** @throws {AgentError} NOT_FOUND */
-async function thatDisk(domain: Domain, context: CommandContext, serial: string): Promise<LiveDisk> {
-  const disk = await liveDisk(domain, context, serial);
-  if (disk !== null) return disk;
-  throw new AgentError('NOT_FOUND', `Guest ${domain.uuid} runs without a disk ${serial}`);
-}
-
-function disksOf(live: XmlElement): LiveDisk[] {
-  return elementsAt(live, 'devices', 'disk').map((disk) => ({
-    serial: textOf(elementsAt(disk, 'serial')[0] ?? {}),
-    target: attributeAt(disk, 'target', 'dev') ?? '',
-    path: attributeAt(disk, 'source', 'file'),
-  }));
-}
-
-function attributeAt(element: XmlElement, child: string, name: string): string | null {
-  const found = elementsAt(element, child)[0];
-  return found === undefined ? null : attributeOf(found, name);
 }
 
 function checkSame(id: string, disk: GuestDisk, { path }: LiveDisk): void {

@@ -16,9 +16,10 @@
 import { constants, type Domain, type LibvirtEvent } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
-import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
+import type { CallOptions, ProgressListener, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type {
+  DiskCopy,
   GuestAddress,
   GuestDefinition,
   GuestDisk,
@@ -33,6 +34,7 @@ import type {
 } from '../contracts/hypervisor.ts';
 import { guestAddressesOf } from './addresses.ts';
 import { mapBounded } from './bounded.ts';
+import { DiskCopies } from './disk-copies.ts';
 import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
 import { type CallNature, isLibvirtError, toAgentError } from './errors.ts';
@@ -79,6 +81,8 @@ const TIMEOUT_MS = {
   /** A guest that is busy takes its time; one without a kernel never lets go. */
   unplug: 30_000,
   disk: 15_000,
+  /** The largest disks, to a slow disk. */
+  copy: 6 * 3600_000,
   /** Two definitions of each domain are read. */
   uses: 15_000,
 } as const;
@@ -92,6 +96,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #session: Session;
   readonly #host: HostPlatform;
   readonly #commands: GuestCommands;
+  readonly #copies: DiskCopies;
   readonly #definitions = new Definitions();
   readonly #sweep: DefinitionSweep;
   readonly #relay: GuestRelay;
@@ -102,6 +107,7 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#keptFolder = options.keptFolder ?? KEPT_FOLDER;
     this.#host = new HostPlatform(options);
     this.#commands = new GuestCommands(options.clock);
+    this.#copies = new DiskCopies(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.#session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
@@ -242,6 +248,22 @@ export class LibvirtHypervisor implements Hypervisor {
     return this.#command(`Cannot limit a disk of guest ${id}`, options, TIMEOUT_MS.disk, (context) =>
       this.#commands.disks.limit(context, id, serial, qos),
     );
+  }
+
+  copyDisks(
+    id: string,
+    copies: readonly DiskCopy[],
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.#command(`Cannot copy the disks of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
+      this.#copies.copy(context, id, copies, onProgress),
+    );
+  }
+
+  stopCopy(id: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot end the copying of the disks of guest ${id}`;
+    return this.#command(what, options, TIMEOUT_MS.disk, (context) => this.#copies.stop(context, id));
   }
 
   guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {

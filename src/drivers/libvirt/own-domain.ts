@@ -30,6 +30,11 @@ export async function powerOf(domain: Domain, limits: CallLimits): Promise<Obser
   return powerOfState(state, reason);
 }
 
+export async function isDown(domain: Domain, limits: CallLimits): Promise<boolean> {
+  const { power } = await powerOf(domain, limits);
+  return power === 'stopped' || power === 'crashed';
+}
+
 /** @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT: it is not ours. */
 export async function ownDomain({ connection, limits }: CommandContext, id: string): Promise<Domain> {
   const domain = await connection.domainLookupByUUIDString(id, limits.next());

@@ -17,12 +17,10 @@ import type { ExportFormat } from '../../model/storage.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { ExportFacts, ExportPlace, VolumeExport } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { convertLimits, progressTo } from './convert.ts';
 import { sha256OfFile } from './digests.ts';
 import {
   errno,
   exists,
-  explainUse,
   lstatIfThere,
   PARTIAL_SUFFIX,
   readAt,
@@ -32,17 +30,12 @@ import {
   takeOver,
   writeDurably,
 } from './files.ts';
-import { type ImageTool, LENT } from './image-tool.ts';
-import type { ImageStore } from './images.ts';
-import { checkId, type Layout } from './layout.ts';
-import type { VolumeStore } from './volumes.ts';
+import { checkId } from './layout.ts';
+import { type VolumeParts, writeWhole } from './whole-volume.ts';
 
 /** All bytes of a guest: the agent's user alone reads them, until the operator gives them to others. */
 const EXPORT_MODE = 0o600;
 const DIGEST_BYTES_LIMIT = 8192;
-/** VHDX grows by whole blocks of up to 256 MiB, and has a log. */
-const GROWTH_BYTES = 1024 ** 3;
-const TIMEOUT_MS = 6 * 3600_000;
 /** What each format is called by qemu-img, and the variant of it that others read: one file, growing with its data. */
 const OUTPUTS: Readonly<Record<ExportFormat, readonly string[]>> = {
   qcow2: ['-O', 'qcow2'],
@@ -51,17 +44,10 @@ const OUTPUTS: Readonly<Record<ExportFormat, readonly string[]>> = {
   vhdx: ['-O', 'vhdx', '-o', 'subformat=dynamic'],
 };
 
-export interface ExportStoreParts {
-  layout: Layout;
-  tool: ImageTool;
-  images: ImageStore;
-  volumes: VolumeStore;
-}
-
 export class ExportStore {
-  readonly #parts: ExportStoreParts;
+  readonly #parts: VolumeParts;
 
-  constructor(parts: ExportStoreParts) {
+  constructor(parts: VolumeParts) {
     this.#parts = parts;
   }
 
@@ -70,7 +56,9 @@ export class ExportStore {
     await this.#checkPath(path);
     const partialPath = partialOf(request);
     await removeDurably(partialPath);
-    await this.#write(request, partialPath, limit, onProgress);
+    const { volumeId: id, image, format } = request;
+    const whole = { id, image, output: OUTPUTS[format], path: partialPath };
+    await writeWhole(this.#parts, whole, limit, onProgress);
     const sha256 = await sha256OfFile(partialPath, limit, (done, total) =>
       onProgress(done, total, 'checking'),
     );
@@ -116,43 +104,6 @@ export class ExportStore {
       if (await exists(taken)) throw new AgentError('ALREADY_EXISTS', `${taken} exists already`);
     }
   }
-
-  async #write(
-    { volumeId, image, format }: VolumeExport,
-    partialPath: string,
-    limit: CallLimit,
-    onProgress: ProgressListener,
-  ): Promise<void> {
-    const { layout, tool, images, volumes } = this.#parts;
-    const volume = await volumes.look(volumeId);
-    if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${volumeId} in this pool`);
-    if (image !== null) await images.assertIntact(image.id, image.format, limit);
-    await using top = await volumes.lend(tool, volumeId);
-    await using target = await tool.make(partialPath);
-    await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
-    const options = sourceOptions(image?.format ?? null);
-    const convert = tool.run(
-      'qemu-img',
-      ['convert', '-p', '-W', ...OUTPUTS[format], '--image-opts', options, LENT[1]],
-      {
-        files: [top.file, target, ...(base === null ? [] : [base])],
-        limits: convertLimits(volume.sizeBytes + GROWTH_BYTES),
-        timeoutMs: TIMEOUT_MS,
-        onStdout: progressTo((done, total) => onProgress(done, total, 'writing'), volume.sizeBytes),
-      },
-      limit,
-    );
-    await convert.catch((error: unknown) => {
-      throw explainUse(error);
-    });
-  }
-}
-
-/** The volume and its base by descriptor: the names in its header are not followed. */
-function sourceOptions(baseFormat: string | null): string {
-  const top = `driver=qcow2,file.driver=file,file.filename=${LENT[0]}`;
-  if (baseFormat === null) return top;
-  return `${top},backing.driver=${baseFormat},backing.file.driver=file,backing.file.filename=${LENT[2]}`;
 }
 
 function checkedPath(path: string): string {

@@ -3,6 +3,7 @@
  *
  *   images/ID.qcow2 | ID.raw     published images          images/ID.json     their records
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
+ *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
@@ -24,7 +25,7 @@ const IMAGE_SUFFIXES =
 /** The names in each folder that are ours. */
 const FOLDERS = [
   { name: 'images', kind: 'image', ours: ourNames(IMAGE_SUFFIXES) },
-  { name: 'volumes', kind: 'volume', ours: ourNames('qcow2|qcow2\\.partial|json|json\\.partial') },
+  { name: 'volumes', kind: 'volume', ours: ourNames('(?:qcow2|json|copy)(?:\\.partial)?|restore') },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
 ] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
@@ -78,6 +79,16 @@ export class Layout {
 
   volume(id: string): string {
     return this.#file('volumes', id, 'qcow2');
+  }
+
+  /** Its bytes at one moment, for a backup. */
+  volumeCopy(id: string): string {
+    return this.#file('volumes', id, 'copy');
+  }
+
+  /** Its bytes out of a backup, before it is there. */
+  volumeRestore(id: string): string {
+    return this.#file('volumes', id, 'restore');
   }
 
   volumeLabel(id: string): string {

@@ -5,6 +5,7 @@
  *             ├─ UploadStore  bytes that callers send
  *             ├─ VolumeStore  qemu-img create, headers
  *             ├─ ExportStore  volumes as files for elsewhere
+ *             ├─ CopyStore    volumes as bytes, to backups and back
  *             ├─ SeedStore    NoCloud ISOs
  *             └─ ConsoleStore logs that virtlogd writes
  *
@@ -32,11 +33,13 @@ import type {
   VolumeLabel,
   VolumeRequest,
 } from '../contracts/storage.ts';
+import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
 import { ConsoleStore } from './consoles.ts';
+import { CopyStore } from './copies.ts';
 import { ExportStore } from './exports.ts';
 import { doing, lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
 import { ImageTool } from './image-tool.ts';
@@ -47,6 +50,7 @@ import { GRACE_MS, Overdue } from './overdue.ts';
 import { preparePoolFolder } from './pool-folder.ts';
 import { SeedStore } from './seeds.ts';
 import { UploadStore } from './upload.ts';
+import type { WholeVolume } from './whole-volume.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** A call that touches a few names only; a disk that takes longer is in trouble. Milliseconds. */
@@ -57,6 +61,8 @@ const MAKE_TIMEOUT_MS = 60_000;
 const SURVEY_TIMEOUT_MS = 60_000;
 /** The largest image over a slow line. Milliseconds. */
 const IMPORT_TIMEOUT_MS = 4 * 3600_000;
+/** The largest volume, to a slow disk. Milliseconds. */
+const COPY_TIMEOUT_MS = 6 * 3600_000;
 /** Largest image file: far beyond the images in use, far below what would fill a pool unnoticed. */
 const IMAGE_BYTES_MAX = 256 * 1024 ** 3;
 /** Largest disk that an image may show: ext4's largest file on common hosts. */
@@ -96,6 +102,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #uploads: UploadStore;
   readonly #volumes: VolumeStore;
   readonly #exports: ExportStore;
+  readonly #copies: CopyStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
@@ -113,6 +120,7 @@ export class Qcow2Pool implements StoragePool {
     this.#uploads = new UploadStore({ layout, availableBytes });
     this.#volumes = new VolumeStore({ layout, exec, images: this.#images });
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
+    this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -209,6 +217,34 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
+  copyVolume(
+    volume: WholeVolume,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.#call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.#copies.make(volume, limit, onProgress),
+    );
+  }
+
+  readCopy(id: string, { signal }: CallOptions = {}): AsyncIterable<DiskExtent> {
+    return this.#copies.read(id, signal);
+  }
+
+  removeCopy(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#quick(`remove the copy of volume ${id}`, options, () => this.#copies.remove(id));
+  }
+
+  restoreVolume(
+    request: VolumeRequest,
+    fill: (sink: DiskSink) => Promise<void>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.#call(`restore volume ${request.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.#copies.restore(request, fill, limit),
+    );
+  }
+
   removeVolume(id: string, options: CallOptions = {}): Promise<void> {
     return this.#call(`remove volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.#volumes.remove(id, limit),
@@ -283,7 +319,7 @@ export class Qcow2Pool implements StoragePool {
   }
 
   async #standsOn({ kind, path }: StoredFile): Promise<string | null> {
-    return kind === 'volume' && !path.endsWith('.json') && !path.endsWith('.json.partial')
+    return kind === 'volume' && /\.qcow2(?:\.partial)?$/.test(path)
       ? this.#volumes.backingFileOf(path)
       : null;
   }

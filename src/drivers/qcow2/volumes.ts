@@ -46,6 +46,8 @@ const SIZE_BYTES_MAX = DISK_GIB_MAX * 1024 ** 3;
  */
 const FORMAT_OPTIONS = 'compat=1.1,cluster_size=65536,refcount_bits=16,lazy_refcounts=off,preallocation=off';
 
+/** The largest volume, to a slow disk, milliseconds. */
+const CONVERT_TIMEOUT_MS = 6 * 3600_000;
 /** For the agent alone. */
 const LABEL_MODE = 0o600;
 /** A label has some two hundred bytes; what is longer is none. */
@@ -81,6 +83,20 @@ export class VolumeStore {
       if (header === null) await this.#create(request, backingFile, limit);
       else checkAlike(request, header, backingFile);
     });
+  }
+
+  /** The same for a volume of its own, with the bytes of a raw file. */
+  async makeFrom(request: VolumeRequest, rawPath: string, limit: CallLimit): Promise<void> {
+    checkSize(request);
+    await this.#lock.hold(checkId(request.id), limit, () =>
+      this.#publish(request, (partialPath) =>
+        this.#parts.exec.run(
+          'qemu-img',
+          ['convert', '-q', '-W', '-f', 'raw', '-O', 'qcow2', '-o', FORMAT_OPTIONS, rawPath, partialPath],
+          { signal: limit.signal, timeoutMs: CONVERT_TIMEOUT_MS },
+        ),
+      ),
+    );
   }
 
   async look(id: string): Promise<{ sizeBytes: number } | null> {
@@ -142,8 +158,10 @@ export class VolumeStore {
     const path = layout.volume(id);
     await this.#lock.hold(id, limit, async () => {
       await removeDurably(path);
-      await removeDurably(path + PARTIAL_SUFFIX);
-      await removeDurably(layout.volumeLabel(id) + PARTIAL_SUFFIX);
+      for (const beside of [path, layout.volumeCopy(id), layout.volumeLabel(id)])
+        await removeDurably(beside + PARTIAL_SUFFIX);
+      await removeDurably(layout.volumeCopy(id));
+      await removeDurably(layout.volumeRestore(id));
       await removeDurably(layout.volumeLabel(id));
     });
   }
@@ -174,14 +192,20 @@ export class VolumeStore {
   }
 
   async #create(request: VolumeRequest, backingFile: string | null, limit: CallLimit): Promise<void> {
-    const path = this.#parts.layout.volume(request.id);
-    const partialPath = path + PARTIAL_SUFFIX;
     const backing =
       backingFile === null || request.image === null ? [] : ['-b', backingFile, '-F', request.image.format];
-    const args = ['create', '-q', '-f', 'qcow2', '-o', FORMAT_OPTIONS, ...backing, partialPath];
+    await this.#publish(request, (partialPath) => {
+      const args = ['create', '-q', '-f', 'qcow2', '-o', FORMAT_OPTIONS, ...backing, partialPath];
+      return this.#parts.exec.run('qemu-img', [...args, String(request.sizeBytes)], { signal: limit.signal });
+    });
+  }
+
+  async #publish(request: VolumeRequest, make: (partialPath: string) => Promise<unknown>): Promise<void> {
+    const path = this.#parts.layout.volume(request.id);
+    const partialPath = path + PARTIAL_SUFFIX;
     try {
       await removeDurably(partialPath);
-      await this.#parts.exec.run('qemu-img', [...args, String(request.sizeBytes)], { signal: limit.signal });
+      await make(partialPath);
       if (request.label !== undefined) await this.#writeLabel(request.id, request.label);
       await publish(partialPath, path, VOLUME_MODE);
     } catch (error) {

@@ -67,3 +67,8 @@ export function newFile(
 ): SimFile {
   return { partial: false, image: null, volume: null, text: null, ...made };
 }
+
+/** The bytes of a volume at this moment, in a file of their own. */
+export function copyOf({ id, volume, sizeBytes }: SimFile, path: string): SimFile {
+  return newFile({ kind: 'volume', id, path, sizeBytes, text: volume?.content ?? `what is on ${id}` });
+}

@@ -8,6 +8,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type {
+  DiskCopy,
   GuestAddress,
   GuestDefinition,
   GuestDisk,
@@ -24,6 +25,7 @@ import type {
 import { type Attachment, type CallRequest, Calls } from './call.ts';
 import { checkDefinition, checkDisk } from './definition.ts';
 import type { CallName } from './faults.ts';
+import { copyOf } from './files.ts';
 import { pathsOf } from './guests.ts';
 import { newGuest } from './outside.ts';
 import { keptOf, noEdits } from './shape.ts';
@@ -188,6 +190,21 @@ export class SimHypervisor implements Hypervisor {
       checkDisk({ qos });
       if (guest.live !== null) plugged(guest, serial);
     });
+  }
+
+  copyDisks(id: string, copies: readonly DiskCopy[], options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.copyDisks', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live === null) throw illegal(guest, 'it does not run');
+      for (const { serial, path } of copies) {
+        const file = this.#world.files.get(plugged(guest, serial).path ?? '');
+        if (file !== undefined) this.#world.files.put(copyOf(file, path));
+      }
+    });
+  }
+
+  stopCopy(id: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.stopCopy', id, options, (maybe) => void there(maybe, id));
   }
 
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]> {

@@ -165,6 +165,8 @@ export interface SimFile extends StoredFile {
     imageId: string | null;
     format?: ImageFormat;
     label?: VolumeLabel | null;
+    /** What is on it, as text. @default words that are its own */
+    content?: string;
   } | null;
   /** A seed's contents as JSON, a console's text, or the bytes of an upload in base64. */
   text: string | null;

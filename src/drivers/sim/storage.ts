@@ -13,6 +13,7 @@ import { IMAGE_FORMATS, type ImageFormat, keptFormat } from '../../model/storage
 import { parse } from '../../model/validate.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { timestamp } from '../contracts/clock.ts';
+import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import {
   type ExportFacts,
   type ExportPlace,
@@ -35,7 +36,7 @@ import { Layout } from '../qcow2/layout.ts';
 import { type Attachment, Calls, type Waits } from './call.ts';
 import type { CallName } from './faults.ts';
 import { checkExport } from './exports.ts';
-import { newFile } from './files.ts';
+import { copyOf, newFile } from './files.ts';
 import type { SimFile, SimSource } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -98,7 +99,9 @@ export class SimStoragePool implements StoragePool {
       const files = [...this.#world.files.all()].filter(({ partial }) => !partial);
       return {
         images: files.filter(({ kind }) => kind === 'image').map(foundImage),
-        volumes: files.filter(({ kind }) => kind === 'volume').map((file) => this.#foundVolume(file)),
+        volumes: files
+          .filter(({ kind, id, path }) => kind === 'volume' && path === this.paths.volume(id))
+          .map((file) => this.#foundVolume(file)),
       };
     });
   }
@@ -236,8 +239,52 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
+  copyVolume({ id }: Pick<VolumeRequest, 'id'>, options?: CallOptions): Promise<void> {
+    return this.#run('storage.copyVolume', id, options, () => {
+      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      this.#volume(id);
+      this.#put(copyOf(this.#file(this.paths.volume(id)) as SimFile, this.paths.volumeCopy(id)));
+    });
+  }
+
+  async *readCopy(id: string, options?: CallOptions): AsyncGenerator<DiskExtent> {
+    const text = await this.#run('storage.readCopy', id, options, () => {
+      const copy = this.#file(this.paths.volumeCopy(id));
+      if (copy === undefined) throw new AgentError('NOT_FOUND', `Volume ${id} has no copy`);
+      return copy.text ?? '';
+    });
+    yield { type: 'data', offset: 0, data: Buffer.from(text) };
+  }
+
+  removeCopy(id: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.removeCopy', id, options, () => this.#remove(this.paths.volumeCopy(id)));
+  }
+
+  async restoreVolume(
+    request: VolumeRequest,
+    fill: (sink: DiskSink) => Promise<void>,
+    options?: CallOptions,
+  ): Promise<void> {
+    const { id, sizeBytes, label = null } = request;
+    const path = this.paths.volume(id);
+    if (this.#file(path) !== undefined) return;
+    checkSize(sizeBytes);
+    const pieces: Uint8Array[] = [];
+    await fill({
+      write: async (_offset, data) => void pieces.push(Buffer.from(data)),
+      zero: async () => undefined,
+    });
+    await this.#run('storage.restoreVolume', id, options, () => {
+      const content = Buffer.concat(pieces).toString();
+      const volume = { sizeBytes, imageId: null, label, content };
+      this.#put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
+    });
+  }
+
   removeVolume(id: string, options?: CallOptions): Promise<void> {
     return this.#run('storage.removeVolume', id, options, () => {
+      this.#remove(this.paths.volumeCopy(id));
       this.#remove(this.paths.volume(id));
       this.#remove(`${this.paths.volume(id)}.partial`);
     });

@@ -5,6 +5,7 @@
  * It is started ahead of its time, and begins when it is told to. It dies with the laboratory.
  */
 import { flushCompileCache } from 'node:module';
+import { dirname, join } from 'node:path';
 import { destination, pino, stdSerializers } from 'pino';
 import { Agent } from '../../../src/agent/agent.ts';
 import { loadConfig } from '../../../src/agent/config/load.ts';
@@ -58,8 +59,11 @@ async function start({ config: file, world: worldPath, trap, failing }: Start): 
   return null;
 }
 
-function realDrivers(file: string): Promise<Drivers> {
-  return makeDrivers(loadConfig(file), { clock, exec: traps.watchExec(new HostExec()), log });
+/** Object stores are on other hosts: they live on whatever becomes of this one. */
+async function realDrivers(file: string): Promise<Drivers> {
+  const drivers = await makeDrivers(loadConfig(file), { clock, exec: traps.watchExec(new HostExec()), log });
+  const { objects } = createSimHost({ clock, statePath: join(dirname(file), 'object-stores.json') });
+  return { ...drivers, objects };
 }
 
 /** Its times are short, so that a case takes no longer than the process's own start. */

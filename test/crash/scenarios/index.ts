@@ -1,8 +1,9 @@
 /** All scenarios. A kind of operation without one fails test/crash/scenarios.test.ts. */
+import { BACKUPS } from './backups.ts';
 import { INSTANCES } from './instances.ts';
 import { NETWORKS } from './networks.ts';
 import { NODE } from './node.ts';
 import type { Scenario } from './scenario.ts';
 import { STORAGE } from './storage.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...INSTANCES, ...STORAGE, ...NETWORKS, ...NODE];
+export const SCENARIOS: readonly Scenario[] = [...INSTANCES, ...STORAGE, ...BACKUPS, ...NETWORKS, ...NODE];

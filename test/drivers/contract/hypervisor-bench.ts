@@ -26,6 +26,7 @@ export interface HypervisorBench {
   spareDisk(): Promise<GuestDisk>;
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
+  exists(path: string): Promise<boolean>;
   /** Puts a running guest on the host that Berth did not define, and that has at least 1 vCPU. */
   makeForeign(): Promise<{ id: string; name: string }>;
   /** What others on the host do to a guest of ours. */

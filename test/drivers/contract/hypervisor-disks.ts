@@ -11,6 +11,7 @@ const LIMITS = { iops: { perSecond: 100, burst: 500, burstSeconds: 10 }, readByt
 export function diskTests(t: Test, make: MakeBench): void {
   plugTests(t, make);
   unplugTests(t, make);
+  copyTests(t, make);
 }
 
 function plugTests(t: Test, make: MakeBench): void {
@@ -111,4 +112,33 @@ async function liveSerials({ hypervisor }: HypervisorBench, id: string) {
 
 function serialsOf(devices: { disks: readonly { serial: string | null }[] } | undefined) {
   return devices?.disks.map(({ serial }) => serial);
+}
+
+function copyTests(t: Test, make: MakeBench): void {
+  t.test('the disks of a running guest are copied while it goes on', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const definition = bench.definition();
+    const { id } = definition;
+    const disks = [await bench.spareDisk(), await bench.spareDisk()];
+    await hypervisor.define({ ...definition, disks: [...definition.disks, ...disks] });
+    const copies = disks.map(({ serial, path }) => ({ serial, path: `${path}.copy` }));
+    await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.copyDisks(id, copies));
+    await hypervisor.stopCopy(id);
+    await hypervisor.start(id);
+    const before = await hypervisor.observeGuest(id);
+    await hypervisor.copyDisks(id, copies);
+    for (const { path } of copies) t.ok(await bench.exists(path), path);
+    t.same(await hypervisor.observeGuest(id), before);
+    await hypervisor.stopCopy(id);
+    await rejectsWith(
+      t,
+      'NOT_FOUND',
+      hypervisor.copyDisks(id, [{ serial: 'none', path: `${disks[0]?.path}.x` }]),
+    );
+    await hypervisor.destroy(id);
+    await hypervisor.undefine(id);
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.copyDisks(ABSENT_ID, copies));
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.stopCopy(ABSENT_ID));
+  });
 }

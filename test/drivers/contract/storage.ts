@@ -7,8 +7,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
+import type { DiskExtent, DiskSink } from '../../../src/drivers/contracts/extents.ts';
 import type { SeedContents, StoragePool } from '../../../src/drivers/contracts/storage.ts';
-import type { ErrorCode } from '../../../src/model/errors.ts';
+import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { ImageFormat } from '../../../src/model/storage.ts';
 
 /** An image that an implementation must take, with what it must say of it. */
@@ -55,6 +56,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     imageTests(t, prepared);
     imageRefusalTests(t, prepared);
     volumeTests(t, prepared);
+    copyTests(t, prepared);
     listTests(t, prepared);
     volumeRefusalTests(t, prepared);
     seedTests(t, prepared);
@@ -295,6 +297,60 @@ function volumeTests(t: Test, make: MakePool): void {
     await pool.makeVolume(volume);
     t.equal((await pool.list()).filter(({ kind }) => kind === 'volume').length, 1);
   });
+}
+
+function copyTests(t: Test, make: MakePool): void {
+  t.test('the bytes of a volume go through its copy into another one', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const id = randomUUID();
+    const sizeBytes = 2 * valid.virtualSizeBytes;
+    await pool.makeVolume({ id, sizeBytes, image });
+    await pool.copyVolume({ id, image });
+    await pool.copyVolume({ id, image });
+    const extents = await extentsOf(pool, id);
+    t.ok(extents.length > 0);
+    const copied = { id: randomUUID(), sizeBytes, image: null };
+    let calls = 0;
+    const fill = async (sink: DiskSink) => {
+      calls++;
+      for (const extent of extents) if (extent.type === 'data') await sink.write(extent.offset, extent.data);
+    };
+    await pool.restoreVolume(copied, fill);
+    await pool.restoreVolume(copied, fill);
+    t.equal(calls, 1, 'one that is there is left as it is');
+    t.same(await pool.lookVolume(copied.id), { sizeBytes });
+    await pool.copyVolume({ id: copied.id, image: null });
+    t.same(await extentsOf(pool, copied.id), extents, 'byte for byte');
+    for (const each of [id, copied.id]) await pool.removeCopy(each);
+    await pool.removeCopy(id);
+    t.notOk((await pool.list()).some(({ path }) => path === pool.paths.volumeCopy(id)));
+    await rejectsWith(t, 'NOT_FOUND', () => extentsOf(pool, id));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.copyVolume({ id: randomUUID(), image: null }));
+  });
+
+  t.test('a restore that breaks off leaves no volume, and is begun anew', async (t) => {
+    const { pool } = await make(t);
+    const volume = { id: randomUUID(), sizeBytes: 4 * MIB, image: null };
+    const broken = new AgentError('DATA_DAMAGED', 'the chunk is another one');
+    await rejectsWith(t, 'DATA_DAMAGED', () =>
+      pool.restoreVolume(volume, async (sink) => {
+        await sink.write(0, Buffer.from('half of it'));
+        throw broken;
+      }),
+    );
+    t.equal(await pool.lookVolume(volume.id), null);
+    await pool.restoreVolume(volume, (sink) => sink.write(0, Buffer.from('all of it')));
+    t.same(await pool.lookVolume(volume.id), { sizeBytes: 4 * MIB });
+    await pool.removeVolume(volume.id);
+    t.same(await pool.list(), [], 'and nothing beside it');
+  });
+}
+
+async function extentsOf(pool: StoragePool, id: string): Promise<DiskExtent[]> {
+  const extents: DiskExtent[] = [];
+  for await (const extent of pool.readCopy(id)) extents.push(extent);
+  return extents;
 }
 
 function listTests(t: Test, make: MakePool): void {

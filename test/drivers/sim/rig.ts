@@ -50,6 +50,7 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
       const path = pool.paths.volume(id);
       return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
     },
+    exists: async (path) => world.files.has(path),
     sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
     makeForeign: async () => {
       const foreign = { id: randomUUID(), name: 'someone-elses' };

@@ -1,0 +1,214 @@
+/**
+ * backup.verify, backup.restore, backup.delete and backup.prune: what is done with backups that are there, of instances
+ * of this node or of any other.
+ */
+import { randomUUID } from 'node:crypto';
+import { timestamp } from '../../drivers/contracts/clock.ts';
+import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
+import { AgentError } from '../../model/errors.ts';
+import { GIB } from '../../model/units.ts';
+import { volumeRequest } from '../instances/plan.ts';
+import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+import { BACKUP_TIMEOUT_MS } from './create.ts';
+
+interface BackupPlan {
+  store: string;
+  instanceId: string;
+  /** Of the backup. */
+  id: string;
+}
+
+interface RemovePlan extends BackupPlan {
+  /** As who it removes from the repository. */
+  remover: string;
+}
+
+interface RestorePlan extends BackupPlan {
+  name: string;
+  /** As the backup names it. */
+  from: string;
+  volume: VolumeRequest;
+}
+
+export function verifyBackup({ repositories, store }: Services): OperationKind<'backup.verify', BackupPlan> {
+  return {
+    method: 'backup.verify',
+    version: 1,
+    timeoutMs: () => BACKUP_TIMEOUT_MS,
+    stages: [
+      [
+        {
+          name: 'read-all',
+          look: async () => null,
+          act: async (plan, { signal }) =>
+            (await repositories.open(plan.store)).verify(plan, { signal, timeoutMs: BACKUP_TIMEOUT_MS }),
+        },
+      ],
+    ],
+    accept: ({ id, instanceId, store: storeName }) => ({
+      verdict: 'run',
+      target: targetOf(id),
+      plan: { store: repositories.nameOf(storeName), instanceId, id },
+    }),
+    succeeded: ({ id, ...rest }) => void store.events.append('backup.verified', targetOf(id), rest),
+    undone: () => undefined,
+  };
+}
+
+export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
+  const { store, pool, clock, inventories, repositories } = services;
+  return {
+    method: 'backup.restore',
+    version: 1,
+    timeoutMs: () => BACKUP_TIMEOUT_MS,
+    stages: [
+      [
+        {
+          name: 'restore',
+          look: async ({ volume }, { signal }) =>
+            (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
+          act: (plan, context) => restore(services, plan, context),
+          undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+        },
+      ],
+    ],
+    makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
+    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib }) {
+      if (store.volumes.nameTaken(name))
+        throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
+          hint: 'Choose another name.',
+        });
+      inventories.assertRoom({ DISK_GB: sizeGib });
+      const made = randomUUID();
+      store.volumes.insert(
+        {
+          id: made,
+          name,
+          pool: pool.name,
+          sizeGib,
+          imageId: null,
+          instanceId: null,
+          deletedWithInstance: false,
+          protected: false,
+          device: {},
+          qos: null,
+          state: 'creating',
+          createdAt: timestamp(clock),
+        },
+        null,
+      );
+      store.allocations.add(made, { DISK_GB: sizeGib });
+      const volume = volumeRequest(store, store.volumes.get(made));
+      const plan = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId, name, volume };
+      return { verdict: 'run', target: { kind: 'volume', id: made, name }, plan };
+    },
+    succeeded({ name, volume: { id }, instanceId, id: backupId }) {
+      store.volumes.setState(id, 'ready');
+      const data = { volume: store.volumes.get(id), instanceId, backupId };
+      store.events.append('volume.created', { kind: 'volume', id, name }, data);
+    },
+    undone({ volume: { id } }) {
+      store.allocations.remove(id);
+      store.volumes.remove(id);
+    },
+  };
+}
+
+async function restore(
+  { pool, repositories }: Services,
+  { store, instanceId, id, from, volume }: RestorePlan,
+  { signal }: StepContext,
+): Promise<void> {
+  const repository = await repositories.open(store);
+  const manifest = await repository.manifest(instanceId, id, { signal });
+  const found = manifest?.volumes.find((each) => each.id === from);
+  if (found === undefined) {
+    const what = manifest === null ? `There is no backup ${id}` : `Backup ${id} has no volume ${from}`;
+    throw new AgentError('NOT_FOUND', what, { hint: 'List them with `berth backup list`.' });
+  }
+  if (found.virtualSizeBytes > volume.sizeBytes) {
+    const neededGib = Math.ceil(found.virtualSizeBytes / GIB);
+    throw new AgentError('INVALID_ARGUMENT', `Volume ${from} has ${neededGib} GiB in backup ${id}`, {
+      hint: `Restore it with sizeGib ${neededGib} or more.`,
+    });
+  }
+  const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS };
+  const fill = (sink: Parameters<typeof repository.restore>[1]) =>
+    repository.restore({ instanceId, id, volumeId: from }, sink, options);
+  await pool.restoreVolume(volume, fill, options);
+}
+
+export function deleteBackup(services: Services): OperationKind<'backup.delete', RemovePlan> {
+  return {
+    ...removing<RemovePlan>(services, async (_manifests, { id }) => [id]),
+    method: 'backup.delete',
+    version: 1,
+    accept: ({ id, instanceId, store: storeName }) => ({
+      verdict: 'run',
+      target: targetOf(id),
+      plan: { store: services.repositories.nameOf(storeName), instanceId, id, remover: randomUUID() },
+    }),
+  };
+}
+
+type PrunePlan = RemovePlan & Retention;
+
+export function pruneBackups(services: Services): OperationKind<'backup.prune', PrunePlan> {
+  return {
+    ...removing<PrunePlan>(services, async (manifests, policy) => decideRetention(manifests, policy).remove),
+    method: 'backup.prune',
+    version: 1,
+    accept: ({ instanceId, store: storeName, last, daily, weekly }) => {
+      const place = { store: services.repositories.nameOf(storeName), instanceId, id: instanceId };
+      return {
+        verdict: 'run',
+        target: targetOf(instanceId),
+        plan: { ...place, last, daily, weekly, remover: randomUUID() },
+      };
+    },
+  };
+}
+
+/** Manifests go first; then what no manifest names any more. */
+function removing<P extends RemovePlan>(
+  { repositories, store }: Services,
+  choose: (manifests: BackupManifest[], plan: P) => Promise<string[]>,
+) {
+  return {
+    timeoutMs: () => BACKUP_TIMEOUT_MS,
+    stages: [
+      [
+        {
+          name: 'remove',
+          look: async () => null, // idempotent
+          async act(plan: P, { signal }: StepContext) {
+            const repository = await repositories.open(plan.store);
+            const manifests = await repository.list(plan.instanceId, { signal });
+            const ids = await choose(manifests, plan);
+            await repository.remove(plan.instanceId, ids, { signal, remover: plan.remover });
+            return { removed: ids };
+          },
+        },
+      ],
+      [
+        {
+          name: 'collect',
+          look: async () => null, // idempotent
+          act: async (plan: P, { signal }: StepContext) =>
+            (await repositories.open(plan.store)).collect({ signal, remover: plan.remover }),
+        },
+      ],
+    ],
+    succeeded: ({ id, instanceId, store: place }: P, results: Readonly<Record<string, unknown>>) => {
+      const { removed } = results['remove'] as { removed: string[] };
+      store.events.append('backup.deleted', targetOf(id), { store: place, instanceId, removed });
+    },
+    undone: () => undefined,
+  };
+}
+
+function targetOf(id: string): Target {
+  return { kind: 'backup', id, name: id };
+}

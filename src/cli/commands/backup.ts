@@ -1,0 +1,213 @@
+/** `berth backup …` */
+import type { Backup } from '../../model/backup.ts';
+import { CliError, EXIT, usageError } from '../failure.ts';
+import type { ArgumentSpec, Given, Leaf, OptionSpec } from '../leaf.ts';
+import { CONFIRM_OPTIONS, confirm, OPERATION_OPTIONS, operate } from '../operate.ts';
+import { type Column, fields, table } from '../render/table.ts';
+import { formatAge, formatBytes } from '../render/units.ts';
+import type { Session } from '../session.ts';
+import { nameArgument, nameOf } from './nouns.ts';
+
+const GIB = 1024 ** 3;
+/** As `backup prune` keeps them where nothing is said. */
+const KEPT = { last: 7, daily: 14, weekly: 8 } as const;
+
+const STORE: OptionSpec = { flag: 'store', value: 'store', summary: 'object store (default: the only one)' };
+const BACKUP: ArgumentSpec = { name: 'backup', summary: 'id of the backup, as `berth backup list` tells it' };
+
+const COLUMNS: Column<Backup>[] = [
+  { title: 'INSTANCE', value: ({ spec }) => spec.name },
+  { title: 'AGE', value: ({ createdAt }, { nowMs }) => formatAge(createdAt, nowMs), align: 'right' },
+  { title: 'DISKS', value: ({ volumes }) => String(volumes.length), align: 'right' },
+  { title: 'DATA', value: (backup) => formatBytes(dataBytesOf(backup)), align: 'right' },
+  { title: 'STORE', value: ({ store }) => store },
+  { title: 'ID', value: ({ id }) => id },
+];
+
+const listLeaf: Leaf = {
+  name: 'list',
+  summary: 'List the backups in an object store',
+  options: [
+    STORE,
+    { flag: 'instance', value: 'instance', completes: 'instance', summary: 'only those of one instance' },
+  ],
+  details: 'Backups of other nodes are listed, too: their instances are given by id.',
+  doing: () => 'list the backups',
+  async run(session, given) {
+    const instance = given.text('instance');
+    const params = { ...storeOf(given), ...(instance !== undefined && { instance }) };
+    const result = await session.client.call('backup.list', params);
+    await session.answerResult('backup.list', result, ({ backups }, look) => table(COLUMNS, backups, look));
+    return EXIT.done;
+  },
+};
+
+const showLeaf: Leaf = {
+  name: 'show',
+  summary: 'Show one backup, with its volumes',
+  args: [BACKUP],
+  options: [STORE],
+  doing: (given) => `show backup ${given.argument('backup')}`,
+  async run(session, given) {
+    const backup = await find(session, given);
+    await session.answerResult('backup.list', { backups: [backup] }, (_result, look) =>
+      fields(
+        [
+          ['ID', backup.id],
+          ['Instance', `${backup.spec.name} (${backup.instanceId})`],
+          ['Made', `${backup.createdAt} (${formatAge(backup.createdAt, look.nowMs)} ago)`],
+          ['Store', backup.store],
+          ['Data', formatBytes(dataBytesOf(backup))],
+          ...backup.volumes.map(
+            ({ id, virtualSizeBytes }, place) =>
+              [`Disk ${place}`, `${id}, ${formatBytes(virtualSizeBytes)}`] as [string, string],
+          ),
+        ],
+        look,
+      ),
+    );
+    return EXIT.done;
+  },
+};
+
+const createLeaf: Leaf = {
+  name: 'create',
+  summary: 'Back an instance up into an object store, while it goes on',
+  args: [nameArgument('instance')],
+  options: [STORE, ...OPERATION_OPTIONS],
+  details:
+    'All of its disks are of one moment, as after a loss of power. What has not changed since an earlier backup is not sent.',
+  doing: (given) => `back up instance ${nameOf(given)}`,
+  run: (session, given) =>
+    operate(session, given, {
+      method: 'backup.create',
+      params: { id: nameOf(given), ...storeOf(given) },
+      done: `Backed up instance ${nameOf(given)}`,
+    }),
+};
+
+const verifyLeaf: Leaf = {
+  name: 'verify',
+  summary: 'Read all of a backup, and compare it with its digests',
+  args: [BACKUP],
+  options: [STORE, ...OPERATION_OPTIONS],
+  doing: (given) => `verify backup ${given.argument('backup')}`,
+  async run(session, given) {
+    const { id, instanceId, store } = await find(session, given);
+    const params = { id, instanceId, store };
+    return operate(session, given, { method: 'backup.verify', params, done: `Backup ${id} is whole` });
+  },
+};
+
+const restoreLeaf: Leaf = {
+  name: 'restore',
+  summary: 'Make a new volume of one that is in a backup',
+  args: [BACKUP, { name: 'name', summary: 'name of the new volume' }],
+  options: [
+    STORE,
+    {
+      flag: 'disk',
+      value: 'place',
+      integer: true,
+      summary: 'which of its disks (default: 0, the one that boots)',
+    },
+    { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (default: as it was)' },
+    ...OPERATION_OPTIONS,
+  ],
+  details:
+    'Make an instance of it with a spec whose disks name the volume. It need not be the node that was backed up.',
+  doing: (given) => `restore volume ${nameOf(given)} from backup ${given.argument('backup')}`,
+  async run(session, given) {
+    const { id, instanceId, store, volumes } = await find(session, given);
+    const volume = volumes[given.integer('disk') ?? 0];
+    if (volume === undefined)
+      throw usageError(`the backup has ${volumes.length} disks`, { hint: 'They are counted from 0.' });
+    const sizeGib = given.integer('size-gib') ?? Math.ceil(volume.virtualSizeBytes / GIB);
+    return operate(session, given, {
+      method: 'backup.restore',
+      params: { id, instanceId, store, volumeId: volume.id, name: nameOf(given), sizeGib },
+      done: `Restored volume ${nameOf(given)}`,
+    });
+  },
+};
+
+const deleteLeaf: Leaf = {
+  name: 'delete',
+  summary: 'Delete a backup',
+  args: [BACKUP],
+  options: [STORE, ...CONFIRM_OPTIONS, ...OPERATION_OPTIONS],
+  doing: (given) => `delete backup ${given.argument('backup')}`,
+  async run(session, given) {
+    const { id, instanceId, store, spec } = await find(session, given);
+    await confirm(session, given, `Delete backup ${id} of instance ${spec.name}?`);
+    const params = { id, instanceId, store };
+    return operate(session, given, { method: 'backup.delete', params, done: `Deleted backup ${id}` });
+  },
+};
+
+const pruneLeaf: Leaf = {
+  name: 'prune',
+  summary: 'Delete the backups of an instance but the newest ones',
+  args: [nameArgument('instance')],
+  options: [
+    STORE,
+    { flag: 'last', value: 'count', integer: true, summary: `newest ones to keep (default: ${KEPT.last})` },
+    { flag: 'daily', value: 'days', integer: true, summary: `days to keep one of (default: ${KEPT.daily})` },
+    {
+      flag: 'weekly',
+      value: 'weeks',
+      integer: true,
+      summary: `weeks to keep one of (default: ${KEPT.weekly})`,
+    },
+    ...CONFIRM_OPTIONS,
+    ...OPERATION_OPTIONS,
+  ],
+  doing: (given) => `prune the backups of instance ${nameOf(given)}`,
+  async run(session, given) {
+    const instance = nameOf(given);
+    const { backups } = await session.client.call('backup.list', { ...storeOf(given), instance });
+    const [first] = backups;
+    if (first === undefined) throw absent(`There is no backup of instance ${instance}`);
+    await confirm(session, given, `Delete all but the newest of ${backups.length} backups of ${instance}?`);
+    const { instanceId, store } = first;
+    const kept = {
+      last: given.integer('last') ?? KEPT.last,
+      daily: given.integer('daily') ?? KEPT.daily,
+      weekly: given.integer('weekly') ?? KEPT.weekly,
+    };
+    const done = `Pruned the backups of instance ${instance}`;
+    return operate(session, given, { method: 'backup.prune', params: { instanceId, store, ...kept }, done });
+  },
+};
+
+/** A backup is asked for by its id alone; the store knows whose it is. */
+async function find(session: Session, given: Given): Promise<Backup> {
+  const asked = given.argument('backup');
+  const { backups } = await session.client.call('backup.list', storeOf(given));
+  const found = backups.find(({ id }) => id === asked);
+  if (found !== undefined) return found;
+  throw absent(`There is no backup ${asked}`);
+}
+
+function absent(message: string): CliError {
+  return new CliError(EXIT.failed, 'NOT_FOUND', message, { hint: 'List them with `berth backup list`.' });
+}
+
+function storeOf(given: Given): { store?: string } {
+  const store = given.text('store');
+  return store === undefined ? {} : { store };
+}
+
+function dataBytesOf({ volumes }: Backup): number {
+  return volumes.reduce((sum, { dataBytes }) => sum + dataBytes, 0);
+}
+
+export const commands: readonly Leaf[] = [
+  listLeaf,
+  showLeaf,
+  createLeaf,
+  verifyLeaf,
+  restoreLeaf,
+  deleteLeaf,
+  pruneLeaf,
+];

@@ -1,0 +1,115 @@
+/**
+ * Copies of the disks of a guest that runs, by libvirt's backup jobs.
+ *
+ * QEMU keeps what the guest overwrites until it is copied, so that all disks are of the moment at which the job began. A
+ * guest has one such job at most; the job goes on without us, so one that a crash has left is ended before a new one.
+ *
+ * @see formatbackup.html; virDomainBackupBegin, libvirt-domain.h
+ */
+import { constants, type Domain } from 'node-libvirt';
+import { AgentError } from '../../model/errors.ts';
+import type { ProgressListener } from '../contracts/calls.ts';
+import type { Clock } from '../contracts/clock.ts';
+import type { DiskCopy } from '../contracts/hypervisor.ts';
+import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { disksOf, type LiveDisk, liveXml } from './live-disks.ts';
+import { isLibvirtError } from './errors.ts';
+import { writeXml, xml } from './xml.ts';
+
+/** How often it is looked how far a job has come, milliseconds. */
+const LOOK_MS = 200;
+
+const TYPE = constants.virDomainJobType;
+const { VIR_DOMAIN_JOB_OPERATION_BACKUP: BACKUP } = constants.virDomainJobOperation;
+const { VIR_DOMAIN_JOB_STATS_COMPLETED: COMPLETED } = constants.virDomainGetJobStatsFlags;
+const NO_ROOM = /No space left on device|Disk quota exceeded/;
+
+export class DiskCopies {
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  async copy(
+    context: CommandContext,
+    id: string,
+    copies: readonly DiskCopy[],
+    onProgress: ProgressListener,
+  ): Promise<void> {
+    const domain = await ownDomain(context, id);
+    if (await isDown(domain, context.limits)) throw illegal(id, 'it does not run');
+    await this.#end(context, domain);
+    const text = backupXml(disksOf(await liveXml(domain, context)), copies);
+    await domain.backupBegin(text, null, 0, context.limits.next());
+    try {
+      await this.#untilDone(context, domain, onProgress);
+    } catch (error) {
+      await this.#abort(domain);
+      throw error;
+    }
+    await checkOutcome(context, domain);
+  }
+
+  async stop(context: CommandContext, id: string): Promise<void> {
+    const domain = await ownDomain(context, id);
+    if (!(await isDown(domain, context.limits))) await this.#end(context, domain);
+  }
+
+  async #end(context: CommandContext, domain: Domain): Promise<void> {
+    if (!(await isCopying(context, domain))) return;
+    await this.#abort(domain);
+    while (await isCopying(context, domain)) await this.#pause(context);
+  }
+
+  /** When its caller's time is over, too. What ended meanwhile needs no end. */
+  async #abort(domain: Domain): Promise<void> {
+    await domain.abortJob().catch((error: unknown) => {
+      if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
+    });
+  }
+
+  async #untilDone(context: CommandContext, domain: Domain, onProgress: ProgressListener): Promise<void> {
+    for (;;) {
+      const { type, params } = await domain.getJobStats(0, context.limits.next());
+      if (type === TYPE.VIR_DOMAIN_JOB_NONE || params['operation'] !== BACKUP) return;
+      onProgress(Number(params['disk_processed'] ?? 0), Number(params['disk_total'] ?? 0) || null, 'writing');
+      await this.#pause(context);
+    }
+  }
+
+  async #pause({ limits }: CommandContext): Promise<void> {
+    await limits.wait(new Promise<void>((resolve) => void this.#clock.after(LOOK_MS, resolve)), 'command');
+  }
+}
+
+async function isCopying({ limits }: CommandContext, domain: Domain): Promise<boolean> {
+  const { type, params } = await domain.getJobStats(0, limits.next());
+  return type !== TYPE.VIR_DOMAIN_JOB_NONE && params['operation'] === BACKUP;
+}
+
+/** @throws {AgentError} How the job ended that did not copy all. */
+async function checkOutcome({ limits }: CommandContext, domain: Domain): Promise<void> {
+  if (await isDown(domain, limits)) throw illegal(domain.uuid, 'it stopped before its disks were copied');
+  const { type, params } = await domain.getJobStats(COMPLETED, limits.next());
+  if (type === TYPE.VIR_DOMAIN_JOB_COMPLETED && params['success'] === true) return;
+  const reason = String(params['errmsg'] ?? 'libvirt does not say why');
+  const code = NO_ROOM.test(reason) ? 'CAPACITY_EXCEEDED' : 'UNAVAILABLE';
+  throw new AgentError(code, `The disks of guest ${domain.uuid} were not copied: ${reason}`);
+}
+
+/** @throws {AgentError} NOT_FOUND: the guest runs without such a disk. */
+function backupXml(disks: readonly LiveDisk[], copies: readonly DiskCopy[]): string {
+  const missing = copies.find(({ serial }) => !disks.some((disk) => disk.serial === serial));
+  if (missing !== undefined)
+    throw new AgentError('NOT_FOUND', `The guest runs without a disk ${missing.serial}`);
+  const elements = disks.map(({ serial, target }) => {
+    const copy = copies.find((each) => each.serial === serial);
+    if (copy === undefined) return xml('disk', { name: target, backup: 'no' });
+    return xml('disk', { name: target, backup: 'yes', type: 'file' }, [
+      xml('target', { file: copy.path }),
+      xml('driver', { type: 'raw' }),
+    ]);
+  });
+  return writeXml(xml('domainbackup', { mode: 'push' }, [xml('disks', {}, elements)]));
+}

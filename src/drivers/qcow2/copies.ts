@@ -1,0 +1,93 @@
+/**
+ * Copies: the bytes of a volume at one moment, as a raw file with holes beside it, for a backup; and the way back.
+ *
+ *   volume ── qemu-img in the cage, or QEMU while a guest runs ──▶ volumes/ID.copy ──▶ extents
+ *   extents ──▶ volumes/ID.restore ── qemu-img ──▶ volume
+ *
+ * Runs of zeros are told by their bytes: holes read as zeros, and a guest that has trimmed its disk wants no more of it.
+ */
+import { open } from 'node:fs/promises';
+import { AgentError } from '../../model/errors.ts';
+import { MIB } from '../../model/units.ts';
+import type { ProgressListener } from '../contracts/calls.ts';
+import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
+import type { VolumeRequest } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
+import type { Exec } from '../host/exec.ts';
+import { SparseFile } from '../host/sparse-file.ts';
+import { PARTIAL_SUFFIX, publish, readAt, removeDurably, sizeOfRegular } from './files.ts';
+import type { Layout } from './layout.ts';
+import { type VolumeParts, type WholeVolume, writeWhole } from './whole-volume.ts';
+
+/** All bytes of a guest: for the agent alone. */
+const COPY_MODE = 0o600;
+/** Bytes read at once, of which each that is not all zeros is told as one extent. */
+const BLOCK_BYTES = MIB;
+const ZEROS = Buffer.alloc(BLOCK_BYTES);
+
+export interface CopyStoreParts extends VolumeParts {
+  exec: Exec;
+}
+
+export class CopyStore {
+  readonly #parts: CopyStoreParts;
+
+  constructor(parts: CopyStoreParts) {
+    this.#parts = parts;
+  }
+
+  async make(volume: WholeVolume, limit: CallLimit, onProgress: ProgressListener): Promise<void> {
+    const path = this.#layout.volumeCopy(volume.id);
+    await this.remove(volume.id);
+    await writeWhole(
+      this.#parts,
+      { ...volume, output: ['-O', 'raw'], path: path + PARTIAL_SUFFIX },
+      limit,
+      onProgress,
+    );
+    await publish(path + PARTIAL_SUFFIX, path, COPY_MODE);
+  }
+
+  /** @throws {AgentError} NOT_FOUND */
+  async *read(id: string, signal: AbortSignal | undefined): AsyncGenerator<DiskExtent> {
+    const path = this.#layout.volumeCopy(id);
+    const sizeBytes = await sizeOfRegular(path);
+    if (sizeBytes === null) throw new AgentError('NOT_FOUND', `Volume ${id} has no copy`);
+    await using file = await open(path, 'r');
+    for (let offset = 0; offset < sizeBytes; offset += BLOCK_BYTES) {
+      signal?.throwIfAborted();
+      const data = await readAt(file, offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
+      if (!data.equals(ZEROS.subarray(0, data.length))) yield { type: 'data', offset, data };
+    }
+  }
+
+  async remove(id: string): Promise<void> {
+    const path = this.#layout.volumeCopy(id);
+    await removeDurably(path);
+    await removeDurably(path + PARTIAL_SUFFIX);
+  }
+
+  /** Makes a volume of its own, filled by `fill`. */
+  async restore(
+    request: VolumeRequest,
+    fill: (sink: DiskSink) => Promise<void>,
+    limit: CallLimit,
+  ): Promise<void> {
+    const { layout, volumes } = this.#parts;
+    const path = layout.volumeRestore(request.id);
+    await removeDurably(path);
+    if ((await volumes.look(request.id)) !== null) return;
+    {
+      await using disk = await SparseFile.create(path, request.sizeBytes);
+      await fill(disk);
+      await disk.finish();
+    }
+    limit.check();
+    await volumes.makeFrom(request, path, limit);
+    await removeDurably(path);
+  }
+
+  get #layout(): Layout {
+    return this.#parts.layout;
+  }
+}

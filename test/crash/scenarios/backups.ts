@@ -1,0 +1,57 @@
+import type { Backup } from '../../../src/model/backup.ts';
+import type { Stand } from '../stands/stand.ts';
+import { type Scenario, scenario } from './scenario.ts';
+import { SUBJECT } from './setting.ts';
+
+/** The backup that the scenarios after the first are about; one that was made for them. */
+let backup: Backup;
+
+async function haveBackup({ node }: Stand): Promise<void> {
+  const list = async () => (await node.call('backup.list', { instance: SUBJECT })).backups;
+  if ((await list()).length === 0) await node.run('backup.create', { id: SUBJECT });
+  backup = (await list())[0] as Backup;
+}
+
+function its() {
+  const { id, instanceId, store } = backup;
+  return { id, instanceId, store };
+}
+
+export const BACKUPS: Scenario[] = [
+  scenario('backup.create', { setting: { instance: 'running' }, params: () => ({ id: SUBJECT }) }),
+  scenario('backup.create', {
+    variant: '(stopped)',
+    setting: { instance: 'stopped' },
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    variant: '(refused)',
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT }),
+    failing: { call: 'hypervisor.copyDisks' },
+    ends: ['failed'],
+  }),
+  scenario('backup.verify', {
+    setting: { instance: 'stopped' },
+    arrange: haveBackup,
+    params: its,
+    whenFailed: 'is asked for again',
+  }),
+  scenario('backup.restore', {
+    setting: { instance: 'stopped' },
+    arrange: haveBackup,
+    params: () => ({ ...its(), volumeId: backup.volumes[1]?.id ?? '', name: 'new', sizeGib: 2 }),
+  }),
+  scenario('backup.delete', {
+    setting: { instance: 'stopped' },
+    arrange: haveBackup,
+    params: its,
+    whenFailed: 'is asked for again',
+  }),
+  scenario('backup.prune', {
+    setting: { instance: 'stopped' },
+    arrange: haveBackup,
+    params: () => ({ instanceId: its().instanceId, last: 1, daily: 0, weekly: 0 }),
+    whenFailed: 'is asked for again',
+  }),
+];
