@@ -3,7 +3,6 @@
  * of this node or of any other.
  */
 import { randomUUID } from 'node:crypto';
-import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -11,6 +10,7 @@ import { GIB } from '../../model/units.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { admitVolume, forgetVolume } from '../volumes/admit.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
 
 interface BackupPlan {
@@ -58,7 +58,7 @@ export function verifyBackup({ repositories, store }: Services): OperationKind<'
 }
 
 export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
-  const { store, pool, clock, inventories, repositories } = services;
+  const { store, pool, repositories } = services;
   return {
     method: 'backup.restore',
     version: 1,
@@ -76,43 +76,17 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
     ],
     makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
     accept({ id, instanceId, store: storeName, volumeId, name, sizeGib }) {
-      if (store.volumes.nameTaken(name))
-        throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
-          hint: 'Choose another name.',
-        });
-      inventories.assertRoom({ DISK_GB: sizeGib });
-      const made = randomUUID();
-      store.volumes.insert(
-        {
-          id: made,
-          name,
-          pool: pool.name,
-          sizeGib,
-          imageId: null,
-          instanceId: null,
-          deletedWithInstance: false,
-          protected: false,
-          device: {},
-          qos: null,
-          state: 'creating',
-          createdAt: timestamp(clock),
-        },
-        null,
-      );
-      store.allocations.add(made, { DISK_GB: sizeGib });
-      const volume = volumeRequest(store, store.volumes.get(made));
+      const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false });
+      const volume = volumeRequest(store, admitted);
       const plan = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId, name, volume };
-      return { verdict: 'run', target: { kind: 'volume', id: made, name }, plan };
+      return { verdict: 'run', target: { kind: 'volume', id: admitted.id, name }, plan };
     },
     succeeded({ name, volume: { id }, instanceId, id: backupId }) {
       store.volumes.setState(id, 'ready');
       const data = { volume: store.volumes.get(id), instanceId, backupId };
       store.events.append('volume.created', { kind: 'volume', id, name }, data);
     },
-    undone({ volume: { id } }) {
-      store.allocations.remove(id);
-      store.volumes.remove(id);
-    },
+    undone: ({ volume: { id } }) => forgetVolume(services, id),
   };
 }
 

@@ -4,22 +4,19 @@
  * The change is in the store when it is accepted, so that the next command sees it, and then goes into the definition
  * on the host; a guest that runs is not touched by that. Where the host refuses, both are as they were.
  */
-import type { GuestDefinition } from '../../drivers/contracts/hypervisor.ts';
 import type { Params } from '../../model/methods.ts';
 import { changedPolicies, type Policies } from '../../model/policy.ts';
 import type { Instance } from '../../model/instance.ts';
-import type { OperationKind, Step } from '../operations/kind.ts';
+import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
-import { defineGuest } from './steps.ts';
+import { type Redefinition, redefine } from './steps.ts';
 
-interface ConfigurePlan {
+interface ConfigurePlan extends Redefinition {
   id: string;
   before: Policies;
   after: Policies;
-  definition: GuestDefinition;
-  previousDefinition: GuestDefinition;
 }
 
 export function configureInstance(services: Services): OperationKind<'instance.configure', ConfigurePlan> {
@@ -56,15 +53,6 @@ function write(
   store.tellInstance('instance.changed', id);
   const { definition } = planInstance(store, pool, store.instances.get(id));
   return { id, before: spec.policies, after, definition, previousDefinition };
-}
-
-function redefine(services: Services): Step<ConfigurePlan> {
-  return {
-    name: 'define',
-    look: async () => null, // idempotent
-    act: ({ definition }, { signal }) => defineGuest(services, definition, signal),
-    undo: ({ previousDefinition }, { signal }) => defineGuest(services, previousDefinition, signal),
-  };
 }
 
 /** What a later command has made of the policies stays. */

@@ -9,6 +9,11 @@ import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import type { InstancePlan } from './plan.ts';
 
+export interface Redefinition {
+  definition: GuestDefinition;
+  previousDefinition: GuestDefinition;
+}
+
 export function makeVolumes({ pool }: Services): Step<InstancePlan> {
   return {
     name: 'make-volumes',
@@ -67,6 +72,16 @@ export async function defineGuest(
 ): Promise<void> {
   const { digest, writer } = await hypervisor.define(definition, { signal });
   store.db.transaction(() => store.instances.setBaseline(definition.id, { digest, writer }));
+}
+
+/** From one definition to another, and back where it is undone. */
+export function redefine(services: Services): Step<Redefinition> {
+  return {
+    name: 'define',
+    look: async () => null, // idempotent
+    act: ({ definition }, { signal }) => defineGuest(services, definition, signal),
+    undo: ({ previousDefinition }, { signal }) => defineGuest(services, previousDefinition, signal),
+  };
 }
 
 /** What has our id and is not ours was there before us: there is nothing of ours to take back. */

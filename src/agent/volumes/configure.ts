@@ -8,7 +8,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { GuestDefinition } from '../../drivers/contracts/hypervisor.ts';
 import type { VolumeLabel } from '../../drivers/contracts/storage.ts';
-import { AgentError } from '../../model/errors.ts';
 import type { Params } from '../../model/methods.ts';
 import type { Volume } from '../../model/storage.ts';
 import { assertPossible } from '../instances/admit.ts';
@@ -18,6 +17,7 @@ import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import type { Store } from '../store/store.ts';
 import type { VolumeSettings } from '../store/volumes.ts';
+import { assertNameFree } from './admit.ts';
 import { targetOf } from './grow.ts';
 
 /** What is where, before or after. */
@@ -72,10 +72,7 @@ function changed(store: Store, before: VolumeSettings, change: Change): VolumeSe
   const { name = before.name, protected: isProtected = before.protected } = change;
   const qos = change.qos === undefined ? before.qos : noneAsNull(change.qos);
   assertPossible({}, qos);
-  if (name !== before.name && store.volumes.nameTaken(name))
-    throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
-      hint: 'Choose another name.',
-    });
+  if (name !== before.name) assertNameFree({ store }, name);
   return { name, protected: isProtected, qos };
 }
 

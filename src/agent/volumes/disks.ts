@@ -4,27 +4,25 @@
  * Both are operations on the instance, so that nothing else changes its disks meanwhile. Until the volume is out of the
  * definition and of the running guest, its row says that the instance has it: nobody else can take it.
  */
-import type { GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
+import type { GuestDisk } from '../../drivers/contracts/hypervisor.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISKS_MAX, type Instance } from '../../model/instance.ts';
 import type { Volume } from '../../model/storage.ts';
 import { assertPossible, freeVolume } from '../instances/admit.ts';
 import { diskOf, planInstance } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
-import { defineGuest } from '../instances/steps.ts';
+import { type Redefinition, redefine } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 
 /** Beyond what the guest is given to let go, ms. */
 const SLACK_MS = 60_000;
 
-interface DiskPlan {
+interface DiskPlan extends Redefinition {
   /** Of the instance. */
   id: string;
   volume: { id: string; name: string };
   disk: GuestDisk;
-  definition: GuestDefinition;
-  previousDefinition: GuestDefinition;
 }
 
 interface DetachPlan extends DiskPlan {
@@ -99,15 +97,6 @@ function writeAttached({ store, pool, ...rest }: Services, instance: Instance, v
 function shared({ store, pool }: Services, volume: Volume): Pick<DiskPlan, 'id' | 'volume' | 'disk'> {
   const { id, name, instanceId } = volume;
   return { id: instanceId as string, volume: { id, name }, disk: diskOf(store, pool, volume) };
-}
-
-function redefine(services: Services): Step<DiskPlan> {
-  return {
-    name: 'define',
-    look: async () => null, // idempotent
-    act: ({ definition }, { signal }) => defineGuest(services, definition, signal),
-    undo: ({ previousDefinition }, { signal }) => defineGuest(services, previousDefinition, signal),
-  };
 }
 
 function plug({ hypervisor }: Services): Step<DiskPlan> {

@@ -2,7 +2,6 @@
  * volume.create and volume.delete: volumes that outlive instances.
  */
 
-import { randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -12,6 +11,7 @@ import { readyImage } from '../instances/admit.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { admitVolume, assertNameFree, forgetVolume } from './admit.ts';
 
 interface CreatePlan {
   name: string;
@@ -19,7 +19,7 @@ interface CreatePlan {
 }
 
 export function createVolume(services: Services): OperationKind<'volume.create', CreatePlan> {
-  const { store, pool, clock, inventories } = services;
+  const { store, pool, clock } = services;
   return {
     method: 'volume.create',
     version: 1,
@@ -36,10 +36,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
     ],
     makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
     accept({ name, sizeGib, image: imageName, protected: isProtected = false }) {
-      if (store.volumes.nameTaken(name))
-        throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
-          hint: 'Choose another name.',
-        });
+      assertNameFree(services, name);
       const image = imageName === undefined ? null : readyImage(services, imageName);
       if (image !== null && sizeGib * GIB < image.virtualSizeBytes) {
         throw new AgentError(
@@ -47,27 +44,9 @@ export function createVolume(services: Services): OperationKind<'volume.create',
           `A volume of ${sizeGib} GiB is smaller than image ${image.name}, which has ${Math.ceil(image.virtualSizeBytes / GIB)} GiB`,
         );
       }
-      inventories.assertRoom({ DISK_GB: sizeGib });
-      const id = randomUUID();
-      store.volumes.insert(
-        {
-          id,
-          name,
-          pool: pool.name,
-          sizeGib,
-          imageId: image?.id ?? null,
-          instanceId: null,
-          deletedWithInstance: false,
-          protected: isProtected,
-          device: {},
-          qos: null,
-          state: 'creating',
-          createdAt: timestamp(clock),
-        },
-        null,
-      );
+      const imageId = image?.id ?? null;
+      const { id } = admitVolume(services, { name, sizeGib, imageId, protected: isProtected });
       if (image !== null) store.images.touch(image.id, timestamp(clock));
-      store.allocations.add(id, { DISK_GB: sizeGib });
       return {
         verdict: 'run',
         target: { kind: 'volume', id, name },
@@ -78,10 +57,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       store.volumes.setState(id, 'ready');
       store.events.append('volume.created', { kind: 'volume', id, name }, { volume: store.volumes.get(id) });
     },
-    undone({ volume: { id } }) {
-      store.allocations.remove(id);
-      store.volumes.remove(id);
-    },
+    undone: ({ volume: { id } }) => forgetVolume(services, id),
   };
 }
 

@@ -1,0 +1,41 @@
+/**
+ * Admission of a volume of its own: its name and its room, decided and written in one transaction.
+ */
+import { randomUUID } from 'node:crypto';
+import { timestamp } from '../../drivers/contracts/clock.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { Volume } from '../../model/storage.ts';
+import type { Services } from '../services.ts';
+
+type Asked = Pick<Volume, 'name' | 'sizeGib' | 'imageId' | 'protected'>;
+
+/** @throws {AgentError} ALREADY_EXISTS, CAPACITY_EXCEEDED */
+export function admitVolume({ store, pool, clock, inventories }: Services, asked: Asked): Volume {
+  assertNameFree({ store }, asked.name);
+  inventories.assertRoom({ DISK_GB: asked.sizeGib });
+  const id = randomUUID();
+  const rest = {
+    instanceId: null,
+    deletedWithInstance: false,
+    device: {},
+    qos: null,
+    state: 'creating',
+  } as const;
+  store.volumes.insert({ ...asked, ...rest, id, pool: pool.name, createdAt: timestamp(clock) }, null);
+  store.allocations.add(id, { DISK_GB: asked.sizeGib });
+  return store.volumes.get(id);
+}
+
+/** @throws {AgentError} ALREADY_EXISTS */
+export function assertNameFree({ store }: Pick<Services, 'store'>, name: string): void {
+  if (!store.volumes.nameTaken(name)) return;
+  throw new AgentError('ALREADY_EXISTS', `There is a volume ${name} on this node already`, {
+    hint: 'Choose another name.',
+  });
+}
+
+/** One that was admitted and is not made after all. */
+export function forgetVolume({ store }: Pick<Services, 'store'>, id: string): void {
+  store.allocations.remove(id);
+  store.volumes.remove(id);
+}

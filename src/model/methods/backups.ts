@@ -1,0 +1,60 @@
+/** Methods of backups. */
+import { Backup, Retention } from '../backup.ts';
+import { Fence, Id, Name, NameOrId, ObjectFence, strict } from '../common.ts';
+import { DISK_GIB_MAX } from '../instance.ts';
+import { type Method, operation, read } from '../method.ts';
+import { Type } from '../schema.ts';
+
+const BackupStore = {
+  store: Type.Optional({ ...Name, description: 'object store; the only one where absent' }),
+};
+const OneBackup = {
+  ...BackupStore,
+  instanceId: { ...Id, description: 'UUID of the instance that it is of' },
+  id: { ...Id, description: 'UUID of the backup' },
+};
+
+export const BACKUP_METHODS = {
+  'backup.list': read(
+    'List the backups in an object store, of instances of this node or of others. Asks the store.',
+    strict({
+      ...BackupStore,
+      instance: Type.Optional({ ...NameOrId, description: 'only those of one instance' }),
+    }),
+    strict({ backups: Type.Array(Backup) }),
+  ),
+  'backup.create': operation(
+    'Back an instance up into an object store: its disks of one moment, while it goes on, and its spec.',
+    strict({ id: NameOrId, ...BackupStore, ...ObjectFence }),
+    'ready, whatever its power state',
+  ),
+  'backup.verify': operation(
+    'Read all of a backup, and compare it with its digests.',
+    strict({ ...OneBackup, ...Fence }),
+  ),
+  'backup.restore': operation(
+    'Make a new volume of one that is in a backup.',
+    strict({
+      ...OneBackup,
+      volumeId: { ...Id, description: 'volume of the backup, as backup.list tells it' },
+      name: Name,
+      sizeGib: Type.Integer({
+        minimum: 1,
+        maximum: DISK_GIB_MAX,
+        description: 'GiB of the new volume, not less than it had',
+      }),
+      ...Fence,
+    }),
+  ),
+  'backup.delete': {
+    ...operation('Delete a backup that no other one stands on.', strict({ ...OneBackup, ...Fence })),
+    role: 'admin',
+  },
+  'backup.prune': {
+    ...operation(
+      'Delete the backups of an instance but the newest ones, and those of the last days and weeks.',
+      strict({ ...BackupStore, instanceId: Id, ...Retention.properties, ...Fence }),
+    ),
+    role: 'admin',
+  },
+} as const satisfies Record<string, Method>;
