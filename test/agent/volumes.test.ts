@@ -261,3 +261,29 @@ t.test('a node without its database knows devices, limits and protection again',
   await sim.call('node.recover');
   t.same((await sim.call('volume.list')).volumes, before);
 });
+
+t.test('a volume is a copy of another one that no guest uses', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  const source = (await sim.call('volume.show', { id: 'web-disk0' })).volume;
+  const params = { name: 'copy', sizeGib: 6, volume: 'web-disk0' };
+  await t.rejects(sim.call('volume.create', params), { code: 'ILLEGAL_STATE', message: /is running/ });
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  await t.rejects(sim.call('volume.create', { ...params, sizeGib: 3 }), { code: 'INVALID_ARGUMENT' });
+  await t.rejects(sim.call('volume.create', { ...params, image: 'debian' }), { code: 'INVALID_ARGUMENT' });
+  const contentOf = (id: string) =>
+    sim.files.find((file) => file.id === id && file.volume !== null)?.volume?.content;
+  const file = sim.files.find(({ id, volume }) => id === source.id && volume !== null);
+  if (file?.volume) file.volume.content = 'what the guest wrote';
+  t.match(await sim.run('volume.create', params), { state: 'succeeded' });
+  const { volume } = await sim.call('volume.show', { id: 'copy' });
+  t.match(volume, { sizeGib: 6, imageId: null, state: 'ready' });
+  t.equal(contentOf(volume.id), 'what the guest wrote');
+  t.notOk(sim.files.some(({ path }) => path.endsWith('.copy')));
+  sim.world.faults.fail('storage.restoreVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
+  t.match(await sim.run('volume.create', { ...params, name: 'other' }), { state: 'failed' });
+  t.notOk(
+    sim.files.some(({ path }) => path.endsWith('.copy')),
+    'nor of one that failed',
+  );
+});

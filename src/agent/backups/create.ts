@@ -100,7 +100,7 @@ function copy(services: Services): Step<CreatePlan> {
         await hypervisor.copyDisks(id, copies, options);
       } else
         for (const { id: volumeId, image } of volumes)
-          await pool.copyVolume({ id: volumeId, image }, options);
+          await pool.copyVolume({ copyId: volumeId, id: volumeId, image }, options);
     },
     async undo({ id, volumes }, { signal }) {
       await hypervisor.stopCopy(id, { signal });

@@ -39,3 +39,18 @@ export function forgetVolume({ store }: Pick<Services, 'store'>, id: string): vo
   store.allocations.remove(id);
   store.volumes.remove(id);
 }
+
+/**
+ * A guest that runs writes to it; one that is started meanwhile is kept out by QEMU's lock on the file.
+ *
+ * @throws {AgentError} ILLEGAL_STATE
+ */
+export function assertIdle({ store }: Services, { name, state, instanceId }: Volume): void {
+  if (state !== 'ready') throw new AgentError('ILLEGAL_STATE', `Volume ${name} is ${state}`);
+  if (instanceId === null) return;
+  const { name: instance, power } = store.instances.get(instanceId);
+  if (power.state === 'stopped' || power.state === 'crashed') return;
+  throw new AgentError('ILLEGAL_STATE', `Volume ${name} is in use: instance ${instance} is ${power.state}`, {
+    hint: 'Stop the instance first.',
+  });
+}

@@ -2,11 +2,10 @@
  * volume.export: a volume as one file on the host, for somewhere else.
  */
 import type { ExportFacts, VolumeExport } from '../../drivers/contracts/storage.ts';
-import { AgentError } from '../../model/errors.ts';
-import type { Volume } from '../../model/storage.ts';
 import type { OperationKind } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
+import { assertIdle } from './admit.ts';
 
 /** The largest volume, to a slow disk, ms. */
 const EXPORT_TIMEOUT_MS = 6 * 3600 * 1000;
@@ -68,15 +67,4 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
     },
     undone: () => undefined,
   };
-}
-
-/** A guest that runs writes to it; one that is started meanwhile is kept out by QEMU's lock on the file. */
-function assertIdle({ store }: Services, { name, state, instanceId }: Volume): void {
-  if (state !== 'ready') throw new AgentError('ILLEGAL_STATE', `Volume ${name} is ${state}`);
-  if (instanceId === null) return;
-  const { name: instance, power } = store.instances.get(instanceId);
-  if (power.state === 'stopped' || power.state === 'crashed') return;
-  throw new AgentError('ILLEGAL_STATE', `Volume ${name} is in use: instance ${instance} is ${power.state}`, {
-    hint: 'Stop the instance first.',
-  });
 }

@@ -3,62 +3,113 @@
  */
 
 import { timestamp } from '../../drivers/contracts/clock.ts';
+import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { readyImage } from '../instances/admit.ts';
 import { volumeRequest } from '../instances/plan.ts';
-import type { OperationKind } from '../operations/kind.ts';
+import type { OperationKind, Step } from '../operations/kind.ts';
+import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
-import { admitVolume, assertNameFree, forgetVolume } from './admit.ts';
+import { admitVolume, assertIdle, assertNameFree, forgetVolume } from './admit.ts';
+
+/** A file with nothing in it, on a busy disk, ms. */
+const MAKE_TIMEOUT_MS = 15 * 60_000;
+/** The largest volume, on a slow disk, ms. */
+const COPY_TIMEOUT_MS = 6 * 3600_000;
 
 interface CreatePlan {
   name: string;
   volume: VolumeRequest;
+  /** The volume that it is a copy of. @default none */
+  from?: Pick<VolumeRequest, 'id' | 'image'>;
 }
 
 export function createVolume(services: Services): OperationKind<'volume.create', CreatePlan> {
-  const { store, pool, clock } = services;
-  return {
-    method: 'volume.create',
-    version: 1,
-    stages: [
-      [
-        {
-          name: 'make-volume',
-          look: async ({ volume }, { signal }) =>
-            (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
-          act: ({ volume }, { signal }) => pool.makeVolume(volume, { signal }),
-          undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
-        },
-      ],
-    ],
-    makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
-    accept({ name, sizeGib, image: imageName, protected: isProtected = false }) {
-      assertNameFree(services, name);
-      const image = imageName === undefined ? null : readyImage(services, imageName);
-      if (image !== null && sizeGib * GIB < image.virtualSizeBytes) {
-        throw new AgentError(
-          'INVALID_ARGUMENT',
-          `A volume of ${sizeGib} GiB is smaller than image ${image.name}, which has ${Math.ceil(image.virtualSizeBytes / GIB)} GiB`,
-        );
-      }
-      const imageId = image?.id ?? null;
-      const { id } = admitVolume(services, { name, sizeGib, imageId, protected: isProtected });
-      if (image !== null) store.images.touch(image.id, timestamp(clock));
-      return {
-        verdict: 'run',
-        target: { kind: 'volume', id, name },
-        plan: { name, volume: volumeRequest(store, store.volumes.get(id)) },
-      };
-    },
-    succeeded({ name, volume: { id } }) {
+  const { store, pool } = services;
+  const walk = {
+    stages: [[makeVolume(services)]],
+    timeoutMs: ({ from }: CreatePlan) => (from === undefined ? MAKE_TIMEOUT_MS : COPY_TIMEOUT_MS),
+    makes: ({ volume }: CreatePlan) => [{ kind: 'volume', name: pool.paths.volume(volume.id) } as const],
+    succeeded({ name, volume: { id } }: CreatePlan) {
       store.volumes.setState(id, 'ready');
       store.events.append('volume.created', { kind: 'volume', id, name }, { volume: store.volumes.get(id) });
     },
-    undone: ({ volume: { id } }) => forgetVolume(services, id),
+    undone: ({ volume: { id } }: CreatePlan) => forgetVolume(services, id),
   };
+  return {
+    ...walk,
+    method: 'volume.create',
+    version: 2,
+    // Version 1 knew no copies; its plans have no source.
+    past: [{ ...walk, version: 1 }],
+    accept({ name, sizeGib, image: imageName, volume: sourceName, protected: isProtected = false }) {
+      if (imageName !== undefined && sourceName !== undefined)
+        throw new AgentError('INVALID_ARGUMENT', 'A volume is made of an image, or of a volume; not of both');
+      assertNameFree(services, name);
+      const from = sourceName === undefined ? null : copyable(services, sourceName, sizeGib);
+      const imageId = imageName === undefined ? null : imageFor(services, imageName, sizeGib);
+      const { id } = admitVolume(services, { name, sizeGib, imageId, protected: isProtected });
+      const volume = volumeRequest(store, store.volumes.get(id));
+      const plan = { name, volume, ...(from !== null && { from }) };
+      return { verdict: 'run', target: { kind: 'volume', id, name }, plan };
+    },
+  };
+}
+
+function makeVolume({ pool }: Services): Step<CreatePlan> {
+  return {
+    name: 'make-volume',
+    look: async ({ volume }, { signal }) =>
+      (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
+    async act({ volume, from }, { signal, onProgress }) {
+      if (from === undefined) return pool.makeVolume(volume, { signal });
+      const copyId = volume.id;
+      const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
+      const tell = (done: number, total: number | null) =>
+        onProgress(bytesProgress('copying', done, total, [0, 2]));
+      await pool.copyVolume({ ...from, copyId }, { ...options, onProgress: tell });
+      await pool.restoreVolume(volume, (sink) => writeTo(sink, pool.readCopy(copyId, { signal })), options);
+      await pool.removeCopy(copyId, { signal });
+    },
+    undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+  };
+}
+
+async function writeTo(sink: DiskSink, extents: AsyncIterable<DiskExtent>): Promise<void> {
+  for await (const extent of extents) {
+    if (extent.type === 'data') await sink.write(extent.offset, extent.data);
+    else await sink.zero(extent.offset, extent.length);
+  }
+}
+
+function imageFor(services: Services, nameOrId: string, sizeGib: number): string {
+  const image = readyImage(services, nameOrId);
+  const imageGib = Math.ceil(image.virtualSizeBytes / GIB);
+  if (sizeGib < imageGib) throw tooSmall(sizeGib, `image ${image.name}`, imageGib);
+  services.store.images.touch(image.id, timestamp(services.clock));
+  return image.id;
+}
+
+function copyable(
+  services: Services,
+  nameOrId: string,
+  sizeGib: number,
+): Pick<VolumeRequest, 'id' | 'image'> {
+  const source = services.store.volumes.get(nameOrId);
+  assertIdle(services, source);
+  if (sizeGib < source.sizeGib) throw tooSmall(sizeGib, `volume ${source.name}`, source.sizeGib);
+  const { id, image } = volumeRequest(services.store, source);
+  return { id, image };
+}
+
+function tooSmall(sizeGib: number, what: string, hasGib: number): AgentError {
+  return new AgentError(
+    'INVALID_ARGUMENT',
+    `A volume of ${sizeGib} GiB is smaller than ${what}, which has ${hasGib} GiB`,
+  );
 }
 
 export function deleteVolume({

@@ -21,11 +21,12 @@ const COLUMNS: Column<Volume>[] = [
 
 const createLeaf: Leaf = {
   name: 'create',
-  summary: 'Make a volume, empty or on an image',
+  summary: 'Make a volume: empty, on an image, or a copy of another one',
   args: [{ name: 'name', summary: 'name to give it' }],
   options: [
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (required)' },
     { flag: 'image', value: 'image', completes: 'image', summary: 'image to stand on' },
+    { flag: 'volume', value: 'volume', completes: 'volume', summary: 'volume to copy' },
     { flag: 'protect', summary: 'keep it from being deleted' },
     ...OPERATION_OPTIONS,
   ],
@@ -36,10 +37,12 @@ const createLeaf: Leaf = {
       throw usageError('--size-gib is missing', { hint: 'Give the size in GiB, as in --size-gib 10.' });
     }
     const image = given.text('image');
+    const volume = given.text('volume');
     const params = {
       name: nameOf(given),
       sizeGib,
       ...(image === undefined ? {} : { image }),
+      ...(volume === undefined ? {} : { volume }),
       ...(given.has('protect') && { protected: true }),
     };
     return operate(session, given, {

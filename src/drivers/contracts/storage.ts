@@ -114,6 +114,10 @@ export interface VolumeRequest {
   label?: VolumeLabel;
 }
 
+export interface VolumeCopy extends Pick<VolumeRequest, 'id' | 'image'> {
+  copyId: string;
+}
+
 /** An image of the pool, as its file and the record beside it tell. */
 export interface FoundImage {
   id: string;
@@ -182,7 +186,7 @@ export interface StoragePool {
   readonly paths: {
     image(id: string, format: ImageFormat): string;
     volume(id: string): string;
-    volumeCopy(id: string): string;
+    volumeCopy(copyId: string): string;
     seed(instanceId: string): string;
     consoleLog(instanceId: string): string;
   };
@@ -238,18 +242,17 @@ export interface StoragePool {
    */
   growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void>;
   /**
-   * Writes a volume that no guest uses, with what it stands on, into its copy (`paths.volumeCopy`): a raw file with holes,
+   * Writes a volume that no guest uses, with what it stands on, into a copy (`paths.volumeCopy`): a raw file with holes,
    * as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
+   *
+   * @param volume.copyId What the copy is called; that of the volume that it is a part of the making of.
    *
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the volume.
    */
-  copyVolume(
-    volume: Pick<VolumeRequest, 'id' | 'image'>,
-    options?: CallOptions & { onProgress?: ProgressListener },
-  ): Promise<void>;
-  /** What is not zero of a volume's copy. @throws {AgentError} NOT_FOUND, with the first extent */
-  readCopy(id: string, options?: CallOptions): AsyncIterable<DiskExtent>;
-  removeCopy(id: string, options?: CallOptions): Promise<void>;
+  copyVolume(volume: VolumeCopy, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
+  /** What is not zero of a copy. @throws {AgentError} NOT_FOUND, with the first extent */
+  readCopy(copyId: string, options?: CallOptions): AsyncIterable<DiskExtent>;
+  removeCopy(copyId: string, options?: CallOptions): Promise<void>;
   /**
    * Makes a volume of its own, on no image, with the bytes that `fill` writes. It is there once `fill` has resolved; one
    * that is there already is left as it is.

@@ -11,13 +11,13 @@ import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
-import type { VolumeRequest } from '../contracts/storage.ts';
+import type { VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { SparseFile } from '../host/sparse-file.ts';
 import { PARTIAL_SUFFIX, publish, readAt, removeDurably, sizeOfRegular } from './files.ts';
 import type { Layout } from './layout.ts';
-import { type VolumeParts, type WholeVolume, writeWhole } from './whole-volume.ts';
+import { type VolumeParts, writeWhole } from './whole-volume.ts';
 
 /** All bytes of a guest: for the agent alone. */
 const COPY_MODE = 0o600;
@@ -36,9 +36,13 @@ export class CopyStore {
     this.#parts = parts;
   }
 
-  async make(volume: WholeVolume, limit: CallLimit, onProgress: ProgressListener): Promise<void> {
-    const path = this.#layout.volumeCopy(volume.id);
-    await this.remove(volume.id);
+  async make(
+    { copyId, ...volume }: VolumeCopy,
+    limit: CallLimit,
+    onProgress: ProgressListener,
+  ): Promise<void> {
+    const path = this.#layout.volumeCopy(copyId);
+    await this.remove(copyId);
     await writeWhole(
       this.#parts,
       { ...volume, output: ['-O', 'raw'], path: path + PARTIAL_SUFFIX },
@@ -52,7 +56,7 @@ export class CopyStore {
   async *read(id: string, signal: AbortSignal | undefined): AsyncGenerator<DiskExtent> {
     const path = this.#layout.volumeCopy(id);
     const sizeBytes = await sizeOfRegular(path);
-    if (sizeBytes === null) throw new AgentError('NOT_FOUND', `Volume ${id} has no copy`);
+    if (sizeBytes === null) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
     await using file = await open(path, 'r');
     for (let offset = 0; offset < sizeBytes; offset += BLOCK_BYTES) {
       signal?.throwIfAborted();

@@ -29,6 +29,7 @@ import type {
   SeedContents,
   StoragePool,
   StoredFile,
+  VolumeCopy,
   VolumeExport,
   VolumeLabel,
   VolumeRequest,
@@ -50,7 +51,6 @@ import { GRACE_MS, Overdue } from './overdue.ts';
 import { preparePoolFolder } from './pool-folder.ts';
 import { SeedStore } from './seeds.ts';
 import { UploadStore } from './upload.ts';
-import type { WholeVolume } from './whole-volume.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** A call that touches a few names only; a disk that takes longer is in trouble. Milliseconds. */
@@ -218,7 +218,7 @@ export class Qcow2Pool implements StoragePool {
   }
 
   copyVolume(
-    volume: WholeVolume,
+    volume: VolumeCopy,
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
@@ -227,12 +227,12 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
-  readCopy(id: string, { signal }: CallOptions = {}): AsyncIterable<DiskExtent> {
-    return this.#copies.read(id, signal);
+  readCopy(copyId: string, { signal }: CallOptions = {}): AsyncIterable<DiskExtent> {
+    return this.#copies.read(copyId, signal);
   }
 
-  removeCopy(id: string, options: CallOptions = {}): Promise<void> {
-    return this.#quick(`remove the copy of volume ${id}`, options, () => this.#copies.remove(id));
+  removeCopy(copyId: string, options: CallOptions = {}): Promise<void> {
+    return this.#quick(`remove copy ${copyId}`, options, () => this.#copies.remove(copyId));
   }
 
   restoreVolume(

@@ -69,6 +69,12 @@ export function newFile(
 }
 
 /** The bytes of a volume at this moment, in a file of their own. */
-export function copyOf({ id, volume, sizeBytes }: SimFile, path: string): SimFile {
-  return newFile({ kind: 'volume', id, path, sizeBytes, text: volume?.content ?? `what is on ${id}` });
+export function copyOf({ id, volume, sizeBytes }: SimFile, path: string, copyId = id): SimFile {
+  return newFile({
+    kind: 'volume',
+    id: copyId,
+    path,
+    sizeBytes,
+    text: volume?.content ?? `what is on ${id}`,
+  });
 }

@@ -27,6 +27,7 @@ import {
   type PoolSurvey,
   type SeedContents,
   type StoragePool,
+  type VolumeCopy,
   type VolumeExport,
   type VolumeLabel,
   type VolumeRequest,
@@ -239,19 +240,19 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
-  copyVolume({ id }: Pick<VolumeRequest, 'id'>, options?: CallOptions): Promise<void> {
+  copyVolume({ copyId, id }: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', id, options, () => {
       if (this.#world.guests.holdsOpen(this.paths.volume(id)))
         throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
       this.#volume(id);
-      this.#put(copyOf(this.#file(this.paths.volume(id)) as SimFile, this.paths.volumeCopy(id)));
+      this.#put(copyOf(this.#file(this.paths.volume(id)) as SimFile, this.paths.volumeCopy(copyId), copyId));
     });
   }
 
   async *readCopy(id: string, options?: CallOptions): AsyncGenerator<DiskExtent> {
     const text = await this.#run('storage.readCopy', id, options, () => {
       const copy = this.#file(this.paths.volumeCopy(id));
-      if (copy === undefined) throw new AgentError('NOT_FOUND', `Volume ${id} has no copy`);
+      if (copy === undefined) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
       return copy.text ?? '';
     });
     yield { type: 'data', offset: 0, data: Buffer.from(text) };

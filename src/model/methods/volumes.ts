@@ -10,11 +10,12 @@ export const VOLUME_METHODS = {
   'volume.list': read('List the volumes.', none, strict({ volumes: Type.Array(Volume) })),
   'volume.show': read('Show one volume.', one, strict({ volume: Volume })),
   'volume.create': operation(
-    'Make a volume, empty or on an image.',
+    'Make a volume: empty, on an image, or a copy of another one that no running guest uses.',
     strict({
       name: Name,
       sizeGib: Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' }),
       image: Type.Optional(NameOrId),
+      volume: Type.Optional({ ...NameOrId, description: 'volume to copy' }),
       protected: Type.Optional(Type.Boolean({ description: 'not deleted until that is taken back' })),
       ...Fence,
     }),

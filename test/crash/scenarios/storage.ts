@@ -42,6 +42,11 @@ export const STORAGE: Scenario[] = [
     setting: {},
     params: () => ({ name: 'new', sizeGib: 1, image: IMAGE }),
   }),
+  scenario('volume.create', {
+    variant: '(a copy)',
+    setting: { volumes: ['old'] },
+    params: () => ({ name: 'new', sizeGib: 1, volume: 'old' }),
+  }),
   scenario('volume.delete', {
     setting: { volumes: ['old'] },
     params: () => ({ id: 'old' }),

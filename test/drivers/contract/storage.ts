@@ -306,8 +306,8 @@ function copyTests(t: Test, make: MakePool): void {
     const id = randomUUID();
     const sizeBytes = 2 * valid.virtualSizeBytes;
     await pool.makeVolume({ id, sizeBytes, image });
-    await pool.copyVolume({ id, image });
-    await pool.copyVolume({ id, image });
+    await pool.copyVolume({ copyId: id, id, image });
+    await pool.copyVolume({ copyId: id, id, image });
     const extents = await extentsOf(pool, id);
     t.ok(extents.length > 0);
     const copied = { id: randomUUID(), sizeBytes, image: null };
@@ -320,13 +320,13 @@ function copyTests(t: Test, make: MakePool): void {
     await pool.restoreVolume(copied, fill);
     t.equal(calls, 1, 'one that is there is left as it is');
     t.same(await pool.lookVolume(copied.id), { sizeBytes });
-    await pool.copyVolume({ id: copied.id, image: null });
+    await pool.copyVolume({ copyId: copied.id, id: copied.id, image: null });
     t.same(await extentsOf(pool, copied.id), extents, 'byte for byte');
     for (const each of [id, copied.id]) await pool.removeCopy(each);
     await pool.removeCopy(id);
     t.notOk((await pool.list()).some(({ path }) => path === pool.paths.volumeCopy(id)));
     await rejectsWith(t, 'NOT_FOUND', () => extentsOf(pool, id));
-    await rejectsWith(t, 'NOT_FOUND', () => pool.copyVolume({ id: randomUUID(), image: null }));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.copyVolume({ copyId: id, id: randomUUID(), image: null }));
   });
 
   t.test('a restore that breaks off leaves no volume, and is begun anew', async (t) => {
