@@ -62,10 +62,13 @@ export function createVolume(services: Services): OperationKind<'volume.create',
 function makeVolume({ pool }: Services): Step<CreatePlan> {
   return {
     name: 'make-volume',
-    look: async ({ volume }, { signal }) =>
-      (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
+    // One that is a copy may be there, and what it was made from, too.
+    look: async ({ volume, from }, { signal }) =>
+      from !== undefined || (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
     async act({ volume, from }, { signal, onProgress }) {
       if (from === undefined) return pool.makeVolume(volume, { signal });
+      if ((await pool.lookVolume(volume.id, { signal })) !== null)
+        return pool.removeCopy(volume.id, { signal });
       const copyId = volume.id;
       const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
       const tell = (done: number, total: number | null) =>

@@ -88,7 +88,6 @@ export class CopyStore {
     }
     limit.check();
     await volumes.makeFrom(request, path, limit);
-    await removeDurably(path);
   }
 
   get #layout(): Layout {

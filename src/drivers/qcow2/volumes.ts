@@ -85,17 +85,18 @@ export class VolumeStore {
     });
   }
 
-  /** The same for a volume of its own, with the bytes of a raw file. */
+  /** The same for a volume of its own, with the bytes of a raw file, which is gone before the volume is there. */
   async makeFrom(request: VolumeRequest, rawPath: string, limit: CallLimit): Promise<void> {
     checkSize(request);
     await this.#lock.hold(checkId(request.id), limit, () =>
-      this.#publish(request, (partialPath) =>
-        this.#parts.exec.run(
-          'qemu-img',
-          ['convert', '-q', '-W', '-f', 'raw', '-O', 'qcow2', '-o', FORMAT_OPTIONS, rawPath, partialPath],
-          { signal: limit.signal, timeoutMs: CONVERT_TIMEOUT_MS },
-        ),
-      ),
+      this.#publish(request, async (partialPath) => {
+        const args = ['convert', '-q', '-W', '-f', 'raw', '-O', 'qcow2', '-o', FORMAT_OPTIONS];
+        await this.#parts.exec.run('qemu-img', [...args, rawPath, partialPath], {
+          signal: limit.signal,
+          timeoutMs: CONVERT_TIMEOUT_MS,
+        });
+        await removeDurably(rawPath);
+      }),
     );
   }
 
