@@ -24,6 +24,7 @@ import {
   findDomain,
   foreign,
   illegal,
+  isDown,
   ownDomain,
   powerOf,
 } from './own-domain.ts';
@@ -89,10 +90,16 @@ export class GuestCommands {
   async requestShutdown(context: CommandContext, id: string): Promise<void> {
     const flags = constants.virDomainShutdownFlagValues;
     const domain = await this.#running(context, id);
-    await this.#askGuest(context, domain, {
-      byAgent: (limits) => domain.shutdownFlags(flags.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, limits),
-      byButton: (limits) => domain.shutdownFlags(flags.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, limits),
-    });
+    try {
+      await this.#askGuest(context, domain, {
+        byAgent: (limits) => domain.shutdownFlags(flags.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, limits),
+        byButton: (limits) => domain.shutdownFlags(flags.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, limits),
+      });
+    } catch (error) {
+      // Its agent had heard it, and was too busy to say so: then it is down before its button is pressed.
+      if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
+      if (!(await isDown(domain, context.limits))) throw error;
+    }
   }
 
   async requestReboot(context: CommandContext, id: string): Promise<void> {

@@ -63,8 +63,10 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await bringSubject(node, setting.instance);
   const { volumes } = await node.call('volume.list');
   const kept = [VOLUME, ...(setting.volumes ?? [])];
-  for (const { name, instanceId } of volumes)
+  for (const { name, instanceId, protected: isProtected } of volumes) {
+    if (isProtected) await node.run('volume.configure', { id: name, protected: false });
     if (instanceId === null && !kept.includes(name)) await node.run('volume.delete', { id: name });
+  }
   const { images } = await node.call('image.list');
   for (const { name } of images)
     if (![IMAGE, ...(setting.images ?? [])].includes(name)) await node.run('image.delete', { id: name });

@@ -273,6 +273,20 @@ function cdromXml(file: string): string {
 const UNPLUG_MS = 60_000;
 const TABLET = `<input type='tablet' bus='usb'/>`;
 
+/** How often it is asked for again, ms: QEMU forgets a request that its reset has overtaken. */
+const ASK_AGAIN_MS = 5_000;
+
+/** A request that is under way already is refused, and one that comes too late finds no tablet. */
+async function untilGone(domain: Domain, isGone: () => boolean): Promise<void> {
+  const { VIR_DOMAIN_AFFECT_LIVE: live } = constants.virDomainModificationImpact;
+  const timer = setInterval(() => void domain.detachDeviceFlags(TABLET, live).catch(() => {}), ASK_AGAIN_MS);
+  try {
+    await until(isGone, 'the tablet is gone', UNPLUG_MS);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
 /** Connects to the guest's screen, and hangs up. */
 async function lookAt(domain: Domain): Promise<void> {
   const port = Number(/type='vnc' port='(\d+)'/.exec(await domain.getXMLDesc())?.[1]);
@@ -307,7 +321,7 @@ async function play(domain: Domain, dir: string, isGone: () => boolean): Promise
   await domain.setBlockIoTune('vda', { total_iops_sec: 1_000n });
   await domain.attachDeviceFlags(TABLET, live);
   await domain.detachDeviceFlags(TABLET, live);
-  await until(isGone, 'the tablet is gone', UNPLUG_MS);
+  await untilGone(domain, isGone);
   await lookAt(domain);
   const { VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB: transient } = constants.virDomainBlockCopyFlags;
   const copy = `<disk type='file'><source file='${dir}/copy.raw'/><driver type='raw'/></disk>`;
