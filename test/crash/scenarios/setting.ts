@@ -3,6 +3,7 @@
  * that must never notice anything. Beside them, what the scenario asks for, and nothing else.
  */
 import type { Params } from '../../../src/model/methods.ts';
+import type { Volume } from '../../../src/model/storage.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 import type { LabNode } from '../node/lab-node.ts';
 import { until } from '../node/until.ts';
@@ -63,10 +64,7 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await bringSubject(node, setting.instance);
   const { volumes } = await node.call('volume.list');
   const kept = [VOLUME, ...(setting.volumes ?? [])];
-  for (const { name, instanceId, protected: isProtected } of volumes) {
-    if (isProtected) await node.run('volume.configure', { id: name, protected: false });
-    if (instanceId === null && !kept.includes(name)) await node.run('volume.delete', { id: name });
-  }
+  for (const volume of volumes) if (!mayStay(volume, kept)) await deleteVolume(node, volume);
   const { images } = await node.call('image.list');
   for (const { name } of images)
     if (![IMAGE, ...(setting.images ?? [])].includes(name)) await node.run('image.delete', { id: name });
@@ -75,6 +73,20 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
     if (![NETWORK, ...(setting.networks ?? [])].includes(name))
       await node.run('network.delete', { id: name });
   await makeMissing(stand, setting);
+}
+
+/** One that a case has changed is made anew, as it was when what is right was taken down. */
+function mayStay(
+  { name, instanceId, sizeGib, qos, protected: isProtected }: Volume,
+  kept: string[],
+): boolean {
+  const isAsMade = sizeGib === 1 && qos === null && !isProtected;
+  return instanceId !== null || (kept.includes(name) && isAsMade);
+}
+
+async function deleteVolume(node: LabNode, { name, protected: isProtected }: Volume): Promise<void> {
+  if (isProtected) await node.run('volume.configure', { id: name, protected: false });
+  await node.run('volume.delete', { id: name });
 }
 
 /** From the subject: nothing in its guest would let a disk go while it runs. */

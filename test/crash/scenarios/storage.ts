@@ -75,15 +75,10 @@ export const STORAGE: Scenario[] = [
   }),
   scenario('volume.grow', {
     setting: { volumes: ['old'] },
-    async arrange({ node }) {
-      await node.run('volume.delete', { id: 'old' });
-      await node.run('volume.create', { name: 'old', sizeGib: 1 });
-    },
     params: () => ({ id: 'old', sizeGib: 2 }),
   }),
   scenario('volume.configure', {
     setting: { volumes: ['old'] },
-    arrange: ({ node }) => node.run('volume.configure', { id: 'old', protected: false, qos: null }),
     params: () => ({ id: 'old', protected: true, qos: { iops: { perSecond: 100 } } }),
   }),
   scenario('volume.export', {
