@@ -98,9 +98,10 @@ function copy(services: Services): Step<CreatePlan> {
           path: pool.paths.volumeCopy(volume.id),
         }));
         await hypervisor.copyDisks(id, copies, options);
-      } else
-        for (const { id: volumeId, image } of volumes)
-          await pool.copyVolume({ copyId: volumeId, id: volumeId, image }, options);
+        return;
+      }
+      for (const { id: volumeId, image } of volumes)
+        await pool.copyVolume({ copyId: volumeId, id: volumeId, image }, options);
     },
     async undo({ id, volumes }, { signal }) {
       await hypervisor.stopCopy(id, { signal });

@@ -254,7 +254,7 @@ export interface Hypervisor {
     copies: readonly DiskCopy[],
     options?: CallOptions & { onProgress?: ProgressListener },
   ): Promise<void>;
-  /** Ends a `copyDisks` that is under way, as after a crash; where there is none, it is done. */
+  /** Ends a `copyDisks` that is under way, as after a crash; where there is none, or no such guest, it is done. */
   stopCopy(id: string, options?: CallOptions): Promise<void>;
 
   /** What the guest agent says. @throws UNAVAILABLE when none answers in time */

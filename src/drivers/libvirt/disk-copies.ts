@@ -11,7 +11,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { DiskCopy } from '../contracts/hypervisor.ts';
-import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { checkOurs, type CommandContext, findDomain, illegal, isDown, ownDomain } from './own-domain.ts';
 import { disksOf, type LiveDisk, liveXml } from './live-disks.ts';
 import { isLibvirtError } from './errors.ts';
 import { writeXml, xml } from './xml.ts';
@@ -52,7 +52,9 @@ export class DiskCopies {
   }
 
   async stop(context: CommandContext, id: string): Promise<void> {
-    const domain = await ownDomain(context, id);
+    const domain = await findDomain(context, id);
+    if (domain === null) return;
+    await checkOurs(domain, context.limits);
     if (!(await isDown(domain, context.limits))) await this.#end(context, domain);
   }
 

@@ -204,7 +204,7 @@ export class SimHypervisor implements Hypervisor {
   }
 
   stopCopy(id: string, options?: CallOptions): Promise<void> {
-    return this.#change('hypervisor.stopCopy', id, options, (maybe) => void there(maybe, id));
+    return this.#change('hypervisor.stopCopy', id, options, () => undefined);
   }
 
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]> {

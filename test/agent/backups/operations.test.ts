@@ -163,6 +163,18 @@ t.test('a backup that fails leaves nothing: no copy, no job, no manifest', async
   t.same((await sim.call('backup.list')).backups, []);
 });
 
+t.test('a backup of a guest that is gone meanwhile fails, and is taken back', async (t) => {
+  const sim = await withInstance(t);
+  const [guest] = sim.guests;
+  sim.world.faults.onCall(({ name }, when) => {
+    if (name !== 'storage.capacity' || when !== 'after' || guest === undefined) return;
+    sim.world.guests.powerOff(guest, 'stopped', 'destroyed');
+    sim.world.guests.remove(guest);
+  });
+  t.match(await sim.run('backup.create', { id: 'web' }), { state: 'failed' });
+  t.notOk(sim.files.some(({ path }) => path.endsWith('.copy')));
+});
+
 t.test('a pool without room for the copies refuses before it is full', async (t) => {
   const sim = await withInstance(t);
   const room = sim.world.files.availableBytes;
