@@ -233,7 +233,7 @@ export interface StoragePool {
   makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void>;
   /** Null when there is none. */
   lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null>;
-  /** Writes what is kept beside a volume anew. @throws {AgentError} NOT_FOUND */
+  /** Writes what is kept beside a volume anew; what says so already needs no room. @throws {AgentError} NOT_FOUND */
   labelVolume(id: string, label: VolumeLabel, options?: CallOptions): Promise<void>;
   /**
    * Grows a volume that no guest uses; one that is as large already is left as it is.

@@ -7,6 +7,7 @@
  * has its name; one that is missing or broken is no hindrance, since it is read only to know a volume again.
  */
 import { type FileHandle, open } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { Id, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
@@ -133,7 +134,10 @@ export class VolumeStore {
   async label(id: string, label: VolumeLabel, limit: CallLimit): Promise<void> {
     await this.#lock.hold(checkId(id), limit, async () => {
       if ((await this.#readHeader(id)) === null) throw absent(id);
-      await this.#writeLabel(id, label);
+      // On a full disk nothing can be written anew, and what was not changed can still be taken back.
+      if (isDeepStrictEqual(await this.#readLabel(id), label))
+        await removeDurably(this.#parts.layout.volumeLabel(id) + PARTIAL_SUFFIX);
+      else await this.#writeLabel(id, label);
     });
   }
 
