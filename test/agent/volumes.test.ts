@@ -166,6 +166,19 @@ t.test('a growth that fails gives its room back', async (t) => {
   t.match((await sim.call('volume.show', { id: 'data' })).volume, { sizeGib: 2 });
 });
 
+t.test('room follows the size where one of two growths is taken back', async (t) => {
+  const sim = await readyAgent(t);
+  await withVolume(sim);
+  const usedGib = async () => (await sim.call('inventory.get')).resources.DISK_GB.used;
+  const before = await usedGib();
+  sim.world.faults.fail('storage.growVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
+  const { operation: first } = await sim.call('volume.grow', { id: 'data', sizeGib: 3 });
+  const { operation: second } = await sim.call('volume.grow', { id: 'data', sizeGib: 5 });
+  t.match(await sim.ended(first.id), { state: 'failed' });
+  t.match(await sim.ended(second.id), { state: 'succeeded' });
+  t.equal((await usedGib()) - before, 3);
+});
+
 t.test('a volume is renamed, limited and protected while a guest runs on it', async (t) => {
   const sim = await readyAgent(t);
   await withInstance(sim);

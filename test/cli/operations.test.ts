@@ -363,7 +363,9 @@ t.test('a backup is named by its id alone, and its store is asked whose it is', 
 });
 
 t.test('a backup that is not there, and a disk that it does not have, are told', async (t) => {
-  const { socketPath } = await fakeAgent(t, { 'backup.list': () => ({ backups: [BACKUP] }) });
+  const { socketPath } = await fakeAgent(t, {
+    'backup.list': ({ id }) => ({ backups: id === undefined || id === BACKUP.id ? [BACKUP] : [] }),
+  });
   const run = (argv: string) => berth(argv.split(' '), { socketPath });
   t.match(await run(`backup verify ${idOf(9)}`), { code: 1, stderr: /There is no backup/ });
   t.match(await run(`backup restore ${BACKUP.id} again --disk 2`), { code: 2, stderr: /has 2 disks/ });

@@ -9,27 +9,24 @@
  * read where they lie. What has not changed since any backup before is in the repository already and is not sent.
  */
 import { randomUUID } from 'node:crypto';
-import type { ImageFormat } from '../../model/storage.ts';
+import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { Backup } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { type InstanceSpec, withoutUserData } from '../../model/instance.ts';
-import { GIB } from '../../model/units.ts';
-import { serialOf } from '../instances/plan.ts';
+import type { Volume } from '../../model/storage.ts';
+import { serialOf, volumeRequest } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
-import { type BackupView, viewOf } from './view.ts';
+import { viewOf } from './view.ts';
 
 /** The largest disks, over a slow line, ms. */
 export const BACKUP_TIMEOUT_MS = 24 * 3600_000;
 
-interface PlannedVolume {
-  id: string;
-  name: string;
-  sizeBytes: number;
+interface PlannedVolume extends Pick<VolumeRequest, 'id' | 'sizeBytes' | 'image'> {
   /** What of its image it may hold, bytes. */
   imageBytes: number;
-  image: { id: string; format: ImageFormat } | null;
 }
 
 interface CreatePlan {
@@ -57,27 +54,25 @@ export function createBackup(services: Services): OperationKind<'backup.create',
         backupId: randomUUID(),
         store: repositories.nameOf(storeName),
         instance: withoutUserData(instance.spec),
-        volumes: store.volumes.listOf(instance.id).map((volume) => plannedVolume(services, volume.id)),
+        volumes: store.volumes.listOf(instance.id).map((volume) => plannedVolume(services, volume)),
       };
       return { verdict: 'run', target, plan };
     },
     succeeded({ id, name }, results) {
-      const { backup } = results['write'] as { backup: BackupView };
+      const { backup } = results['write'] as { backup: Backup };
       store.events.append('backup.created', { kind: 'instance', id, name }, { backup });
     },
     undone: () => undefined,
   };
 }
 
-function plannedVolume({ store }: Services, volumeId: string): PlannedVolume {
-  const { id, name, sizeGib, imageId } = store.volumes.get(volumeId);
-  const image = imageId === null ? null : store.images.get(imageId);
+function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
+  const { id, sizeBytes, image } = volumeRequest(store, volume);
   return {
     id,
-    name,
-    sizeBytes: sizeGib * GIB,
-    imageBytes: image?.virtualSizeBytes ?? 0,
-    image: image === null ? null : { id: image.id, format: image.format },
+    sizeBytes,
+    image,
+    imageBytes: image === null ? 0 : store.images.get(image.id).virtualSizeBytes,
   };
 }
 

@@ -152,6 +152,13 @@ export class BackupRepository {
     return manifests.sort((a, b) => Date.parse(a.createdAt) - Date.parse(b.createdAt));
   }
 
+  /** The backup of this id, whosever it is; only its own manifest is read. Null where there is none. */
+  async find(id: string, options: CallOptions = {}): Promise<BackupManifest | null> {
+    for await (const { key } of this.#objects(MANIFESTS, options))
+      if (key.endsWith(`/${id}`)) return this.#readManifest(key, options);
+    return null;
+  }
+
   /** Instances that have backups here: where a lost node's are found again. */
   async instances(options: CallOptions = {}): Promise<string[]> {
     const ids = new Set<string>();

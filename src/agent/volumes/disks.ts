@@ -83,14 +83,14 @@ export function detachVolume(services: Services): OperationKind<'volume.detach',
   };
 }
 
-function writeAttached({ store, pool, ...rest }: Services, instance: Instance, volume: Volume): DiskPlan {
+function writeAttached(services: Services, instance: Instance, volume: Volume): DiskPlan {
+  const { store, pool } = services;
   const { definition: previousDefinition } = planInstance(store, pool, instance);
   store.volumes.attach(volume.id, instance.id, store.volumes.freePosition(instance.id));
   store.volumes.setDevice(volume.id, volume.device);
   store.instances.nextGeneration(instance.id);
   store.tellInstance('instance.changed', instance.id);
   const { definition } = planInstance(store, pool, store.instances.get(instance.id));
-  const services = { store, pool, ...rest };
   return { ...shared(services, store.volumes.get(volume.id)), definition, previousDefinition };
 }
 

@@ -18,7 +18,6 @@ interface GrowPlan {
   id: string;
   name: string;
   instanceId: string | null;
-  beforeGib: number;
   sizeGib: number;
 }
 
@@ -39,6 +38,7 @@ export function growVolume(services: Services): OperationKind<'volume.grow', Gro
     succeeded: ({ id, name, sizeGib, instanceId }) => {
       if (instanceId !== null) store.tellInstance('instance.changed', instanceId);
       const volume = store.volumes.get(id);
+      allocate(services, volume, volume.sizeGib); // another one before it may have been taken back meanwhile
       store.events.append('volume.changed', { kind: 'volume', id, name }, { volume, sizeGib });
     },
     undone: ({ id }) => {
@@ -65,11 +65,11 @@ function claim(
   volume: Volume,
   { sizeGib, target }: { sizeGib: number; target: Accepted<never>['target'] },
 ): Accepted<GrowPlan> {
-  const { id, name, instanceId, sizeGib: beforeGib } = volume;
-  services.inventories.assertRoom({ DISK_GB: sizeGib - beforeGib });
+  const { id, name, instanceId } = volume;
+  services.inventories.assertRoom({ DISK_GB: sizeGib - volume.sizeGib });
   allocate(services, volume, sizeGib);
   if (instanceId !== null) services.store.instances.nextGeneration(instanceId);
-  return { verdict: 'run', target, plan: { id, name, instanceId, beforeGib, sizeGib } };
+  return { verdict: 'run', target, plan: { id, name, instanceId, sizeGib } };
 }
 
 /** An instance takes the room of the volumes that are deleted with it; the others take their own. */

@@ -182,11 +182,11 @@ const pruneLeaf: Leaf = {
 
 /** A backup is asked for by its id alone; the store knows whose it is. */
 async function find(session: Session, given: Given): Promise<Backup> {
-  const asked = given.argument('backup');
-  const { backups } = await session.client.call('backup.list', storeOf(given));
-  const found = backups.find(({ id }) => id === asked);
+  const id = given.argument('backup');
+  const { backups } = await session.client.call('backup.list', { ...storeOf(given), id });
+  const [found] = backups;
   if (found !== undefined) return found;
-  throw absent(`There is no backup ${asked}`);
+  throw absent(`There is no backup ${id}`);
 }
 
 function absent(message: string): CliError {

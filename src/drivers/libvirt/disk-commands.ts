@@ -10,7 +10,7 @@ import type { VolumeQos } from '../../model/disk.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { GuestDisk } from '../contracts/hypervisor.ts';
 import { attributeOf, elementsAt, textOf, type XmlElement } from '../host/xml-read.ts';
-import { lacksDirectIo } from './direct-io.ts';
+import { bufferedPaths } from './direct-io.ts';
 import { diskDevice, freeTarget, IOTHREAD_ID, scsiController, tuneParameters } from './disk-xml.ts';
 import { isLibvirtError } from './errors.ts';
 import type { GuestGate } from './guest-gate.ts';
@@ -48,7 +48,7 @@ export class DiskCommands {
     if (disk.device?.iothread === true) await this.#ensureIoThread(context, domain, live);
     if (disk.device?.bus === 'scsi') await this.#ensureScsi(context, domain, live);
     const target = freeTarget(disk, new Set(disks.map((each) => each.target)));
-    const isBuffered = await limits.wait(lacksDirectIo(disk.path), 'command');
+    const isBuffered = (await limits.wait(bufferedPaths([disk]), 'command')).size > 0;
     const text = writeXml(diskDevice(disk, { target, bootOrder: null, isBuffered }));
     await this.#attach(context, domain, text);
   }

@@ -66,7 +66,7 @@ export class GuestCommands {
       emulator: platform.emulator,
       machine: (domain === null ? null : await machineOf(domain, limits)) ?? platform.machine,
       // Opening a file takes as long as its disk does.
-      bufferedPaths: await limits.wait(bufferedPaths(definition), 'command'),
+      bufferedPaths: await limits.wait(bufferedPaths(definition.disks), 'command'),
     });
     try {
       return await connection.domainDefineXMLFlags(xml, 0, limits.next());

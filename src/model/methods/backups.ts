@@ -20,6 +20,7 @@ export const BACKUP_METHODS = {
     strict({
       ...BackupStore,
       instance: Type.Optional({ ...NameOrId, description: 'only those of one instance' }),
+      id: Type.Optional({ ...Id, description: 'UUID of a backup: only that one' }),
     }),
     strict({ backups: Type.Array(Backup) }),
   ),

@@ -7,6 +7,13 @@ import { Health } from '../node.ts';
 import { PoliciesChange } from '../policy.ts';
 import { Type } from '../schema.ts';
 
+const guestSeconds = Type.Integer({
+  minimum: 1,
+  maximum: 3600,
+  default: 60,
+  description: 'seconds given to the guest',
+});
+
 export const INSTANCE_METHODS = {
   'instance.list': read('List the instances.', none, strict({ instances: Type.Array(Instance) })),
   'instance.show': read(
@@ -40,12 +47,7 @@ export const INSTANCE_METHODS = {
     strict({
       id: NameOrId,
       mode: Type.Enum([...STOP_MODES], { default: 'graceful' }),
-      timeoutSeconds: Type.Integer({
-        minimum: 1,
-        maximum: 3600,
-        default: 60,
-        description: 'seconds given to the guest',
-      }),
+      timeoutSeconds: guestSeconds,
       ...ObjectFence,
     }),
     'running, paused, stopping; done when stopped',
@@ -55,12 +57,7 @@ export const INSTANCE_METHODS = {
     strict({
       id: NameOrId,
       mode: Type.Enum([...REBOOT_MODES], { default: 'graceful' }),
-      timeoutSeconds: Type.Integer({
-        minimum: 1,
-        maximum: 3600,
-        default: 60,
-        description: 'seconds given to the guest',
-      }),
+      timeoutSeconds: guestSeconds,
       ...ObjectFence,
     }),
     'running',

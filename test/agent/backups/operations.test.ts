@@ -175,6 +175,14 @@ t.test('a backup of a guest that is gone meanwhile fails, and is taken back', as
   t.notOk(sim.files.some(({ path }) => path.endsWith('.copy')));
 });
 
+t.test('one backup is found by its id alone', async (t) => {
+  const sim = await withInstance(t);
+  const backup = await backUp(sim);
+  await backUp(sim);
+  t.same((await sim.call('backup.list', { id: backup.id })).backups, [backup]);
+  t.same((await sim.call('backup.list', { id: backup.instanceId })).backups, []);
+});
+
 t.test('a pool without room for the copies refuses before it is full', async (t) => {
   const sim = await withInstance(t);
   const room = sim.world.files.availableBytes;
