@@ -36,6 +36,8 @@ function restoreForwarding(): void {
 async function emptyAgent(): Promise<void> {
   if (pidOf('berthd') === null) start('berthd');
   await until('berthd answers', AGENT_SECONDS, () => local('node.status', {}));
+  for (const { id, protected: isProtected } of (await local('volume.list', {})).volumes)
+    if (isProtected) await operate('volume.configure', { id, protected: false } as never);
   for (const { id, name } of (await local('instance.list', {})).instances)
     await remove('instance.delete', id, name);
   for (const { id, name } of (await local('volume.list', {})).volumes)

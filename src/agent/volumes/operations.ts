@@ -136,7 +136,9 @@ export function deleteVolume({
       const volume = store.volumes.get(params.id);
       if (volume.instanceId !== null)
         throw new AgentError('ILLEGAL_STATE', `Volume ${volume.name} is in use by an instance`, {
-          hint: 'Delete that instance first.',
+          hint: volume.deletedWithInstance
+            ? 'It goes with that instance.'
+            : 'Detach it first: berth volume detach.',
         });
       assertUnprotected([volume]);
       if (volume.state === 'creating')
