@@ -32,10 +32,11 @@ export class Lane {
   }
 
   /** Calls on the best channel. The options' limits cover the opening of a channel, too. */
-  async call(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
+  call(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
     const channel = this.#pick();
     if (channel === undefined) return this.#callOnNew(name, args, options);
-    return this.#callOn(channel, name, args, options);
+    const isSentAtOnce = this.#channels.length === 1 && !channel.calls.isFull;
+    return isSentAtOnce ? channel.call(name, args, options) : this.#callOnBusy(channel, name, args, options);
   }
 
   /** Calls sent whose reply has not come, and calls that wait. */
@@ -61,10 +62,11 @@ export class Lane {
     checkCall(name, args, 'plain');
     const startedAt = performance.now();
     const channel = await withinLimits(this.#opened(), `${name}: opening a connection`, options);
-    return this.#callOn(channel, name, args, leftOf(options, startedAt));
+    return this.#callOnBusy(channel, name, args, leftOf(options, startedAt));
   }
 
-  async #callOn(
+  /** Where the call may have to wait, or to move, or be the last on an additional channel. */
+  async #callOnBusy(
     channel: Channel,
     name: string,
     args: unknown,

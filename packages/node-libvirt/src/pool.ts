@@ -107,16 +107,15 @@ export class Pool {
     this.#setState('connected', null);
   }
 
-  async call(name: string, args: unknown, role: Role, limits: CallOptions): Promise<unknown> {
+  /** What cannot be sent is thrown at once. */
+  call(name: string, args: unknown, role: Role, limits: CallOptions): Promise<unknown> {
     this.checkConnected(name);
-    try {
-      return await (role === 'control'
+    const reply =
+      role === 'control'
         ? this.#callOnControl(name, args, limits)
-        : this.#lanes[role].call(name, args, limits));
-    } catch (error) {
-      this.#checkDaemonBehind(error);
-      throw error;
-    }
+        : this.#lanes[role].call(name, args, limits);
+    reply.catch((error: unknown) => this.#checkDaemonBehind(error));
+    return reply;
   }
 
   async openStream(
@@ -166,7 +165,7 @@ export class Pool {
     this.#setState('disconnected', null);
   }
 
-  async #callOnControl(name: string, args: unknown, limits: CallOptions): Promise<unknown> {
+  #callOnControl(name: string, args: unknown, limits: CallOptions): Promise<unknown> {
     if (this.#control === null) throw closedError(name);
     return this.#control.call(name, args, limits);
   }

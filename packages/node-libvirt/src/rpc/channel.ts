@@ -96,12 +96,12 @@ export class Channel {
   }
 
   /**
-   * Calls a procedure.
+   * Calls a procedure. What cannot be sent is thrown at once, so that no promise stands between this and the reply's.
    *
    * @throws {LibvirtError} The daemon's refusal.
    * @throws {LibvirtTransportError} No reply. @throws {LibvirtUsageError} Arguments that cannot be sent.
    */
-  async call(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
+  call(name: string, args: unknown, options: ChannelCallOptions): Promise<unknown> {
     const procedure = procedureOf(name, 'plain');
     return this.#submit(procedure, this.#nextSerial(), args, options);
   }
@@ -261,10 +261,13 @@ export class Channel {
 
   #socketOnData(chunk: Buffer): void {
     this.#keepalive?.received();
+    this.#socket.cork();
     try {
       for (const frame of this.#parser.push(chunk)) if (!this.isClosed) this.#dispatch(frame);
     } catch (error) {
       if (this.#failDecoding(error) === error) throw error;
+    } finally {
+      this.#socket.uncork();
     }
   }
 }

@@ -31,7 +31,7 @@ async function openChannel(): Promise<{ daemon: MemoryDaemon; channel: Channel; 
   const daemon = new MemoryDaemon();
   const { signal } = new AbortController();
   const channel = await Channel.connect({ transport: daemon.transport, keepalive: false, signal });
-  const call: AnyCall = (name, args) =>
+  const call: AnyCall = async (name, args) =>
     /[<>]/.test(PROCEDURES[name as string] ?? '')
       ? channel.openStream(name as string, args, DEAF, {})
       : channel.call(name as string, args, {});
