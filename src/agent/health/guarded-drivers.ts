@@ -92,6 +92,11 @@ const HYPERVISOR: Rules<Hypervisor> = {
   // Its disks are slow, or full: that is no guest that hangs.
   copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   stopCopy: guest,
+  // Nor is one whose memory is written, or whose agent does not freeze it.
+  switchDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  mergeDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  chainOf: guest,
+  resumeFrom: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   limitDisk: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
@@ -121,6 +126,13 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     lookVolume: counts,
     labelVolume: counts,
     growVolume: counts,
+    makeLayer: counts,
+    lookLayer: counts,
+    moveLayer: counts,
+    removeLayer: counts,
+    removeMemory: counts,
+    // As long as there is to copy.
+    commitLayer: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     readCopy: 'passes',
     removeCopy: counts,

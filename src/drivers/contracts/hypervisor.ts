@@ -20,14 +20,22 @@ import type { Watchdog } from '../../model/policy.ts';
 import type { DiskDevice, VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, ProgressListener, Unsubscribe } from './calls.ts';
 
+/** What a qcow2 file stands on, to the end of its chain, so that nothing is probed. */
+export interface BackingFile {
+  path: string;
+  format: 'qcow2' | 'raw';
+  /** @default null, it stands alone */
+  backing?: BackingFile | null;
+}
+
 export interface GuestDisk {
   /** Unique among the guest's disks; the guest sees it as the serial of the disk, at most 20 characters. */
   serial: string;
   path: string;
   format: 'qcow2' | 'raw';
   readOnly: boolean;
-  /** Chain below a qcow2 overlay, so that nothing is probed; null for a disk that stands alone. */
-  backing: { path: string; format: 'qcow2' | 'raw' } | null;
+  /** Null for a disk that stands alone. */
+  backing: BackingFile | null;
   /** @default the host's choice */
   device?: DiskDevice;
   /** @default no limits */
@@ -38,6 +46,29 @@ export interface DiskCopy {
   serial: string;
   /** Absolute path of the file to make. */
   path: string;
+}
+
+/** All files of a disk, the one that is written to first. */
+export function pathsOf({ path, backing }: Pick<GuestDisk, 'path' | 'backing'>): string[] {
+  return backing === null
+    ? [path]
+    : [path, ...pathsOf({ path: backing.path, backing: backing.backing ?? null })];
+}
+
+/** A qcow2 file that a disk is to be written to from now on; it is there, and stands on the one that was. */
+export interface DiskOverlay {
+  serial: string;
+  path: string;
+}
+
+/** Two neighbours in the chain of a disk. */
+export interface DiskMerge {
+  serial: string;
+  /** The file whose data goes into the other one. */
+  path: string;
+  into: string;
+  /** Most bytes that are moved in a second. @default as fast as it goes */
+  bytesPerSecond?: number;
 }
 
 export interface GuestNic {
@@ -256,6 +287,42 @@ export interface Hypervisor {
   ): Promise<void>;
   /** Ends a `copyDisks` that is under way, as after a crash; where there is none, or no such guest, it is done. */
   stopCopy(id: string, options?: CallOptions): Promise<void>;
+
+  /**
+   * Lets the disks of a guest that runs be written to other files, all from one moment on. Those that are already are
+   * left as they are; the moment is then that of before.
+   *
+   * @param options.quiesce The guest's agent flushes and freezes its file systems for the moment.
+   * @param options.memoryPath Absolute path of a file for its memory at that moment; it stands still meanwhile.
+   * @throws NOT_FOUND. ILLEGAL_STATE when not running. UNAVAILABLE: no agent answers that could quiesce it.
+   *   CAPACITY_EXCEEDED: no room for its memory.
+   */
+  switchDisks(
+    id: string,
+    overlays: readonly DiskOverlay[],
+    options?: CallOptions & { quiesce?: boolean; memoryPath?: string | null },
+  ): Promise<void>;
+  /**
+   * Writes what one file of a disk holds into the one below it, while the guest goes on, and lets it go on without the
+   * first one. A merge of the two that is under way is joined. A guest that does not run, or no longer has the file in
+   * its chain, is left as it is. Aborting it ends it; nothing is lost by that.
+   *
+   * @throws NOT_FOUND. HOST_CONFLICT: the disk has another job.
+   */
+  mergeDisk(
+    id: string,
+    merge: DiskMerge,
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<void>;
+  /** Paths of a disk's chain in the guest that runs, the active one first; null while it does not run, or lacks it. */
+  chainOf(id: string, serial: string, options?: CallOptions): Promise<string[] | null>;
+  /**
+   * Starts a guest that is down with the memory of a file (`switchDisks`), as it is defined now. The file stays. A guest
+   * that runs is left as it is.
+   *
+   * @throws NOT_FOUND: the guest. HOST_CONFLICT: the file is not of a guest with these devices.
+   */
+  resumeFrom(id: string, memoryPath: string, options?: CallOptions): Promise<void>;
 
   /** What the guest agent says. @throws UNAVAILABLE when none answers in time */
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]>;

@@ -16,6 +16,7 @@
  *    removed after them: `survey` tells it, so that both can be known again without a database (promise 5).
  *  - Not enough room is CAPACITY_EXCEEDED; a pool that cannot be asked is UNAVAILABLE.
  */
+import type { LayerId } from '../../model/layers.ts';
 import type {
   Compression,
   ExportFormat,
@@ -75,15 +76,39 @@ export interface ImageFacts {
 /** What a check of an image found; the reason is a sentence without a full stop. */
 export type ImageCheck = { intact: true } | { intact: false; reason: string };
 
+/** A volume's own file, and the layers above it. */
+export interface VolumeChain {
+  id: string;
+  /** The image that its own file stands on. */
+  image: { id: string; format: ImageFormat } | null;
+  /** Layers above its own file, lowest first; the last one is read. @default none */
+  layers?: readonly string[];
+}
+
+/** A layer of a volume: a file that holds what has changed since the one below was frozen. */
+export interface LayerRequest {
+  volumeId: string;
+  /** UUID, unique among the volume's layers. */
+  layer: string;
+  /** What it stands on; null for the volume's own file. */
+  parent: LayerId;
+  /** Size that the guest sees, bytes; not less than its parent's. */
+  sizeBytes: number;
+}
+
+export interface FoundLayer {
+  id: string;
+  parent: LayerId;
+  sizeBytes: number;
+}
+
 export interface ExportPlace {
   volumeId: string;
   /** Absolute path of the file to make; nothing may have this name yet. */
   path: string;
 }
 
-export interface VolumeExport extends ExportPlace {
-  /** The image that the volume stands on. */
-  image: { id: string; format: ImageFormat } | null;
+export interface VolumeExport extends ExportPlace, Omit<VolumeChain, 'id'> {
   format: ExportFormat;
 }
 
@@ -114,7 +139,7 @@ export interface VolumeRequest {
   label?: VolumeLabel;
 }
 
-export interface VolumeCopy extends Pick<VolumeRequest, 'id' | 'image'> {
+export interface VolumeCopy extends VolumeChain {
   copyId: string;
 }
 
@@ -141,6 +166,8 @@ export interface FoundVolume {
   image: { id: string; format: ImageFormat } | null;
   /** Null where there is none, or none that can be read. */
   label: VolumeLabel | null;
+  /** Those that can be read, in no order. */
+  layers: FoundLayer[];
   /** One sentence of what is wrong with its header, or with what it stands on; null where nothing is. */
   fault: string | null;
 }
@@ -186,8 +213,12 @@ export interface StoragePool {
   readonly paths: {
     image(id: string, format: ImageFormat): string;
     volume(id: string): string;
+    /** The volume's own file where the layer is null. */
+    layer(volumeId: string, layer: LayerId): string;
     volumeCopy(copyId: string): string;
     seed(instanceId: string): string;
+    /** What the memory of a guest held at a snapshot; it lies with the volume that it boots from. */
+    memory(volumeId: string, snapshotId: string): string;
     consoleLog(instanceId: string): string;
   };
 
@@ -231,16 +262,39 @@ export interface StoragePool {
   lookUpload(id: string, options?: CallOptions): Promise<number>;
 
   makeVolume(request: VolumeRequest, options?: CallOptions): Promise<void>;
-  /** Null when there is none. */
-  lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null>;
+  /** Null when there is none. @param options.layer The file that is looked at. @default null, its own */
+  lookVolume(id: string, options?: CallOptions & { layer?: LayerId }): Promise<{ sizeBytes: number } | null>;
   /** Writes what is kept beside a volume anew; what says so already needs no room. @throws {AgentError} NOT_FOUND */
   labelVolume(id: string, label: VolumeLabel, options?: CallOptions): Promise<void>;
   /**
    * Grows a volume that no guest uses; one that is as large already is left as it is.
    *
+   * @param options.layer The layer that is active. @default null, its own file
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
    */
-  growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void>;
+  growVolume(id: string, sizeBytes: number, options?: CallOptions & { layer?: LayerId }): Promise<void>;
+  /**
+   * Makes an empty layer. One that is there already on the same parent is left as it is.
+   *
+   * @throws {AgentError} NOT_FOUND: its parent. HOST_CONFLICT: it exists on another parent.
+   */
+  makeLayer(request: LayerRequest, options?: CallOptions): Promise<void>;
+  /** Null when there is none. */
+  lookLayer(volumeId: string, layer: string, options?: CallOptions): Promise<FoundLayer | null>;
+  /**
+   * Writes what a layer that no guest uses holds into what it stands on, and on which nothing else may stand. The layer
+   * stays; whoever reads it reads the same as before.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
+   */
+  commitLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void>;
+  /**
+   * Lets a layer that no guest uses stand on another one that reads the same as what it stands on now.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
+   */
+  moveLayer(request: Omit<LayerRequest, 'sizeBytes'>, options?: CallOptions): Promise<void>;
+  removeLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void>;
   /**
    * Writes a volume that no guest uses, with what it stands on, into a copy (`paths.volumeCopy`): a raw file with holes,
    * as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
@@ -280,6 +334,8 @@ export interface StoragePool {
   finishExport(place: ExportPlace, options?: CallOptions): Promise<void>;
   /** Removes what the export has made, also in part. */
   removeExport(place: ExportPlace, options?: CallOptions): Promise<void>;
+
+  removeMemory(volumeId: string, snapshotId: string, options?: CallOptions): Promise<void>;
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void>;
   lookSeed(instanceId: string, options?: CallOptions): Promise<boolean>;

@@ -1,13 +1,13 @@
 /** Whether a file can be read and written past the page cache. */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { GuestDisk } from '../contracts/hypervisor.ts';
+import { type GuestDisk, pathsOf } from '../contracts/hypervisor.ts';
 
 /** Disks whose file system has no O_DIRECT. One that cannot be opened is left to the start to complain about. */
 export async function bufferedPaths(
   disks: readonly Pick<GuestDisk, 'path' | 'backing'>[],
 ): Promise<ReadonlySet<string>> {
-  const paths = disks.flatMap(({ path, backing }) => [path, ...(backing === null ? [] : [backing.path])]);
+  const paths = disks.flatMap(pathsOf);
   const isBuffered = await Promise.all(paths.map(lacksDirectIo));
   return new Set(paths.filter((_, index) => isBuffered[index]));
 }

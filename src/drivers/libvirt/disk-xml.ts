@@ -8,7 +8,7 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import { objectionToDevice, objectionToQos, type Rate, type VolumeQos } from '../../model/disk.ts';
-import type { GuestDisk } from '../contracts/hypervisor.ts';
+import { type BackingFile, type GuestDisk, pathsOf } from '../contracts/hypervisor.ts';
 import { type XmlNode, xml } from './xml.ts';
 
 /** The one thread that serves the disks which ask for a thread of their own. */
@@ -45,7 +45,7 @@ export function diskDevice(disk: GuestDisk, { target, bootOrder, isBuffered }: D
   return xml('disk', { type: 'file', device: 'disk' }, [
     xml('driver', { name: 'qemu', type: disk.format, ...ioOptions(disk, isBuffered) }),
     xml('source', { file: disk.path }),
-    backingStore(disk),
+    backingStore(disk.backing),
     xml('target', { dev: target, bus: busOf(disk) }),
     ...iotune(disk.qos ?? null),
     ...(disk.readOnly ? [xml('readonly')] : []),
@@ -103,12 +103,12 @@ function ioOptions({ device = {} }: GuestDisk, isBuffered: boolean): Record<stri
 }
 
 /** The chain below a disk; the empty element ends it, so that libvirt opens no image to look further. */
-function backingStore({ backing }: GuestDisk): XmlNode {
-  if (backing === null) return xml('backingStore');
+function backingStore(file: BackingFile | null): XmlNode {
+  if (file === null) return xml('backingStore');
   return xml('backingStore', { type: 'file' }, [
-    xml('format', { type: backing.format }),
-    xml('source', { file: backing.path }, [xml('seclabel', { model: 'dac', relabel: 'no' })]),
-    xml('backingStore'),
+    xml('format', { type: file.format }),
+    xml('source', { file: file.path }, [xml('seclabel', { model: 'dac', relabel: 'no' })]),
+    backingStore(file.backing ?? null),
   ]);
 }
 
@@ -137,7 +137,7 @@ function checkDisk(disk: GuestDisk): void {
       `disk serial ${JSON.stringify(disk.serial)} is not 1 to ${SERIAL_LIMIT} of A-Z a-z 0-9 _ . + -`,
     );
   }
-  for (const path of [disk.path, ...(disk.backing === null ? [] : [disk.backing.path])]) {
+  for (const path of pathsOf(disk)) {
     if (!path.startsWith('/')) throw invalid(`disk path ${JSON.stringify(path)} is not absolute`);
   }
   if (disk.backing !== null && disk.format !== 'qcow2')

@@ -11,7 +11,7 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import type { Watchdog } from '../../model/policy.ts';
-import type { GuestDefinition, GuestNic } from '../contracts/hypervisor.ts';
+import { type GuestDefinition, type GuestNic, pathsOf } from '../contracts/hypervisor.ts';
 import { diskDevice, freeTarget, IOTHREAD_ID, scsiController } from './disk-xml.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
 
@@ -134,7 +134,7 @@ function diskDevices({ disks }: GuestDefinition, { bufferedPaths }: GuestPlatfor
   return disks.map((disk, index) => {
     const target = freeTarget(disk, taken);
     taken.add(target);
-    const isBuffered = bufferedPaths.has(disk.path) || bufferedPaths.has(disk.backing?.path ?? '');
+    const isBuffered = pathsOf(disk).some((path) => bufferedPaths.has(path));
     return diskDevice(disk, { target, bootOrder: index + 1, isBuffered });
   });
 }

@@ -20,6 +20,8 @@ import type { CallOptions, ProgressListener, Unsubscribe } from '../contracts/ca
 import type { Clock } from '../contracts/clock.ts';
 import type {
   DiskCopy,
+  DiskMerge,
+  DiskOverlay,
   GuestAddress,
   GuestDefinition,
   GuestDisk,
@@ -35,6 +37,7 @@ import type {
 import { guestAddressesOf } from './addresses.ts';
 import { mapBounded } from './bounded.ts';
 import { DiskCopies } from './disk-copies.ts';
+import { DiskLayers } from './disk-layers.ts';
 import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
 import { type CallNature, isLibvirtError, toAgentError } from './errors.ts';
@@ -81,6 +84,8 @@ const TIMEOUT_MS = {
   /** A guest that is busy takes its time; one without a kernel never lets go. */
   unplug: 30_000,
   disk: 15_000,
+  /** A guest's agent may take its time to flush; libvirt itself gives it no limit. */
+  freeze: 60_000,
   /** The largest disks, to a slow disk. */
   copy: 6 * 3600_000,
   /** Two definitions of each domain are read. */
@@ -97,6 +102,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #host: HostPlatform;
   readonly #commands: GuestCommands;
   readonly #copies: DiskCopies;
+  readonly #layers: DiskLayers;
   readonly #definitions = new Definitions();
   readonly #sweep: DefinitionSweep;
   readonly #relay: GuestRelay;
@@ -108,6 +114,7 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#host = new HostPlatform(options);
     this.#commands = new GuestCommands(options.clock);
     this.#copies = new DiskCopies(options.clock);
+    this.#layers = new DiskLayers(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.#session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
@@ -264,6 +271,41 @@ export class LibvirtHypervisor implements Hypervisor {
   stopCopy(id: string, options: CallOptions = {}): Promise<void> {
     const what = `Cannot end the copying of the disks of guest ${id}`;
     return this.#command(what, options, TIMEOUT_MS.disk, (context) => this.#copies.stop(context, id));
+  }
+
+  switchDisks(
+    id: string,
+    overlays: readonly DiskOverlay[],
+    options: CallOptions & { quiesce?: boolean; memoryPath?: string | null } = {},
+  ): Promise<void> {
+    const { quiesce = false, memoryPath = null } = options;
+    const timeoutMs = memoryPath === null ? TIMEOUT_MS.freeze : TIMEOUT_MS.copy;
+    return this.#command(`Cannot switch the disks of guest ${id}`, options, timeoutMs, (context) =>
+      this.#layers.switch(context, id, overlays, { quiesce, memoryPath }),
+    );
+  }
+
+  mergeDisk(
+    id: string,
+    merge: DiskMerge,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.#command(`Cannot merge a disk of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
+      this.#layers.merge(context, id, merge, onProgress),
+    );
+  }
+
+  chainOf(id: string, serial: string, options: CallOptions = {}): Promise<string[] | null> {
+    return this.#ask(`Cannot look at a disk of guest ${id}`, options, TIMEOUT_MS.observe, (context) =>
+      this.#layers.chain(context, id, serial),
+    );
+  }
+
+  resumeFrom(id: string, memoryPath: string, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot take up the memory of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
+      this.#layers.resume(context, id, memoryPath),
+    );
   }
 
   guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {

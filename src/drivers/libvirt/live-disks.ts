@@ -9,6 +9,8 @@ export interface LiveDisk {
   /** As `vda`. */
   target: string;
   path: string | null;
+  /** The files that it reads, that path first. */
+  chain: string[];
 }
 
 export async function liveXml(domain: Domain, { limits }: CommandContext): Promise<XmlElement> {
@@ -36,7 +38,14 @@ export function disksOf(live: XmlElement): LiveDisk[] {
     serial: textOf(elementsAt(disk, 'serial')[0] ?? {}),
     target: attributeAt(disk, 'target', 'dev') ?? '',
     path: attributeAt(disk, 'source', 'file'),
+    chain: chainOf(disk),
   }));
+}
+
+function chainOf(file: XmlElement): string[] {
+  const path = attributeAt(file, 'source', 'file');
+  const [backing] = elementsAt(file, 'backingStore');
+  return path === null ? [] : [path, ...(backing === undefined ? [] : chainOf(backing))];
 }
 
 function attributeAt(element: XmlElement, child: string, name: string): string | null {

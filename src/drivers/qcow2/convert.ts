@@ -9,7 +9,7 @@ import type { CallLimit } from '../host/call-limit.ts';
 import type { ResourceLimits } from '../host/sandbox.ts';
 import { readAt, removeDurably } from './files.ts';
 import { HEADER_BYTES, judgeQcow2 } from './header.ts';
-import { type ImageTool, LENT, refused } from './image-tool.ts';
+import { type ImageTool, lent, refused } from './image-tool.ts';
 import { type ImageBody, imageOptions } from './inspect.ts';
 
 /** qemu-img keeps 16 buffers of 2 MiB and the tables of both images. */
@@ -43,7 +43,7 @@ export async function convertToQcow2(
   const args = ['convert', '-p', ...PARALLEL, '-O', 'qcow2', '--image-opts'];
   await tool.run(
     'qemu-img',
-    [...args, imageOptions(from), LENT[1]],
+    [...args, imageOptions(from), lent(1)],
     {
       files: [source, target],
       limits: convertLimits(virtualSizeBytes),

@@ -2,7 +2,7 @@
  * The host's tools on hostile image bytes: each run is a child in the cage of host/sandbox.ts.
  *
  * A file is lent by descriptor, and the cage's user gets the right to that one file: to read it, by its group, or to
- * write it, as its owner. Inside the child it is `LENT`, `/dev/fd/3` and on, whatever the folders above it allow.
+ * write it, as its owner. Inside the child it is `lent(0)`, `/dev/fd/3` and on, whatever the folders above it allow.
  * A child that this image alone can have brought to a bad end is the image's fault: IMAGE_REFUSED.
  */
 import { type FileHandle, open } from 'node:fs/promises';
@@ -12,8 +12,13 @@ import { type Exec, ProcessError, type RunOptions, type RunResult } from '../hos
 import type { ResourceLimits, SandboxUser } from '../host/sandbox.ts';
 import { saysNoRoom } from './files.ts';
 
-/** Names of the lent files inside a child, in the order in which they are lent. */
-export const LENT = ['/dev/fd/3', '/dev/fd/4', '/dev/fd/5'] as const;
+/** The first descriptor after those that every process has. */
+const FIRST_LENT = 3;
+
+/** Name of a lent file inside a child, by its place among those that are lent. */
+export function lent(index: number): string {
+  return `/dev/fd/${FIRST_LENT + index}`;
+}
 
 /**
  * 2 GiB of address space: qemu-img itself maps about 0.4 GiB, and a check keeps 2 bytes for each cluster.

@@ -10,7 +10,7 @@ import type { CallLimit } from '../host/call-limit.ts';
 import { readAt } from './files.ts';
 import { judgeForeign, type ReadAt } from './foreign.ts';
 import { HEADER_BYTES, type ImageShape, type Judgement, judgeQcow2, judgeRaw } from './header.ts';
-import { type ImageTool, LENT, refused } from './image-tool.ts';
+import { type ImageTool, lent, refused } from './image-tool.ts';
 
 /** Exit codes of `qemu-img check`: clean; broken; leaked clusters, which cost room and nothing else; not supported. */
 const CHECK_CODES = { clean: 0, corrupt: 2, leaks: 3, unsupported: 63 } as const;
@@ -69,12 +69,12 @@ export async function inspectImage(
 /** How qemu-img is told what to read, with nothing left for it to guess. */
 export function imageOptions(
   { format, range: { offset, sizeBytes } }: ImageBody,
-  lent: string = LENT[0],
+  path: string = lent(0),
 ): string {
   const whole = offset === 0;
   const file = whole
-    ? `file.driver=file,file.filename=${lent}`
-    : `file.driver=raw,file.offset=${offset},file.size=${sizeBytes},file.file.driver=file,file.file.filename=${lent}`;
+    ? `file.driver=file,file.filename=${path}`
+    : `file.driver=raw,file.offset=${offset},file.size=${sizeBytes},file.file.driver=file,file.file.filename=${path}`;
   return `driver=${format},${file}`;
 }
 

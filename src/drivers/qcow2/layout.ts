@@ -3,6 +3,8 @@
  *
  *   images/ID.qcow2 | ID.raw     published images          images/ID.json     their records
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
+ *   volumes/ID.LAYER.qcow2       layers of volumes, each by a UUID of its own
+ *   volumes/ID.SNAPSHOT.memory   what the memory of a guest that boots from it held
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
@@ -13,6 +15,7 @@
  */
 import { basename, isAbsolute, join, normalize } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
+import type { LayerId } from '../../model/layers.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import type { StoredFile } from '../contracts/storage.ts';
 
@@ -22,10 +25,12 @@ const WHOLE_UUID = new RegExp(`^${UUID}$`);
 const IMAGE_SUFFIXES =
   'qcow2|raw|partial|unpacked|converted|signature|fetch|fetch\\.partial|json|json\\.partial';
 
+const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy)(?:\\.partial)?|restore|${UUID}\\.memory`;
+
 /** The names in each folder that are ours. */
 const FOLDERS = [
   { name: 'images', kind: 'image', ours: ourNames(IMAGE_SUFFIXES) },
-  { name: 'volumes', kind: 'volume', ours: ourNames('(?:qcow2|json|copy)(?:\\.partial)?|restore') },
+  { name: 'volumes', kind: 'volume', ours: ourNames(VOLUME_SUFFIXES) },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
 ] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
@@ -81,6 +86,16 @@ export class Layout {
     return this.#file('volumes', id, 'qcow2');
   }
 
+  layer(volumeId: string, layer: LayerId): string {
+    return layer === null
+      ? this.volume(volumeId)
+      : this.#file('volumes', volumeId, `${checkId(layer)}.qcow2`);
+  }
+
+  memory(volumeId: string, snapshotId: string): string {
+    return this.#file('volumes', volumeId, `${checkId(snapshotId)}.memory`);
+  }
+
   /** Its bytes at one moment, for a backup. */
   volumeCopy(id: string): string {
     return this.#file('volumes', id, 'copy');
@@ -115,6 +130,13 @@ export class Layout {
     return { id, format };
   }
 
+  /** The layer of a volume that has exactly this path, null for its own file; undefined where none can have it. */
+  layerAt(volumeId: string, path: string): LayerId | undefined {
+    const [, layer = ''] = basename(path).split('.');
+    if (path === this.volume(volumeId)) return null;
+    return WHOLE_UUID.test(layer) && this.layer(volumeId, layer) === path ? layer : undefined;
+  }
+
   /** What a name in a folder stands for; null where it is not one of ours. */
   identify(folder: Folder, name: string): StoredFile | null {
     const { kind, ours } = FOLDERS.find((entry) => entry.name === folder)!;
@@ -125,6 +147,11 @@ export class Layout {
   #file(folder: Folder, id: string, suffix: string): string {
     return join(this.root, folder, `${checkId(id)}.${suffix}`);
   }
+}
+
+/** Whether a volume's file is named by two ids: a layer, or a memory. */
+export function isBeside(path: string): boolean {
+  return WHOLE_UUID.test(basename(path).split('.')[1] ?? '');
 }
 
 /** @throws {AgentError} INVALID_ARGUMENT: not a UUID in lower case. */

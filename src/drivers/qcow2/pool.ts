@@ -4,6 +4,7 @@
  *   Qcow2Pool ── ImageStore   sources, hashing, inspection, conversion, records
  *             ├─ UploadStore  bytes that callers send
  *             ├─ VolumeStore  qemu-img create, headers
+ *             ├─ LayerStore   what snapshots leave of volumes
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CopyStore    volumes as bytes, to backups and back
  *             ├─ SeedStore    NoCloud ISOs
@@ -14,15 +15,18 @@
  * system may not be mounted, and that is UNAVAILABLE.
  */
 import { readdir, statfs } from 'node:fs/promises';
+import type { LayerId } from '../../model/layers.ts';
 import type { ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type {
   ExportFacts,
   ExportPlace,
+  FoundLayer,
   ImageCheck,
   ImageFacts,
   ImageRequest,
+  LayerRequest,
   ListedFile,
   PoolCapacity,
   PoolSurvey,
@@ -42,10 +46,11 @@ import { AddressGuard } from './address-guard.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
 import { ExportStore } from './exports.ts';
-import { doing, lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
+import { doing, lstatIfThere, removeDurably, STAT_BLOCK_BYTES } from './files.ts';
 import { ImageTool } from './image-tool.ts';
 import { ImageStore } from './images.ts';
 import type { ImportParts } from './import.ts';
+import { LayerStore } from './layers.ts';
 import { type Folder, Layout } from './layout.ts';
 import { GRACE_MS, Overdue } from './overdue.ts';
 import { preparePoolFolder } from './pool-folder.ts';
@@ -101,6 +106,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #images: ImageStore;
   readonly #uploads: UploadStore;
   readonly #volumes: VolumeStore;
+  readonly #layers: LayerStore;
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
   readonly #seeds: SeedStore;
@@ -118,7 +124,8 @@ export class Qcow2Pool implements StoragePool {
     const tool = new ImageTool({ exec, user: sandbox });
     this.#images = new ImageStore({ layout, tool, availableBytes, ...importParts(parts) });
     this.#uploads = new UploadStore({ layout, availableBytes });
-    this.#volumes = new VolumeStore({ layout, exec, images: this.#images });
+    this.#layers = new LayerStore({ layout, exec });
+    this.#volumes = new VolumeStore({ layout, exec, images: this.#images, layers: this.#layers });
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
     this.#seeds = new SeedStore({ layout, exec });
@@ -201,8 +208,11 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
-  lookVolume(id: string, options: CallOptions = {}): Promise<{ sizeBytes: number } | null> {
-    return this.#quick(`look at volume ${id}`, options, () => this.#volumes.look(id));
+  lookVolume(
+    id: string,
+    options: CallOptions & { layer?: LayerId } = {},
+  ): Promise<{ sizeBytes: number } | null> {
+    return this.#quick(`look at volume ${id}`, options, () => this.#volumes.look(id, options.layer));
   }
 
   labelVolume(id: string, label: VolumeLabel, options: CallOptions = {}): Promise<void> {
@@ -211,9 +221,45 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
-  growVolume(id: string, sizeBytes: number, options: CallOptions = {}): Promise<void> {
+  growVolume(id: string, sizeBytes: number, options: CallOptions & { layer?: LayerId } = {}): Promise<void> {
     return this.#call(`grow volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
-      this.#volumes.grow(id, sizeBytes, limit),
+      this.#volumes.grow(id, sizeBytes, options.layer ?? null, limit),
+    );
+  }
+
+  makeLayer(request: LayerRequest, options: CallOptions = {}): Promise<void> {
+    return this.#call(`make a layer of volume ${request.volumeId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#layers.make(request, limit),
+    );
+  }
+
+  lookLayer(volumeId: string, layer: string, options: CallOptions = {}): Promise<FoundLayer | null> {
+    return this.#quick(`look at a layer of volume ${volumeId}`, options, () =>
+      this.#layers.look(volumeId, layer),
+    );
+  }
+
+  commitLayer(volumeId: string, layer: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`commit a layer of volume ${volumeId}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.#layers.commit(volumeId, layer, limit),
+    );
+  }
+
+  moveLayer(request: Omit<LayerRequest, 'sizeBytes'>, options: CallOptions = {}): Promise<void> {
+    return this.#call(`move a layer of volume ${request.volumeId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#layers.move(request, limit),
+    );
+  }
+
+  removeLayer(volumeId: string, layer: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`remove a layer of volume ${volumeId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#layers.remove(volumeId, layer, limit),
+    );
+  }
+
+  removeMemory(volumeId: string, snapshotId: string, options: CallOptions = {}): Promise<void> {
+    return this.#quick(`remove memory of snapshot ${snapshotId}`, options, () =>
+      removeDurably(this.#layout.memory(volumeId, snapshotId)),
     );
   }
 

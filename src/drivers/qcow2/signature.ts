@@ -5,7 +5,7 @@ import { open } from 'node:fs/promises';
 import { AgentError } from '../../model/errors.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { removeDurably } from './files.ts';
-import { type ImageTool, LENT, refused } from './image-tool.ts';
+import { type ImageTool, lent, refused } from './image-tool.ts';
 import { openSource } from './open-source.ts';
 import type { FetchParts } from './fetch.ts';
 import { openSink } from './sink.ts';
@@ -70,7 +70,7 @@ async function verify(
   await using signature = await tool.lend(path);
   await using image = await tool.lend(imagePath);
   await using keys = await open(keyring, 'r');
-  const args = ['--keyring', LENT[2], LENT[0], LENT[1]];
+  const args = ['--keyring', lent(2), lent(0), lent(1)];
   const run = { files: [signature, image, keys], limits: LIMITS, timeoutMs: TIMEOUT_MS, okCodes: [0, 1, 2] };
   const { exitCode, stderr } = await tool.run('gpgv', args, run, limit);
   if (exitCode === 0) return;

@@ -11,6 +11,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { Id, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
+import type { LayerId } from '../../model/layers.ts';
 import { VolumeName } from '../../model/storage.ts';
 import { Type } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
@@ -34,10 +35,11 @@ import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
 import type { ImageTool } from './image-tool.ts';
 import type { ImageStore } from './images.ts';
 import { KeyedLock } from './keyed-lock.ts';
+import type { LayerStore } from './layers.ts';
 import { checkId, type Layout } from './layout.ts';
 
 /** libvirt gives the file to QEMU's user when the guest starts. */
-const VOLUME_MODE = 0o600;
+export const VOLUME_MODE = 0o600;
 /** A virtual disk is whole sectors. @see BDRV_SECTOR_SIZE, QEMU */
 const SECTOR_BYTES = 512;
 const SIZE_BYTES_MAX = DISK_GIB_MAX * 1024 ** 3;
@@ -45,7 +47,8 @@ const SIZE_BYTES_MAX = DISK_GIB_MAX * 1024 ** 3;
  * Said in full, so that a volume is the same whatever qemu-img's defaults are: 64 KiB clusters are its
  * default and the best tested; eager refcounts need no repair after a power loss; nothing is preallocated.
  */
-const FORMAT_OPTIONS = 'compat=1.1,cluster_size=65536,refcount_bits=16,lazy_refcounts=off,preallocation=off';
+export const FORMAT_OPTIONS =
+  'compat=1.1,cluster_size=65536,refcount_bits=16,lazy_refcounts=off,preallocation=off';
 
 /** The largest volume, to a slow disk, milliseconds. */
 const CONVERT_TIMEOUT_MS = 6 * 3600_000;
@@ -66,6 +69,7 @@ export interface VolumeStoreParts {
   layout: Layout;
   exec: Exec;
   images: ImageStore;
+  layers: LayerStore;
 }
 
 export class VolumeStore {
@@ -101,8 +105,9 @@ export class VolumeStore {
     );
   }
 
-  async look(id: string): Promise<{ sizeBytes: number } | null> {
-    const header = await this.#readHeader(id);
+  /** @param layer Which file of it; null for its own. */
+  async look(id: string, layer: LayerId = null): Promise<{ sizeBytes: number } | null> {
+    const header = await readHeader(this.#parts.layout.layer(id, layer));
     return header === null ? null : { sizeBytes: header.virtualSizeBytes };
   }
 
@@ -117,17 +122,18 @@ export class VolumeStore {
   /** What is known of a volume whose file is there. */
   async find(id: string): Promise<FoundVolume | null> {
     const label = await this.#readLabel(id);
+    const layers = await this.#parts.layers.list(id);
     try {
       const header = await this.#readHeader(id);
       if (header === null) return null;
       const { virtualSizeBytes: sizeBytes, backingFile } = header;
-      if (backingFile === null) return { id, sizeBytes, image: null, label, fault: null };
+      if (backingFile === null) return { id, sizeBytes, image: null, label, layers, fault: null };
       const image = this.#parts.layout.imageAt(backingFile);
       const fault = image === null ? `it stands on ${backingFile}, which is no image of this pool` : null;
-      return { id, sizeBytes, image, label, fault };
+      return { id, sizeBytes, image, label, layers, fault };
     } catch (error) {
       if (!(error instanceof AgentError) || error.code !== 'HOST_CONFLICT') throw error;
-      return { id, sizeBytes: null, image: null, label, fault: error.message };
+      return { id, sizeBytes: null, image: null, label, layers, fault: error.message };
     }
   }
 
@@ -142,13 +148,13 @@ export class VolumeStore {
   }
 
   /** qemu-img writes the new size last, into the header: a crash leaves the old size, or the new one. */
-  async grow(id: string, sizeBytes: number, limit: CallLimit): Promise<void> {
+  async grow(id: string, sizeBytes: number, layer: LayerId, limit: CallLimit): Promise<void> {
     checkSize({ sizeBytes });
+    const path = this.#parts.layout.layer(id, layer);
     await this.#lock.hold(checkId(id), limit, async () => {
-      const header = await this.#readHeader(id);
+      const header = await readHeader(path);
       if (header === null) throw absent(id);
       if (header.virtualSizeBytes >= sizeBytes) return;
-      const path = this.#parts.layout.volume(id);
       const args = ['resize', '-q', '-f', 'qcow2', path, String(sizeBytes)];
       await this.#parts.exec.run('qemu-img', args, { signal: limit.signal }).catch((error: unknown) => {
         throw explainUse(error);
@@ -162,6 +168,7 @@ export class VolumeStore {
     const { layout } = this.#parts;
     const path = layout.volume(id);
     await this.#lock.hold(id, limit, async () => {
+      await this.#parts.layers.removeAll(id);
       await removeDurably(path);
       for (const beside of [path, layout.volumeCopy(id), layout.volumeLabel(id)])
         await removeDurably(beside + PARTIAL_SUFFIX);
@@ -172,8 +179,12 @@ export class VolumeStore {
   }
 
   /** Opens a volume for a tool in its cage, and takes the right to it back in the end. */
-  async lend(tool: ImageTool, id: string): Promise<AsyncDisposable & { file: FileHandle }> {
-    const file = await tool.lend(this.#parts.layout.volume(id));
+  async lend(
+    tool: ImageTool,
+    id: string,
+    layer: LayerId = null,
+  ): Promise<AsyncDisposable & { file: FileHandle }> {
+    const file = await tool.lend(this.#parts.layout.layer(id, layer));
     return {
       file,
       async [Symbol.asyncDispose]() {
@@ -232,14 +243,18 @@ export class VolumeStore {
     return parseLabel(await doing(`read ${path}`, () => readSmall(path, LABEL_BYTES_LIMIT)));
   }
 
-  async #readHeader(id: string): Promise<Qcow2Header | null> {
-    const path = this.#parts.layout.volume(id);
-    if (!(await exists(path))) return null;
-    const start = await doing(`read ${path}`, () => readStart(path));
-    const header = readQcow2Header(start);
-    if (header.ok) return header.value;
-    throw new AgentError('HOST_CONFLICT', `${path} is no volume of this agent: ${header.reason}`);
+  #readHeader(id: string): Promise<Qcow2Header | null> {
+    return readHeader(this.#parts.layout.volume(id));
   }
+}
+
+/** Null where there is no such file. @throws {AgentError} HOST_CONFLICT: it is no qcow2 file that we would make */
+export async function readHeader(path: string): Promise<Qcow2Header | null> {
+  if (!(await exists(path))) return null;
+  const start = await doing(`read ${path}`, () => readStart(path));
+  const header = readQcow2Header(start);
+  if (header.ok) return header.value;
+  throw new AgentError('HOST_CONFLICT', `${path} is no volume of this agent: ${header.reason}`);
 }
 
 function parseLabel(text: string): VolumeLabel | null {
@@ -257,7 +272,7 @@ function jsonOrNull(text: string): unknown {
   }
 }
 
-function checkSize({ sizeBytes }: { sizeBytes: number }): void {
+export function checkSize({ sizeBytes }: { sizeBytes: number }): void {
   const whole = Number.isSafeInteger(sizeBytes) && sizeBytes % SECTOR_BYTES === 0;
   if (whole && sizeBytes > 0 && sizeBytes <= SIZE_BYTES_MAX) return;
   throw new AgentError(

@@ -1,13 +1,13 @@
 /**
  * A volume that no guest uses, with what it stands on, written into one file by qemu-img in the cage.
  */
-import type { ImageFormat } from '../../model/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
+import type { VolumeChain } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { convertLimits, progressTo } from './convert.ts';
 import { explainUse } from './files.ts';
-import { type ImageTool, LENT } from './image-tool.ts';
+import { type ImageTool, lent } from './image-tool.ts';
 import type { ImageStore } from './images.ts';
 import type { Layout } from './layout.ts';
 import type { VolumeStore } from './volumes.ts';
@@ -23,12 +23,6 @@ export interface VolumeParts {
   volumes: VolumeStore;
 }
 
-export interface WholeVolume {
-  id: string;
-  /** The image that it stands on. */
-  image: { id: string; format: ImageFormat } | null;
-}
-
 /**
  * @param request.output How qemu-img is told the format.
  * @param request.path Nothing may be there.
@@ -36,22 +30,25 @@ export interface WholeVolume {
  */
 export async function writeWhole(
   { layout, tool, images, volumes }: VolumeParts,
-  { id, image, output, path }: WholeVolume & { output: readonly string[]; path: string },
+  { id, image, layers = [], output, path }: VolumeChain & { output: readonly string[]; path: string },
   limit: CallLimit,
   onProgress: ProgressListener,
 ): Promise<void> {
-  const volume = await volumes.look(id);
+  const volume = await volumes.look(id, layers.at(-1) ?? null);
   if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
   if (image !== null) await images.assertIntact(image.id, image.format, limit);
-  await using top = await volumes.lend(tool, id);
-  await using target = await tool.make(path);
-  await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
-  const options = sourceOptions(image?.format ?? null);
+  await using files = new AsyncDisposableStack();
+  const chain = [];
+  for (const layer of [...layers.toReversed(), null])
+    chain.push(files.use(await volumes.lend(tool, id, layer)).file);
+  if (image !== null) chain.push(files.use(await tool.lend(layout.image(image.id, image.format))));
+  const target = files.use(await tool.make(path));
+  const formats = [...layers, 'own'].map(() => 'qcow2').concat(image?.format ?? []);
   const convert = tool.run(
     'qemu-img',
-    ['convert', '-p', '-W', ...output, '--image-opts', options, LENT[1]],
+    ['convert', '-p', '-W', ...output, '--image-opts', chainOptions(formats), lent(chain.length)],
     {
-      files: [top.file, target, ...(base === null ? [] : [base])],
+      files: [...chain, target],
       limits: convertLimits(volume.sizeBytes + GROWTH_BYTES),
       timeoutMs: TIMEOUT_MS,
       onStdout: progressTo((done, total) => onProgress(done, total, 'writing'), volume.sizeBytes),
@@ -63,9 +60,12 @@ export async function writeWhole(
   });
 }
 
-/** The volume and its base by descriptor: the names in its header are not followed. */
-function sourceOptions(baseFormat: string | null): string {
-  const top = `driver=qcow2,file.driver=file,file.filename=${LENT[0]}`;
-  if (baseFormat === null) return top;
-  return `${top},backing.driver=${baseFormat},backing.file.driver=file,backing.file.filename=${LENT[2]}`;
+/** A chain by descriptors, the top first: the names in the headers are not followed. */
+function chainOptions(formats: readonly string[]): string {
+  return formats
+    .flatMap((format, index) => {
+      const at = 'backing.'.repeat(index);
+      return [`${at}driver=${format}`, `${at}file.driver=file`, `${at}file.filename=${lent(index)}`];
+    })
+    .join(',');
 }

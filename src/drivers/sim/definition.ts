@@ -10,7 +10,7 @@ import { WATCHDOGS } from '../../model/policy.ts';
 import { Type } from '../../model/schema.ts';
 import { IMAGE_FORMATS } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
-import type { GuestDefinition, GuestDisk } from '../contracts/hypervisor.ts';
+import type { BackingFile, GuestDefinition, GuestDisk } from '../contracts/hypervisor.ts';
 
 /** IFNAMSIZ less its NUL. @see linux/if.h */
 const INTERFACE_NAME_MAX = 15;
@@ -24,6 +24,9 @@ const Interface = Type.String({
   description: `name of an interface, 1 to ${INTERFACE_NAME_MAX} of letters, digits, dot, - and _`,
 });
 
+/** One file of a chain; the next is looked at by itself. */
+const Backing = strict({ path: Path, format: Format, backing: Type.Optional(Type.Unknown()) });
+
 const Definition = strict({
   id: Id,
   name: Name,
@@ -36,7 +39,7 @@ const Definition = strict({
       path: Path,
       format: Format,
       readOnly: Type.Boolean(),
-      backing: nullable(strict({ path: Path, format: Format })),
+      backing: nullable(Backing),
       device: Type.Optional(DiskDevice),
       qos: Type.Optional(nullable(VolumeQos)),
     }),
@@ -51,9 +54,14 @@ const Definition = strict({
 export function checkDefinition(definition: GuestDefinition): void {
   parse(Definition, definition, 'definition of a guest');
   definition.disks.forEach(checkDisk);
+  definition.disks.forEach(({ backing }) => checkChain(backing));
   const serials = definition.disks.map(({ serial }) => serial);
   if (new Set(serials).size === serials.length) return;
   throw new AgentError('INVALID_ARGUMENT', `Two disks of guest ${definition.id} have one serial`);
+}
+
+function checkChain(file: BackingFile | null): void {
+  for (let at = file; at !== null; at = at.backing ?? null) parse(Backing, at, 'file that a disk stands on');
 }
 
 /** @throws {AgentError} INVALID_ARGUMENT */

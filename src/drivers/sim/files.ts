@@ -51,6 +51,32 @@ export class Files {
     this.#link(file, -1);
   }
 
+  /** A volume's file, and those of the volume that it stands on. */
+  chainOf(path: string): string[] {
+    const below = this.get(path)?.volume?.below;
+    return below === undefined ? [path] : [path, ...this.chainOf(below)];
+  }
+
+  /** What is on a volume, as text. */
+  contentOf(path: string): string {
+    const written = this.chainOf(path).map((each) => this.get(each)?.volume?.content);
+    return written.find((content) => content !== undefined) ?? `what is on ${this.get(path)?.id}`;
+  }
+
+  /** The bytes of a volume at this moment, in a file of their own. */
+  copyOf(from: string, path: string, copyId: string): SimFile {
+    const sizeBytes = this.get(from)?.sizeBytes ?? 0;
+    return newFile({ kind: 'volume', id: copyId, path, sizeBytes, text: this.contentOf(from) });
+  }
+
+  /** What was written to a file goes into the one that it stands on. */
+  commit(path: string): void {
+    const [top, into] = this.chainOf(path).map((each) => this.get(each)?.volume);
+    if (top == null || into == null) return;
+    if (top.content !== undefined) into.content = top.content;
+    into.sizeBytes = Math.max(into.sizeBytes, top.sizeBytes);
+  }
+
   #link({ inode, path, sizeBytes }: SimFile, step: 1 | -1): void {
     const before = this.#links.get(inode ?? path) ?? 0;
     const after = before + step;
@@ -66,15 +92,4 @@ export function newFile(
   made: Pick<SimFile, 'kind' | 'id' | 'path' | 'sizeBytes'> & Partial<SimFile>,
 ): SimFile {
   return { partial: false, image: null, volume: null, text: null, ...made };
-}
-
-/** The bytes of a volume at this moment, in a file of their own. */
-export function copyOf({ id, volume, sizeBytes }: SimFile, path: string, copyId = id): SimFile {
-  return newFile({
-    kind: 'volume',
-    id: copyId,
-    path,
-    sizeBytes,
-    text: volume?.content ?? `what is on ${id}`,
-  });
 }

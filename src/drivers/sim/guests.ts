@@ -14,7 +14,14 @@
  */
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
-import type { GuestDisk, GuestEvent, ShapeDisk, WatchdogAction } from '../contracts/hypervisor.ts';
+import {
+  type BackingFile,
+  type GuestDisk,
+  type GuestEvent,
+  pathsOf,
+  type ShapeDisk,
+  type WatchdogAction,
+} from '../contracts/hypervisor.ts';
 import { type Files, newFile } from './files.ts';
 import { devicesOf, noEdits } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
@@ -116,7 +123,7 @@ export class Guests {
     this.#checkRoom(guest);
     const { disks, nics } = guest.definition ?? { disks: [], nics: [] };
     for (const disk of disks) {
-      for (const path of [disk.path, disk.backing?.path]) this.#checkPath(guest, path);
+      for (const path of pathsOf(disk)) this.#checkPath(guest, path);
     }
     for (const nic of nics) this.#checkNic(guest, nic);
     guest.live = {
@@ -154,6 +161,39 @@ export class Guests {
       if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
     }
     guest.live.disks = guest.live.disks.filter((disk) => disk.serial !== serial);
+    this.tellDefinition(guest);
+  }
+
+  /** Lets the running process write to another file, which stands on the one of before; its definition follows. */
+  switch(guest: SimGuest, disk: ShapeDisk, path: string): void {
+    if (guest.live === null || disk.path === path) return;
+    this.#checkPath(guest, path);
+    this.#hold([path]);
+    guest.live.paths.push(path);
+    disk.path = path;
+    const defined = guest.definition?.disks.find(({ serial }) => serial === disk.serial);
+    if (defined !== undefined) {
+      defined.backing = { path: defined.path, format: defined.format, backing: defined.backing };
+      defined.path = path;
+    }
+    this.tellDefinition(guest);
+  }
+
+  /** Merges a file of the running process into the next one, and goes on without it; its definition follows. */
+  merge(
+    guest: SimGuest,
+    disk: ShapeDisk,
+    { path, into, above }: { path: string; into: string; above: string | null },
+  ): void {
+    const { live, definition } = guest;
+    if (live === null) return;
+    this.#files.commit(path);
+    const over = above === null ? null : this.#files.get(above)?.volume;
+    if (over != null) over.below = into;
+    this.#letGo(live.paths.splice(live.paths.indexOf(path), 1));
+    if (above === null) disk.path = into;
+    const defined = definition?.disks.find(({ serial }) => serial === disk.serial);
+    if (defined !== undefined) leaveOut(defined, path);
     this.tellDefinition(guest);
   }
 
@@ -350,8 +390,8 @@ export class Guests {
     throw new AgentError('CAPACITY_EXCEEDED', message);
   }
 
-  #checkPath(guest: SimGuest, path: string | undefined): void {
-    if (path === undefined || this.#files.has(path)) return;
+  #checkPath(guest: SimGuest, path: string): void {
+    if (this.#files.has(path)) return;
     throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: its disk ${path} is not there`);
   }
 
@@ -365,7 +405,9 @@ export class Guests {
   }
 }
 
-/** A disk's file, and the one it stands on. */
-export function pathsOf({ path, backing }: GuestDisk): string[] {
-  return backing === null ? [path] : [path, backing.path];
+/** Takes a file out of a chain. */
+function leaveOut(file: { path: string; backing?: BackingFile | null }, path: string): void {
+  const { backing = null } = file;
+  if (file.path === path && backing !== null) Object.assign(file, { backing: null }, backing);
+  else if (backing !== null) leaveOut(backing, path);
 }

@@ -4,32 +4,36 @@
  * Guests are the world's (guests.ts); this is the connection to it, with its health, its deadlines and its
  * refusals. Closing it, or killing the process that it stands for, touches no guest.
  */
+import { basename } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
+import { MIB } from '../../model/units.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
-import type {
-  DiskCopy,
-  GuestAddress,
-  GuestDefinition,
-  GuestDisk,
-  GuestEvent,
-  GuestUse,
-  Hypervisor,
-  HypervisorFacts,
-  HypervisorHealth,
-  KeptDefinition,
-  KeptFile,
-  ObservedGuest,
-  ShapeDisk,
+import {
+  type DiskCopy,
+  type DiskMerge,
+  type DiskOverlay,
+  type GuestAddress,
+  type GuestDefinition,
+  type GuestDisk,
+  type GuestEvent,
+  type GuestUse,
+  type Hypervisor,
+  type HypervisorFacts,
+  type HypervisorHealth,
+  type KeptDefinition,
+  type KeptFile,
+  type ObservedGuest,
+  type ShapeDisk,
+  pathsOf,
 } from '../contracts/hypervisor.ts';
 import { type Attachment, type CallRequest, Calls } from './call.ts';
 import { checkDefinition, checkDisk } from './definition.ts';
 import type { CallName } from './faults.ts';
-import { copyOf } from './files.ts';
-import { pathsOf } from './guests.ts';
+import { newFile } from './files.ts';
 import { newGuest } from './outside.ts';
 import { keptOf, noEdits } from './shape.ts';
-import type { SimGuest } from './state.ts';
+import type { SimFile, SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';
 
 /** What a guest's power has for a reason when the host was asked for it. */
@@ -196,15 +200,60 @@ export class SimHypervisor implements Hypervisor {
     return this.#change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
-      for (const { serial, path } of copies) {
-        const file = this.#world.files.get(plugged(guest, serial).path ?? '');
-        if (file !== undefined) this.#world.files.put(copyOf(file, path));
-      }
+      for (const { serial, path } of copies)
+        this.#world.files.put(this.#world.files.copyOf(plugged(guest, serial).path ?? '', path, idIn(path)));
     });
   }
 
   stopCopy(id: string, options?: CallOptions): Promise<void> {
     return this.#change('hypervisor.stopCopy', id, options, () => undefined);
+  }
+
+  switchDisks(
+    id: string,
+    overlays: readonly DiskOverlay[],
+    options: CallOptions & { quiesce?: boolean; memoryPath?: string | null } = {},
+  ): Promise<void> {
+    return this.#change('hypervisor.switchDisks', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      const { quiesce = false, memoryPath = null } = options;
+      if (guest.live === null) throw illegal(guest, 'it does not run');
+      if (overlays.every(({ serial, path }) => plugged(guest, serial).path === path)) return;
+      if (quiesce && !(guest.booted && guest.agentAnswers))
+        throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
+      if (memoryPath !== null) this.#world.files.put(memoryOf(guest, memoryPath));
+      for (const { serial, path } of overlays) this.#world.guests.switch(guest, plugged(guest, serial), path);
+    });
+  }
+
+  mergeDisk(id: string, { serial, path, into }: DiskMerge, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.mergeDisk', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live === null) return;
+      const disk = plugged(guest, serial);
+      const chain = this.#world.files.chainOf(disk.path ?? '');
+      const at = chain.indexOf(path);
+      if (at < 0) return;
+      if (chain[at + 1] !== into)
+        throw new AgentError('HOST_CONFLICT', `${path} does not stand on ${into} in guest ${id}`);
+      this.#world.guests.merge(guest, disk, { path, into, above: chain[at - 1] ?? null });
+    });
+  }
+
+  chainOf(id: string, serial: string, options?: CallOptions): Promise<string[] | null> {
+    return this.#ask('hypervisor.chainOf', id, options, () => {
+      const disk = liveDisk(there(this.#world.guests.get(id) ?? null, id), serial);
+      return disk === undefined ? null : this.#world.files.chainOf(disk.path ?? '');
+    });
+  }
+
+  resumeFrom(id: string, memoryPath: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.resumeFrom', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live !== null) return;
+      checkMemory(guest, this.#world.files.get(memoryPath)?.text ?? null);
+      this.#world.guests.powerOn(guest);
+    });
   }
 
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]> {
@@ -331,6 +380,30 @@ export class SimHypervisor implements Hypervisor {
   #tell(event: GuestEvent): void {
     for (const listener of [...this.#listeners]) listener(event);
   }
+}
+
+/** The disks of a guest with this memory. */
+function memoryOf({ memoryMib, live }: SimGuest, path: string): SimFile {
+  const text = serialsOf(live?.disks ?? []);
+  return newFile({ kind: 'volume', id: idIn(path), path, sizeBytes: memoryMib * MIB, text });
+}
+
+function checkMemory({ id, definition }: SimGuest, serials: string | null): void {
+  if (serials === null) throw new AgentError('NOT_FOUND', `There is no saved memory of guest ${id}`);
+  if (serials === serialsOf(definition?.disks ?? [])) return;
+  throw new AgentError('HOST_CONFLICT', `The saved memory is of a guest with other disks than ${id} has`);
+}
+
+function serialsOf(disks: readonly { serial: string | null }[]): string {
+  return disks
+    .map(({ serial }) => serial)
+    .toSorted()
+    .join(' ');
+}
+
+/** The id that a file of the pool bears in its name. */
+function idIn(path: string): string {
+  return basename(path).split('.')[0] as string;
 }
 
 function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse {

@@ -165,7 +165,9 @@ export interface SimFile extends StoredFile {
     imageId: string | null;
     format?: ImageFormat;
     label?: VolumeLabel | null;
-    /** What is on it, as text. @default words that are its own */
+    /** Path of what it stands on, where that is not its image. */
+    below?: string;
+    /** What is on it, as text. @default words that are its own; of a layer, what is below */
     content?: string;
   } | null;
   /** A seed's contents as JSON, a console's text, or the bytes of an upload in base64. */

@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import { Sha256 } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
+import type { LayerId } from '../../model/layers.ts';
 import { IMAGE_FORMATS, type ImageFormat, keptFormat } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
@@ -17,11 +18,13 @@ import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import {
   type ExportFacts,
   type ExportPlace,
+  type FoundLayer,
   type ImageCheck,
   type FoundImage,
   type FoundVolume,
   type ImageFacts,
   type ImageRequest,
+  type LayerRequest,
   type ListedFile,
   type PoolCapacity,
   type PoolSurvey,
@@ -33,11 +36,11 @@ import {
   type VolumeRequest,
   UPLOAD_SOURCE,
 } from '../contracts/storage.ts';
-import { Layout } from '../qcow2/layout.ts';
+import { isBeside, Layout } from '../qcow2/layout.ts';
 import { type Attachment, Calls, type Waits } from './call.ts';
 import type { CallName } from './faults.ts';
 import { checkExport } from './exports.ts';
-import { copyOf, newFile } from './files.ts';
+import { newFile } from './files.ts';
 import type { SimFile, SimSource } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -214,9 +217,12 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
-  lookVolume(id: string, options?: CallOptions): Promise<{ sizeBytes: number } | null> {
+  lookVolume(
+    id: string,
+    options: CallOptions & { layer?: LayerId } = {},
+  ): Promise<{ sizeBytes: number } | null> {
     return this.#run('storage.lookVolume', id, options, () => {
-      const volume = this.#file(this.paths.volume(id))?.volume ?? null;
+      const volume = this.#file(this.paths.layer(id, options.layer ?? null))?.volume ?? null;
       return volume === null ? null : { sizeBytes: volume.sizeBytes };
     });
   }
@@ -228,24 +234,84 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
-  growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void> {
+  growVolume(id: string, sizeBytes: number, options: CallOptions & { layer?: LayerId } = {}): Promise<void> {
     return this.#run('storage.growVolume', id, options, () => {
       checkSize(sizeBytes);
-      const volume = this.#volume(id);
+      const { layer = null } = options;
+      const volume = this.#volume(id, layer);
       if (volume.sizeBytes >= sizeBytes) return;
-      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
-        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      this.#checkIdle(id, layer);
       volume.sizeBytes = sizeBytes;
       this.#world.touch();
     });
   }
 
-  copyVolume({ copyId, id }: VolumeCopy, options?: CallOptions): Promise<void> {
+  makeLayer({ volumeId, layer, parent, sizeBytes }: LayerRequest, options?: CallOptions): Promise<void> {
+    return this.#run('storage.makeLayer', volumeId, options, () => {
+      checkSize(sizeBytes);
+      const path = this.paths.layer(volumeId, layer);
+      const below = this.paths.layer(volumeId, parent);
+      this.#volume(volumeId, parent);
+      const before = this.#file(path)?.volume ?? null;
+      if (before === null) {
+        const volume = { sizeBytes, imageId: null, below };
+        this.#put(newFile({ kind: 'volume', id: volumeId, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
+      } else if (before.below !== below) {
+        throw new AgentError('HOST_CONFLICT', `Layer ${layer} of volume ${volumeId} stands on another one`);
+      }
+    });
+  }
+
+  lookLayer(volumeId: string, layer: string, options?: CallOptions): Promise<FoundLayer | null> {
+    return this.#run(
+      'storage.lookLayer',
+      volumeId,
+      options,
+      () => this.#layersOf(volumeId).find(({ id }) => id === layer) ?? null,
+    );
+  }
+
+  commitLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.commitLayer', volumeId, options, () => {
+      this.#volume(volumeId, layer);
+      this.#checkIdle(volumeId, layer);
+      this.#world.files.commit(this.paths.layer(volumeId, layer));
+      this.#world.touch();
+    });
+  }
+
+  moveLayer(
+    { volumeId, layer, parent }: Omit<LayerRequest, 'sizeBytes'>,
+    options?: CallOptions,
+  ): Promise<void> {
+    return this.#run('storage.moveLayer', volumeId, options, () => {
+      const below = this.paths.layer(volumeId, parent);
+      const moved = this.#volume(volumeId, layer);
+      if (moved.below === below) return;
+      this.#checkIdle(volumeId, layer);
+      moved.below = below;
+      this.#world.touch();
+    });
+  }
+
+  removeLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.removeLayer', volumeId, options, () =>
+      this.#remove(this.paths.layer(volumeId, layer)),
+    );
+  }
+
+  removeMemory(volumeId: string, snapshotId: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.removeMemory', volumeId, options, () =>
+      this.#remove(this.paths.memory(volumeId, snapshotId)),
+    );
+  }
+
+  copyVolume({ copyId, id, layers = [] }: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', id, options, () => {
-      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
-        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
-      this.#volume(id);
-      this.#put(copyOf(this.#file(this.paths.volume(id)) as SimFile, this.paths.volumeCopy(copyId), copyId));
+      const layer = layers.at(-1) ?? null;
+      this.#checkIdle(id, layer);
+      this.#volume(id, layer);
+      this.#put(this.#world.files.copyOf(this.paths.layer(id, layer), this.paths.volumeCopy(copyId), copyId));
     });
   }
 
@@ -285,6 +351,7 @@ export class SimStoragePool implements StoragePool {
 
   removeVolume(id: string, options?: CallOptions): Promise<void> {
     return this.#run('storage.removeVolume', id, options, () => {
+      for (const path of this.#besides(id)) this.#remove(path);
       this.#remove(this.paths.volumeCopy(id));
       this.#remove(this.paths.volume(id));
       this.#remove(`${this.paths.volume(id)}.partial`);
@@ -392,7 +459,7 @@ export class SimStoragePool implements StoragePool {
 
   #standsOn({ volume }: SimFile): string | null {
     const imageId = volume?.imageId ?? null;
-    if (imageId === null) return null;
+    if (imageId === null) return volume?.below ?? null;
     const paths = IMAGE_FORMATS.map((format) => this.paths.image(imageId, format));
     return paths.find((path) => this.#world.files.has(path)) ?? (paths[0] as string);
   }
@@ -459,8 +526,29 @@ export class SimStoragePool implements StoragePool {
     }
   }
 
-  #volume(id: string): NonNullable<SimFile['volume']> {
-    const volume = this.#file(this.paths.volume(id))?.volume ?? null;
+  /** Layers and memories. */
+  #besides(volumeId: string): string[] {
+    return [...this.#world.files.all()]
+      .filter(({ kind, id, path }) => kind === 'volume' && id === volumeId && isBeside(path))
+      .map(({ path }) => path);
+  }
+
+  #layersOf(volumeId: string): FoundLayer[] {
+    return this.#besides(volumeId).flatMap((path) => {
+      const id = this.#layout.layerAt(volumeId, path) ?? null;
+      const { below = '', sizeBytes = 0 } = this.#file(path)?.volume ?? {};
+      const parent = this.#layout.layerAt(volumeId, below);
+      return id === null || parent === undefined ? [] : [{ id, parent, sizeBytes }];
+    });
+  }
+
+  #checkIdle(id: string, layer: LayerId): void {
+    if (this.#world.guests.holdsOpen(this.paths.layer(id, layer)))
+      throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+  }
+
+  #volume(id: string, layer: LayerId = null): NonNullable<SimFile['volume']> {
+    const volume = this.#file(this.paths.layer(id, layer))?.volume ?? null;
     if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
     return volume;
   }
@@ -468,7 +556,8 @@ export class SimStoragePool implements StoragePool {
   #foundVolume({ id, path, volume }: SimFile): FoundVolume {
     if (volume === null) return unreadable(id, `${path} is no volume`);
     const { sizeBytes, imageId, format = 'qcow2', label = null } = volume;
-    return { id, sizeBytes, image: imageId === null ? null : { id: imageId, format }, label, fault: null };
+    const image = imageId === null ? null : { id: imageId, format };
+    return { id, sizeBytes, image, label, layers: this.#layersOf(id), fault: null };
   }
 
   #checkBacking({ id, sizeBytes, image }: VolumeRequest): void {
@@ -498,7 +587,7 @@ function foundImage({ id, path, image }: SimFile): FoundImage {
 }
 
 function unreadable(id: string, fault: string): FoundVolume {
-  return { id, sizeBytes: null, image: null, label: null, fault };
+  return { id, sizeBytes: null, image: null, label: null, layers: [], fault };
 }
 
 function factsOf({ sha256, sizeBytes, virtualSizeBytes, hardware = null }: SimSource): ImageFacts {

@@ -108,7 +108,7 @@ function guest(n: number, change: Partial<GuestMetadata> = {}, more: Partial<Hos
 
 function foundVolume(n: number, change: Partial<FoundVolume> = {}): FoundVolume {
   const image = { id: id('image', 0), format: 'qcow2' as const };
-  return { id: id('volume', n), sizeBytes: 4 * GIB, image, label: null, fault: null, ...change };
+  return { id: id('volume', n), sizeBytes: 4 * GIB, image, label: null, layers: [], fault: null, ...change };
 }
 
 function foundImage(n: number, change: Partial<FoundImage> = {}): FoundImage {

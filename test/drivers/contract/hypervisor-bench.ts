@@ -24,6 +24,10 @@ export interface HypervisorBench {
   definition(): GuestDefinition;
   /** A disk of 1 MiB that no guest has, with a fresh serial. */
   spareDisk(): Promise<GuestDisk>;
+  /** A file that stands on the disk's, which is not changed by this; the disk as it is with it. */
+  overlayOn(disk: GuestDisk): Promise<GuestDisk>;
+  /** A path for a guest's memory. */
+  memoryPath(): string;
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;

@@ -11,6 +11,7 @@ import type { DiskExtent, DiskSink } from '../../../src/drivers/contracts/extent
 import type { SeedContents, StoragePool } from '../../../src/drivers/contracts/storage.ts';
 import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { ImageFormat } from '../../../src/model/storage.ts';
+import { layerTests } from './storage-layers.ts';
 
 /** An image that an implementation must take, with what it must say of it. */
 export interface ValidSource {
@@ -57,6 +58,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     imageRefusalTests(t, prepared);
     volumeTests(t, prepared);
     copyTests(t, prepared);
+    layerTests(t, prepared);
     listTests(t, prepared);
     volumeRefusalTests(t, prepared);
     seedTests(t, prepared);
@@ -487,8 +489,8 @@ function surveyTests(t: Test, make: MakePool): void {
     t.match(images[0]?.madeAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     t.same(sortById(volumes), [
       ...sortById([
-        { id: own, sizeBytes, image: null, label, fault: null },
-        { id: overlay, sizeBytes, image, label: made, fault: null },
+        { id: own, sizeBytes, image: null, label, layers: [], fault: null },
+        { id: overlay, sizeBytes, image, label: made, layers: [], fault: null },
       ]),
     ]);
   });

@@ -70,6 +70,8 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
       readOnly: false,
       backing: null,
     }),
+    overlayOn: (disk) => lab.overlayOn(disk),
+    memoryPath: () => lab.newPath('memory'),
     exists: isThere,
     sizeOf: async ({ path }) => (await stat(path)).size,
     makeForeign: () => lab.foreignGuest(),

@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { type Connection, connect, constants, LibvirtError } from 'node-libvirt';
 import type { Test } from 'tap';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
-import type { GuestDefinition, Hypervisor } from '../../../src/drivers/contracts/hypervisor.ts';
+import type { GuestDefinition, GuestDisk, Hypervisor } from '../../../src/drivers/contracts/hypervisor.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
 import { createLibvirtHypervisor } from '../../../src/drivers/libvirt/index.ts';
 
@@ -100,6 +100,18 @@ export class Lab {
     await writeFile(path, '');
     await truncate(path, 1024 * 1024);
     return path;
+  }
+
+  /** A qcow2 file on what a disk has. */
+  async overlayOn(disk: GuestDisk): Promise<GuestDisk> {
+    const path = this.newPath('qcow2');
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', disk.path, '-F', disk.format, path]);
+    const { path: below, format, backing } = disk;
+    return { ...disk, path, format: 'qcow2', backing: { path: below, format, backing } };
+  }
+
+  newPath(suffix: string): string {
+    return join(this.folder, `${randomUUID()}.${suffix}`);
   }
 
   /** Edits a definition as `virsh edit` does. */

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
 import type { ObjectStore } from '../../../src/drivers/contracts/objects.ts';
+import { newFile } from '../../../src/drivers/sim/files.ts';
 import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
 import type { DefinitionBench } from '../contract/definitions.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
@@ -50,6 +51,15 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
       const path = pool.paths.volume(id);
       return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
     },
+    overlayOn: async (disk) => {
+      const [id, layer] = [randomUUID(), randomUUID()];
+      const path = pool.paths.layer(id, layer);
+      const volume = { sizeBytes: MIB, imageId: null, below: disk.path };
+      world.files.put(newFile({ kind: 'volume', id, path, sizeBytes: MIB, volume }));
+      const { path: below, format, backing } = disk;
+      return { ...disk, path, format: 'qcow2', backing: { path: below, format, backing } };
+    },
+    memoryPath: () => pool.paths.memory(randomUUID(), randomUUID()),
     exists: async (path) => world.files.has(path),
     sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
     makeForeign: async () => {

@@ -1,0 +1,221 @@
+/**
+ * The chain of files of a disk, while its guest runs: another file is put on top, or one is merged into the next.
+ *
+ * Names are ours: the file on top is there before the guest is switched to it, and libvirt keeps no snapshot of its own.
+ * A merge is a block job of QEMU's, which goes on without us; so one that a crash has left is joined.
+ *
+ * @see virDomainSnapshotCreateXML and virDomainBlockCommit, libvirt-domain.h; formatsnapshot.html
+ */
+import { constants, type Domain } from 'node-libvirt';
+import { AgentError } from '../../model/errors.ts';
+import type { ProgressListener } from '../contracts/calls.ts';
+import type { Clock } from '../contracts/clock.ts';
+import type { DiskMerge, DiskOverlay } from '../contracts/hypervisor.ts';
+import { isLibvirtError } from './errors.ts';
+import { disksOf, liveXml, type LiveDisk, thatDisk } from './live-disks.ts';
+import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { withDisksOf } from './saved-xml.ts';
+import { writeXml, type XmlNode, xml } from './xml.ts';
+
+/** How often it is looked how far a merge has come, milliseconds. */
+const LOOK_MS = 100;
+
+const SNAPSHOT = constants.virDomainSnapshotCreateFlags;
+const COMMIT = constants.virDomainBlockCommitFlags;
+const JOB = constants.virDomainBlockJobType;
+const { VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT: PIVOT } = constants.virDomainBlockJobAbortFlags;
+const { VIR_DOMAIN_XML_INACTIVE: KEPT } = constants.virDomainXMLFlags;
+const { VIR_DOMAIN_SAVE_RUNNING: RUNNING } = constants.virDomainSaveRestoreFlags;
+/** Nothing of libvirt's own, all disks or none, and on files that are there. */
+const SWITCH_FLAGS =
+  SNAPSHOT.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA |
+  SNAPSHOT.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC |
+  SNAPSHOT.VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT;
+const NO_ROOM = /No space left on device|Disk quota exceeded/;
+
+export interface SwitchOptions {
+  quiesce: boolean;
+  memoryPath: string | null;
+}
+
+export class DiskLayers {
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  async switch(
+    context: CommandContext,
+    id: string,
+    overlays: readonly DiskOverlay[],
+    options: SwitchOptions,
+  ): Promise<void> {
+    const domain = await ownDomain(context, id);
+    if (await isDown(domain, context.limits)) throw illegal(id, 'it does not run');
+    const disks = disksOf(await liveXml(domain, context));
+    if (overlays.every((overlay) => diskOf(disks, overlay).path === overlay.path)) return;
+    const text = snapshotXml(disks, overlays, options.memoryPath);
+    await domain.snapshotCreateXML(text, flagsOf(options), context.limits.next()).catch((error: unknown) => {
+      throw explain(error, id, options);
+    });
+  }
+
+  async chain(context: CommandContext, id: string, serial: string): Promise<string[] | null> {
+    const domain = await ownDomain(context, id);
+    if (await isDown(domain, context.limits)) return null;
+    return disksOf(await liveXml(domain, context)).find((disk) => disk.serial === serial)?.chain ?? null;
+  }
+
+  async merge(
+    context: CommandContext,
+    id: string,
+    merge: DiskMerge,
+    onProgress: ProgressListener,
+  ): Promise<void> {
+    const domain = await ownDomain(context, id);
+    if (await isDown(domain, context.limits)) return;
+    const { chain, target } = await thatDisk(domain, context, merge.serial);
+    const at = chain.indexOf(merge.path);
+    if (at < 0) return;
+    if (chain[at + 1] !== merge.into)
+      throw new AgentError('HOST_CONFLICT', `${merge.path} does not stand on ${merge.into} in guest ${id}`);
+    await this.#ensureJob(context, domain, { ...merge, target, isActive: at === 0 });
+    try {
+      await this.#untilMerged(context, domain, { ...merge, target, isActive: at === 0 }, onProgress);
+    } catch (error) {
+      await this.#abort(domain, target);
+      throw error;
+    }
+  }
+
+  async resume({ connection, limits }: CommandContext, id: string, memoryPath: string): Promise<void> {
+    const domain = await ownDomain({ connection, limits }, id);
+    if (!(await isDown(domain, limits))) return;
+    const [kept, saved] = await Promise.all([
+      domain.getXMLDesc(KEPT, limits.next()),
+      connection.domainSaveImageGetXMLDesc(memoryPath, 0, limits.next()),
+    ]);
+    await connection.domainRestoreFlags(memoryPath, withDisksOf(saved, kept, id), RUNNING, limits.next());
+  }
+
+  async #ensureJob({ limits }: CommandContext, domain: Domain, merge: RunningMerge): Promise<void> {
+    const { found, type } = await domain.getBlockJobInfo(merge.target, 0, limits.next());
+    if (found !== 0) return checkCommit(type, domain, merge);
+    const flags =
+      COMMIT.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES |
+      (merge.isActive ? COMMIT.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE : 0);
+    const { target, into, path, bytesPerSecond = 0 } = merge;
+    await domain.blockCommit(target, into, path, bytesPerSecond, flags, limits.next());
+  }
+
+  /** A merge of the active file waits, when all is copied, to be told to go on with the other one. */
+  async #untilMerged(
+    context: CommandContext,
+    domain: Domain,
+    merge: RunningMerge,
+    onProgress: ProgressListener,
+  ): Promise<void> {
+    for (;;) {
+      const { found, cur, end } = await domain.getBlockJobInfo(merge.target, 0, context.limits.next());
+      if (found === 0) return this.#checkMerged(context, domain, merge);
+      onProgress(Number(cur), Number(end), 'merging');
+      if (merge.isActive && cur === end && end > 0n) await this.#pivot(context, domain, merge.target);
+      const pause = new Promise<void>((resolve) => void this.#clock.after(LOOK_MS, resolve));
+      await context.limits.wait(pause, 'command');
+    }
+  }
+
+  /** All may be copied a moment before the job says so: it is then asked again. */
+  async #pivot({ limits }: CommandContext, domain: Domain, target: string): Promise<void> {
+    await domain.blockJobAbort(target, PIVOT, limits.next()).catch((error: unknown) => {
+      const isEarly =
+        isLibvirtError(error, 'VIR_ERR_BLOCK_COPY_ACTIVE') ||
+        isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID');
+      if (!isEarly) throw error;
+    });
+  }
+
+  async #checkMerged(context: CommandContext, domain: Domain, { serial, path }: RunningMerge): Promise<void> {
+    if (await isDown(domain, context.limits))
+      throw illegal(domain.uuid, 'it stopped before its disk was merged');
+    const { chain } = await thatDisk(domain, context, serial);
+    if (!chain.includes(path)) return;
+    throw new AgentError('UNAVAILABLE', `QEMU has not merged ${path} in guest ${domain.uuid}`, {
+      hint: 'See the log of the guest in libvirt; the pool may be full.',
+    });
+  }
+
+  /** Also when its caller's time is over. What ended meanwhile needs no end. */
+  async #abort(domain: Domain, target: string): Promise<void> {
+    await domain.blockJobAbort(target, 0).catch((error: unknown) => {
+      if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
+    });
+  }
+}
+
+interface RunningMerge extends DiskMerge {
+  target: string;
+  isActive: boolean;
+}
+
+function checkCommit(type: number, domain: Domain, { serial }: RunningMerge): void {
+  const isCommit =
+    type === JOB.VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT || type === JOB.VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT;
+  if (isCommit) return;
+  throw new AgentError('HOST_CONFLICT', `Disk ${serial} of guest ${domain.uuid} has another job of QEMU`, {
+    hint: 'Wait until it is done, or end it: virsh blockjob.',
+  });
+}
+
+/** @throws {AgentError} NOT_FOUND: the guest runs without such a disk. */
+function diskOf(disks: readonly LiveDisk[], { serial }: DiskOverlay): LiveDisk {
+  const disk = disks.find((each) => each.serial === serial);
+  if (disk !== undefined) return disk;
+  throw new AgentError('NOT_FOUND', `The guest runs without a disk ${serial}`);
+}
+
+function flagsOf({ quiesce, memoryPath }: SwitchOptions): number {
+  const quiet = quiesce ? SNAPSHOT.VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE : 0;
+  return SWITCH_FLAGS | quiet | (memoryPath === null ? SNAPSHOT.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY : 0);
+}
+
+function snapshotXml(
+  disks: readonly LiveDisk[],
+  overlays: readonly DiskOverlay[],
+  memoryPath: string | null,
+): string {
+  const elements = disks.map((disk) => {
+    const overlay = overlays.find(({ serial }) => serial === disk.serial);
+    return overlay === undefined || disk.path === overlay.path
+      ? xml('disk', { name: disk.target, snapshot: 'no' })
+      : overlayXml(disk.target, overlay.path);
+  });
+  const memory = memoryPath === null ? [] : [xml('memory', { snapshot: 'external', file: memoryPath })];
+  return writeXml(xml('domainsnapshot', {}, [...memory, xml('disks', {}, elements)]));
+}
+
+function overlayXml(target: string, path: string): XmlNode {
+  return xml('disk', { name: target, snapshot: 'external', type: 'file' }, [
+    xml('driver', { type: 'qcow2' }),
+    xml('source', { file: path }),
+  ]);
+}
+
+function explain(error: unknown, id: string, { quiesce }: SwitchOptions): unknown {
+  const message = String((error as Error).message);
+  if (NO_ROOM.test(message))
+    return new AgentError('CAPACITY_EXCEEDED', `There is no room for the memory of guest ${id}`, {
+      cause: error,
+    });
+  const isAgents =
+    isLibvirtError(error, 'VIR_ERR_AGENT_UNRESPONSIVE') ||
+    isLibvirtError(error, 'VIR_ERR_AGENT_COMMAND_FAILED') ||
+    isLibvirtError(error, 'VIR_ERR_AGENT_COMMAND_TIMEOUT') ||
+    isLibvirtError(error, 'VIR_ERR_AGENT_UNSYNCED');
+  if (!quiesce || !isAgents) return error;
+  return new AgentError('UNAVAILABLE', `The agent in guest ${id} has not frozen its file systems`, {
+    cause: error,
+    hint: 'Install and start qemu-guest-agent in the guest, or ask for a snapshot that is not quiesced.',
+  });
+}

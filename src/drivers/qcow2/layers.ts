@@ -1,0 +1,134 @@
+/**
+ * Layers of volumes: qcow2 files, each of which stands on another one, or on the volume's own file.
+ *
+ * They are made and moved by qemu-img, which takes QEMU's lock: a file that a guest writes to is refused. What a layer
+ * stands on is in its header, which no guest can write to.
+ */
+import { readdir } from 'node:fs/promises';
+import { AgentError } from '../../model/errors.ts';
+import type { FoundLayer, LayerRequest } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
+import type { Exec } from '../host/exec.ts';
+import { explainUse, PARTIAL_SUFFIX, publish, removeDurably, syncFile } from './files.ts';
+import { KeyedLock } from './keyed-lock.ts';
+import { checkId, isBeside, type Layout } from './layout.ts';
+import { checkSize, FORMAT_OPTIONS, readHeader, VOLUME_MODE } from './volumes.ts';
+
+/** The largest layer, on a slow disk, milliseconds. */
+const COMMIT_TIMEOUT_MS = 6 * 3600_000;
+
+export class LayerStore {
+  readonly #layout: Layout;
+  readonly #exec: Exec;
+  readonly #lock = new KeyedLock();
+
+  constructor({ layout, exec }: { layout: Layout; exec: Exec }) {
+    this.#layout = layout;
+    this.#exec = exec;
+  }
+
+  async make(request: LayerRequest, limit: CallLimit): Promise<void> {
+    checkSize(request);
+    const { volumeId, layer, parent } = request;
+    await this.#lock.hold(checkId(volumeId), limit, async () => {
+      const found = await this.look(volumeId, layer);
+      if (found === null) await this.#create(request, limit);
+      else if (found.parent !== parent)
+        throw new AgentError('HOST_CONFLICT', `Layer ${layer} of volume ${volumeId} stands on another one`);
+    });
+  }
+
+  /** @throws {AgentError} HOST_CONFLICT: what it stands on is no layer of its volume. */
+  async look(volumeId: string, layer: string): Promise<FoundLayer | null> {
+    const path = this.#layout.layer(volumeId, layer);
+    const header = await readHeader(path);
+    if (header === null) return null;
+    const parent = this.#layout.layerAt(volumeId, header.backingFile ?? '');
+    if (parent !== undefined) return { id: layer, parent, sizeBytes: header.virtualSizeBytes };
+    throw new AgentError(
+      'HOST_CONFLICT',
+      `${path} is no layer of this agent: it stands on ${header.backingFile}`,
+    );
+  }
+
+  /** Its layers that can be read. */
+  async list(volumeId: string): Promise<FoundLayer[]> {
+    const layers = (await this.#paths(volumeId)).flatMap(
+      (path) => this.#layout.layerAt(volumeId, path) ?? [],
+    );
+    const found = await Promise.all(layers.map((layer) => this.look(volumeId, layer).catch(unlessConflict)));
+    return found.filter((each) => each !== null);
+  }
+
+  async commit(volumeId: string, layer: string, limit: CallLimit): Promise<void> {
+    await this.#lock.hold(checkId(volumeId), limit, async () => {
+      const { parent } = await this.#there(volumeId, layer);
+      // What was committed stays in the layer: it is removed as a whole, when nothing stands on it.
+      const args = ['commit', '-q', '-d', '-f', 'qcow2', this.#layout.layer(volumeId, layer)];
+      await this.#qemuImg(args, limit, COMMIT_TIMEOUT_MS);
+      await syncFile(this.#layout.layer(volumeId, parent));
+    });
+  }
+
+  async move({ volumeId, layer, parent }: Omit<LayerRequest, 'sizeBytes'>, limit: CallLimit): Promise<void> {
+    await this.#lock.hold(checkId(volumeId), limit, async () => {
+      if ((await this.#there(volumeId, layer)).parent === parent) return;
+      const path = this.#layout.layer(volumeId, layer);
+      const args = ['rebase', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2'];
+      await this.#qemuImg([...args, '-b', this.#layout.layer(volumeId, parent), path], limit);
+      await syncFile(path);
+    });
+  }
+
+  async remove(volumeId: string, layer: string, limit: CallLimit): Promise<void> {
+    await this.#lock.hold(checkId(volumeId), limit, async () => {
+      const path = this.#layout.layer(volumeId, layer);
+      await removeDurably(path);
+      await removeDurably(path + PARTIAL_SUFFIX);
+    });
+  }
+
+  /** Layers and memories of a volume that goes. */
+  async removeAll(volumeId: string): Promise<void> {
+    for (const path of await this.#paths(volumeId)) if (isBeside(path)) await removeDurably(path);
+  }
+
+  async #paths(volumeId: string): Promise<string[]> {
+    const names = await readdir(this.#layout.folder('volumes'));
+    const files = names.map((name) => this.#layout.identify('volumes', name));
+    return files.filter((file) => file?.id === volumeId).map((file) => file!.path);
+  }
+
+  async #there(volumeId: string, layer: string): Promise<FoundLayer> {
+    const found = await this.look(volumeId, layer);
+    if (found !== null) return found;
+    throw new AgentError('NOT_FOUND', `Volume ${volumeId} has no layer ${layer} in this pool`);
+  }
+
+  async #create({ volumeId, layer, parent, sizeBytes }: LayerRequest, limit: CallLimit): Promise<void> {
+    const backing = this.#layout.layer(volumeId, parent);
+    if ((await readHeader(backing)) === null)
+      throw new AgentError(
+        'NOT_FOUND',
+        `Volume ${volumeId} has no file ${parent ?? 'of its own'} in this pool`,
+      );
+    const path = this.#layout.layer(volumeId, layer);
+    await removeDurably(path + PARTIAL_SUFFIX);
+    // Unsafe: a guest may hold what it stands on, and its format and size are given.
+    const args = ['create', '-q', '-u', '-f', 'qcow2', '-o', FORMAT_OPTIONS, '-b', backing, '-F', 'qcow2'];
+    await this.#qemuImg([...args, path + PARTIAL_SUFFIX, String(sizeBytes)], limit);
+    await publish(path + PARTIAL_SUFFIX, path, VOLUME_MODE);
+  }
+
+  async #qemuImg(args: string[], limit: CallLimit, timeoutMs?: number): Promise<void> {
+    const options = { signal: limit.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
+    await this.#exec.run('qemu-img', args, options).catch((error: unknown) => {
+      throw explainUse(error);
+    });
+  }
+}
+
+function unlessConflict(error: unknown): null {
+  if (error instanceof AgentError && error.code === 'HOST_CONFLICT') return null;
+  throw error;
+}
