@@ -57,6 +57,11 @@ import { DATABASE_NAME, findDamageInStoreFile } from './store/store.ts';
 import { configureVolume } from './volumes/configure.ts';
 import { attachVolume, detachVolume } from './volumes/disks.ts';
 import { exportVolume } from './volumes/export.ts';
+import { createSnapshot } from './snapshots/create.ts';
+import { deleteSnapshot } from './snapshots/delete.ts';
+import { LayerKeeper } from './snapshots/keeper.ts';
+import { mergeSnapshots } from './snapshots/merge.ts';
+import { revertSnapshot } from './snapshots/revert.ts';
 import { growVolume } from './volumes/grow.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
 
@@ -87,6 +92,7 @@ export class Agent {
   readonly #ownership: Ownership;
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
+  readonly #layerKeeper: LayerKeeper;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
@@ -152,7 +158,10 @@ export class Agent {
     });
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     const settings = config.images;
-    this.#imageKeeper = new ImageKeeper({ store, clock, log, operations: this.operations, settings });
+    const forKeepers = { store, clock, log, operations: this.operations };
+    this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
+    const bandwidthMib = config.snapshots.mergeMibPerSecond;
+    this.#layerKeeper = new LayerKeeper({ ...forKeepers, bandwidthMib });
     const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
     this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);
@@ -189,6 +198,7 @@ export class Agent {
     this.#stopping.abort();
     this.#recovery.close();
     this.#imageKeeper.close();
+    this.#layerKeeper.close();
     this.#link?.close();
     this.#policies.close();
     await this.#socket.close();
@@ -206,6 +216,7 @@ export class Agent {
   /** Takes no more callers, and begins nothing by itself; for a test that plays a crash. */
   async closeSocket(): Promise<void> {
     this.#imageKeeper.close();
+    this.#layerKeeper.close();
     this.#policies.close();
     this.#reconciler.close();
     await this.#socket.close();
@@ -216,6 +227,7 @@ export class Agent {
     this.operations.resume();
     this.#reconciler.begin();
     this.#imageKeeper.start();
+    this.#layerKeeper.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */
@@ -303,6 +315,10 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     attachVolume(services),
     detachVolume(services),
     growVolume(services),
+    createSnapshot(services),
+    revertSnapshot(services),
+    deleteSnapshot(services),
+    mergeSnapshots(services),
     configureVolume(services),
     deleteVolume(services),
     exportVolume(services),

@@ -15,6 +15,10 @@ export type Request =
   | 'configure'
   | 'restore'
   | 'change disks of'
+  | 'take a snapshot of'
+  | 'delete a snapshot of'
+  | 'merge layers of'
+  | 'revert'
   | 'back up';
 
 export type Decision =
@@ -51,6 +55,10 @@ export function decide(request: Request, { lifecycle, power, disowned, drift }: 
       return power.state === 'unknown' ? unknown(power) : ACCEPT;
     case 'restore':
     case 'change disks of': // likewise
+    case 'take a snapshot of':
+    case 'delete a snapshot of':
+    case 'merge layers of':
+    case 'revert':
       return unlessHarmful(drift, power.state === 'unknown' ? unknown(power) : ACCEPT);
     default:
       return assertNever(request);

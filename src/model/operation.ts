@@ -29,6 +29,7 @@ export const ASKERS = [
   'drift-policy',
   'collector-policy',
   'image-policy',
+  'snapshot-policy',
 ] as const;
 export type Asker = (typeof ASKERS)[number];
 

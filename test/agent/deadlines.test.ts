@@ -31,6 +31,7 @@ const READS: ReadParams = {
   'image.show': () => ({ id: 'debian' }),
   'volume.list': () => ({}),
   'volume.show': () => ({ id: 'web-disk0' }),
+  'snapshot.list': () => ({ id: 'web' }),
   'backup.list': () => ({}),
   'network.list': () => ({}),
   'network.show': () => ({ id: 'default' }),

@@ -16,6 +16,7 @@ import type { Operations } from '../operations/operations.ts';
 import type { Recovery } from '../recover/recovery.ts';
 import type { Services } from '../services.ts';
 import type { Backups } from '../store/backup.ts';
+import { snapshotView } from '../store/snapshots.ts';
 import type { Readers } from './dispatcher.ts';
 
 /** Reading the end of a log file takes milliseconds, or the pool hangs. */
@@ -62,6 +63,9 @@ export function makeReaders(services: Services, { operations, collector, identit
     'image.show': ({ id }) => ({ image: store.images.get(id) }),
     'volume.list': () => ({ volumes: store.volumes.list() }),
     'volume.show': ({ id }) => ({ volume: store.volumes.get(id) }),
+    'snapshot.list': ({ id }) => ({
+      snapshots: store.snapshots.listOf(store.instances.get(id).id).map(snapshotView),
+    }),
     'backup.list': (params, signal) => listBackups(services, params, signal),
     'network.list': () => ({ networks: store.networks.list() }),
     'network.show': ({ id }) => ({ network: store.networks.get(id) }),

@@ -77,7 +77,7 @@ function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
 }
 
 function copy(services: Services): Step<CreatePlan> {
-  const { hypervisor, pool } = services;
+  const { hypervisor, pool, store } = services;
   return {
     name: 'copy',
     look: async () => null, // the moment of what a crash has left is not known
@@ -95,8 +95,10 @@ function copy(services: Services): Step<CreatePlan> {
         await hypervisor.copyDisks(id, copies, options);
         return;
       }
-      for (const { id: volumeId, image } of volumes)
-        await pool.copyVolume({ copyId: volumeId, id: volumeId, image }, options);
+      for (const { id: volumeId, image } of volumes) {
+        const layers = store.layers.chainOf(volumeId);
+        await pool.copyVolume({ copyId: volumeId, id: volumeId, image, layers }, options);
+      }
     },
     async undo({ id, volumes }, { signal }) {
       await hypervisor.stopCopy(id, { signal });
@@ -116,7 +118,8 @@ async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): 
 async function assertRoom({ pool }: Services, { volumes }: CreatePlan, signal: AbortSignal): Promise<void> {
   const [files, { availableBytes }] = await Promise.all([pool.list({ signal }), pool.capacity({ signal })]);
   const neededBytes = volumes.reduce((sum, { id, sizeBytes, imageBytes }) => {
-    const ownBytes = files.find(({ path }) => path === pool.paths.volume(id))?.sizeBytes ?? 0;
+    const own = files.filter((file) => file.kind === 'volume' && file.id === id);
+    const ownBytes = own.reduce((bytes, file) => bytes + file.sizeBytes, 0);
     return sum + Math.min(sizeBytes, ownBytes + imageBytes);
   }, 0);
   if (neededBytes <= availableBytes) return;

@@ -141,6 +141,15 @@ export const ConfigSchema = Type.Object(
         ),
       },
     ),
+    snapshots: section('Snapshots of instances.', {
+      mergeMibPerSecond: Type.Integer({
+        minimum: 0,
+        maximum: 1_000_000,
+        default: 256,
+        description:
+          'MiB that are moved in a second at most when what deleted snapshots have left is merged in the background; 0 for no limit.',
+      }),
+    }),
     images: section('The cache of images.', {
       budgetGib: Type.Integer({
         minimum: 0,

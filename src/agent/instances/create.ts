@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { accountLayer } from '../snapshots/layers.ts';
 import { admitInstance } from './admit.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { bindPorts, confirm, define, makeSeed, makeVolumes, start } from './steps.ts';
@@ -41,8 +42,11 @@ export function createInstance(services: Services): OperationKind<'instance.crea
 export function forgetInstance({ store }: Services, id: string): void {
   const instance = store.instances.find(id);
   if (instance === null) return; // an earlier delete in its queue has done it
+  const layers = store.volumes.listOf(id).flatMap((volume) => store.layers.of(volume.id).layers);
+  for (const snapshot of store.snapshots.listOf(id)) store.allocations.remove(snapshot.id);
   store.networks.removePortsOf(id);
   store.volumes.releaseOf(id);
+  for (const layer of layers) accountLayer(store, layer.id);
   store.allocations.remove(id);
   store.instances.remove(id);
   store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id });

@@ -6,12 +6,13 @@
  * User-data is not in it, since it may hold secrets and anyone who may list guests could read it there.
  */
 import { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
-import { Id, nullable, strict } from '../../model/common.ts';
+import { Id, Name, nullable, strict } from '../../model/common.ts';
 import { DiskDevice, VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec, NICS_MAX } from '../../model/instance.ts';
 import { parseJson } from '../../model/json.ts';
 import { type Static, type TSchema, Type } from '../../model/schema.ts';
+import { SNAPSHOTS_MAX } from '../../model/snapshot.ts';
 import { IMAGE_FORMATS, VolumeName } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 
@@ -35,6 +36,20 @@ const GuestVolume = strict({
   qos: Type.Optional(nullable(VolumeQos)),
 });
 
+const Layer = nullable(Id);
+
+/** The layers themselves tell what they stand on; of a snapshot nothing else on the host tells. */
+const GuestSnapshot = strict({
+  id: Id,
+  name: Name,
+  parentId: nullable(Id),
+  current: Type.Boolean(),
+  quiesced: Type.Boolean(),
+  createdAt: WrittenTime,
+  memoryVolumeId: nullable(Id),
+  disks: Type.Array(strict({ volumeId: Id, sizeGib: SizeGib, layer: Layer }), { maxItems: DISKS_MAX }),
+});
+
 const GuestPort = strict({ network: NetworkPlan, port: PortPlan });
 
 const Metadata = strict({
@@ -49,6 +64,7 @@ const Metadata = strict({
   createdAt: WrittenTime,
   volumes: Type.Array(GuestVolume, { maxItems: DISKS_MAX }),
   ports: Type.Array(GuestPort, { maxItems: NICS_MAX }),
+  snapshots: Type.Optional(Type.Array(GuestSnapshot, { maxItems: SNAPSHOTS_MAX })),
 });
 /** `nodeId` is null where an older version has written it. */
 export type GuestMetadata = Omit<Static<typeof Metadata>, 'version' | 'nodeId'> & { nodeId: string | null };

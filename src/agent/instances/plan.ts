@@ -5,7 +5,7 @@
  * or on another day, works with exactly what the create has made.
  */
 
-import type { GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
+import type { BackingFile, GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
 import type { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
 import type { SeedContents, StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Instance, InstanceSpec } from '../../model/instance.ts';
@@ -13,6 +13,7 @@ import { parseCidr, prefixLength } from '../../model/ipv4.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { type Port, planOf } from '../store/networks.ts';
+import type { SnapshotRow } from '../store/snapshots.ts';
 import type { Store } from '../store/store.ts';
 import { type GuestMetadata, writeMetadata } from './metadata.ts';
 
@@ -89,6 +90,7 @@ function defineGuest(
     readOnly: true,
     backing: null,
   };
+  const snapshots = store.snapshots.listOf(id).map(snapshotOf);
   const taps = new Map(store.networks.portsOf(id).map((port) => [port.id, port.tapName]));
   return {
     id,
@@ -113,6 +115,7 @@ function defineGuest(
       createdAt,
       volumes: parts.volumes.map((volume) => volumeOf(store, volume)),
       ports: parts.ports,
+      ...(snapshots.length > 0 && { snapshots }),
     }),
   };
 }
@@ -124,22 +127,37 @@ function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number
   return { ...kept, protected: volume.protected, device, qos };
 }
 
+function snapshotOf({ instanceId: _instance, state: _state, ...row }: SnapshotRow) {
+  return row;
+}
+
 /** What a guest sees a volume by, for as long as there is the volume. */
 export function serialOf(volumeId: string): string {
   return volumeId.replaceAll('-', '').slice(0, SERIAL_LENGTH);
 }
 
 export function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {
-  const image = volume.imageId === null ? null : store.images.get(volume.imageId);
-  return {
-    serial: serialOf(volume.id),
-    path: pool.paths.volume(volume.id),
+  const { path, backing } = chainOf(store, pool, volume);
+  const { device, qos } = volume;
+  return { serial: serialOf(volume.id), path, format: 'qcow2', readOnly: false, backing, device, qos };
+}
+
+/** The active file of a volume, with all that it stands on. */
+function chainOf(store: Store, pool: StoragePool, { id, imageId }: Volume) {
+  const image = imageId === null ? null : store.images.get(imageId);
+  const base =
+    image === null ? null : { path: pool.paths.image(image.id, image.format), format: image.format };
+  const own: BackingFile & { backing: BackingFile | null } = {
+    path: pool.paths.volume(id),
     format: 'qcow2',
-    readOnly: false,
-    backing: image === null ? null : { path: pool.paths.image(image.id, image.format), format: image.format },
-    device: volume.device,
-    qos: volume.qos,
+    backing: base,
   };
+  return store.layers
+    .chainOf(id)
+    .reduce(
+      (below, layer) => ({ path: pool.paths.layer(id, layer), format: 'qcow2' as const, backing: below }),
+      own,
+    );
 }
 
 interface SeedParts {

@@ -7,7 +7,7 @@ import type { PowerState } from '../../model/instance.ts';
 import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
-import type { InstancePlan } from './plan.ts';
+import { diskOf, type InstancePlan, planInstance, serialOf } from './plan.ts';
 
 export interface Redefinition {
   definition: GuestDefinition;
@@ -66,12 +66,35 @@ export function define(services: Services): Step<InstancePlan> {
 
 /** What the host keeps of it is remembered, so that what others make of it later is seen as theirs. */
 export async function defineGuest(
-  { hypervisor, store }: Services,
+  services: Services,
   definition: GuestDefinition,
   signal: AbortSignal,
 ): Promise<void> {
-  const { digest, writer } = await hypervisor.define(definition, { signal });
+  const { hypervisor, store } = services;
+  const { digest, writer } = await hypervisor.define(onPresentFiles(services, definition), { signal });
   store.db.transaction(() => store.instances.setBaseline(definition.id, { digest, writer }));
+}
+
+/**
+ * While a plan has waited for its turn, layers of its volumes may have been merged: its disks have the files of now. A
+ * guest that is started on a file of before would lose what it writes.
+ */
+function onPresentFiles({ store, pool }: Services, definition: GuestDefinition): GuestDefinition {
+  const volumes = store.volumes.listOf(definition.id);
+  const files = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pool, volume)]));
+  return {
+    ...definition,
+    disks: definition.disks.map((disk) => {
+      const { path, backing } = files.get(disk.serial) ?? disk;
+      return { ...disk, path, backing };
+    }),
+  };
+}
+
+/** The definition that the store says. */
+export function defineFromStore(services: Services, id: string, signal: AbortSignal): Promise<void> {
+  const { store, pool } = services;
+  return defineGuest(services, planInstance(store, pool, store.instances.get(id)).definition, signal);
 }
 
 /** From one definition to another, and back where it is undone. */

@@ -9,11 +9,13 @@ import { AllocationStore } from './allocations.ts';
 import { EventStore } from './events.ts';
 import { ImageStore } from './images.ts';
 import { InstanceStore } from './instances.ts';
+import { LayerStore } from './layers.ts';
 import { MetaStore } from './meta.ts';
 import { migrations } from './migrations/index.ts';
 import { NameStore } from './names.ts';
 import { NetworkStore } from './networks.ts';
 import { OperationStore } from './operations.ts';
+import { SnapshotStore } from './snapshots.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** Up to 400 MB of them, and nothing is decided by what they say. */
@@ -46,6 +48,8 @@ export class Store {
   readonly events: EventStore;
   readonly images: ImageStore;
   readonly volumes: VolumeStore;
+  readonly layers: LayerStore;
+  readonly snapshots: SnapshotStore;
   readonly networks: NetworkStore;
   readonly instances: InstanceStore;
   readonly allocations: AllocationStore;
@@ -63,6 +67,8 @@ export class Store {
     this.events = new EventStore(this.db, this.meta, clock);
     this.images = new ImageStore(this.db);
     this.volumes = new VolumeStore(this.db);
+    this.layers = new LayerStore(this.db);
+    this.snapshots = new SnapshotStore(this.db);
     this.networks = new NetworkStore(this.db);
     this.instances = new InstanceStore(this.db, this.volumes, this.networks);
     this.allocations = new AllocationStore(this.db);

@@ -138,6 +138,9 @@ function assertDetachable(
     new AgentError('ILLEGAL_STATE', `Cannot detach volume ${name} from instance ${instance.name}: ${reason}`);
   if (deletedWithInstance) throw refuse('it was made with the instance, and goes with it');
   if (store.volumes.positionOf(id) === 0) throw refuse('the instance boots from it');
+  if (store.snapshots.keptOf(instance.id, id).size > 0) throw refuse('snapshots of the instance keep it');
+  if (store.layers.of(id).layers.length > 0)
+    throw refuse('what snapshots have left of it is still being merged');
 }
 
 function targetOf({ id, name }: Volume) {

@@ -29,11 +29,14 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
             return facts === null ? null : { result: facts };
           },
           act: (plan, { signal, onProgress }) =>
-            pool.exportVolume(plan, {
-              signal,
-              timeoutMs: EXPORT_TIMEOUT_MS,
-              onProgress: (done, total, phase = 'writing') => onProgress(bytesProgress(phase, done, total)),
-            }),
+            pool.exportVolume(
+              { ...plan, layers: store.layers.chainOf(plan.volumeId) },
+              {
+                signal,
+                timeoutMs: EXPORT_TIMEOUT_MS,
+                onProgress: (done, total, phase = 'writing') => onProgress(bytesProgress(phase, done, total)),
+              },
+            ),
           undo: (plan, { signal }) => pool.removeExport(plan, { signal }),
         },
       ],

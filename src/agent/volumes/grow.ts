@@ -11,6 +11,7 @@ import { planInstance, serialOf } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
 import { defineGuest } from '../instances/steps.ts';
 import type { Accepted, OperationKind, Step } from '../operations/kind.ts';
+import { accountLayers } from '../snapshots/layers.ts';
 import type { Services } from '../services.ts';
 import type { Volume } from '../../model/storage.ts';
 
@@ -38,6 +39,7 @@ export function growVolume(services: Services): OperationKind<'volume.grow', Gro
     succeeded: ({ id, name, sizeGib, instanceId }) => {
       if (instanceId !== null) store.tellInstance('instance.changed', instanceId);
       const volume = store.volumes.get(id);
+      accountLayers(store, id);
       allocate(services, volume, volume.sizeGib); // another one before it may have been taken back meanwhile
       store.events.append('volume.changed', { kind: 'volume', id, name }, { volume, sizeGib });
     },
@@ -95,20 +97,24 @@ function grow(services: Services): Step<GrowPlan> {
       note(plan);
     },
     async undo(plan, { signal }) {
-      const found = await pool.lookVolume(plan.id, { signal });
+      const found = await pool.lookVolume(plan.id, { signal, layer: store.layers.activeOf(plan.id) });
       if (found !== null && found.sizeBytes >= plan.sizeGib * GIB) note(plan);
     },
   };
 }
 
 /** By QEMU where it runs on it: the guest is then told, and nobody else may write to the file. */
-async function growFile({ hypervisor, pool }: Services, plan: GrowPlan, signal: AbortSignal): Promise<void> {
+async function growFile(
+  { hypervisor, pool, store }: Services,
+  plan: GrowPlan,
+  signal: AbortSignal,
+): Promise<void> {
   const { id, instanceId, sizeGib } = plan;
   const power = instanceId === null ? null : (await hypervisor.observeGuest(instanceId, { signal }))?.power;
   const runs = power === 'running' || power === 'paused' || power === 'stopping';
   if (runs && instanceId !== null)
     await hypervisor.growDisk(instanceId, serialOf(id), sizeGib * GIB, { signal });
-  else await pool.growVolume(id, sizeGib * GIB, { signal });
+  else await pool.growVolume(id, sizeGib * GIB, { signal, layer: store.layers.activeOf(id) });
 }
 
 /** The definition carries the size, for a node whose database is lost. */

@@ -13,6 +13,7 @@ import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
+import { layersAt, snapshotOf } from '../snapshots/layers.ts';
 import { admitVolume, assertIdle, assertNameFree, forgetVolume } from './admit.ts';
 
 /** A file with nothing in it, on a busy disk, ms. */
@@ -24,7 +25,10 @@ interface CreatePlan {
   name: string;
   volume: VolumeRequest;
   /** The volume that it is a copy of. @default none */
-  from?: Pick<VolumeRequest, 'id' | 'image'>;
+  from?: Pick<VolumeRequest, 'id' | 'image'> & {
+    /** The snapshot at which it is copied. @default none, as it is */
+    snapshotId?: string;
+  };
 }
 
 export function createVolume(services: Services): OperationKind<'volume.create', CreatePlan> {
@@ -45,11 +49,20 @@ export function createVolume(services: Services): OperationKind<'volume.create',
     version: 2,
     // Version 1 knew no copies; its plans have no source.
     past: [{ ...walk, version: 1 }],
-    accept({ name, sizeGib, image: imageName, volume: sourceName, protected: isProtected = false }) {
+    accept({
+      name,
+      sizeGib,
+      image: imageName,
+      volume: sourceName,
+      snapshot,
+      protected: isProtected = false,
+    }) {
       if (imageName !== undefined && sourceName !== undefined)
         throw new AgentError('INVALID_ARGUMENT', 'A volume is made of an image, or of a volume; not of both');
+      if (snapshot !== undefined && sourceName === undefined)
+        throw new AgentError('INVALID_ARGUMENT', 'Say which volume of the snapshot is to be copied');
       assertNameFree(services, name);
-      const from = sourceName === undefined ? null : copyable(services, sourceName, sizeGib);
+      const from = sourceName === undefined ? null : copyable(services, { sourceName, snapshot, sizeGib });
       const imageId = imageName === undefined ? null : imageFor(services, imageName, sizeGib);
       const { id } = admitVolume(services, { name, sizeGib, imageId, protected: isProtected });
       const volume = volumeRequest(store, store.volumes.get(id));
@@ -59,7 +72,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
   };
 }
 
-function makeVolume({ pool }: Services): Step<CreatePlan> {
+function makeVolume({ pool, store }: Services): Step<CreatePlan> {
   return {
     name: 'make-volume',
     // One that is a copy may be there, and what it was made from, too.
@@ -73,7 +86,9 @@ function makeVolume({ pool }: Services): Step<CreatePlan> {
       const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
       const tell = (done: number, total: number | null) =>
         onProgress(bytesProgress('copying', done, total, [0, 2]));
-      await pool.copyVolume({ ...from, copyId }, { ...options, onProgress: tell });
+      const { id, image, snapshotId } = from;
+      const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
+      await pool.copyVolume({ id, image, layers, copyId }, { ...options, onProgress: tell });
       await pool.restoreVolume(volume, (sink) => writeTo(sink, pool.readCopy(copyId, { signal })), options);
       await pool.removeCopy(copyId, { signal });
     },
@@ -98,13 +113,14 @@ function imageFor(services: Services, nameOrId: string, sizeGib: number): string
 
 function copyable(
   services: Services,
-  nameOrId: string,
-  sizeGib: number,
-): Pick<VolumeRequest, 'id' | 'image'> {
-  const source = services.store.volumes.get(nameOrId);
-  assertIdle(services, source);
+  { sourceName, snapshot, sizeGib }: { sourceName: string; snapshot: string | undefined; sizeGib: number },
+): NonNullable<CreatePlan['from']> {
+  const { store } = services;
+  const source = store.volumes.get(sourceName);
   if (sizeGib < source.sizeGib) throw tooSmall(sizeGib, `volume ${source.name}`, source.sizeGib);
-  const { id, image } = volumeRequest(services.store, source);
+  const { id, image } = volumeRequest(store, source);
+  if (snapshot !== undefined) return { id, image, snapshotId: snapshotOf(store, source, snapshot).id };
+  assertIdle(services, source);
   return { id, image };
 }
 

@@ -54,7 +54,7 @@ const Definition = strict({
 export function checkDefinition(definition: GuestDefinition): void {
   parse(Definition, definition, 'definition of a guest');
   definition.disks.forEach(checkDisk);
-  definition.disks.forEach(({ backing }) => checkChain(backing));
+  for (const { backing } of definition.disks) checkChain(backing);
   const serials = definition.disks.map(({ serial }) => serial);
   if (new Set(serials).size === serials.length) return;
   throw new AgentError('INVALID_ARGUMENT', `Two disks of guest ${definition.id} have one serial`);

@@ -75,6 +75,14 @@ export class Guests {
     return this.#openPaths.has(path);
   }
 
+  /** Whether a guest that runs writes to it; it only reads what its disks stand on. */
+  writesTo(path: string): boolean {
+    if (!this.holdsOpen(path)) return false;
+    return [...this.all()].some(({ live }) =>
+      live?.disks.some((disk) => disk.path === path && !disk.readOnly),
+    );
+  }
+
   /** Each listener hears events in their order, after what made them is done. */
   listen(listener: (event: GuestEvent) => void): () => void {
     this.#listeners.add(listener);

@@ -309,8 +309,9 @@ export class SimStoragePool implements StoragePool {
   copyVolume({ copyId, id, layers = [] }: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', id, options, () => {
       const layer = layers.at(-1) ?? null;
-      this.#checkIdle(id, layer);
       this.#volume(id, layer);
+      if (this.#world.guests.writesTo(this.paths.layer(id, layer)))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
       this.#put(this.#world.files.copyOf(this.paths.layer(id, layer), this.paths.volumeCopy(copyId), copyId));
     });
   }

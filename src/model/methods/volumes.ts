@@ -16,6 +16,10 @@ export const VOLUME_METHODS = {
       sizeGib: Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' }),
       image: Type.Optional(NameOrId),
       volume: Type.Optional({ ...NameOrId, description: 'volume to copy' }),
+      snapshot: Type.Optional({
+        ...NameOrId,
+        description: 'snapshot of its instance: it is copied as it was then, whether or not a guest runs',
+      }),
       protected: Type.Optional(Type.Boolean({ description: 'not deleted until that is taken back' })),
       ...Fence,
     }),

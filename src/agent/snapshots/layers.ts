@@ -1,0 +1,151 @@
+/**
+ * The layers of an instance's volumes in the store, and on the host.
+ */
+import { AgentError } from '../../model/errors.ts';
+import { chainTo, type LayerId, nextTidying, type Tidying, tidied } from '../../model/layers.ts';
+import type { Volume } from '../../model/storage.ts';
+import { serialOf } from '../instances/plan.ts';
+import type { Services } from '../services.ts';
+import type { SnapshotDisk, SnapshotRow } from '../store/snapshots.ts';
+import type { Store } from '../store/store.ts';
+
+/** What is to be done next on one volume. */
+export interface VolumeTidying {
+  volumeId: string;
+  step: Tidying;
+}
+
+/** @throws {AgentError} NOT_FOUND: its instance has no such snapshot. ILLEGAL_STATE: it is not one of an instance */
+export function snapshotOf(store: Store, volume: Volume, nameOrId: string): SnapshotRow {
+  if (volume.instanceId === null)
+    throw new AgentError(
+      'ILLEGAL_STATE',
+      `Volume ${volume.name} is used by no instance, so it has no snapshots`,
+    );
+  const snapshot = store.snapshots.get(volume.instanceId, nameOrId);
+  diskIn(snapshot, volume.id);
+  return snapshot;
+}
+
+/** The layers of a volume as it was at a snapshot. @throws {AgentError} NOT_FOUND */
+export function layersAt(store: Store, volumeId: string, snapshotId: string): string[] {
+  const snapshot = snapshotOf(store, store.volumes.get(volumeId), snapshotId);
+  return chainTo(store.layers.of(volumeId).layers, diskIn(snapshot, volumeId).layer);
+}
+
+function diskIn({ name, disks }: SnapshotRow, volumeId: string): SnapshotDisk {
+  const disk = disks.find((each) => each.volumeId === volumeId);
+  if (disk !== undefined) return disk;
+  throw new AgentError('NOT_FOUND', `Snapshot ${name} has no volume ${volumeId}`);
+}
+
+/** Each layer may become as large as its volume, and takes room for that. Within the transaction that has changed it. */
+export function accountLayers(store: Store, volumeId: string): void {
+  for (const { id } of store.layers.of(volumeId).layers) accountLayer(store, id);
+}
+
+export function accountLayer(store: Store, layer: string): void {
+  const gib = store.layers.gibOf(layer);
+  if (gib === 0) store.allocations.remove(layer);
+  else store.allocations.set(layer, 'DISK_GB', gib);
+}
+
+/** What snapshots have left that nothing keeps any more; null where there is nothing of it. */
+export function nextOf(store: Store, instanceId: string): VolumeTidying | null {
+  for (const { id: volumeId } of store.volumes.listOf(instanceId)) {
+    const step = nextTidying(store.layers.of(volumeId), store.snapshots.keptOf(instanceId, volumeId));
+    if (step !== null) return { volumeId, step };
+  }
+  return null;
+}
+
+/** Writes down that it is done on the host. */
+export function noteDone(store: Store, instanceId: string, { volumeId, step }: VolumeTidying): void {
+  store.db.transaction(() => {
+    store.layers.write(volumeId, tidied(store.layers.of(volumeId), step));
+    if (step.do === 'merge')
+      store.snapshots.moveLayer(instanceId, volumeId, { from: step.layer, to: step.into });
+    else accountLayer(store, step.layer);
+  });
+}
+
+export interface Merge {
+  instanceId: string;
+  volumeId: string;
+  layer: string;
+  into: LayerId;
+  /** What stands on it, and is to stand on `into` then. */
+  children: readonly string[];
+  bytesPerSecond?: number;
+}
+
+/**
+ * Merges a layer into what it stands on: by QEMU where a guest has it open, else at rest. Idempotent; the layer's file
+ * stays.
+ */
+export async function mergeLayer(
+  services: Services,
+  merge: Merge,
+  options: { signal: AbortSignal; onProgress?: (done: number, total: number | null) => void },
+): Promise<void> {
+  const { hypervisor, pool } = services;
+  const { instanceId, volumeId, layer, into, children, bytesPerSecond } = merge;
+  const paths = { path: pool.paths.layer(volumeId, layer), into: pool.paths.layer(volumeId, into) };
+  const serial = serialOf(volumeId);
+  const chain = await openChain(services, instanceId, volumeId, options.signal);
+  if (chain?.includes(paths.path))
+    await hypervisor.mergeDisk(
+      instanceId,
+      { serial, ...paths, ...(bytesPerSecond && { bytesPerSecond }) },
+      options,
+    );
+  else if (!chain?.includes(paths.into) && !(await isMergedAtRest(services, merge, options.signal)))
+    await pool.commitLayer(volumeId, layer, options);
+  for (const child of children)
+    if (!chain?.includes(pool.paths.layer(volumeId, child)))
+      await pool.moveLayer({ volumeId, layer: child, parent: into }, options);
+}
+
+/**
+ * Whether QEMU had merged it before its guest came down: then what the layer still holds is older than what the guest
+ * has written to the file below since, and must not be written over it. The definition has gone with the merge.
+ */
+async function isMergedAtRest(
+  { hypervisor, pool }: Services,
+  { instanceId, volumeId, layer, into }: Merge,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if ((await pool.lookLayer(volumeId, layer, { signal })) === null) return true;
+  const guest = await hypervisor.observeGuest(instanceId, { signal });
+  const disks = guest?.definition?.shape.disks ?? [];
+  const disk = disks.find(({ serial }) => serial === serialOf(volumeId));
+  return disk?.path === pool.paths.layer(volumeId, into);
+}
+
+/** The files that a guest which runs has open of a volume, the active one first; null where none runs. */
+export async function openChain(
+  { hypervisor }: Pick<Services, 'hypervisor'>,
+  instanceId: string,
+  volumeId: string,
+  signal: AbortSignal,
+): Promise<string[] | null> {
+  try {
+    return await hypervisor.chainOf(instanceId, serialOf(volumeId), { signal });
+  } catch (error) {
+    if (AgentError.from(error).code === 'NOT_FOUND') return null;
+    throw error;
+  }
+}
+
+/** @throws {AgentError} HOST_CONFLICT: a guest has the layer open, whatever the store says */
+export async function assertClosed(
+  services: Services,
+  { instanceId, volumeId, layer }: Pick<Merge, 'instanceId' | 'volumeId' | 'layer'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const chain = (await openChain(services, instanceId, volumeId, signal)) ?? [];
+  if (!chain.includes(services.pool.paths.layer(volumeId, layer))) return;
+  throw new AgentError('HOST_CONFLICT', `The guest of instance ${instanceId} still uses layer ${layer}`, {
+    hint: 'Stop the instance and start it again.',
+  });
+}

@@ -1,0 +1,178 @@
+/**
+ * snapshot.revert: an instance goes on with what its disks held at a snapshot, and with its memory where that was kept.
+ *
+ *   destroy ────▶ make-layers ───────▶ define ────▶ resume, or start where that is asked for
+ *   where it is     an empty layer above
+ *   asked for       what the snapshot keeps
+ *
+ * The snapshot stays, so that it can be reverted to again. What the disks held until now is gone with the operation's
+ * success, unless another snapshot keeps it: snapshot.merge removes it. A volume that was grown since stays as large.
+ */
+import { randomUUID } from 'node:crypto';
+import { AgentError } from '../../model/errors.ts';
+import type { Instance } from '../../model/instance.ts';
+import type { Volume } from '../../model/storage.ts';
+import { type InstancePlan, planInstance } from '../instances/plan.ts';
+import { requestOf } from '../instances/request.ts';
+import { bindPorts, defineFromStore, startExisting } from '../instances/steps.ts';
+import type { OperationKind, Step } from '../operations/kind.ts';
+import type { Services } from '../services.ts';
+import { type SnapshotRow, snapshotView } from '../store/snapshots.ts';
+import { addLayer, type LayerPlan, makeLayers, takeBack } from './create.ts';
+import { assertReady } from './delete.ts';
+
+/** The largest memory, from a slow disk, ms. */
+const TIMEOUT_MS = 2 * 3600_000;
+
+interface RevertPlan extends InstancePlan {
+  snapshotId: string;
+  /** The snapshot that it stood on; null for none. */
+  previousId: string | null;
+  layers: LayerPlan[];
+  memoryVolumeId: string | null;
+  /** Whether it is to run afterwards. */
+  start: boolean;
+}
+
+export function revertSnapshot(services: Services): OperationKind<'snapshot.revert', RevertPlan> {
+  const { store } = services;
+  return {
+    method: 'snapshot.revert',
+    version: 1,
+    timeoutMs: () => TIMEOUT_MS,
+    stages: [
+      [destroy(services)],
+      [makeLayers(services)],
+      [whereStarted(bindPorts(services)), define(services)],
+      [resume(services), whereWithoutMemory(startExisting(services))],
+      [look(services)],
+    ],
+    accept({ id, snapshot: nameOrId, force, start, ...fence }) {
+      const { instance, target } = requestOf(services, 'revert', { id, ...fence });
+      const snapshot = store.snapshots.get(instance.id, nameOrId);
+      assertReady(snapshot);
+      if (!force) assertDown(instance);
+      return { verdict: 'run', target, plan: write(services, instance, snapshot, start) };
+    },
+    succeeded({ id, name, snapshotId }) {
+      const snapshot = snapshotView(store.snapshots.get(id, snapshotId));
+      store.tellInstance('instance.changed', id);
+      store.events.append('snapshot.reverted', { kind: 'instance', id, name }, { snapshot });
+    },
+    undone: (plan) => takeAllBack(services, plan),
+  };
+}
+
+function write(services: Services, { id }: Instance, snapshot: SnapshotRow, start: boolean): RevertPlan {
+  const { store, pool } = services;
+  const layer = randomUUID();
+  const layers = volumesOf(services, id, snapshot).map(({ volume, disk }) =>
+    addLayer(services, volume, { layer, parent: disk.layer }),
+  );
+  const previousId = store.snapshots.listOf(id).find(({ current }) => current)?.id ?? null;
+  store.snapshots.setCurrent(id, snapshot.id);
+  store.instances.nextGeneration(id);
+  const { memoryVolumeId } = snapshot;
+  if (start || memoryVolumeId !== null) store.instances.setDesired(id, 'running');
+  const plan = planInstance(store, pool, store.instances.get(id));
+  return { ...plan, snapshotId: snapshot.id, previousId, layers, memoryVolumeId, start };
+}
+
+/** @throws {AgentError} ILLEGAL_STATE: its memory knows other disks than the instance has now */
+function volumesOf({ store }: Services, instanceId: string, { name, disks, memoryVolumeId }: SnapshotRow) {
+  const volumes = store.volumes.listOf(instanceId);
+  const found = disks.map((disk) => ({ disk, volume: store.volumes.get(disk.volumeId) }));
+  const isSame = volumes.length === found.length && found.every(({ volume }) => isAmong(volumes, volume));
+  if (isSame || memoryVolumeId === null) return found;
+  throw new AgentError(
+    'ILLEGAL_STATE',
+    `The memory of snapshot ${name} knows other disks than the instance has now`,
+    {
+      hint: 'Detach the volumes that were attached since.',
+    },
+  );
+}
+
+function isAmong(volumes: readonly Volume[], { id }: Volume): boolean {
+  return volumes.some((volume) => volume.id === id);
+}
+
+function assertDown({ name, power }: Instance): void {
+  if (power.state === 'stopped' || power.state === 'crashed') return;
+  throw new AgentError('ILLEGAL_STATE', `Instance ${name} is ${power.state}`, {
+    hint: 'Stop it first, or let its plug be pulled: --force.',
+  });
+}
+
+function takeAllBack(services: Services, { id, layers, previousId }: RevertPlan): void {
+  for (const each of layers) takeBack(services, each);
+  services.store.snapshots.setCurrent(id, previousId);
+}
+
+function destroy({ hypervisor }: Services): Step<RevertPlan> {
+  return {
+    name: 'destroy',
+    look: async () => null, // idempotent
+    act: ({ id }, { signal }) => hypervisor.destroy(id, { signal }),
+  };
+}
+
+function define(services: Services): Step<RevertPlan> {
+  const { store, hypervisor } = services;
+  return {
+    name: 'define',
+    look: async () => null, // idempotent
+    act: ({ id }, { signal }) => defineFromStore(services, id, signal),
+    async undo(plan, { signal }) {
+      await hypervisor.destroy(plan.id, { signal }); // what the start that failed may have left
+      store.db.transaction(() => takeAllBack(services, plan));
+      await defineFromStore(services, plan.id, signal);
+    },
+  };
+}
+
+function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
+  return {
+    name: 'resume',
+    look: async ({ id, memoryVolumeId }, { signal }) =>
+      memoryVolumeId === null || (await hypervisor.observeGuest(id, { signal }))?.power === 'running'
+        ? {}
+        : null,
+    async act({ id, memoryVolumeId, snapshotId }, { signal }) {
+      if (memoryVolumeId === null) return;
+      await hypervisor.resumeFrom(id, pool.paths.memory(memoryVolumeId, snapshotId), {
+        signal,
+        timeoutMs: TIMEOUT_MS,
+      });
+    },
+  };
+}
+
+/** The same step, for a guest that runs afterwards. */
+function whereStarted(step: Step<InstancePlan>): Step<RevertPlan> {
+  return onlyWhere(step, ({ start, memoryVolumeId }) => start || memoryVolumeId !== null);
+}
+
+function whereWithoutMemory(step: Step<InstancePlan>): Step<RevertPlan> {
+  return onlyWhere(step, ({ start, memoryVolumeId }) => start && memoryVolumeId === null);
+}
+
+function onlyWhere(
+  { undo: _undo, ...step }: Step<InstancePlan>,
+  is: (plan: RevertPlan) => boolean,
+): Step<RevertPlan> {
+  return {
+    ...step,
+    look: async (plan, context) => (is(plan) ? step.look(plan, context) : {}),
+    act: async (plan, context) => (is(plan) ? step.act(plan, context) : undefined),
+  };
+}
+
+/** So that the store is true of the guest's power when the operation ends. */
+function look({ observer }: Services): Step<RevertPlan> {
+  return {
+    name: 'look',
+    look: async () => null,
+    act: async ({ id }, { signal }) => void (await observer.refresh(id, { signal })),
+  };
+}

@@ -1,0 +1,26 @@
+/** Snapshots of instances, and the layers that they leave of volumes. A volume's `layer` is the active one. */
+export const snapshots = `
+ALTER TABLE volumes ADD COLUMN layer TEXT;
+
+CREATE TABLE layers (
+  volume_id TEXT NOT NULL REFERENCES volumes (id) ON DELETE CASCADE,
+  id TEXT NOT NULL,
+  parent TEXT,
+  merged INTEGER NOT NULL,
+  PRIMARY KEY (volume_id, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE snapshots (
+  id TEXT PRIMARY KEY,
+  instance_id TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  parent_id TEXT,
+  current INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  memory_volume_id TEXT,
+  quiesced INTEGER NOT NULL,
+  disks TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  UNIQUE (instance_id, name)
+) STRICT;
+`;
