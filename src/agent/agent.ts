@@ -160,8 +160,7 @@ export class Agent {
     const settings = config.images;
     const forKeepers = { store, clock, log, operations: this.operations };
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
-    const bandwidthMib = config.snapshots.mergeMibPerSecond;
-    this.#layerKeeper = new LayerKeeper({ ...forKeepers, bandwidthMib });
+    this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
     const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
     this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);

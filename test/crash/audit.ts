@@ -16,6 +16,8 @@ export interface Findings {
   wrongEnds: string[];
 }
 
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
+
 /** Columns that differ from run to run. */
 const VOLATILE =
   /(_at|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256|file_sha256|restarts|stopped_by|baseline|seal)$/;
@@ -31,6 +33,8 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
     ...rows.images.flatMap((image) => imageThings(image, driver)),
     ...rows.networks.flatMap((network) => networkThings(network, driver)),
     ...rows.volumes.flatMap(({ id }) => [`file volumes/${id}.qcow2`, ...recordOf(`volumes/${id}`, driver)]),
+    ...rows.layers.map(({ volume_id: volume, id }) => `file volumes/${volume}.${id}.qcow2`),
+    ...rows.snapshots.flatMap(memoryOf),
     ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
   ];
   return { must, may: rows.instances.map(({ id }) => `file consoles/${id}.log`) };
@@ -38,6 +42,10 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
 
 function imageThings({ id, format }: Row, driver: DriverName): string[] {
   return [`file images/${id}.${format}`, ...recordOf(`images/${id}`, driver)];
+}
+
+function memoryOf({ id, memory_volume_id: volume }: Row): string[] {
+  return volume === null ? [] : [`file volumes/${volume}.${id}.memory`];
 }
 
 function recordOf(file: string, driver: DriverName): string[] {
@@ -112,7 +120,7 @@ export function normalRows({ rows, since }: Left, { generation, power }: NormalO
   const text = (row: Row, column: string, value: Row[string]) => {
     if (VOLATILE.test(column) || (power === 'left out' && OF_POWER.includes(column))) return [];
     if (column === 'desired' && generation === 'left out') return [];
-    if (column !== 'generation') return [`${column}=${labels.get(value) ?? value}`];
+    if (column !== 'generation') return [`${column}=${labelled(value, labels)}`];
     return generation === 'left out' ? [] : [`generation +${Number(value) - generationOf(since, row['id'])}`];
   };
   return TABLES.flatMap((table) =>
@@ -121,6 +129,11 @@ export function normalRows({ rows, since }: Left, { generation, power }: NormalO
       return `${table}: ${columns.join(', ')}`;
     }),
   ).toSorted();
+}
+
+/** With names in place of the ids within it. */
+function labelled(value: Row[string], labels: ReadonlyMap<unknown, string>): string {
+  return String(value).replace(UUID, (id) => labels.get(id) ?? id);
 }
 
 function generationOf({ instances }: Rows, id: unknown): number {
@@ -132,9 +145,17 @@ function labelsOf(rows: Rows): Map<unknown, string> {
     rows[table].map(({ id, name }): [unknown, string] => [id, `${table}/${name}`]),
   );
   const labels = new Map(named);
+  for (const { id, name } of rows.snapshots) labels.set(id, `snapshots/${name}`);
+  for (const layer of rows.layers) labels.set(layer['id'], `layers/${depthOf(rows.layers, layer)}`);
   for (const { id, instance_id: owner, position } of rows.ports)
     labels.set(id, `ports/${labels.get(owner)}/${position}`);
   return labels;
+}
+
+/** How many layers it stands on. */
+function depthOf(layers: readonly Row[], { volume_id: volume, parent }: Row): number {
+  const below = layers.find((each) => each['volume_id'] === volume && each['id'] === parent);
+  return below === undefined ? 0 : 1 + depthOf(layers, below);
 }
 
 /** Lines of the difference, for people. */

@@ -142,6 +142,11 @@ export const ConfigSchema = Type.Object(
       },
     ),
     snapshots: section('Snapshots of instances.', {
+      mergeAutomatically: Type.Boolean({
+        default: true,
+        description:
+          'Whether what deleted snapshots have left is merged in the background; else by `berth snapshot merge` alone.',
+      }),
       mergeMibPerSecond: Type.Integer({
         minimum: 0,
         maximum: 1_000_000,

@@ -19,8 +19,11 @@ export interface LayerKeeperParts {
   clock: Clock;
   log: Log;
   operations: Operations;
-  /** MiB that a merge moves in a second at most; 0 for no limit. */
-  bandwidthMib: number;
+  settings: {
+    mergeAutomatically: boolean;
+    /** MiB; 0 for no limit. */
+    mergeMibPerSecond: number;
+  };
 }
 
 export class LayerKeeper {
@@ -33,6 +36,7 @@ export class LayerKeeper {
   }
 
   start(): void {
+    if (!this.#parts.settings.mergeAutomatically) return;
     this.#unsubscribe = this.#parts.store.events.subscribe(({ type }) => {
       if (type === 'snapshot.deleted' || type === 'snapshot.reverted') this.#keepIn(0);
     });
@@ -61,7 +65,8 @@ export class LayerKeeper {
   }
 
   #ask(id: string): void {
-    const { operations, log, bandwidthMib } = this.#parts;
+    const { operations, log, settings } = this.#parts;
+    const bandwidthMib = settings.mergeMibPerSecond;
     try {
       operations.submit(
         'snapshot.merge',

@@ -255,6 +255,8 @@ export class LabNode {
       'vcpuRatio = 64',
       'diskRatio = 64',
       'reservedDiskGib = 0',
+      '[snapshots]',
+      'mergeAutomatically = false',
       '[log]',
       'level = "debug"',
       '',

@@ -60,6 +60,7 @@ export async function furnish({ node, image }: Stand): Promise<void> {
 /** Brings the node there, from wherever the last case has left it. */
 export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   const { node } = stand;
+  await takeSnapshotsBack(node);
   await takeVolumesBack(node);
   await bringSubject(node, setting.instance);
   const { volumes } = await node.call('volume.list');
@@ -87,6 +88,15 @@ function mayStay(
 async function deleteVolume(node: LabNode, { name, protected: isProtected }: Volume): Promise<void> {
   if (isProtected) await node.run('volume.configure', { id: name, protected: false });
   await node.run('volume.delete', { id: name });
+}
+
+/** With all that they have left. */
+async function takeSnapshotsBack(node: LabNode): Promise<void> {
+  const { instances } = await node.call('instance.list');
+  if (!instances.some(({ name }) => name === SUBJECT)) return;
+  const { snapshots } = await node.call('snapshot.list', { id: SUBJECT });
+  for (const { id } of snapshots) await node.run('snapshot.delete', { id: SUBJECT, snapshot: id });
+  await node.run('snapshot.merge', { id: SUBJECT });
 }
 
 /** From the subject: nothing in its guest would let a disk go while it runs. */
