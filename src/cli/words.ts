@@ -4,6 +4,7 @@
  * The schemas cost more time than everything else at start, and only commands that check a file need
  * them. The types keep each word legal; test/cli/words.test.ts holds each list equal to the model's.
  */
+import type { Quiesce } from '../model/snapshot.ts';
 import type { DiskDevice } from '../model/disk.ts';
 import type { RestoreScope } from '../model/drift.ts';
 import type { RebootMode, StopMode } from '../model/instance.ts';
@@ -41,6 +42,7 @@ export const BOOT_ACTIONS = ['last-state', 'always', 'never'] as const satisfies
 export const DRIFT_ACTIONS = ['report', 'restore'] as const satisfies Policies['onDrift'][];
 export const RESTORE_SCOPES = ['all', 'definition'] as const satisfies RestoreScope[];
 export const WATCHDOGS = ['none', 'reset', 'poweroff', 'pause', 'report'] as const satisfies Watchdog[];
+export const QUIESCE = ['auto', 'required', 'never'] as const satisfies Quiesce[];
 export const OBJECT_KINDS = [
   'instance',
   'volume',

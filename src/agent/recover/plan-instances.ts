@@ -7,6 +7,7 @@ import { GIB } from '../../model/units.ts';
 import { findFault } from '../../model/validate.ts';
 import { GUEST_NAME_PREFIX } from '../instances/plan.ts';
 import { hasDisk } from './choose-guests.ts';
+import { planLayers, sizeBytesOf } from './plan-layers.ts';
 import type { BelievedGuest, Planning } from './planning.ts';
 
 /**
@@ -33,9 +34,10 @@ function planInstance(planning: Planning, guest: BelievedGuest): void {
     power: { ...power, since: context.now },
     createdAt: metadata.createdAt,
   });
+  const missing = planLayers(planning, guest);
   planPorts(planning, guest);
   planAllocations(planning, guest, volumes);
-  plan.added.push({ kind: 'instance', id, name, note: noteOn(planning, guest, name) });
+  plan.added.push({ kind: 'instance', id, name, note: noteOn(planning, guest, name, missing) });
 }
 
 /** @returns those that are new */
@@ -63,12 +65,13 @@ function calledByHost(guestName: string): string | null {
 
 /** The size is what the volume's header says; a volume that is missing stays what it was, so that no start goes without it. */
 function toVolume(
-  { names, context, volumes }: Planning,
+  planning: Planning,
   { id: instanceId }: BelievedGuest,
   carried: BelievedGuest['metadata']['volumes'][number],
 ): Volume {
   const { id, image, deletedWithInstance, createdAt, device = {}, qos = null } = carried;
-  const sizeBytes = volumes.get(id)?.sizeBytes ?? null;
+  const { names, context } = planning;
+  const sizeBytes = sizeBytesOf(planning, instanceId, id);
   return {
     id,
     name: names.take('volume', id, [carried.name]),
@@ -107,8 +110,14 @@ function planAllocations({ plan }: Planning, { id, metadata }: BelievedGuest, vo
   }
 }
 
-function noteOn(planning: Planning, guest: BelievedGuest, name: string): string | null {
-  const notes = guest.metadata.volumes.flatMap((volume) => volumeNotes(planning, guest, volume));
+function noteOn(
+  planning: Planning,
+  guest: BelievedGuest,
+  name: string,
+  missing: readonly string[],
+): string | null {
+  const volumes = guest.metadata.volumes.flatMap((volume) => volumeNotes(planning, guest, volume));
+  const notes = [...volumes, ...missing];
   const called = `${GUEST_NAME_PREFIX}${name}`;
   if (guest.name !== called) notes.unshift(`the hypervisor calls it ${guest.name}, not ${called}`);
   return notes.length === 0 ? null : notes.join('; ');
@@ -122,8 +131,9 @@ function volumeNotes(
   const found = planning.volumes.get(id);
   if (found === undefined) return [`its volume ${name} is missing`];
   const notes = found.fault === null ? [] : [`its volume ${name}: ${found.fault}`];
-  if (found.sizeBytes !== null && gibOf(found.sizeBytes) !== sizeGib)
-    notes.push(`its volume ${name} has ${gibOf(found.sizeBytes)} GiB, not ${sizeGib}`);
+  const sizeBytes = sizeBytesOf(planning, guest.id, id);
+  if (sizeBytes !== null && gibOf(sizeBytes) !== sizeGib)
+    notes.push(`its volume ${name} has ${gibOf(sizeBytes)} GiB, not ${sizeGib}`);
   if (found.fault === null && (found.image?.id ?? null) !== (image?.id ?? null))
     notes.push(
       `its volume ${name} stands on image ${found.image?.id ?? 'none'}, not on ${image?.id ?? 'none'}`,

@@ -50,14 +50,17 @@ function planOne(planning: Planning, found: FoundVolume): void {
   plan.added.push({ kind: 'volume', id, name, note: noteOn(found, name) });
 }
 
-function faultOf(planning: Planning, { id, fault }: FoundVolume): string | null {
+function faultOf(planning: Planning, { id, fault, layers }: FoundVolume): string | null {
   const { host, context } = planning;
   if (fault !== null) return fault;
   const path = context.volumePath(id);
   const user = host.uses.find(({ files }) => files.includes(path));
   if (user !== undefined) return `guest ${user.name} has it as a disk`;
   const claimant = host.guests.find(({ metadata }) => metadata?.volumes.some((volume) => volume.id === id));
-  return claimant === undefined ? null : `guest ${claimant.name} claims it`;
+  if (claimant !== undefined) return `guest ${claimant.name} claims it`;
+  return layers.length === 0
+    ? null
+    : 'snapshots have left layers of it, and no guest tells which one is read';
 }
 
 function noteOn({ label }: FoundVolume, name: string): string | null {

@@ -35,6 +35,8 @@ export function planRecovery(view: HostView, known: Known, context: PlanContext)
       instances: [],
       volumes: [],
       attached: [],
+      layers: [],
+      snapshots: [],
       ports: [],
       allocations: [],
       added: [],

@@ -4,11 +4,13 @@
 import type { NetworkPlan } from '../../drivers/contracts/network.ts';
 import type { FoundVolume } from '../../drivers/contracts/storage.ts';
 import type { InstanceSpec, Power } from '../../model/instance.ts';
+import type { VolumeLayers } from '../../model/layers.ts';
 import type { Network } from '../../model/network.ts';
 import type { ResourceAmounts } from '../../model/node.ts';
 import type { LeftOutObject, RecoveredKind, RecoveredObject } from '../../model/recovery.ts';
 import type { Image, Volume } from '../../model/storage.ts';
 import type { Port } from '../store/networks.ts';
+import type { SnapshotRow } from '../store/snapshots.ts';
 import type { GuestMetadata } from '../instances/metadata.ts';
 import type { HostGuest, HostView } from './host-view.ts';
 import type { Names } from './names.ts';
@@ -36,6 +38,7 @@ export interface PlanContext {
   bridgeName(networkId: string): string;
   tapName(portId: string): string;
   volumePath(id: string): string;
+  layerPath(volumeId: string, layer: string): string;
   seedPath(instanceId: string): string;
 }
 
@@ -55,6 +58,8 @@ export interface RecoveryPlan {
   volumes: { volume: Volume; position: number | null }[];
   /** Volumes that are known as free ones, and belong to an instance that is added. */
   attached: { id: string; instanceId: string; position: number }[];
+  layers: ({ volumeId: string } & VolumeLayers)[];
+  snapshots: SnapshotRow[];
   ports: { port: Port; position: number }[];
   allocations: { consumerId: string; amounts: Partial<ResourceAmounts> }[];
   added: RecoveredObject[];

@@ -255,6 +255,7 @@ export class Recovery {
       bridgeName: (id) => drivers.network.bridgeName(id),
       tapName: (id) => drivers.network.tapName(id),
       volumePath: (id) => drivers.pool.paths.volume(id),
+      layerPath: (volumeId, layer) => drivers.pool.paths.layer(volumeId, layer),
       seedPath: (id) => drivers.pool.paths.seed(id),
     });
   }

@@ -5,6 +5,7 @@ import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Power } from '../../model/instance.ts';
 import { giveUpMaking } from '../operations/half-made.ts';
 import { tellOperation } from '../operations/run.ts';
+import { accountLayers } from '../snapshots/layers.ts';
 import type { OperationRow } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
 import type { HostView } from './host-view.ts';
@@ -45,8 +46,11 @@ export function writePlan(store: Store, plan: RecoveryPlan, now: string): void {
   }
   for (const { volume, position } of plan.volumes) store.volumes.insert(volume, position);
   for (const { id, instanceId, position } of plan.attached) store.volumes.attach(id, instanceId, position);
+  for (const { volumeId, ...layers } of plan.layers) store.layers.write(volumeId, layers);
+  for (const snapshot of plan.snapshots) store.snapshots.insert(snapshot);
   for (const { port, position } of plan.ports) store.networks.insertPort(port, position);
   for (const { consumerId, amounts } of plan.allocations) store.allocations.add(consumerId, amounts);
+  for (const { volumeId } of plan.layers) accountLayers(store, volumeId);
   for (const { id } of plan.instances) store.tellInstance('instance.changed', id);
 }
 

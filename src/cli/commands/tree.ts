@@ -50,6 +50,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./volume.ts')).commands,
   },
   {
+    name: 'snapshot',
+    summary: 'Snapshots of instances: their disks, and memory, at one moment',
+    group: async () => (await import('./snapshot.ts')).commands,
+  },
+  {
     name: 'backup',
     summary: 'Backups of instances, in object stores',
     group: async () => (await import('./backup.ts')).commands,

@@ -27,6 +27,7 @@ const createLeaf: Leaf = {
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (required)' },
     { flag: 'image', value: 'image', completes: 'image', summary: 'image to stand on' },
     { flag: 'volume', value: 'volume', completes: 'volume', summary: 'volume to copy' },
+    { flag: 'snapshot', value: 'snapshot', summary: 'snapshot at which that volume is copied' },
     { flag: 'protect', summary: 'keep it from being deleted' },
     ...OPERATION_OPTIONS,
   ],
@@ -38,11 +39,13 @@ const createLeaf: Leaf = {
     }
     const image = given.text('image');
     const volume = given.text('volume');
+    const snapshot = given.text('snapshot');
     const params = {
       name: nameOf(given),
       sizeGib,
       ...(image === undefined ? {} : { image }),
       ...(volume === undefined ? {} : { volume }),
+      ...(snapshot === undefined ? {} : { snapshot }),
       ...(given.has('protect') && { protected: true }),
     };
     return operate(session, given, {

@@ -81,6 +81,36 @@ t.test('what was rebuilt can be stopped, started and deleted, and leaves nothing
   t.same(sim.agent.services.store.allocations.used(), { VCPU: 0, MEMORY_MB: 0, DISK_GB: 0 });
 });
 
+t.test('snapshots and the layers of volumes are known again, and can be gone back to', async (t) => {
+  const sim = await readyAgent(t);
+  await populate(sim);
+  for (const name of ['one', 'two']) await sim.run('snapshot.create', { id: 'db', name });
+  await sim.run('snapshot.revert', { id: 'db', snapshot: 'one' });
+  await sim.run('snapshot.create', { id: 'web', name: 'live', memory: true });
+  const list = async (id: string) => (await sim.call('snapshot.list', { id })).snapshots;
+  const known = async () => ({
+    web: await list('web'),
+    db: await list('db'),
+    room: sim.agent.services.store.allocations.used(),
+  });
+  await sim.until(() => sim.agent.services.store.operations.unfinished().length === 0);
+  const before = await known();
+  await sim.crash();
+  deleteDatabase(sim);
+  await sim.restart();
+  t.same(await known(), before);
+  t.same((await sim.call('instance.show', { id: 'web' })).instance.drift, []);
+  auditAgainstHost(t, sim, 'rebuilt');
+  for (const snapshot of ['two', 'one'])
+    t.match(await sim.run('snapshot.revert', { id: 'db', snapshot }), { state: 'succeeded' });
+  for (const snapshot of ['two', 'one']) await sim.run('snapshot.delete', { id: 'db', snapshot });
+  await sim.run('snapshot.delete', { id: 'web', snapshot: 'live' });
+  for (const id of ['web', 'db']) await sim.run('snapshot.merge', { id });
+  const volumes = sim.files.filter(({ kind }) => kind === 'volume');
+  t.equal(volumes.length, 4, 'each is its own file again');
+  t.same(sim.world.mishaps, []);
+});
+
 t.test('events go on with numbers that were never given, and commands of before are stale', async (t) => {
   const sim = await readyAgent(t);
   await populate(sim);

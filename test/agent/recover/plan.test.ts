@@ -27,6 +27,7 @@ const CONTEXT: PlanContext = {
   bridgeName: (network) => `bb-${network.slice(0, 8)}`,
   tapName: (port) => `bt-${port.slice(0, 8)}`,
   volumePath: (volume) => `/pool/${volume}`,
+  layerPath: (volume, layer) => `/pool/${volume}.${layer}`,
   seedPath: (instance) => `/pool/seed-${instance}`,
 };
 const NOTHING: Known = {
@@ -214,6 +215,14 @@ t.test('a guest whose metadata can not be believed is left out, and its disks ar
     [liar.id]: /about another guest/,
     [id('volume', 1)]: /guest berth-vm-1 has it as a disk/,
   });
+});
+
+t.test('a volume with layers of which no guest tells which is read is left out', async (t) => {
+  const view = host([]);
+  const layers = [{ id: id('volume', 7), parent: null, sizeBytes: 4 * GIB }];
+  view.pool.volumes = [foundVolume(1, { layers })];
+  t.match(reasonsOf(plan(view)), { [id('volume', 1)]: /no guest tells which one is read/ });
+  t.same(plan(view).volumes, []);
 });
 
 t.test('a volume that a foreign guest has is not free either', async (t) => {

@@ -61,7 +61,7 @@ export function auditAgainstHost(t: Test, sim: SimAgent, what: string): void {
     t.match(definition, { name: `berth-${name}`, vcpus: spec.vcpus, memoryMib: spec.memoryMib });
     const paths = definition?.disks.filter(({ serial }) => serial !== 'seed').map(({ path }) => path);
     t.same(
-      disks.map(({ volumeId }) => layout.volume(volumeId)),
+      disks.map(({ volumeId }) => layout.layer(volumeId, store.layers.activeOf(volumeId))),
       paths,
       `${what}: disks of ${name}`,
     );
@@ -77,7 +77,7 @@ export function auditAgainstHost(t: Test, sim: SimAgent, what: string): void {
       .list()
       .map(({ id }) => id)
       .sort(),
-    files.map(({ id }) => id).sort(),
+    [...new Set(files.map(({ id }) => id))].sort(),
     `${what}: volumes`,
   );
   const bridges = [...sim.world.bridges.values()].filter(({ plan }) => plan !== null);
