@@ -70,6 +70,10 @@ t.test('an instance goes on after a snapshot, and back to it', async (t) => {
   t.match(await sim.run('snapshot.revert', { id: 'web', snapshot: 'snap0' }), { state: 'succeeded' });
   t.equal(content(sim), 'second', 'and forth again');
   t.equal(sim.guests[0]?.power, 'stopped');
+  await sim.run('instance.start', { id: 'web' });
+  await sim.run('snapshot.revert', { id: 'web', snapshot: 'one', force: true });
+  t.equal(sim.guests[0]?.power, 'stopped');
+  t.same((await sim.call('instance.show', { id: 'web' })).instance.drift, [], 'it was asked to be');
   t.same(sim.world.mishaps, []);
 });
 

@@ -73,7 +73,7 @@ function write(services: Services, { id }: Instance, snapshot: SnapshotRow, star
   store.snapshots.setCurrent(id, snapshot.id);
   store.instances.nextGeneration(id);
   const { memoryVolumeId } = snapshot;
-  if (start || memoryVolumeId !== null) store.instances.setDesired(id, 'running');
+  store.instances.setDesired(id, start || memoryVolumeId !== null ? 'running' : 'stopped');
   const plan = planInstance(store, pool, store.instances.get(id));
   return { ...plan, snapshotId: snapshot.id, previousId, layers, memoryVolumeId, start };
 }
