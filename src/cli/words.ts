@@ -44,6 +44,7 @@ export const WATCHDOGS = ['none', 'reset', 'poweroff', 'pause', 'report'] as con
 export const OBJECT_KINDS = [
   'instance',
   'volume',
+  'share',
   'image',
   'network',
   'backup',

@@ -15,6 +15,7 @@ export type Request =
   | 'configure'
   | 'restore'
   | 'change disks of'
+  | 'change shares of'
   | 'back up';
 
 export type Decision =
@@ -51,6 +52,7 @@ export function decide(request: Request, { lifecycle, power, disowned, drift }: 
       return power.state === 'unknown' ? unknown(power) : ACCEPT;
     case 'restore':
     case 'change disks of': // likewise
+    case 'change shares of':
       return unlessHarmful(drift, power.state === 'unknown' ? unknown(power) : ACCEPT);
     default:
       return assertNever(request);

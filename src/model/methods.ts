@@ -12,6 +12,7 @@ import { INSTANCE_METHODS } from './methods/instances.ts';
 import { NETWORK_METHODS } from './methods/networks.ts';
 import { NODE_METHODS } from './methods/node.ts';
 import { OPERATION_METHODS } from './methods/operations.ts';
+import { SHARE_METHODS } from './methods/shares.ts';
 import { VOLUME_METHODS } from './methods/volumes.ts';
 import type { Static } from './schema.ts';
 
@@ -22,6 +23,7 @@ export const METHODS = {
   ...INSTANCE_METHODS,
   ...IMAGE_METHODS,
   ...VOLUME_METHODS,
+  ...SHARE_METHODS,
   ...BACKUP_METHODS,
   ...NETWORK_METHODS,
   ...OPERATION_METHODS,

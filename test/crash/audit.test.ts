@@ -22,6 +22,8 @@ function rows(options: { instance?: boolean; generation?: number; power?: string
     networks: [{ id: NET, name: 'default', bridge: 'bb-1', dhcp: 1 }],
     instances: instance ? [web] : [],
     volumes: [],
+    shares: [],
+    share_users: [],
     ports: instance ? [port] : [],
     allocations: instance ? [{ consumer_id: WEB, resource_class: 'VCPU', amount: 1 }] : [],
   };

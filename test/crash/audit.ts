@@ -22,8 +22,8 @@ const VOLATILE =
 /** Columns that a fault which ends guests changes, and so does whoever starts them again. */
 const OF_POWER = ['power_state', 'desired', 'generation'];
 
-/** Kept beside an image or a volume, and no file of its own to the drivers. */
-const RECORD = /^file (images|volumes)\/.*\.json$/;
+/** Kept beside an image, a volume or a share, and no file of its own to the drivers. */
+const RECORD = /^file (images|volumes|shares)\/.*\.json$/;
 
 /** What the rows say that the host has. `may`: there or not, as a console log is. */
 export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; may: string[] } {
@@ -31,6 +31,7 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
     ...rows.images.flatMap((image) => imageThings(image, driver)),
     ...rows.networks.flatMap((network) => networkThings(network, driver)),
     ...rows.volumes.flatMap(({ id }) => [`file volumes/${id}.qcow2`, ...recordOf(`volumes/${id}`, driver)]),
+    ...rows.shares.flatMap(({ id }) => [`file shares/${id}`, ...recordOf(`shares/${id}`, driver)]),
     ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
   ];
   return { must, may: rows.instances.map(({ id }) => `file consoles/${id}.log`) };
@@ -128,7 +129,7 @@ function generationOf({ instances }: Rows, id: unknown): number {
 }
 
 function labelsOf(rows: Rows): Map<unknown, string> {
-  const named = (['images', 'networks', 'instances', 'volumes'] as const).flatMap((table) =>
+  const named = (['images', 'networks', 'instances', 'volumes', 'shares'] as const).flatMap((table) =>
     rows[table].map(({ id, name }): [unknown, string] => [id, `${table}/${name}`]),
   );
   const labels = new Map(named);

@@ -43,6 +43,7 @@ export function forgetInstance({ store }: Services, id: string): void {
   if (instance === null) return; // an earlier delete in its queue has done it
   store.networks.removePortsOf(id);
   store.volumes.releaseOf(id);
+  store.shares.releaseOf(id);
   store.allocations.remove(id);
   store.instances.remove(id);
   store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id });

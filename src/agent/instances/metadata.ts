@@ -6,12 +6,13 @@
  * User-data is not in it, since it may hold secrets and anyone who may list guests could read it there.
  */
 import { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
-import { Id, nullable, strict } from '../../model/common.ts';
+import { Id, Name, nullable, strict } from '../../model/common.ts';
 import { DiskDevice, VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec, NICS_MAX } from '../../model/instance.ts';
 import { parseJson } from '../../model/json.ts';
 import { type Static, type TSchema, Type } from '../../model/schema.ts';
+import { Access, MountTag, SHARES_MAX } from '../../model/share.ts';
 import { IMAGE_FORMATS, VolumeName } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 
@@ -35,6 +36,8 @@ const GuestVolume = strict({
   qos: Type.Optional(nullable(VolumeQos)),
 });
 
+const GuestShare = strict({ id: Id, name: Name, tag: MountTag, access: Access });
+
 const GuestPort = strict({ network: NetworkPlan, port: PortPlan });
 
 const Metadata = strict({
@@ -49,6 +52,8 @@ const Metadata = strict({
   createdAt: WrittenTime,
   volumes: Type.Array(GuestVolume, { maxItems: DISKS_MAX }),
   ports: Type.Array(GuestPort, { maxItems: NICS_MAX }),
+  /** Absent where it has none: the definition is then as it was before there were any. */
+  shares: Type.Optional(Type.Array(GuestShare, { maxItems: SHARES_MAX })),
 });
 /** `nodeId` is null where an older version has written it. */
 export type GuestMetadata = Omit<Static<typeof Metadata>, 'version' | 'nodeId'> & { nodeId: string | null };

@@ -7,8 +7,10 @@ import type { InstanceSpec, Power } from '../../model/instance.ts';
 import type { Network } from '../../model/network.ts';
 import type { ResourceAmounts } from '../../model/node.ts';
 import type { LeftOutObject, RecoveredKind, RecoveredObject } from '../../model/recovery.ts';
+import type { Share } from '../../model/share.ts';
 import type { Image, Volume } from '../../model/storage.ts';
 import type { Port } from '../store/networks.ts';
+import type { ShareRow, ShareUse } from '../store/shares.ts';
 import type { GuestMetadata } from '../instances/metadata.ts';
 import type { HostGuest, HostView } from './host-view.ts';
 import type { Names } from './names.ts';
@@ -18,6 +20,7 @@ export interface Known {
   images: Image[];
   networks: Network[];
   volumes: Volume[];
+  shares: Share[];
   instances: { id: string; name: string }[];
   ports: Port[];
   /** Ids of all that unfinished operations are at work on. */
@@ -55,6 +58,8 @@ export interface RecoveryPlan {
   volumes: { volume: Volume; position: number | null }[];
   /** Volumes that are known as free ones, and belong to an instance that is added. */
   attached: { id: string; instanceId: string; position: number }[];
+  shares: ShareRow[];
+  shareUses: ShareUse[];
   ports: { port: Port; position: number }[];
   allocations: { consumerId: string; amounts: Partial<ResourceAmounts> }[];
   added: RecoveredObject[];

@@ -21,6 +21,7 @@ export function knownOf(store: Store): Known {
     images: store.images.list(),
     networks: store.networks.list(),
     volumes: store.volumes.list(),
+    shares: store.shares.list(),
     instances: instances.map(({ id, name }) => ({ id, name })),
     ports: instances.flatMap(({ id }) => store.networks.portsOf(id)),
     busy: new Set(store.operations.unfinished().flatMap(idsIn)),
@@ -45,6 +46,8 @@ export function writePlan(store: Store, plan: RecoveryPlan, now: string): void {
   }
   for (const { volume, position } of plan.volumes) store.volumes.insert(volume, position);
   for (const { id, instanceId, position } of plan.attached) store.volumes.attach(id, instanceId, position);
+  for (const share of plan.shares) store.shares.insert(share);
+  for (const use of plan.shareUses) store.shares.attach(use);
   for (const { port, position } of plan.ports) store.networks.insertPort(port, position);
   for (const { consumerId, amounts } of plan.allocations) store.allocations.add(consumerId, amounts);
   for (const { id } of plan.instances) store.tellInstance('instance.changed', id);
@@ -89,6 +92,12 @@ function settleMade(
       const isThere = host.pool.volumes.some((volume) => volume.id === id && volume.fault === null);
       if (!isThere || store.volumes.find(id)?.state !== 'creating') return false;
       store.volumes.setState(id, 'ready');
+      return true;
+    }
+    case 'share': {
+      const isThere = host.pool.shares.some((share) => share.id === id && share.fault === null);
+      if (!isThere || store.shares.find(id)?.state !== 'creating') return false;
+      store.shares.setState(id, 'ready');
       return true;
     }
     case 'image': {

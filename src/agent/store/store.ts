@@ -14,6 +14,7 @@ import { migrations } from './migrations/index.ts';
 import { NameStore } from './names.ts';
 import { NetworkStore } from './networks.ts';
 import { OperationStore } from './operations.ts';
+import { ShareStore } from './shares.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** Up to 400 MB of them, and nothing is decided by what they say. */
@@ -46,6 +47,7 @@ export class Store {
   readonly events: EventStore;
   readonly images: ImageStore;
   readonly volumes: VolumeStore;
+  readonly shares: ShareStore;
   readonly networks: NetworkStore;
   readonly instances: InstanceStore;
   readonly allocations: AllocationStore;
@@ -63,8 +65,9 @@ export class Store {
     this.events = new EventStore(this.db, this.meta, clock);
     this.images = new ImageStore(this.db);
     this.volumes = new VolumeStore(this.db);
+    this.shares = new ShareStore(this.db);
     this.networks = new NetworkStore(this.db);
-    this.instances = new InstanceStore(this.db, this.volumes, this.networks);
+    this.instances = new InstanceStore(this.db, this);
     this.allocations = new AllocationStore(this.db);
     this.operations = new OperationStore(this.db);
     this.names = new NameStore(this.db);

@@ -118,6 +118,22 @@ export interface VolumeCopy extends Pick<VolumeRequest, 'id' | 'image'> {
   copyId: string;
 }
 
+/** What is kept beside a share, since nothing else on the host tells it. */
+export interface ShareLabel {
+  /** What people call it. */
+  name: string;
+  /** RFC 3339, UTC. */
+  createdAt: string;
+  /** Null: it has none. */
+  quotaGib: number | null;
+  protected: boolean;
+}
+
+export interface ShareRequest {
+  id: string;
+  label: ShareLabel;
+}
+
 /** An image of the pool, as its file and the record beside it tell. */
 export interface FoundImage {
   id: string;
@@ -145,9 +161,19 @@ export interface FoundVolume {
   fault: string | null;
 }
 
+/** A share of the pool, as its folder and the label beside it tell. */
+export interface FoundShare {
+  id: string;
+  /** Null where there is none, or none that can be read. */
+  label: ShareLabel | null;
+  /** One sentence of what is wrong with its folder; null where nothing is. */
+  fault: string | null;
+}
+
 export interface PoolSurvey {
   images: FoundImage[];
   volumes: FoundVolume[];
+  shares: FoundShare[];
 }
 
 /** NoCloud, as cloud-init reads it. @see cloudinit/sources/DataSourceNoCloud.py */
@@ -168,7 +194,7 @@ export interface SeedNic {
 }
 
 export interface StoredFile {
-  kind: 'image' | 'volume' | 'seed' | 'console';
+  kind: 'image' | 'volume' | 'share' | 'seed' | 'console';
   id: string;
   path: string;
 }
@@ -179,6 +205,8 @@ export interface ListedFile extends StoredFile {
   sizeBytes: number;
   /** The file that it can't be read without; null for none; `unknown` where it does not let itself be read. */
   standsOn: string | null;
+  /** Somebody's files are in it: a folder that a removal of leftovers leaves. @default false */
+  holdsFiles?: boolean;
 }
 
 export interface StoragePool {
@@ -187,6 +215,7 @@ export interface StoragePool {
     image(id: string, format: ImageFormat): string;
     volume(id: string): string;
     volumeCopy(copyId: string): string;
+    share(id: string): string;
     seed(instanceId: string): string;
     consoleLog(instanceId: string): string;
   };
@@ -280,6 +309,29 @@ export interface StoragePool {
   finishExport(place: ExportPlace, options?: CallOptions): Promise<void>;
   /** Removes what the export has made, also in part. */
   removeExport(place: ExportPlace, options?: CallOptions): Promise<void>;
+
+  /**
+   * Makes an empty folder that guests can be given, with the quota that its label says.
+   *
+   * No user of the host but root comes to it: what a guest puts there may be a program with the set-user-id bit.
+   *
+   * @throws {AgentError} UNSUPPORTED: a quota is asked for, and the file system keeps none.
+   */
+  makeShare(request: ShareRequest, options?: CallOptions): Promise<void>;
+  /** Null when there is none. @throws {AgentError} HOST_CONFLICT: something else has its name. */
+  lookShare(id: string, options?: CallOptions): Promise<{ label: ShareLabel | null } | null>;
+  /**
+   * Writes what is kept beside a share anew, and brings its quota to what that says. Files beyond a smaller quota stay.
+   *
+   * @throws {AgentError} NOT_FOUND. UNSUPPORTED, as makeShare.
+   */
+  configureShare(id: string, label: ShareLabel, options?: CallOptions): Promise<void>;
+  /**
+   * Removes a share. `files`: what becomes of files in it; where they stay, so does the share.
+   *
+   * @throws {AgentError} HOST_CONFLICT: files are in it that stay, or a file system is mounted below it.
+   */
+  removeShare(id: string, options: CallOptions & { files: 'removed' | 'kept' }): Promise<void>;
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void>;
   lookSeed(instanceId: string, options?: CallOptions): Promise<boolean>;

@@ -4,6 +4,7 @@
  *   images/ID.qcow2 | ID.raw     published images          images/ID.json     their records
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
+ *   shares/ID/                   folders that guests mount          shares/ID.json     their labels
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
@@ -26,6 +27,7 @@ const IMAGE_SUFFIXES =
 const FOLDERS = [
   { name: 'images', kind: 'image', ours: ourNames(IMAGE_SUFFIXES) },
   { name: 'volumes', kind: 'volume', ours: ourNames('(?:qcow2|json|copy)(?:\\.partial)?|restore') },
+  { name: 'shares', kind: 'share', ours: new RegExp(`^(${UUID})(?:\\.(?:json(?:\\.partial)?|partial))?$`) },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
 ] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
@@ -93,6 +95,14 @@ export class Layout {
 
   volumeLabel(id: string): string {
     return this.#file('volumes', id, 'json');
+  }
+
+  share(id: string): string {
+    return join(this.root, 'shares', checkId(id));
+  }
+
+  shareLabel(id: string): string {
+    return this.#file('shares', id, 'json');
   }
 
   seed(instanceId: string): string {

@@ -14,7 +14,13 @@
  */
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
-import type { GuestDisk, GuestEvent, ShapeDisk, WatchdogAction } from '../contracts/hypervisor.ts';
+import type {
+  GuestDisk,
+  GuestEvent,
+  GuestShare,
+  ShapeDisk,
+  WatchdogAction,
+} from '../contracts/hypervisor.ts';
 import { type Files, newFile } from './files.ts';
 import { devicesOf, noEdits } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
@@ -114,16 +120,18 @@ export class Guests {
    */
   powerOn(guest: SimGuest): void {
     this.#checkRoom(guest);
-    const { disks, nics } = guest.definition ?? { disks: [], nics: [] };
+    const { disks, nics, shares = [] } = guest.definition ?? { disks: [], nics: [] };
     for (const disk of disks) {
       for (const path of [disk.path, disk.backing?.path]) this.#checkPath(guest, path);
     }
+    for (const { path } of shares) this.#checkPath(guest, path);
     for (const nic of nics) this.#checkNic(guest, nic);
     guest.live = {
       vcpus: guest.vcpus,
       memoryMib: guest.memoryMib,
       ...devicesOf(guest),
-      paths: disks.flatMap(pathsOf),
+      paths: [...disks.flatMap(pathsOf), ...shares.map(({ path }) => path)],
+      sharesMemory: shares.length > 0,
       taps: nics.map(({ tapName }) => tapName),
     };
     for (const { tapName, bridge } of nics) this.#state.devices.set(tapName, bridge);
@@ -154,6 +162,26 @@ export class Guests {
       if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
     }
     guest.live.disks = guest.live.disks.filter((disk) => disk.serial !== serial);
+    this.tellDefinition(guest);
+  }
+
+  /** @throws {AgentError} INTERNAL: its folder is not there */
+  plugShare(guest: SimGuest, share: GuestShare): void {
+    if (guest.live === null) return;
+    this.#checkPath(guest, share.path);
+    this.#hold([share.path]);
+    guest.live.paths.push(share.path);
+    guest.live.shares = [...(guest.live.shares ?? []), { ...share }];
+    this.tellDefinition(guest);
+  }
+
+  unplugShare(guest: SimGuest, { tag, path }: GuestShare): void {
+    if (guest.live === null) return;
+    const at = guest.live.paths.indexOf(path);
+    if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
+    const left = (guest.live.shares ?? []).filter((share) => share.tag !== tag);
+    if (left.length > 0) guest.live.shares = left;
+    else delete guest.live.shares;
     this.tellDefinition(guest);
   }
 

@@ -4,6 +4,7 @@
  * Guests are the world's (guests.ts); this is the connection to it, with its health, its deadlines and its
  * refusals. Closing it, or killing the process that it stands for, touches no guest.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
@@ -12,6 +13,7 @@ import type {
   GuestAddress,
   GuestDefinition,
   GuestDisk,
+  GuestShare,
   GuestEvent,
   GuestUse,
   Hypervisor,
@@ -84,6 +86,10 @@ export class SimHypervisor implements Hypervisor {
       memoryMib: settings.memoryMib,
       cpus: settings.cpus,
       traits: [...settings.traits],
+      shares: {
+        usable: settings.sharesMissing === null,
+        reason: settings.sharesMissing ?? 'set by the simulation',
+      },
     }));
   }
 
@@ -192,6 +198,28 @@ export class SimHypervisor implements Hypervisor {
     });
   }
 
+  plugShare(id: string, share: GuestShare, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.plugShare', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      const before = liveShare(guest, share.tag);
+      if (guest.live === null || isDeepStrictEqual(before, share)) return;
+      if (before !== undefined)
+        throw new AgentError('HOST_CONFLICT', `Guest ${id} has another share with the tag ${share.tag}`);
+      if (guest.live.sharesMemory !== true) throw illegal(guest, 'it was started without a share');
+      this.#world.guests.plugShare(guest, share);
+    });
+  }
+
+  unplugShare(id: string, tag: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.unplugShare', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      const share = liveShare(guest, tag);
+      if (share === undefined) return;
+      if (guest.booted && guest.obeys) return this.#world.guests.unplugShare(guest, share);
+      throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the share go, and still has it`);
+    });
+  }
+
   copyDisks(id: string, copies: readonly DiskCopy[], options?: CallOptions): Promise<void> {
     return this.#change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
@@ -294,7 +322,14 @@ export class SimHypervisor implements Hypervisor {
       memoryMib,
       metadata: definition?.metadata ?? null,
       definition: keptOf(guest, this.#world.settings.writer),
-      live: live === null ? null : structuredClone({ disks: live.disks, nics: live.nics }),
+      live:
+        live === null
+          ? null
+          : structuredClone({
+              disks: live.disks,
+              nics: live.nics,
+              ...(live.shares !== undefined && { shares: live.shares }),
+            }),
     };
   }
 
@@ -335,7 +370,7 @@ export class SimHypervisor implements Hypervisor {
 
 function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse {
   const disks = definition?.disks ?? [];
-  const paths = disks.flatMap(pathsOf);
+  const paths = [...disks.flatMap(pathsOf), ...(definition?.shares ?? []).map(({ path }) => path)];
   const console = definition?.consoleLogPath ?? null;
   return {
     id,
@@ -347,6 +382,10 @@ function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse
 
 function liveDisk({ live }: SimGuest, serial: string): ShapeDisk | undefined {
   return live?.disks.find((disk) => disk.serial === serial);
+}
+
+function liveShare({ live }: SimGuest, tag: string): GuestShare | undefined {
+  return live?.shares?.find((share) => share.tag === tag) as GuestShare | undefined;
 }
 
 function plugged(guest: SimGuest, serial: string): ShapeDisk {

@@ -40,6 +40,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     },
     userDataBytes: 21,
     disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
+    shares: [],
     nics: [
       {
         portId: idOf(3),

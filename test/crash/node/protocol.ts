@@ -77,7 +77,16 @@ export type Table = (typeof TABLES)[number];
 export type Rows = Record<Table, Row[]>;
 
 /** Tables that say what the node has; the others are its diary. */
-export const TABLES = ['images', 'networks', 'instances', 'volumes', 'ports', 'allocations'] as const;
+export const TABLES = [
+  'images',
+  'networks',
+  'instances',
+  'volumes',
+  'shares',
+  'share_users',
+  'ports',
+  'allocations',
+] as const;
 
 export interface JournaledOperation {
   id: string;

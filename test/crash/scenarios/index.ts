@@ -4,6 +4,14 @@ import { INSTANCES } from './instances.ts';
 import { NETWORKS } from './networks.ts';
 import { NODE } from './node.ts';
 import type { Scenario } from './scenario.ts';
+import { SHARES } from './shares.ts';
 import { STORAGE } from './storage.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...INSTANCES, ...STORAGE, ...BACKUPS, ...NETWORKS, ...NODE];
+export const SCENARIOS: readonly Scenario[] = [
+  ...INSTANCES,
+  ...STORAGE,
+  ...SHARES,
+  ...BACKUPS,
+  ...NETWORKS,
+  ...NODE,
+];

@@ -24,6 +24,8 @@ export interface HypervisorBench {
   definition(): GuestDefinition;
   /** A disk of 1 MiB that no guest has, with a fresh serial. */
   spareDisk(): Promise<GuestDisk>;
+  /** A folder of the host that no guest has, by its path. */
+  spareFolder(): Promise<string>;
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;

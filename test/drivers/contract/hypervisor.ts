@@ -11,6 +11,7 @@ import type { GuestDefinition, GuestEvent } from '../../../src/drivers/contracts
 import { ACCELERATIONS } from '../../../src/model/node.ts';
 import { alarmTests } from './hypervisor-alarms.ts';
 import { diskTests } from './hypervisor-disks.ts';
+import { shareTests } from './hypervisor-shares.ts';
 import { able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 /** Deadline given to a call that is expected to miss it, milliseconds: short, as the test waits for it. */
@@ -29,6 +30,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     outsideTests(t, makeBench);
     alarmTests(t, makeBench);
     diskTests(t, makeBench);
+    shareTests(t, makeBench);
     foreignTests(t, makeBench);
     slownessTests(t, makeBench);
     doubtTests(t, makeBench);

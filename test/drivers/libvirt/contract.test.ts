@@ -70,6 +70,7 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
       readOnly: false,
       backing: null,
     }),
+    spareFolder: () => lab.emptyFolder(),
     exists: isThere,
     sizeOf: async ({ path }) => (await stat(path)).size,
     makeForeign: () => lab.foreignGuest(),

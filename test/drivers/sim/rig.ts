@@ -50,6 +50,12 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
       const path = pool.paths.volume(id);
       return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
     },
+    spareFolder: async () => {
+      const id = randomUUID();
+      const label = { name: id.slice(0, 8), createdAt: '', quotaGib: null, protected: false };
+      await pool.makeShare({ id, label });
+      return pool.paths.share(id);
+    },
     exists: async (path) => world.files.has(path),
     sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
     makeForeign: async () => {
@@ -106,6 +112,8 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     hostile: { source: '/images/hostile.qcow2', format: 'qcow2' },
     missingSource: '/images/missing.qcow2',
     writeConsole: async (id, text) => world.outside.writeConsole(id, text),
+    writeInto: async (path) => world.outside.writeIntoShare(path, 1),
+    keepsQuotas: world.settings.projectQuotas,
   };
 }
 
