@@ -61,8 +61,13 @@ function instanceThings({ id, power_state: power }: Row, rows: Rows, driver: Dri
     `file seeds/${id}.iso`,
     ...ports.map(({ id: port, network_id: network }) => `port ${network} ${port}`),
     ...(power === 'running' ? live : []),
-    ...(power === 'running' && driver === 'libvirt' ? [`qemu ${id}`] : []),
+    ...(power === 'running' && driver === 'libvirt' ? [`qemu ${id}`, ...shareServers(id, rows)] : []),
   ];
+}
+
+/** One for each share of a running guest. */
+function shareServers(id: Row[string] | undefined, { share_users: uses }: Rows): string[] {
+  return uses.filter((use) => use['instance_id'] === id).map((use) => `virtiofsd ${use['share_id']}`);
 }
 
 function bridgeOf({ networks }: Rows, id: unknown): unknown {

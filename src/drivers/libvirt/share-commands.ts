@@ -42,6 +42,7 @@ export class ShareCommands {
     const before = sharesOf(live).find(({ tag }) => tag === share.tag);
     if (before !== undefined) return checkSame(id, share, before);
     if (!sharesMemory(live)) throw notShared(id);
+    await assertControlled(domain, context);
     try {
       await this.#gate.run(id, context.limits, 'command', (rest) =>
         domain.attachDeviceFlags(text, LIVE, rest),
@@ -85,6 +86,36 @@ export class ShareCommands {
 async function runningDomain(context: CommandContext, id: string): Promise<Domain | null> {
   const domain = await ownDomain(context, id);
   return (await isDown(domain, context.limits)) ? null : domain;
+}
+
+/**
+ * libvirt 9.0 puts the daemon of a share that is plugged in into the guest's control group without a look whether it has
+ * one, and dies where it has none, as in a container. It says which parameters of a controller a guest has; one that
+ * has any has a group.
+ *
+ * @see qemuVirtioFSSetupCgroup, qemu_virtiofs.c
+ * @throws {AgentError} UNSUPPORTED
+ */
+async function assertControlled(domain: Domain, { limits }: CommandContext): Promise<void> {
+  const looks = [
+    () => domain.getMemoryParameters(LIVE, limits.next()),
+    () => domain.getSchedulerParametersFlags(LIVE, limits.next()),
+  ];
+  for (const look of looks) {
+    try {
+      await look();
+      return;
+    } catch (error) {
+      if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
+    }
+  }
+  throw new AgentError(
+    'UNSUPPORTED',
+    `Guest ${domain.uuid} has no control group, and libvirt plugs no share in`,
+    {
+      hint: 'Stop the instance, attach the share, and start it.',
+    },
+  );
 }
 
 function sharesOf(live: XmlElement): ShapeShare[] {

@@ -31,6 +31,8 @@ export const SHARES: Scenario[] = [
   }),
   scenario('share.attach', {
     variant: '(running)',
+    // Without them libvirt can't plug a share in.
+    drivers: ['sim'],
     setting: { instance: 'running', shares: ['first', 'old'] },
     arrange: startWithShare,
     params: () => ({ id: 'old', instance: SUBJECT, tag: 'data', access: 'read-only' as const }),

@@ -92,8 +92,9 @@ export class LibvirtStand implements Stand {
   #processes(): string[] {
     return processesInside()
       .filter(({ isOurs }) => !isOurs)
-      .map(({ name, guest, network, command }) => {
+      .map(({ name, guest, network, share, command }) => {
         if (guest !== null) return `qemu ${guest}`;
+        if (share !== null) return `virtiofsd ${share}`;
         return network === null ? `process ${name}: ${command}` : `dnsmasq ${network}`;
       });
   }
