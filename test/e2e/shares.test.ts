@@ -234,8 +234,8 @@ t.test('a QEMU that is killed leaves no daemon of its shares', { skip, timeout: 
 t.test('a share is deleted with whatever guests have put into it', { skip, timeout: TEST_MS }, async (t) => {
   // Four times as deep as a path can be long.
   const deep = [
-    'cd /mnt/files; p=; i=0; while [ $i -lt 150 ]; do p=${p}dir-with-a-long-name/; i=$((i+1)); done',
-    'mkdir -p x/$p && echo deep >x/${p}file',
+    'cd /mnt/files; p=; i=0; while [ $i -lt 150 ]; do p="$p"dir-with-a-long-name/; i=$((i+1)); done',
+    'mkdir -p x/$p && echo deep >x/"$p"file',
     'for n in 1 2 3; do mkdir -p y/$p && mv x y/$p && mv y x || exit 1; done',
   ].join('; ');
   await said(B, `${deep}; touch -- -rf "$(printf 'a\\nb')" "$(printf '\\377')"`);
