@@ -132,8 +132,10 @@ t.test('what is attached while another share is on its way out does not bring th
   await startWith(sim, 'old');
   await sim.run('share.create', { name: 'new' });
   await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  const release = sim.world.faults.hang('hypervisor.define');
   const detaching = await sim.call('share.detach', { id: 'old', instance: 'web' });
   const attaching = await sim.call('share.attach', { id: 'new', instance: 'web' });
+  release();
   await sim.ended(detaching.operation.id);
   await sim.ended(attaching.operation.id);
   t.match(
