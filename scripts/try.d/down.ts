@@ -38,10 +38,13 @@ async function emptyAgent(): Promise<void> {
   await until('berthd answers', AGENT_SECONDS, () => local('node.status', {}));
   for (const { id, protected: isProtected } of (await local('volume.list', {})).volumes)
     if (isProtected) await operate('volume.configure', { id, protected: false } as never);
+  for (const { id, protected: isProtected } of (await local('share.list', {})).shares)
+    if (isProtected) await operate('share.configure', { id, protected: false } as never);
   for (const { id, name } of (await local('instance.list', {})).instances)
     await remove('instance.delete', id, name);
   for (const { id, name } of (await local('volume.list', {})).volumes)
     await remove('volume.delete', id, name);
+  for (const { id, name } of (await local('share.list', {})).shares) await remove('share.delete', id, name);
   for (const { id, name } of (await local('image.list', {})).images) await remove('image.delete', id, name);
   for (const { id, name } of (await local('network.list', {})).networks)
     await remove('network.delete', id, name);

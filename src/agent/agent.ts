@@ -54,6 +54,9 @@ import type { Services } from './services.ts';
 import { Backups, type CheckFile } from './store/backup.ts';
 import { openStore } from './store/open.ts';
 import { DATABASE_NAME, findDamageInStoreFile } from './store/store.ts';
+import { attachShare, detachShare } from './shares/attach.ts';
+import { configureShare } from './shares/configure.ts';
+import { createShare, deleteShare } from './shares/operations.ts';
 import { configureVolume } from './volumes/configure.ts';
 import { attachVolume, detachVolume } from './volumes/disks.ts';
 import { exportVolume } from './volumes/export.ts';
@@ -321,6 +324,11 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     configureVolume(services),
     deleteVolume(services),
     exportVolume(services),
+    createShare(services),
+    attachShare(services),
+    detachShare(services),
+    configureShare(services),
+    deleteShare(services),
     createBackup(services),
     verifyBackup(services),
     restoreBackup(services),

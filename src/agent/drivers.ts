@@ -2,7 +2,7 @@
  * Names the drivers that the configuration asks for; part of the composition root.
  */
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
@@ -19,6 +19,18 @@ const QEMU_USER = 'libvirt-qemu';
 const POOL_NAME = 'default';
 /** As the store makes it. */
 const STATE_DIR_MODE = 0o711;
+
+/** The folder that an installation's programs lie in. */
+const INSTALLED = '/usr/lib/berth/';
+
+/**
+ * The program that serves read-only shares: a checkout's own. An installation has it among the system's programs, since
+ * libvirt's AppArmor profile lets libvirtd start no others.
+ */
+function readOnlyProgram(): { readOnlyProgram?: string } {
+  const own = resolve(import.meta.dirname, '../../bin/berth-virtiofsd-readonly');
+  return own.startsWith(INSTALLED) ? {} : { readOnlyProgram: own };
+}
 
 /** The one image that a simulated host can import. */
 const SIM_IMAGE = {
@@ -42,6 +54,7 @@ function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec:
   return {
     hypervisor: createLibvirtHypervisor({
       uri: config.hypervisor.uri,
+      ...readOnlyProgram(),
       clock,
       exec,
       log: ({ level, message, error }) =>

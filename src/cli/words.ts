@@ -46,6 +46,7 @@ export const QUIESCE = ['auto', 'required', 'never'] as const satisfies Quiesce[
 export const OBJECT_KINDS = [
   'instance',
   'volume',
+  'share',
   'image',
   'network',
   'backup',

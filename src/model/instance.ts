@@ -7,6 +7,7 @@ import { DiskDevice, VolumeQos } from './disk.ts';
 import { DRIFTS_LIMIT, Drift, Restores } from './drift.ts';
 import { DEFAULT_POLICIES, Policies, WATCHDOGS } from './policy.ts';
 import { type Static, Type } from './schema.ts';
+import { InstanceShare } from './share.ts';
 
 /** QEMU's own limit for the machine types in use. @see hw/i386/pc_q35.c, max_cpus */
 export const VCPUS_MAX = 255;
@@ -130,6 +131,7 @@ export const Instance = strict({
   spec: InstanceSpec,
   userDataBytes: Type.Integer({ description: 'bytes of user-data, which is never shown' }),
   disks: Type.Array(InstanceDisk),
+  shares: Type.Array(InstanceShare, { description: 'in the order in which they were attached' }),
   nics: Type.Array(InstanceNic),
   guest: nullable(
     strict({

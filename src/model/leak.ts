@@ -26,6 +26,7 @@ export const THING_KINDS = [
   'seed',
   'console',
   'volume',
+  'share',
   'image',
   'nvram',
   'saved-memory',

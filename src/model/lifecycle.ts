@@ -19,6 +19,7 @@ export type Request =
   | 'delete a snapshot of'
   | 'merge layers of'
   | 'revert'
+  | 'change shares of'
   | 'back up';
 
 export type Decision =
@@ -59,6 +60,7 @@ export function decide(request: Request, { lifecycle, power, disowned, drift }: 
     case 'delete a snapshot of':
     case 'merge layers of':
     case 'revert':
+    case 'change shares of':
       return unlessHarmful(drift, power.state === 'unknown' ? unknown(power) : ACCEPT);
     default:
       return assertNever(request);

@@ -13,6 +13,7 @@ import { NETWORK_METHODS } from './methods/networks.ts';
 import { NODE_METHODS } from './methods/node.ts';
 import { OPERATION_METHODS } from './methods/operations.ts';
 import { SNAPSHOT_METHODS } from './methods/snapshots.ts';
+import { SHARE_METHODS } from './methods/shares.ts';
 import { VOLUME_METHODS } from './methods/volumes.ts';
 import type { Static } from './schema.ts';
 
@@ -24,6 +25,7 @@ export const METHODS = {
   ...IMAGE_METHODS,
   ...VOLUME_METHODS,
   ...SNAPSHOT_METHODS,
+  ...SHARE_METHODS,
   ...BACKUP_METHODS,
   ...NETWORK_METHODS,
   ...OPERATION_METHODS,

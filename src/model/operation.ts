@@ -17,7 +17,7 @@ export const OPERATION_STATES = [
 ] as const;
 export type OperationState = (typeof OPERATION_STATES)[number];
 
-export const OBJECT_KINDS = ['instance', 'volume', 'image', 'network', 'backup', 'node'] as const;
+export const OBJECT_KINDS = ['instance', 'volume', 'share', 'image', 'network', 'backup', 'node'] as const;
 export type ObjectKind = (typeof OBJECT_KINDS)[number];
 
 /** Who asks for operations: people, programs, or a policy of the instance itself. */

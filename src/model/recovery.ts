@@ -4,7 +4,7 @@
 import { Id, nullable, strict } from './common.ts';
 import { type Static, Type } from './schema.ts';
 
-export const RECOVERED_KINDS = ['instance', 'volume', 'image', 'network'] as const;
+export const RECOVERED_KINDS = ['instance', 'volume', 'share', 'image', 'network'] as const;
 export type RecoveredKind = (typeof RECOVERED_KINDS)[number];
 
 export const RecoveredObject = strict({

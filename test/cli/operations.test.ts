@@ -120,6 +120,38 @@ const CHANGES: [argv: string, method: string, params: Record<string, unknown>, s
     /^Created volume data/,
   ],
   ['volume delete data', 'volume.delete', { id: 'data' }, /^Deleted volume data/],
+  ['share create files', 'share.create', { name: 'files' }, /^Created share files/],
+  [
+    'share create files --quota-gib 20 --protect',
+    'share.create',
+    { name: 'files', quotaGib: 20, protected: true },
+    /^Created share files/,
+  ],
+  [
+    'share attach files demo',
+    'share.attach',
+    { id: 'files', instance: 'demo', access: 'read-write' },
+    /^Attached share files to demo/,
+  ],
+  [
+    'share attach files demo --tag data --read-only',
+    'share.attach',
+    { id: 'files', instance: 'demo', access: 'read-only', tag: 'data' },
+    /^Attached/,
+  ],
+  [
+    'share detach files demo',
+    'share.detach',
+    { id: 'files', instance: 'demo', timeoutSeconds: 30 },
+    /^Detached share files from demo/,
+  ],
+  [
+    'share configure files --rename papers --unprotect --no-quota',
+    'share.configure',
+    { id: 'files', name: 'papers', protected: false, quotaGib: null },
+    /^Configured share papers/,
+  ],
+  ['share delete files', 'share.delete', { id: 'files' }, /^Deleted share files/],
   [
     'network create lab --cidr 10.81.0.0/24 --no-nat --dns 10.0.0.53 --dns 10.0.0.54',
     'network.create',

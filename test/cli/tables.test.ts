@@ -15,6 +15,7 @@ import {
   NODE_STATUS,
   network,
   operation,
+  share,
   volume,
 } from './support/fixtures.ts';
 import { matchesGolden } from './support/golden.ts';
@@ -39,6 +40,10 @@ const INSTANCES = [
   }),
   instance({ id: idOf(12), name: 'db', power: { state: 'crashed', since: ago(9), reason: 'panicked' } }),
 ];
+
+const SHARED = instance({
+  shares: [{ shareId: idOf(6), share: 'files', tag: 'data', access: 'read-only' }],
+});
 
 const DRIFTED = instance({
   drift: [
@@ -142,11 +147,13 @@ const HANDLERS: Handlers = {
   'instance.show': ({ id }) =>
     id === 'hung'
       ? { instance: INSTANCES[2]!, health: HUNG }
-      : { instance: id === 'drifted' ? DRIFTED : INSTANCES[0]!, health: HEALTH },
+      : { instance: { drifted: DRIFTED, shared: SHARED }[id] ?? INSTANCES[0]!, health: HEALTH },
   'image.list': () => ({ images: [image(), image({ name: 'other', state: 'importing', sha256: null })] }),
   'image.show': () => ({ image: image() }),
   'volume.list': () => ({ volumes: [volume(), volume({ name: 'data', instanceId: null, sizeGib: 10 })] }),
   'volume.show': () => ({ volume: volume() }),
+  'share.list': () => ({ shares: [share(), share({ name: 'spare', quotaGib: null, users: [] })] }),
+  'share.show': () => ({ share: share(), path: `/var/lib/berth/pool/shares/${idOf(6)}` }),
   'network.list': () => ({ networks: [network(), network({ name: 'lab', nat: false, ports: 12 })] }),
   'network.show': () => ({ network: network() }),
   'operation.list': ({ parentId }) => ({ operations: parentId === idOf(20) ? PARTS : [operation(), FAILED] }),
@@ -169,6 +176,9 @@ const COMMANDS = [
   'image show test',
   'volume list',
   'volume show demo-disk-0',
+  'share list',
+  'share show files',
+  'instance show shared',
   'network list',
   'network show default',
   'operation list',

@@ -24,6 +24,8 @@ function rows(options: { instance?: boolean; generation?: number; power?: string
     volumes: [],
     layers: [],
     snapshots: [],
+    shares: [],
+    share_users: [],
     ports: instance ? [port] : [],
     allocations: instance ? [{ consumer_id: WEB, resource_class: 'VCPU', amount: 1 }] : [],
   };

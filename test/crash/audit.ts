@@ -24,8 +24,8 @@ const VOLATILE =
 /** Columns that a fault which ends guests changes, and so does whoever starts them again. */
 const OF_POWER = ['power_state', 'desired', 'generation'];
 
-/** Kept beside an image or a volume, and no file of its own to the drivers. */
-const RECORD = /^file (images|volumes)\/.*\.json$/;
+/** Kept beside an image, a volume or a share, and no file of its own to the drivers. */
+const RECORD = /^file (images|volumes|shares)\/.*\.json$/;
 
 /** What the rows say that the host has. `may`: there or not, as a console log is. */
 export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; may: string[] } {
@@ -35,6 +35,7 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
     ...rows.volumes.flatMap(({ id }) => [`file volumes/${id}.qcow2`, ...recordOf(`volumes/${id}`, driver)]),
     ...rows.layers.map(({ volume_id: volume, id }) => `file volumes/${volume}.${id}.qcow2`),
     ...rows.snapshots.flatMap(memoryOf),
+    ...rows.shares.flatMap(({ id }) => [`file shares/${id}`, ...recordOf(`shares/${id}`, driver)]),
     ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
   ];
   return { must, may: rows.instances.map(({ id }) => `file consoles/${id}.log`) };
@@ -68,8 +69,13 @@ function instanceThings({ id, power_state: power }: Row, rows: Rows, driver: Dri
     `file seeds/${id}.iso`,
     ...ports.map(({ id: port, network_id: network }) => `port ${network} ${port}`),
     ...(power === 'running' ? live : []),
-    ...(power === 'running' && driver === 'libvirt' ? [`qemu ${id}`] : []),
+    ...(power === 'running' && driver === 'libvirt' ? [`qemu ${id}`, ...shareServers(id, rows)] : []),
   ];
+}
+
+/** One for each share of a running guest. */
+function shareServers(id: Row[string] | undefined, { share_users: uses }: Rows): string[] {
+  return uses.filter((use) => use['instance_id'] === id).map((use) => `virtiofsd ${use['share_id']}`);
 }
 
 function bridgeOf({ networks }: Rows, id: unknown): unknown {
@@ -141,7 +147,7 @@ function generationOf({ instances }: Rows, id: unknown): number {
 }
 
 function labelsOf(rows: Rows): Map<unknown, string> {
-  const named = (['images', 'networks', 'instances', 'volumes'] as const).flatMap((table) =>
+  const named = (['images', 'networks', 'instances', 'volumes', 'shares'] as const).flatMap((table) =>
     rows[table].map(({ id, name }): [unknown, string] => [id, `${table}/${name}`]),
   );
   const labels = new Map(named);

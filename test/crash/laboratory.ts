@@ -80,6 +80,7 @@ async function plan(bench: Bench, choice: Choice, observer: Observer): Promise<P
   const planned: Planned[] = [];
   for (const scenario of SCENARIOS) {
     if (choice.operation !== undefined && scenario.kind !== choice.operation) continue;
+    if (scenario.drivers?.includes(bench.stand.driver) === false) continue;
     if (choice.quick === true && scenario.casesOfFault !== undefined) continue;
     await bench.rehearse(scenario);
     const { rehearsal } = bench.rehearsed(scenario);

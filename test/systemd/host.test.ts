@@ -236,7 +236,7 @@ t.test(
     t.equal(
       (
         await host!.run(
-          'ls -d /usr/lib/berth /usr/bin/berth* /usr/lib/systemd/system/berth* /etc/systemd/system/*/berth*',
+          'ls -d /usr/lib/berth /usr/bin/berth* /usr/sbin/berth* /usr/lib/systemd/system/berth* /etc/systemd/system/*/berth*',
         )
       ).stdout,
       '',

@@ -51,6 +51,11 @@ export function makeReaders(services: Services, { operations, collector, identit
     'node.backup': ({ path }) => identity.backups.backUp(path),
     'inventory.get': () => inventories.get(),
 
+    'share.list': () => ({ shares: store.shares.list() }),
+    'share.show': ({ id }) => {
+      const share = store.shares.get(id);
+      return { share, path: pool.paths.share(share.id) };
+    },
     'instance.list': () => ({ instances: store.instances.list() }),
     'instance.show': ({ id }) => {
       const instance = store.instances.get(id);

@@ -31,6 +31,7 @@ const REMOVED_KINDS = [
   'seed',
   'console',
   'volume',
+  'share',
   'image',
 ] as const satisfies ThingKind[];
 type RemovedKind = (typeof REMOVED_KINDS)[number];
@@ -180,6 +181,8 @@ function removeThing(
       return pool.removeConsole(id, { signal });
     case 'volume':
       return pool.removeVolume(id, { signal });
+    case 'share':
+      return pool.removeShare(id, { signal, files: 'kept' });
     case 'image': {
       const format = IMAGE_FORMATS.find((one) => pool.paths.image(id, one) === proof.name);
       return pool.removeImage(id, format ?? 'qcow2', { signal });

@@ -27,6 +27,7 @@ interface Guests {
   kept: KeptFile[];
 }
 
+const HOLDS_FILES = 'it holds files: they are removed by share.delete alone, or by hand';
 const NOT_ASKED = 'the guests of the host could not be asked whether they use it';
 
 export async function find(drivers: Drivers, options: CallOptions): Promise<Found> {
@@ -109,7 +110,10 @@ function fileThings(pool: StoragePool, files: readonly ListedFile[], guests: Gue
       journalNames,
       objectId: id,
       sizeBytes: group.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-      blocked: fileUse(paths, guests) ?? (kind === 'image' ? volumeUse(paths, files) : null),
+      blocked:
+        fileUse(paths, guests) ??
+        (kind === 'image' ? volumeUse(paths, files) : null) ??
+        (group.some(({ holdsFiles }) => holdsFiles) ? HOLDS_FILES : null),
     };
   });
 }
@@ -118,6 +122,8 @@ function journalNamesOf(pool: StoragePool, { kind, id }: Pick<ListedFile, 'kind'
   switch (kind) {
     case 'volume':
       return [pool.paths.volume(id)];
+    case 'share':
+      return [pool.paths.share(id)];
     case 'seed':
       return [pool.paths.seed(id)];
     case 'console':

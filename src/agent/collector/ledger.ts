@@ -29,6 +29,8 @@ function owns(store: Store, thing: Thing): boolean {
       return store.instances.find(id) !== null;
     case 'volume':
       return store.volumes.find(id) !== null;
+    case 'share':
+      return store.shares.find(id) !== null;
     case 'image':
       return store.images.find(id) !== null;
     case 'tap':
@@ -58,6 +60,8 @@ function lives(store: Store, { kind, id }: NameRow['object']): boolean {
       return store.instances.find(id) !== null;
     case 'volume':
       return store.volumes.find(id) !== null;
+    case 'share':
+      return store.shares.find(id) !== null;
     case 'image':
       return store.images.find(id) !== null;
     case 'network':

@@ -33,6 +33,7 @@ export function partOf(kind: ThingKind): HostPart {
     case 'seed':
     case 'console':
     case 'volume':
+    case 'share':
     case 'image':
       return 'files';
     default:

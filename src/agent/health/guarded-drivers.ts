@@ -88,6 +88,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   plugDisk: guest,
   // A guest that keeps its disk is no guest that hangs.
   unplugDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  plugShare: guest,
+  unplugShare: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   growDisk: guest,
   // Its disks are slow, or full: that is no guest that hangs.
   copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
@@ -139,6 +141,11 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     // A store of backups that does not answer says nothing of the pool.
     restoreVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     removeVolume: counts,
+    makeShare: counts,
+    lookShare: counts,
+    configureShare: counts,
+    // A folder with a million files takes its time.
+    removeShare: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     makeSeed: counts,
     lookSeed: counts,
     removeSeed: counts,

@@ -47,6 +47,7 @@ export function forgetInstance({ store }: Services, id: string): void {
   store.networks.removePortsOf(id);
   store.volumes.releaseOf(id);
   for (const layer of layers) accountLayer(store, layer.id);
+  store.shares.releaseOf(id);
   store.allocations.remove(id);
   store.instances.remove(id);
   store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id });

@@ -13,6 +13,7 @@ import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec, NICS_MAX } from '../../model/ins
 import { parseJson } from '../../model/json.ts';
 import { type Static, type TSchema, Type } from '../../model/schema.ts';
 import { SNAPSHOTS_MAX } from '../../model/snapshot.ts';
+import { Access, MountTag, SHARES_MAX } from '../../model/share.ts';
 import { IMAGE_FORMATS, VolumeName } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 
@@ -49,6 +50,7 @@ const GuestSnapshot = strict({
   memoryVolumeId: nullable(Id),
   disks: Type.Array(strict({ volumeId: Id, sizeGib: SizeGib, layer: Layer }), { maxItems: DISKS_MAX }),
 });
+const GuestShare = strict({ id: Id, name: Name, tag: MountTag, access: Access });
 
 const GuestPort = strict({ network: NetworkPlan, port: PortPlan });
 
@@ -65,6 +67,8 @@ const Metadata = strict({
   volumes: Type.Array(GuestVolume, { maxItems: DISKS_MAX }),
   ports: Type.Array(GuestPort, { maxItems: NICS_MAX }),
   snapshots: Type.Optional(Type.Array(GuestSnapshot, { maxItems: SNAPSHOTS_MAX })),
+  /** Absent where it has none: the definition is then as it was before there were any. */
+  shares: Type.Optional(Type.Array(GuestShare, { maxItems: SHARES_MAX })),
 });
 /** `nodeId` is null where an older version has written it. */
 export type GuestMetadata = Omit<Static<typeof Metadata>, 'version' | 'nodeId'> & { nodeId: string | null };

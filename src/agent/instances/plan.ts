@@ -5,11 +5,17 @@
  * or on another day, works with exactly what the create has made.
  */
 
-import type { BackingFile, GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
+import type {
+  BackingFile,
+  GuestDefinition,
+  GuestDisk,
+  GuestShare,
+} from '../../drivers/contracts/hypervisor.ts';
 import type { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
 import type { SeedContents, StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Instance, InstanceSpec } from '../../model/instance.ts';
 import { parseCidr, prefixLength } from '../../model/ipv4.ts';
+import type { InstanceShare } from '../../model/share.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { type Port, planOf } from '../store/networks.ts';
@@ -53,7 +59,7 @@ export function planInstance(
   return {
     id,
     name,
-    definition: defineGuest(store, pool, { instance, volumes, ports }),
+    definition: defineGuest(store, pool, { instance, volumes, ports, shares: store.shares.stayingOf(id) }),
     ownVolumes: volumes
       .filter((volume) => volume.deletedWithInstance)
       .map((volume) => volumeRequest(store, volume)),
@@ -80,7 +86,7 @@ export function volumeRequest(store: Store, volume: Volume): VolumeRequest {
 function defineGuest(
   store: Store,
   pool: StoragePool,
-  parts: { instance: Instance; volumes: Volume[]; ports: PortOfNetwork[] },
+  parts: { instance: Instance; volumes: Volume[]; shares: InstanceShare[]; ports: PortOfNetwork[] },
 ): GuestDefinition {
   const { id, name, generation, spec, createdAt } = parts.instance;
   const seed: GuestDisk = {
@@ -104,6 +110,7 @@ function defineGuest(
       bridge: network.bridge,
       tapName: taps.get(port.id) as string,
     })),
+    ...(parts.shares.length > 0 && { shares: parts.shares.map((share) => guestShareOf(pool, share)) }),
     consoleLogPath: pool.paths.consoleLog(id),
     watchdog: spec.watchdog,
     metadata: writeMetadata({
@@ -116,8 +123,17 @@ function defineGuest(
       volumes: parts.volumes.map((volume) => volumeOf(store, volume)),
       ports: parts.ports,
       ...(snapshots.length > 0 && { snapshots }),
+      ...(parts.shares.length > 0 && { shares: parts.shares.map(carriedShare) }),
     }),
   };
+}
+
+export function guestShareOf(pool: StoragePool, { shareId, tag, access }: InstanceShare): GuestShare {
+  return { tag, path: pool.paths.share(shareId), readOnly: access === 'read-only' };
+}
+
+function carriedShare({ shareId: id, share: name, tag, access }: InstanceShare) {
+  return { id, name, tag, access };
 }
 
 function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number] {

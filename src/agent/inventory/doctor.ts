@@ -69,7 +69,18 @@ async function examineHypervisor(
             ? 'Switch on VT-x or AMD-V in the firmware and load kvm_intel or kvm_amd.'
             : 'This machine is itself a guest whose nested virtualization does not work; use the hardware.',
         ),
+    ...(facts.shares === undefined ? [] : [sharesFinding(facts.shares)]),
   ];
+}
+
+function sharesFinding({ usable, reason }: { usable: boolean; reason: string }): Finding {
+  if (usable) return finding('shares', 'ok', `guests can be given shares: ${reason}`);
+  return finding(
+    'shares',
+    'warning',
+    `guests can't be given shares: ${reason}`,
+    'Install virtiofsd, if shares are wanted: apt-get install virtiofsd (Debian 12: qemu-system-common).',
+  );
 }
 
 async function examinePool({ pool }: Services, options: { timeoutMs: number }): Promise<Finding[]> {

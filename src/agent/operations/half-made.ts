@@ -19,6 +19,9 @@ export function giveUpMaking(store: Store, { kind, id }: { kind: ObjectKind; id:
     case 'volume':
       if (store.volumes.find(id)?.state === 'creating') store.volumes.setState(id, 'deleting');
       return;
+    case 'share':
+      if (store.shares.find(id)?.state === 'creating') store.shares.setState(id, 'deleting');
+      return;
     case 'image':
       if (store.images.find(id)?.state === 'importing') store.images.setState(id, 'deleting');
       return;

@@ -31,6 +31,7 @@ import type {
   ObservedGuest,
   ShapeDisk,
   ShapeNic,
+  ShapeShare,
 } from '../../drivers/contracts/hypervisor.ts';
 import { DRIFTS_LIMIT, type Drift, objectionTo } from '../../model/drift.ts';
 import type { Lifecycle } from '../../model/instance.ts';
@@ -183,6 +184,13 @@ function deviceDifferences(has: GuestDevices, wanted: GuestDevices, where: strin
       detached: (nic) => found('nic-detached', `${nicText(nic)} is not in ${where}`),
       changed: (nic, was) => found('nic-changed', `${where} has ${nicText(nic)} instead of ${nicText(was)}`),
     }),
+    ...compared(has.shares ?? [], wanted.shares ?? [], {
+      keyOf: (share) => share.tag ?? share.path ?? '',
+      attached: (share) => found('share-attached', `${shareText(share)} was added to ${where}`),
+      detached: (share) => found('share-detached', `${shareText(share)} is not in ${where}`),
+      changed: (share, was) =>
+        found('share-changed', `${where} has ${shareText(share)} instead of ${shareText(was)}`),
+    }),
   ];
 }
 
@@ -194,7 +202,7 @@ interface Comparison<T> {
   changed(device: T, was: T): Found;
 }
 
-function compared<T extends ShapeDisk | ShapeNic>(
+function compared<T extends ShapeDisk | ShapeNic | ShapeShare>(
   has: readonly T[],
   wanted: readonly T[],
   as: Comparison<T>,
@@ -213,16 +221,21 @@ function isAlike<T extends object>(a: T, b: T): boolean {
   return Object.entries(a).every(([key, value]) => value === b[key as keyof T]);
 }
 
-function shapeOf({ disks, nics }: GuestDefinition): GuestDevices {
+function shapeOf({ disks, nics, shares = [] }: GuestDefinition): GuestDevices {
   return {
     disks: disks.map(({ serial, path, format, readOnly }) => ({ serial, path, format, readOnly })),
     nics: nics.map(({ macAddress, bridge, tapName }) => ({ macAddress, bridge, tapName })),
+    shares: shares.map(({ tag, path, readOnly }) => ({ tag, path, readOnly })),
   };
 }
 
 function diskText({ serial, path, format, readOnly }: ShapeDisk): string {
   const named = serial === null ? 'a disk' : `disk ${serial}`;
   return `${named} (${path ?? 'no file'}, ${format ?? 'of no known format'}${readOnly ? ', read-only' : ''})`;
+}
+
+function shareText({ tag, path, readOnly }: ShapeShare): string {
+  return `share ${tag ?? 'without a tag'} (${path ?? 'no folder'}${readOnly ? ', read-only' : ''})`;
 }
 
 function nicText({ macAddress, bridge, tapName }: ShapeNic): string {

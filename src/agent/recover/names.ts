@@ -9,12 +9,15 @@ const DIGITS = 8;
 export class Names {
   readonly #taken: Record<RecoveredKind, Set<string>>;
 
-  constructor(known: Record<'instances' | 'images' | 'volumes' | 'networks', readonly { name: string }[]>) {
+  constructor(
+    known: Record<'instances' | 'images' | 'volumes' | 'shares' | 'networks', readonly { name: string }[]>,
+  ) {
     const namesOf = (objects: readonly { name: string }[]) => new Set(objects.map(({ name }) => name));
     this.#taken = {
       instance: namesOf(known.instances),
       image: namesOf(known.images),
       volume: namesOf(known.volumes),
+      share: namesOf(known.shares),
       network: namesOf(known.networks),
     };
   }

@@ -2,7 +2,7 @@
  * What of the host is to be taken into the database: decided here, pure, and written elsewhere.
  *
  *   guests ─▶ in this pool? readable? ─▶ networks ─▶ claims on volumes ─▶ claims on addresses ─▶ instances, their volumes, ports
- *   what is left of the pool ─▶ volumes of their own ─▶ images, also those that volumes stand on
+ *   what is left of the pool ─▶ volumes of their own, shares ─▶ images, also those that volumes stand on
  *
  * Rules
  *  - What is in the database already stays as it is; what an operation is at work on is left alone.
@@ -19,6 +19,7 @@ import { Names } from './names.ts';
 import { planImages } from './plan-images.ts';
 import { planInstances } from './plan-instances.ts';
 import { planFreeVolumes } from './plan-volumes.ts';
+import { planShares } from './plan-shares.ts';
 import type { BelievedGuest, Known, PlanContext, Planning, RecoveryPlan } from './planning.ts';
 
 export function planRecovery(view: HostView, known: Known, context: PlanContext): RecoveryPlan {
@@ -37,6 +38,8 @@ export function planRecovery(view: HostView, known: Known, context: PlanContext)
       attached: [],
       layers: [],
       snapshots: [],
+      shares: [],
+      shareUses: [],
       ports: [],
       allocations: [],
       added: [],
@@ -48,6 +51,7 @@ export function planRecovery(view: HostView, known: Known, context: PlanContext)
   const guests = chooseGuests(planning, networks);
   planInstances(planning, guests);
   planFreeVolumes(planning);
+  planShares(planning, guests);
   planImages(planning);
   return planning.plan;
 }
@@ -60,7 +64,11 @@ function sorted({ guests, uses, pool, networks }: HostView): HostView {
   return {
     guests: guests.toSorted(byId),
     uses: uses.toSorted(byId),
-    pool: { images: pool.images.toSorted(byId), volumes: pool.volumes.toSorted(byId) },
+    pool: {
+      images: pool.images.toSorted(byId),
+      volumes: pool.volumes.toSorted(byId),
+      shares: pool.shares.toSorted(byId),
+    },
     networks: networks.toSorted((a, b) => compare(a.networkId, b.networkId)),
   };
 }

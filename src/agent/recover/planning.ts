@@ -8,9 +8,11 @@ import type { VolumeLayers } from '../../model/layers.ts';
 import type { Network } from '../../model/network.ts';
 import type { ResourceAmounts } from '../../model/node.ts';
 import type { LeftOutObject, RecoveredKind, RecoveredObject } from '../../model/recovery.ts';
+import type { Share } from '../../model/share.ts';
 import type { Image, Volume } from '../../model/storage.ts';
 import type { Port } from '../store/networks.ts';
 import type { SnapshotRow } from '../store/snapshots.ts';
+import type { ShareRow, ShareUse } from '../store/shares.ts';
 import type { GuestMetadata } from '../instances/metadata.ts';
 import type { HostGuest, HostView } from './host-view.ts';
 import type { Names } from './names.ts';
@@ -20,6 +22,7 @@ export interface Known {
   images: Image[];
   networks: Network[];
   volumes: Volume[];
+  shares: Share[];
   instances: { id: string; name: string }[];
   ports: Port[];
   /** Ids of all that unfinished operations are at work on. */
@@ -60,6 +63,8 @@ export interface RecoveryPlan {
   attached: { id: string; instanceId: string; position: number }[];
   layers: ({ volumeId: string } & VolumeLayers)[];
   snapshots: SnapshotRow[];
+  shares: ShareRow[];
+  shareUses: ShareUse[];
   ports: { port: Port; position: number }[];
   allocations: { consumerId: string; amounts: Partial<ResourceAmounts> }[];
   added: RecoveredObject[];

@@ -22,6 +22,7 @@ export function knownOf(store: Store): Known {
     images: store.images.list(),
     networks: store.networks.list(),
     volumes: store.volumes.list(),
+    shares: store.shares.list(),
     instances: instances.map(({ id, name }) => ({ id, name })),
     ports: instances.flatMap(({ id }) => store.networks.portsOf(id)),
     busy: new Set(store.operations.unfinished().flatMap(idsIn)),
@@ -48,6 +49,8 @@ export function writePlan(store: Store, plan: RecoveryPlan, now: string): void {
   for (const { id, instanceId, position } of plan.attached) store.volumes.attach(id, instanceId, position);
   for (const { volumeId, ...layers } of plan.layers) store.layers.write(volumeId, layers);
   for (const snapshot of plan.snapshots) store.snapshots.insert(snapshot);
+  for (const share of plan.shares) store.shares.insert(share);
+  for (const use of plan.shareUses) store.shares.attach(use);
   for (const { port, position } of plan.ports) store.networks.insertPort(port, position);
   for (const { consumerId, amounts } of plan.allocations) store.allocations.add(consumerId, amounts);
   for (const { volumeId } of plan.layers) accountLayers(store, volumeId);
@@ -93,6 +96,12 @@ function settleMade(
       const isThere = host.pool.volumes.some((volume) => volume.id === id && volume.fault === null);
       if (!isThere || store.volumes.find(id)?.state !== 'creating') return false;
       store.volumes.setState(id, 'ready');
+      return true;
+    }
+    case 'share': {
+      const isThere = host.pool.shares.some((share) => share.id === id && share.fault === null);
+      if (!isThere || store.shares.find(id)?.state !== 'creating') return false;
+      store.shares.setState(id, 'ready');
       return true;
     }
     case 'image': {

@@ -58,7 +58,7 @@ export function createSnapshot(services: Services): OperationKind<'snapshot.crea
     stages: [[makeLayers(services)], [switchDisks(services)], [define(services)]],
     accept({ id, name, memory, quiesce, ...fence }) {
       const { instance, target } = requestOf(services, 'take a snapshot of', { id, ...fence });
-      if (memory) assertRuns(instance);
+      if (memory) assertKeepsMemory(instance);
       const volumes = store.volumes.listOf(instance.id);
       const snapshot = admit(services, instance, { name, volumes, memory });
       const layer = randomUUID();
@@ -257,9 +257,19 @@ function define(services: Services): Step<CreatePlan> {
   };
 }
 
-function assertRuns({ name, power }: Instance): void {
-  if (power.state === 'running' || power.state === 'paused') return;
-  throw new AgentError('ILLEGAL_STATE', `Instance ${name} is ${power.state}: it has no memory to keep`, {
-    hint: 'Take the snapshot without memory, or start it first.',
-  });
+/** @throws {AgentError} ILLEGAL_STATE */
+function assertKeepsMemory({ name, power, shares }: Instance): void {
+  const hint = 'Take the snapshot without memory, or';
+  if (power.state !== 'running' && power.state !== 'paused')
+    throw new AgentError('ILLEGAL_STATE', `Instance ${name} is ${power.state}: it has no memory to keep`, {
+      hint: `${hint} start it first.`,
+    });
+  if (shares.length > 0)
+    throw new AgentError(
+      'ILLEGAL_STATE',
+      `What instance ${name} has open of its shares is in no memory of it`,
+      {
+        hint: `${hint} detach its shares first.`,
+      },
+    );
 }

@@ -6,6 +6,7 @@ import { AgentError } from '../../model/errors.ts';
 import { Instance } from '../../model/instance.ts';
 import { Network } from '../../model/network.ts';
 import type { TSchema } from '../../model/schema.ts';
+import { Share } from '../../model/share.ts';
 import { Image, Volume } from '../../model/storage.ts';
 import { findFault } from '../../model/validate.ts';
 import type { Store } from './store.ts';
@@ -16,6 +17,7 @@ export function findBadRow(store: Store): string | null {
     ['images', Image, () => store.images.list()],
     ['networks', Network, () => store.networks.list()],
     ['volumes', Volume, () => store.volumes.list()],
+    ['shares', Share, () => store.shares.list()],
     ['instances', Instance, () => store.instances.list()],
     ['operations', {} as TSchema, () => store.operations.unfinished()],
   ];

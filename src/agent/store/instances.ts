@@ -17,9 +17,11 @@ import {
   withoutUserData,
 } from '../../model/instance.ts';
 import type { Policies } from '../../model/policy.ts';
+import type { InstanceShare } from '../../model/share.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 import type { Volume } from '../../model/storage.ts';
 import type { NetworkStore, Port } from './networks.ts';
+import type { ShareStore } from './shares.ts';
 import type { VolumeStore } from './volumes.ts';
 
 /** The starts of an instance that its policies make due, and those that they have made. */
@@ -51,15 +53,20 @@ export interface RestoreRecord {
 
 export const NO_RESTORES: RestoreRecord = { timesMs: [], givenUp: null };
 
+/** The rows of what an instance has. */
+export interface InstanceParts {
+  readonly volumes: VolumeStore;
+  readonly shares: ShareStore;
+  readonly networks: NetworkStore;
+}
+
 export class InstanceStore {
   readonly #db: Database;
-  readonly #volumes: VolumeStore;
-  readonly #networks: NetworkStore;
+  readonly #parts: InstanceParts;
 
-  constructor(db: Database, volumes: VolumeStore, networks: NetworkStore) {
+  constructor(db: Database, { volumes, shares, networks }: InstanceParts) {
     this.#db = db;
-    this.#volumes = volumes;
-    this.#networks = networks;
+    this.#parts = { volumes, shares, networks };
   }
 
   /** @param instance.generation @default 1 @param instance.lifecycle @default 'building' */
@@ -202,15 +209,21 @@ export class InstanceStore {
     this.#db.sql('DELETE FROM instances WHERE id = ?').run(id);
   }
 
-  /** Four statements in all, however many there are. */
+  /** Five statements in all, however many there are. */
   list(): Instance[] {
     const rows = this.#db.sql('SELECT * FROM instances ORDER BY name').all();
-    const volumes = this.#volumes.byInstance();
-    const ports = this.#networks.portsByInstance();
-    const networks = this.#networks.names();
+    const volumes = this.#parts.volumes.byInstance();
+    const shares = this.#parts.shares.byInstance();
+    const ports = this.#parts.networks.portsByInstance();
+    const networks = this.#parts.networks.names();
     return rows.map((row) => {
       const id = row['id'] as string;
-      return viewOf(row, volumes.get(id) ?? [], ports.get(id) ?? [], networks);
+      return viewOf(row, {
+        volumes: volumes.get(id) ?? [],
+        shares: shares.get(id) ?? [],
+        ports: ports.get(id) ?? [],
+        networks,
+      });
     });
   }
 
@@ -242,7 +255,13 @@ export class InstanceStore {
     const row = this.#db.sql('SELECT * FROM instances WHERE id = ? OR name = ?').get(nameOrId, nameOrId);
     if (row === undefined) return null;
     const id = row['id'] as string;
-    return viewOf(row, this.#volumes.listOf(id), this.#networks.portsOf(id), this.#networks.names());
+    const { volumes, shares, networks } = this.#parts;
+    return viewOf(row, {
+      volumes: volumes.listOf(id),
+      shares: shares.listOf(id),
+      ports: networks.portsOf(id),
+      networks: networks.names(),
+    });
   }
 
   /** @throws {AgentError} NOT_FOUND */
@@ -270,7 +289,15 @@ export class InstanceStore {
   }
 }
 
-function viewOf(row: Row, volumes: Volume[], ports: Port[], networks: ReadonlyMap<string, string>): Instance {
+interface ViewParts {
+  volumes: Volume[];
+  shares: InstanceShare[];
+  ports: Port[];
+  /** Names by id. */
+  networks: ReadonlyMap<string, string>;
+}
+
+function viewOf(row: Row, { volumes, shares, ports, networks }: ViewParts): Instance {
   const id = row['id'] as string;
   const spec = completeSpec(JSON.parse(row['spec'] as string) as InstanceSpec);
   return {
@@ -290,6 +317,7 @@ function viewOf(row: Row, volumes: Volume[], ports: Port[], networks: ReadonlyMa
       sizeGib: volume.sizeGib,
       deletedWithInstance: volume.deletedWithInstance,
     })),
+    shares,
     nics: ports.map((port) => ({
       portId: port.id,
       network: networks.get(port.networkId) as string,

@@ -44,7 +44,7 @@ export interface Salvage {
   lastSeq: number;
   /** In the order in which they were accepted. */
   operations: SalvagedOperation[];
-  /** Names that people gave to images, volumes and networks, by id. */
+  /** Names that people gave to images, volumes, shares and networks, by id. */
   names: Record<string, string>;
   /** Generations of instances, by id. */
   generations: Record<string, number>;
@@ -78,7 +78,7 @@ function take(sqlite: Sqlite.Database, found: Salvage): void {
   Object.assign(found.names, earlier?.names);
   Object.assign(found.generations, earlier?.generations);
   found.operations = rowsOf(sqlite, 'operations').flatMap(toOperation);
-  for (const table of ['images', 'networks', 'volumes']) {
+  for (const table of ['images', 'networks', 'volumes', 'shares']) {
     const schema = table === 'volumes' ? VolumeName : Name;
     for (const { id, name } of rowsOf(sqlite, table)) {
       if (fits(Id, id) && fits(schema, name)) found.names[id as string] = name as string;

@@ -16,6 +16,7 @@ import { NameStore } from './names.ts';
 import { NetworkStore } from './networks.ts';
 import { OperationStore } from './operations.ts';
 import { SnapshotStore } from './snapshots.ts';
+import { ShareStore } from './shares.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** Up to 400 MB of them, and nothing is decided by what they say. */
@@ -50,6 +51,7 @@ export class Store {
   readonly volumes: VolumeStore;
   readonly layers: LayerStore;
   readonly snapshots: SnapshotStore;
+  readonly shares: ShareStore;
   readonly networks: NetworkStore;
   readonly instances: InstanceStore;
   readonly allocations: AllocationStore;
@@ -69,8 +71,9 @@ export class Store {
     this.volumes = new VolumeStore(this.db);
     this.layers = new LayerStore(this.db);
     this.snapshots = new SnapshotStore(this.db);
+    this.shares = new ShareStore(this.db);
     this.networks = new NetworkStore(this.db);
-    this.instances = new InstanceStore(this.db, this.volumes, this.networks);
+    this.instances = new InstanceStore(this.db, this);
     this.allocations = new AllocationStore(this.db);
     this.operations = new OperationStore(this.db);
     this.names = new NameStore(this.db);

@@ -6,7 +6,14 @@ import type { Session } from '../session.ts';
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
 /** Kinds that have names to offer; files are the shell's own business. */
-const NAME_KINDS = ['instance', 'image', 'volume', 'network', 'operation'] as const satisfies Completes[];
+const NAME_KINDS = [
+  'instance',
+  'image',
+  'volume',
+  'share',
+  'network',
+  'operation',
+] as const satisfies Completes[];
 
 /** Most names offered: more cannot be read. */
 const NAMES_LIMIT = 200;
@@ -53,6 +60,8 @@ async function namesOf({ client }: Session, kind: (typeof NAME_KINDS)[number]): 
       return (await client.call('image.list', {})).images.map(({ name }) => name);
     case 'volume':
       return (await client.call('volume.list', {})).volumes.map(({ name }) => name);
+    case 'share':
+      return (await client.call('share.list', {})).shares.map(({ name }) => name);
     case 'network':
       return (await client.call('network.list', {})).networks.map(({ name }) => name);
     case 'operation':

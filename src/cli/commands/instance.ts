@@ -42,6 +42,13 @@ const DISK_COLUMNS: Column<{ disk: Instance['disks'][number]; size: string }>[] 
   { title: 'ID', value: ({ disk }) => disk.volumeId },
 ];
 
+const SHARE_COLUMNS: Column<Instance['shares'][number]>[] = [
+  { title: 'SHARE', value: ({ share }) => share },
+  { title: 'TAG', value: ({ tag }) => tag },
+  { title: 'ACCESS', value: ({ access }) => access },
+  { title: 'ID', value: ({ shareId }) => shareId },
+];
+
 const guestSeconds: OptionSpec = {
   flag: 'timeout-seconds',
   value: 'seconds',
@@ -212,6 +219,7 @@ function renderInstance(shown: Instance, its: Health, look: Look): string {
     renderDrift(shown, look),
     'Disks:\n',
     indent(table(DISK_COLUMNS, disks, look)),
+    ...(shown.shares.length === 0 ? [] : ['Shares:\n', indent(table(SHARE_COLUMNS, shown.shares, look))]),
     'NICs:\n',
     indent(table(NIC_COLUMNS, shown.nics, look)),
   ].join('');

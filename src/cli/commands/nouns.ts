@@ -26,9 +26,9 @@ interface ListOf<M extends MethodName> {
   render: (result: Result<M>, look: Look) => string;
 }
 
-export function listLeaf<M extends 'instance.list' | 'image.list' | 'volume.list' | 'network.list'>(
-  list: ListOf<M>,
-): Leaf {
+export function listLeaf<
+  M extends 'instance.list' | 'image.list' | 'volume.list' | 'share.list' | 'network.list',
+>(list: ListOf<M>): Leaf {
   return {
     name: 'list',
     summary: `List the ${list.plural} of this node`,
@@ -47,9 +47,9 @@ interface ShowOf<M extends MethodName> {
   render: (result: Result<M>, look: Look) => string;
 }
 
-export function showLeaf<M extends 'instance.show' | 'image.show' | 'volume.show' | 'network.show'>(
-  show: ShowOf<M>,
-): Leaf {
+export function showLeaf<
+  M extends 'instance.show' | 'image.show' | 'volume.show' | 'share.show' | 'network.show',
+>(show: ShowOf<M>): Leaf {
   return {
     name: 'show',
     summary: `Show one ${show.kind}`,

@@ -55,6 +55,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./snapshot.ts')).commands,
   },
   {
+    name: 'share',
+    summary: 'Shares: folders that guests mount',
+    group: async () => (await import('./share.ts')).commands,
+  },
+  {
     name: 'backup',
     summary: 'Backups of instances, in object stores',
     group: async () => (await import('./backup.ts')).commands,

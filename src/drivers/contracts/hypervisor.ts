@@ -79,6 +79,16 @@ export interface GuestNic {
   tapName: string;
 }
 
+/** A folder of the host that the guest mounts by virtiofs. */
+export interface GuestShare {
+  /** Unique among the guest's shares; what the guest mounts it by. */
+  tag: string;
+  /** Absolute path of the folder. */
+  path: string;
+  /** Whether the host keeps the guest from writing, whoever asks in the guest. */
+  readOnly: boolean;
+}
+
 /** All that a guest's definition is made from; names come from the journal. */
 export interface GuestDefinition {
   /** UUID, lower case. */
@@ -90,6 +100,8 @@ export interface GuestDefinition {
   /** In boot order. */
   disks: GuestDisk[];
   nics: GuestNic[];
+  /** A guest that is started with any gets memory that it can share with their daemons. @default none */
+  shares?: GuestShare[];
   /** Where the serial console is logged; null for none. */
   consoleLogPath: string | null;
   /** What a watchdog device does when the guest stops feeding it. @default 'none', no device */
@@ -116,9 +128,18 @@ export interface ShapeNic {
   tapName: string | null;
 }
 
+/** A share as the host has it; null as for disks. */
+export interface ShapeShare {
+  tag: string | null;
+  path: string | null;
+  readOnly: boolean;
+}
+
 export interface GuestDevices {
   disks: ShapeDisk[];
   nics: ShapeNic[];
+  /** Absent where it has none. */
+  shares?: ShapeShare[];
 }
 
 /** The parts of a definition that can be compared one by one, in no host's words. */
@@ -212,6 +233,8 @@ export interface HypervisorFacts {
   cpus: number;
   /** Traits by their standard names. */
   traits: string[];
+  /** Whether guests can be given shares, and why, one sentence. @default not told: facts of an older version */
+  shares?: { usable: boolean; reason: string };
 }
 
 export interface HypervisorHealth {
@@ -271,6 +294,21 @@ export interface Hypervisor {
   growDisk(id: string, serial: string, sizeBytes: number, options?: CallOptions): Promise<void>;
   /** Sets the limits of a disk of a guest that runs, all anew. A guest that does not run is left as it is. */
   limitDisk(id: string, serial: string, qos: VolumeQos | null, options?: CallOptions): Promise<void>;
+
+  /**
+   * Plugs a share into a guest that runs; its definition stays. One that has it already, or does not run, is left as it is.
+   *
+   * @throws NOT_FOUND. HOST_CONFLICT: it has another share with this tag. CAPACITY_EXCEEDED: it has no free slot.
+   *   ILLEGAL_STATE: it was started without a share, and its memory can't be shared until its next start.
+   */
+  plugShare(id: string, share: GuestShare, options?: CallOptions): Promise<void>;
+  /**
+   * Asks a guest that runs to let a share go, and waits until it has; its definition stays. One that does not have it,
+   * or does not run, is left as it is.
+   *
+   * @throws NOT_FOUND. DEADLINE_EXCEEDED: the guest has not let it go, and still has it.
+   */
+  unplugShare(id: string, tag: string, options?: CallOptions): Promise<void>;
 
   /**
    * Writes what the disks of a guest that runs hold at one moment into raw files, all of the same moment, while it goes

@@ -143,6 +143,22 @@ export interface VolumeCopy extends VolumeChain {
   copyId: string;
 }
 
+/** What is kept beside a share, since nothing else on the host tells it. */
+export interface ShareLabel {
+  /** What people call it. */
+  name: string;
+  /** RFC 3339, UTC. */
+  createdAt: string;
+  /** Null: it has none. */
+  quotaGib: number | null;
+  protected: boolean;
+}
+
+export interface ShareRequest {
+  id: string;
+  label: ShareLabel;
+}
+
 /** An image of the pool, as its file and the record beside it tell. */
 export interface FoundImage {
   id: string;
@@ -172,9 +188,19 @@ export interface FoundVolume {
   fault: string | null;
 }
 
+/** A share of the pool, as its folder and the label beside it tell. */
+export interface FoundShare {
+  id: string;
+  /** Null where there is none, or none that can be read. */
+  label: ShareLabel | null;
+  /** One sentence of what is wrong with its folder; null where nothing is. */
+  fault: string | null;
+}
+
 export interface PoolSurvey {
   images: FoundImage[];
   volumes: FoundVolume[];
+  shares: FoundShare[];
 }
 
 /** NoCloud, as cloud-init reads it. @see cloudinit/sources/DataSourceNoCloud.py */
@@ -195,7 +221,7 @@ export interface SeedNic {
 }
 
 export interface StoredFile {
-  kind: 'image' | 'volume' | 'seed' | 'console';
+  kind: 'image' | 'volume' | 'share' | 'seed' | 'console';
   id: string;
   path: string;
 }
@@ -206,6 +232,8 @@ export interface ListedFile extends StoredFile {
   sizeBytes: number;
   /** The file that it can't be read without; null for none; `unknown` where it does not let itself be read. */
   standsOn: string | null;
+  /** Somebody's files are in it: a folder that a removal of leftovers leaves. @default false */
+  holdsFiles?: boolean;
 }
 
 export interface StoragePool {
@@ -216,6 +244,7 @@ export interface StoragePool {
     /** The volume's own file where the layer is null. */
     layer(volumeId: string, layer: LayerId): string;
     volumeCopy(copyId: string): string;
+    share(id: string): string;
     seed(instanceId: string): string;
     /** What the memory of a guest held at a snapshot; it lies with the volume that it boots from. */
     memory(volumeId: string, snapshotId: string): string;
@@ -336,6 +365,28 @@ export interface StoragePool {
   removeExport(place: ExportPlace, options?: CallOptions): Promise<void>;
 
   removeMemory(volumeId: string, snapshotId: string, options?: CallOptions): Promise<void>;
+  /**
+   * Makes an empty folder that guests can be given, with the quota that its label says.
+   *
+   * No user of the host but root comes to it: what a guest puts there may be a program with the set-user-id bit.
+   *
+   * @throws {AgentError} UNSUPPORTED: a quota is asked for, and the file system keeps none.
+   */
+  makeShare(request: ShareRequest, options?: CallOptions): Promise<void>;
+  /** Null when there is none. @throws {AgentError} HOST_CONFLICT: something else has its name. */
+  lookShare(id: string, options?: CallOptions): Promise<{ label: ShareLabel | null } | null>;
+  /**
+   * Writes what is kept beside a share anew, and brings its quota to what that says. Files beyond a smaller quota stay.
+   *
+   * @throws {AgentError} NOT_FOUND. UNSUPPORTED, as makeShare.
+   */
+  configureShare(id: string, label: ShareLabel, options?: CallOptions): Promise<void>;
+  /**
+   * Removes a share. `files`: what becomes of files in it; where they stay, so does the share.
+   *
+   * @throws {AgentError} HOST_CONFLICT: files are in it that stay, or a file system is mounted below it.
+   */
+  removeShare(id: string, options: CallOptions & { files: 'removed' | 'kept' }): Promise<void>;
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void>;
   lookSeed(instanceId: string, options?: CallOptions): Promise<boolean>;

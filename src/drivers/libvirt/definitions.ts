@@ -171,8 +171,12 @@ function factsFrom({ kept: keptText, live: liveText, writer }: Texts): Definitio
     vcpus: present?.shape.vcpus ?? 0,
     memoryMib: present?.shape.memoryMib ?? 0,
     definition: kept === null ? null : keptDefinition(kept, writer),
-    live: live === null ? null : { disks: live.shape.disks, nics: live.shape.nics },
+    live: live === null ? null : devicesOf(live.shape),
   };
+}
+
+function devicesOf({ disks, nics, shares }: GuestDevices): GuestDevices {
+  return { disks, nics, ...(shares !== undefined && { shares }) };
 }
 
 function keptDefinition({ shape, digest }: DomainFacts, writer: string): KeptDefinition {

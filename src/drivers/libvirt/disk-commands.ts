@@ -12,15 +12,11 @@ import type { GuestDisk } from '../contracts/hypervisor.ts';
 import { attributeOf, elementsAt, textOf, type XmlElement } from '../host/xml-read.ts';
 import { bufferedPaths } from './direct-io.ts';
 import { diskDevice, freeTarget, IOTHREAD_ID, scsiController, tuneParameters } from './disk-xml.ts';
-import { isLibvirtError } from './errors.ts';
 import type { GuestGate } from './guest-gate.ts';
 import { disksOf, type LiveDisk, liveDisk, liveXml, thatDisk } from './live-disks.ts';
 import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { untilReleased } from './until-released.ts';
 import { writeXml } from './xml.ts';
-
-/** How often it is looked whether the guest has let a disk go, and asked again to. Milliseconds. */
-const LOOK_MS = 100;
-const ASK_AGAIN_MS = 5_000;
 
 /** libvirt's words where each slot of a guest has its device. @see qemuDomainPCIAddress…, domain_addr.c */
 const NO_SLOT = /No more available PCI slots/;
@@ -55,16 +51,10 @@ export class DiskCommands {
 
   async unplug(context: CommandContext, id: string, serial: string): Promise<void> {
     const domain = await this.#running(context, id);
-    if (domain === null || (await liveDisk(domain, context, serial)) === null) return;
-    try {
-      await this.#untilGone(context, domain, serial);
-    } catch (error) {
-      if (!(error instanceof AgentError) || error.code !== 'DEADLINE_EXCEEDED') throw error;
-      throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the disk go, and still has it`, {
-        hint: 'Unmount it in the guest and try again, or stop the guest.',
-        cause: error,
-      });
-    }
+    if (domain === null) return;
+    const isGone = async () => (await liveDisk(domain, context, serial)) === null;
+    const release = () => this.#release(context, domain, serial);
+    await untilReleased({ context, clock: this.#clock, isGone, release, what: `Guest ${id}`, thing: 'disk' });
   }
 
   async grow(context: CommandContext, id: string, serial: string, sizeBytes: number): Promise<void> {
@@ -98,20 +88,6 @@ export class DiskCommands {
     return this.#gate.run(id, limits, 'command', call);
   }
 
-  /** A guest that boots may miss the request: it is asked again, and what a later request meets is no news. */
-  async #untilGone(context: CommandContext, domain: Domain, serial: string): Promise<void> {
-    await this.#release(context, domain, serial);
-    let askedAtMs = this.#clock.monotonicMs();
-    while ((await liveDisk(domain, context, serial)) !== null) {
-      if (this.#clock.monotonicMs() - askedAtMs > ASK_AGAIN_MS) {
-        askedAtMs = this.#clock.monotonicMs();
-        await this.#release(context, domain, serial).catch(throwUnlessRefused);
-      }
-      const pause = new Promise<void>((resolve) => void this.#clock.after(LOOK_MS, resolve));
-      await context.limits.wait(pause, 'command');
-    }
-  }
-
   async #release(context: CommandContext, domain: Domain, serial: string): Promise<void> {
     const element = (await liveDisk(domain, context, serial))?.target;
     if (element === undefined) return;
@@ -139,15 +115,6 @@ export class DiskCommands {
     if (count > 0) return;
     await this.#ask(context, domain.uuid, (rest) => domain.addIOThread(IOTHREAD_ID, LIVE, rest));
   }
-}
-
-/** libvirt has answered and refused. */
-function throwUnlessRefused(error: unknown): void {
-  const isRefused =
-    isLibvirtError(error, 'VIR_ERR_INTERNAL_ERROR') ||
-    isLibvirtError(error, 'VIR_ERR_OPERATION_FAILED') ||
-    isLibvirtError(error, 'VIR_ERR_DEVICE_MISSING');
-  if (!isRefused) throw error;
 }
 
 function checkSame(id: string, disk: GuestDisk, { path }: LiveDisk): void {

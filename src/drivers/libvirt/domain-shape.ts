@@ -7,6 +7,7 @@
 import { digestOf } from '../../model/digest.ts';
 import type { GuestDevices, GuestShape, ShapeDisk, ShapeNic } from '../contracts/hypervisor.ts';
 import { METADATA_NAMESPACE } from './domain-xml.ts';
+import { shareOf } from './share-xml.ts';
 import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
 
 const KIB_PER_MIB = 1024;
@@ -54,9 +55,11 @@ function byText(a: unknown, b: unknown): number {
 }
 
 function devicesOf(domain: XmlElement): GuestDevices {
+  const shares = elementsAt(domain, 'devices', 'filesystem').map(shareOf);
   return {
     disks: elementsAt(domain, 'devices', 'disk').map(diskOf),
     nics: elementsAt(domain, 'devices', 'interface').map(nicOf),
+    ...(shares.length > 0 && { shares }),
   };
 }
 

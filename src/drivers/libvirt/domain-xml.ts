@@ -6,13 +6,14 @@
  *  - A VGA device, always: GRUB on a BIOS guest without one spins for ever.
  *  - No USB controller and no NIC option ROMs: both cost boot time, and nothing here boots from them.
  *  - A watchdog where it is asked for: the i6300esb, for which every kernel for real machines has a driver.
- *  - Disks are disk-xml.ts's.
+ *  - Disks are disk-xml.ts's, shares are share-xml.ts's; a guest with shares has memory that can be shared.
  *  - Spare PCIe ports, so that disks can be plugged in while it runs.
  */
 import { AgentError } from '../../model/errors.ts';
 import type { Watchdog } from '../../model/policy.ts';
-import { type GuestDefinition, type GuestNic, pathsOf } from '../contracts/hypervisor.ts';
+import { type GuestDefinition, type GuestNic, type GuestShare, pathsOf } from '../contracts/hypervisor.ts';
 import { diskDevice, freeTarget, IOTHREAD_ID, scsiController } from './disk-xml.ts';
+import { shareDevice, sharedMemory } from './share-xml.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
 
 /** Namespace of our metadata element; a domain that has the element is ours. */
@@ -27,6 +28,8 @@ export interface GuestPlatform {
   machine: string;
   /** Disks on a file system without O_DIRECT, as tmpfs before Linux 6.6; they go through the page cache. */
   bufferedPaths: ReadonlySet<string>;
+  /** Absolute path of the program that serves read-only shares. */
+  readOnlyProgram: string;
 }
 
 const KIB_PER_MIB = 1024;
@@ -49,6 +52,7 @@ const VIDEO_MEMORY_KIB = 16_384;
  */
 export function domainXml(definition: GuestDefinition, platform: GuestPlatform): string {
   for (const nic of definition.nics) checkNic(nic);
+  checkTags(definition);
   return writeXml(
     xml('domain', { type: platform.accelerator === 'kvm' ? 'kvm' : 'qemu' }, [
       xml('name', {}, definition.name),
@@ -58,6 +62,7 @@ export function domainXml(definition: GuestDefinition, platform: GuestPlatform):
       ]),
       xml('memory', { unit: 'KiB' }, String(definition.memoryMib * KIB_PER_MIB)),
       xml('currentMemory', { unit: 'KiB' }, String(definition.memoryMib * KIB_PER_MIB)),
+      ...(sharesOf(definition).length > 0 ? [sharedMemory()] : []),
       xml('vcpu', { placement: 'static' }, String(definition.vcpus)),
       ...(definition.disks.some(({ device }) => device?.iothread === true)
         ? [xml('iothreads', {}, String(IOTHREADS))]
@@ -114,6 +119,7 @@ function devices(definition: GuestDefinition, platform: GuestPlatform): XmlNode 
     ...diskDevices(definition, platform),
     xml('controller', { type: 'usb', model: 'none' }),
     ...slots(definition),
+    ...sharesOf(definition).map((share) => shareDevice(share, platform.readOnlyProgram)),
     ...definition.nics.map(nicDevice),
     ...consoleDevices(definition.consoleLogPath),
     xml('channel', { type: 'unix' }, [xml('target', { type: 'virtio', name: 'org.qemu.guest_agent.0' })]),
@@ -145,15 +151,24 @@ function diskDevices({ disks }: GuestDefinition, { bufferedPaths }: GuestPlatfor
  *
  * @see PCIe topology and hotplug, libvirt's pci-hotplug.html
  */
-function slots({ disks, nics, watchdog = 'none' }: GuestDefinition): XmlNode[] {
+function slots({ disks, nics, shares = [], watchdog = 'none' }: GuestDefinition): XmlNode[] {
   const isScsi = disks.some(({ device }) => device?.bus === 'scsi');
   const own = disks.filter(({ device }) => device?.bus !== 'scsi').length + nics.length + OTHER_DEVICES;
-  const count = own + Number(watchdog !== 'none') + Number(isScsi) + SPARE_SLOTS;
+  const count = own + shares.length + Number(watchdog !== 'none') + Number(isScsi) + SPARE_SLOTS;
   const root = xml('controller', { type: 'pci', index: 0, model: 'pcie-root' });
   const ports = Array.from({ length: count }, () =>
     xml('controller', { type: 'pci', model: 'pcie-root-port' }),
   );
   return [root, ...ports, ...(isScsi ? [scsiController()] : [])];
+}
+
+function sharesOf({ shares = [] }: GuestDefinition): readonly GuestShare[] {
+  return shares;
+}
+
+function checkTags(definition: GuestDefinition): void {
+  const tags = sharesOf(definition).map(({ tag }) => tag);
+  if (new Set(tags).size !== tags.length) throw invalid('two of its shares have one tag');
 }
 
 function nicDevice(nic: GuestNic): XmlNode {

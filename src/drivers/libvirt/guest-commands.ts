@@ -29,6 +29,7 @@ import {
   powerOf,
 } from './own-domain.ts';
 import { powerOfState } from './power-mapping.ts';
+import { ShareCommands } from './share-commands.ts';
 
 /** The guest agent answers in milliseconds or not at all; half of the command's time at most is spent on it. */
 const AGENT_TIMEOUT_MS = 5_000;
@@ -50,10 +51,15 @@ export class GuestCommands {
   readonly #qemuGate = new GuestGate();
   readonly #agentGate = new GuestGate();
   readonly disks: DiskCommands;
+  readonly shares: ShareCommands;
+  readonly #readOnlyProgram: string;
 
-  constructor(clock: Clock) {
+  /** @param readOnlyProgram Absolute path of the program that serves read-only shares. */
+  constructor(clock: Clock, readOnlyProgram: string) {
     this.#clock = clock;
     this.disks = new DiskCommands(clock, this.#qemuGate);
+    this.shares = new ShareCommands(clock, this.#qemuGate, readOnlyProgram);
+    this.#readOnlyProgram = readOnlyProgram;
   }
 
   async define(context: CommandContext, definition: GuestDefinition, platform: Platform): Promise<Domain> {
@@ -67,6 +73,7 @@ export class GuestCommands {
       machine: (domain === null ? null : await machineOf(domain, limits)) ?? platform.machine,
       // Opening a file takes as long as its disk does.
       bufferedPaths: await limits.wait(bufferedPaths(definition.disks), 'command'),
+      readOnlyProgram: this.#readOnlyProgram,
     });
     try {
       return await connection.domainDefineXMLFlags(xml, 0, limits.next());

@@ -10,11 +10,15 @@ import type { HypervisorFacts } from '../contracts/hypervisor.ts';
 import type { Exec } from '../host/exec.ts';
 import { type AccelerationVerdict, probeAcceleration } from './acceleration.ts';
 import { type EmulatorFacts, emulatorFacts, offersUefi } from './capabilities.ts';
+import { READ_ONLY_PROGRAM_PATH } from './share-xml.ts';
+import { probeShares } from './virtiofsd.ts';
 
 export interface HostPlatformOptions {
   exec: Exec;
   /** @default '/dev/kvm' */
   kvmDevicePath?: string | undefined;
+  /** The program that serves read-only shares, absolute path. @default READ_ONLY_PROGRAM_PATH */
+  readOnlyProgram?: string | undefined;
 }
 
 /** What is known for one connection. */
@@ -34,6 +38,7 @@ const TRAITS = [
   'COMPUTE_NET_VIF_MODEL_VIRTIO',
   'COMPUTE_STORAGE_BUS_VIRTIO',
 ];
+const TRAIT_VIRTIOFS = 'COMPUTE_STORAGE_VIRTIO_FS';
 const TRAIT_UEFI = 'COMPUTE_FIRMWARE_UEFI';
 /** os-traits has none for it. */
 const TRAIT_KVM = 'CUSTOM_BERTH_KVM';
@@ -41,12 +46,14 @@ const TRAIT_KVM = 'CUSTOM_BERTH_KVM';
 export class HostPlatform {
   readonly #exec: Exec;
   readonly #devicePath: string;
+  readonly #readOnlyProgram: string;
   #platform: Promise<Platform> | null = null;
   #verdict: { key: string; promise: Promise<AccelerationVerdict> } | null = null;
 
   constructor(options: HostPlatformOptions) {
     this.#exec = options.exec;
     this.#devicePath = options.kvmDevicePath ?? '/dev/kvm';
+    this.#readOnlyProgram = options.readOnlyProgram ?? READ_ONLY_PROGRAM_PATH;
   }
 
   /** To be called when the connection is lost. */
@@ -70,12 +77,14 @@ export class HostPlatform {
     this.forget();
     const limits = { timeoutMs: CAPABILITIES_TIMEOUT_MS };
     const platform = await this.platform(connection);
-    const [libvirt, qemu, node, uefi] = await Promise.all([
+    const [libvirt, qemu, node, capabilities] = await Promise.all([
       connection.getLibVersion(limits),
       connection.getVersion(limits),
       connection.nodeGetInfo(limits),
-      this.#offersUefi(connection, platform),
+      this.#capabilities(connection, platform),
     ]);
+    const shares = await probeShares({ capabilities, readOnlyProgram: this.#readOnlyProgram });
+    const offers = { uefi: offersUefi(capabilities), virtiofs: shares.usable };
     return {
       libvirtVersion: versionText(libvirt),
       qemuVersion: versionText(qemu),
@@ -83,7 +92,8 @@ export class HostPlatform {
       accelerationReason: platform.verdict.reason,
       memoryMib: Math.floor(Number(node.memory) / KIB_PER_MIB),
       cpus: node.cpus,
-      traits: traitsOf(platform, uefi),
+      traits: traitsOf(platform, offers),
+      shares,
     };
   }
 
@@ -104,10 +114,10 @@ export class HostPlatform {
     return verdict.promise;
   }
 
-  async #offersUefi(connection: Connection, { emulator, machine, verdict }: Platform): Promise<boolean> {
+  #capabilities(connection: Connection, { emulator, machine, verdict }: Platform): Promise<string> {
     const virtType = verdict.acceleration === 'kvm' ? 'kvm' : 'qemu';
     const limits = { timeoutMs: CAPABILITIES_TIMEOUT_MS };
-    return offersUefi(await connection.getDomainCapabilities(emulator, null, machine, virtType, 0, limits));
+    return connection.getDomainCapabilities(emulator, null, machine, virtType, 0, limits);
   }
 }
 
@@ -116,10 +126,11 @@ export function versionText(version: number): string {
   return [Math.floor(version / 1_000_000), Math.floor(version / 1000) % 1000, version % 1000].join('.');
 }
 
-function traitsOf({ verdict }: Platform, hasUefi: boolean): string[] {
+function traitsOf({ verdict }: Platform, offers: { uefi: boolean; virtiofs: boolean }): string[] {
   return [
     ...TRAITS,
-    ...(hasUefi ? [TRAIT_UEFI] : []),
+    ...(offers.uefi ? [TRAIT_UEFI] : []),
+    ...(offers.virtiofs ? [TRAIT_VIRTIOFS] : []),
     ...(verdict.acceleration === 'kvm' ? [TRAIT_KVM] : []),
   ].toSorted();
 }

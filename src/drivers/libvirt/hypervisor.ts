@@ -26,6 +26,7 @@ import type {
   GuestDefinition,
   GuestDisk,
   GuestEvent,
+  GuestShare,
   GuestUse,
   Hypervisor,
   HypervisorFacts,
@@ -49,6 +50,7 @@ import type { DriverLog } from './listeners.ts';
 import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
+import { READ_ONLY_PROGRAM_PATH } from './share-xml.ts';
 import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
 
 export interface LibvirtHypervisorOptions extends HostPlatformOptions {
@@ -112,7 +114,7 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#clock = options.clock;
     this.#keptFolder = options.keptFolder ?? KEPT_FOLDER;
     this.#host = new HostPlatform(options);
-    this.#commands = new GuestCommands(options.clock);
+    this.#commands = new GuestCommands(options.clock, options.readOnlyProgram ?? READ_ONLY_PROGRAM_PATH);
     this.#copies = new DiskCopies(options.clock);
     this.#layers = new DiskLayers(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
@@ -242,6 +244,18 @@ export class LibvirtHypervisor implements Hypervisor {
   unplugDisk(id: string, serial: string, options: CallOptions = {}): Promise<void> {
     return this.#command(`Cannot take a disk from guest ${id}`, options, TIMEOUT_MS.unplug, (context) =>
       this.#commands.disks.unplug(context, id, serial),
+    );
+  }
+
+  plugShare(id: string, share: GuestShare, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot plug a share into guest ${id}`, options, TIMEOUT_MS.plug, (context) =>
+      this.#commands.shares.plug(context, id, share),
+    );
+  }
+
+  unplugShare(id: string, tag: string, options: CallOptions = {}): Promise<void> {
+    return this.#command(`Cannot take a share from guest ${id}`, options, TIMEOUT_MS.unplug, (context) =>
+      this.#commands.shares.unplug(context, id, tag),
     );
   }
 

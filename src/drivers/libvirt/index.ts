@@ -14,6 +14,8 @@ export interface LibvirtOptions {
   uri?: string;
   /** The daemon's socket. @default the URI's usual one, under /run/libvirt */
   socketPath?: string;
+  /** The program that serves read-only shares, absolute path. @default where an installation has it */
+  readOnlyProgram?: string;
   /** Within which changes of definitions are noticed that libvirt sends no event for, milliseconds. @default 25_000 */
   sweepRoundMs?: number;
   clock: Clock;
@@ -32,6 +34,7 @@ export function createLibvirtHypervisor(options: LibvirtOptions): Hypervisor {
   const hypervisor = new LibvirtHypervisor({
     uri: options.uri ?? 'qemu:///system',
     ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
+    readOnlyProgram: options.readOnlyProgram,
     sweepRoundMs: options.sweepRoundMs,
     clock: options.clock,
     exec: options.exec,

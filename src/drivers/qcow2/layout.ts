@@ -6,6 +6,7 @@
  *   volumes/ID.LAYER.qcow2       layers of volumes, each by a UUID of its own
  *   volumes/ID.SNAPSHOT.memory   what the memory of a guest that boots from it held
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
+ *   shares/ID/                   folders that guests mount          shares/ID.json     their labels
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
@@ -31,6 +32,7 @@ const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy)(?:\\.partial)?|resto
 const FOLDERS = [
   { name: 'images', kind: 'image', ours: ourNames(IMAGE_SUFFIXES) },
   { name: 'volumes', kind: 'volume', ours: ourNames(VOLUME_SUFFIXES) },
+  { name: 'shares', kind: 'share', ours: new RegExp(`^(${UUID})(?:\\.(?:json(?:\\.partial)?|partial))?$`) },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
 ] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
@@ -108,6 +110,14 @@ export class Layout {
 
   volumeLabel(id: string): string {
     return this.#file('volumes', id, 'json');
+  }
+
+  share(id: string): string {
+    return join(this.root, 'shares', checkId(id));
+  }
+
+  shareLabel(id: string): string {
+    return this.#file('shares', id, 'json');
   }
 
   seed(instanceId: string): string {

@@ -9,6 +9,9 @@ import type { Layout } from './layout.ts';
 
 /** Others pass through to files they are given, and list nothing. */
 const FOLDER_MODE = 0o711;
+/** What root in a guest puts into a share may be a program with the set-user-id bit: nobody of the host comes to it. */
+const SHARES_MODE = 0o700;
+const OTHERS = 0o077;
 const WRITABLE_BY_OTHERS = 0o022;
 const PASSABLE_BY_OTHERS = 0o001;
 
@@ -24,6 +27,8 @@ export async function preparePoolFolder(layout: Layout): Promise<void> {
     await makeFolder(layout.folder(name));
     await prepareFolder(layout.folder(name));
   }
+  const shares = layout.folder('shares');
+  if (((await lstat(shares)).mode & OTHERS) !== 0) await chmod(shares, SHARES_MODE);
 }
 
 async function makeFolder(path: string): Promise<void> {

@@ -7,6 +7,7 @@
  *             ├─ LayerStore   what snapshots leave of volumes
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CopyStore    volumes as bytes, to backups and back
+ *             ├─ ShareStore   folders that guests mount
  *             ├─ SeedStore    NoCloud ISOs
  *             └─ ConsoleStore logs that virtlogd writes
  *
@@ -31,6 +32,8 @@ import type {
   PoolCapacity,
   PoolSurvey,
   SeedContents,
+  ShareLabel,
+  ShareRequest,
   StoragePool,
   StoredFile,
   VolumeCopy,
@@ -55,6 +58,7 @@ import { type Folder, Layout } from './layout.ts';
 import { GRACE_MS, Overdue } from './overdue.ts';
 import { preparePoolFolder } from './pool-folder.ts';
 import { SeedStore } from './seeds.ts';
+import { holdsAnything, REMOVE_TIMEOUT_MS, ShareStore } from './shares.ts';
 import { UploadStore } from './upload.ts';
 import { VolumeStore } from './volumes.ts';
 
@@ -109,6 +113,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #layers: LayerStore;
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
+  readonly #shares: ShareStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
@@ -128,6 +133,7 @@ export class Qcow2Pool implements StoragePool {
     this.#volumes = new VolumeStore({ layout, exec, images: this.#images, layers: this.#layers });
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
+    this.#shares = new ShareStore({ layout, exec });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -139,8 +145,12 @@ export class Qcow2Pool implements StoragePool {
   capacity(options: CallOptions = {}): Promise<PoolCapacity> {
     return this.#quick('measure it', options, async () => {
       const files = await this.#listAll();
-      const [room, ownBytes] = await Promise.all([measure(this.#layout.root), occupied(files)]);
-      return { ...room, ownBytes };
+      const [room, ...own] = await Promise.all([
+        measure(this.#layout.root),
+        occupied(files),
+        ...files.filter(isShare).map(({ id }) => this.#shares.bytesOf(id)),
+      ]);
+      return { ...room, ownBytes: own.reduce((sum, bytes) => sum + bytes, 0) };
     });
   }
 
@@ -149,7 +159,13 @@ export class Qcow2Pool implements StoragePool {
       const listed: ListedFile[] = [];
       for (const file of withoutRecords(await this.#listAll())) {
         const sizeBytes = ((await lstatIfThere(file.path))?.blocks ?? 0) * STAT_BLOCK_BYTES;
-        listed.push({ ...file, sizeBytes, standsOn: await this.#standsOn(file) });
+        const holdsFiles = file.kind === 'share' && (await holdsAnything(file.path));
+        listed.push({
+          ...file,
+          sizeBytes,
+          standsOn: await this.#standsOn(file),
+          ...(holdsFiles && { holdsFiles }),
+        });
       }
       return listed;
     });
@@ -319,6 +335,28 @@ export class Qcow2Pool implements StoragePool {
     return this.#call('remove an export', options, MAKE_TIMEOUT_MS, () => this.#exports.remove(place));
   }
 
+  makeShare(request: ShareRequest, options: CallOptions = {}): Promise<void> {
+    return this.#call(`make share ${request.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#shares.make(request, limit),
+    );
+  }
+
+  lookShare(id: string, options: CallOptions = {}): Promise<{ label: ShareLabel | null } | null> {
+    return this.#quick(`look at share ${id}`, options, () => this.#shares.look(id));
+  }
+
+  configureShare(id: string, label: ShareLabel, options: CallOptions = {}): Promise<void> {
+    return this.#call(`configure share ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#shares.configure(id, label, limit),
+    );
+  }
+
+  removeShare(id: string, options: CallOptions & { files: 'removed' | 'kept' }): Promise<void> {
+    return this.#call(`remove share ${id}`, options, REMOVE_TIMEOUT_MS, (limit) =>
+      this.#shares.remove(id, options.files, limit),
+    );
+  }
+
   makeSeed(contents: SeedContents, options: CallOptions = {}): Promise<void> {
     return this.#call(`make seed ${contents.instanceId}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.#seeds.make(contents, limit),
@@ -350,11 +388,12 @@ export class Qcow2Pool implements StoragePool {
   }
 
   async #survey(): Promise<PoolSurvey> {
-    const survey: PoolSurvey = { images: [], volumes: [] };
+    const survey: PoolSurvey = { images: [], volumes: [], shares: [] };
     for (const { kind, id, path } of await this.#listAll()) {
       const image = kind === 'image' ? this.#layout.imageAt(path) : null;
       if (image !== null) survey.images.push(...present(await this.#images.find(id, image.format)));
       if (path === this.#layout.volume(id)) survey.volumes.push(...present(await this.#volumes.find(id)));
+      if (path === this.#layout.share(id)) survey.shares.push(...present(await this.#shares.find(id)));
     }
     return survey;
   }
@@ -438,14 +477,20 @@ async function occupied(files: readonly StoredFile[]): Promise<number> {
 
 /** A record or label is shown only where what it is about is gone. */
 function withoutRecords(files: StoredFile[]): StoredFile[] {
-  const complete = new Set(
-    files.filter(({ path }) => /\.(qcow2|raw)$/.test(path)).map(({ path }) => stem(path)),
-  );
+  const complete = new Set([
+    ...files.filter(({ path }) => /\.(qcow2|raw)$/.test(path)).map(({ path }) => stem(path)),
+    ...files.filter(({ kind }) => kind === 'share').map(({ path }) => path),
+  ]);
   return files.filter(({ path }) => !(path.endsWith('.json') && complete.has(stem(path))));
 }
 
 function present<T>(found: T | null): T[] {
   return found === null ? [] : [found];
+}
+
+/** Its folder, and neither its label nor one that is being made. */
+function isShare({ kind, id, path }: StoredFile): boolean {
+  return kind === 'share' && path.endsWith(id);
 }
 
 function stem(path: string): string {

@@ -8,6 +8,7 @@ import { AgentError } from '../../model/errors.ts';
 import { FIRMWARES } from '../../model/instance.ts';
 import { WATCHDOGS } from '../../model/policy.ts';
 import { Type } from '../../model/schema.ts';
+import { MountTag } from '../../model/share.ts';
 import { IMAGE_FORMATS } from '../../model/storage.ts';
 import { parse } from '../../model/validate.ts';
 import type { BackingFile, GuestDefinition, GuestDisk } from '../contracts/hypervisor.ts';
@@ -44,6 +45,7 @@ const Definition = strict({
       qos: Type.Optional(nullable(VolumeQos)),
     }),
   ),
+  shares: Type.Optional(Type.Array(strict({ tag: MountTag, path: Path, readOnly: Type.Boolean() }))),
   nics: Type.Array(strict({ macAddress: MacAddress, bridge: Interface, tapName: Interface })),
   consoleLogPath: nullable(Path),
   watchdog: Type.Optional(Type.Enum([...WATCHDOGS])),
@@ -56,8 +58,11 @@ export function checkDefinition(definition: GuestDefinition): void {
   definition.disks.forEach(checkDisk);
   for (const { backing } of definition.disks) checkChain(backing);
   const serials = definition.disks.map(({ serial }) => serial);
-  if (new Set(serials).size === serials.length) return;
-  throw new AgentError('INVALID_ARGUMENT', `Two disks of guest ${definition.id} have one serial`);
+  if (new Set(serials).size !== serials.length)
+    throw new AgentError('INVALID_ARGUMENT', `Two disks of guest ${definition.id} have one serial`);
+  const tags = (definition.shares ?? []).map(({ tag }) => tag);
+  if (new Set(tags).size === tags.length) return;
+  throw new AgentError('INVALID_ARGUMENT', `Two shares of guest ${definition.id} have one tag`);
 }
 
 function checkChain(file: BackingFile | null): void {

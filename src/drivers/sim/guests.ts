@@ -18,6 +18,7 @@ import {
   type BackingFile,
   type GuestDisk,
   type GuestEvent,
+  type GuestShare,
   pathsOf,
   type ShapeDisk,
   type WatchdogAction,
@@ -129,16 +130,18 @@ export class Guests {
    */
   powerOn(guest: SimGuest): void {
     this.#checkRoom(guest);
-    const { disks, nics } = guest.definition ?? { disks: [], nics: [] };
+    const { disks, nics, shares = [] } = guest.definition ?? { disks: [], nics: [] };
     for (const disk of disks) {
       for (const path of pathsOf(disk)) this.#checkPath(guest, path);
     }
+    for (const { path } of shares) this.#checkPath(guest, path);
     for (const nic of nics) this.#checkNic(guest, nic);
     guest.live = {
       vcpus: guest.vcpus,
       memoryMib: guest.memoryMib,
       ...devicesOf(guest),
-      paths: disks.flatMap(pathsOf),
+      paths: [...disks.flatMap(pathsOf), ...shares.map(({ path }) => path)],
+      sharesMemory: shares.length > 0,
       taps: nics.map(({ tapName }) => tapName),
     };
     for (const { tapName, bridge } of nics) this.#state.devices.set(tapName, bridge);
@@ -202,6 +205,26 @@ export class Guests {
     if (above === null) disk.path = into;
     const defined = definition?.disks.find(({ serial }) => serial === disk.serial);
     if (defined !== undefined) leaveOut(defined, path);
+    this.tellDefinition(guest);
+  }
+
+  /** @throws {AgentError} INTERNAL: its folder is not there */
+  plugShare(guest: SimGuest, share: GuestShare): void {
+    if (guest.live === null) return;
+    this.#checkPath(guest, share.path);
+    this.#hold([share.path]);
+    guest.live.paths.push(share.path);
+    guest.live.shares = [...(guest.live.shares ?? []), { ...share }];
+    this.tellDefinition(guest);
+  }
+
+  unplugShare(guest: SimGuest, { tag, path }: GuestShare): void {
+    if (guest.live === null) return;
+    const at = guest.live.paths.indexOf(path);
+    if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
+    const left = (guest.live.shares ?? []).filter((share) => share.tag !== tag);
+    if (left.length > 0) guest.live.shares = left;
+    else delete guest.live.shares;
     this.tellDefinition(guest);
   }
 

@@ -5,6 +5,7 @@
  * refusals. Closing it, or killing the process that it stands for, touches no guest.
  */
 import { basename } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import { MIB } from '../../model/units.ts';
@@ -17,6 +18,7 @@ import {
   type GuestDefinition,
   type GuestDisk,
   type GuestEvent,
+  type GuestShare,
   type GuestUse,
   type Hypervisor,
   type HypervisorFacts,
@@ -88,6 +90,10 @@ export class SimHypervisor implements Hypervisor {
       memoryMib: settings.memoryMib,
       cpus: settings.cpus,
       traits: [...settings.traits],
+      shares: {
+        usable: settings.sharesMissing === null,
+        reason: settings.sharesMissing ?? 'set by the simulation',
+      },
     }));
   }
 
@@ -193,6 +199,28 @@ export class SimHypervisor implements Hypervisor {
       const guest = there(maybe, id);
       checkDisk({ qos });
       if (guest.live !== null) plugged(guest, serial);
+    });
+  }
+
+  plugShare(id: string, share: GuestShare, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.plugShare', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      const before = liveShare(guest, share.tag);
+      if (guest.live === null || isDeepStrictEqual(before, share)) return;
+      if (before !== undefined)
+        throw new AgentError('HOST_CONFLICT', `Guest ${id} has another share with the tag ${share.tag}`);
+      if (guest.live.sharesMemory !== true) throw illegal(guest, 'it was started without a share');
+      this.#world.guests.plugShare(guest, share);
+    });
+  }
+
+  unplugShare(id: string, tag: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.unplugShare', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      const share = liveShare(guest, tag);
+      if (share === undefined) return;
+      if (guest.booted && guest.obeys) return this.#world.guests.unplugShare(guest, share);
+      throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the share go, and still has it`);
     });
   }
 
@@ -343,7 +371,14 @@ export class SimHypervisor implements Hypervisor {
       memoryMib,
       metadata: definition?.metadata ?? null,
       definition: keptOf(guest, this.#world.settings.writer),
-      live: live === null ? null : structuredClone({ disks: live.disks, nics: live.nics }),
+      live:
+        live === null
+          ? null
+          : structuredClone({
+              disks: live.disks,
+              nics: live.nics,
+              ...(live.shares !== undefined && { shares: live.shares }),
+            }),
     };
   }
 
@@ -408,7 +443,7 @@ function idIn(path: string): string {
 
 function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse {
   const disks = definition?.disks ?? [];
-  const paths = disks.flatMap(pathsOf);
+  const paths = [...disks.flatMap(pathsOf), ...(definition?.shares ?? []).map(({ path }) => path)];
   const console = definition?.consoleLogPath ?? null;
   return {
     id,
@@ -420,6 +455,10 @@ function useOf({ id, name, definition, live, foreignFiles }: SimGuest): GuestUse
 
 function liveDisk({ live }: SimGuest, serial: string): ShapeDisk | undefined {
   return live?.disks.find((disk) => disk.serial === serial);
+}
+
+function liveShare({ live }: SimGuest, tag: string): GuestShare | undefined {
+  return live?.shares?.find((share) => share.tag === tag) as GuestShare | undefined;
 }
 
 function plugged(guest: SimGuest, serial: string): ShapeDisk {

@@ -179,6 +179,21 @@ export class Outside {
       this.#hotplug(id, (live) => Object.assign(live, { nics: live.nics.filter(isOther) }));
   }
 
+  /** A guest, or somebody on the host, puts files into a share. */
+  writeIntoShare(path: string, files: number): void {
+    const share = this.#world.files.get(path)?.share;
+    if (!share) throw new Error(`there is no share ${path}`);
+    share.files += files;
+    this.#changed();
+  }
+
+  /** Takes a share from the running guest alone. */
+  detachShare(id: string, tag: string): void {
+    this.#hotplug(id, (live) => {
+      live.shares = (live.shares ?? []).filter((share) => share.tag !== tag);
+    });
+  }
+
   /** Takes our metadata away: the guest is nobody's that we know of. */
   loseMetadata(id: string): void {
     this.#define(id, (guest) => {
@@ -232,6 +247,7 @@ export class Outside {
   loseLabel(path: string): void {
     const file = this.#world.files.get(path);
     if (file?.volume) file.volume.label = null;
+    if (file?.share) file.share.label = null;
     if (file?.image) file.image.name = null;
     this.#changed();
   }

@@ -17,7 +17,9 @@ export function devicesOf({ definition, edits }: SimGuest): GuestDevices {
     format,
     readOnly,
   }));
+  const shares = definition?.shares ?? [];
   return {
+    ...(shares.length > 0 && { shares: structuredClone(shares) }),
     disks: [...disks.filter(({ serial }) => !edits.removed.includes(serial)), ...edits.disks],
     nics: [
       ...(definition?.nics ?? []).filter(({ macAddress }) => !edits.removed.includes(macAddress)),

@@ -17,7 +17,7 @@ import type {
   ShapeNic,
 } from '../contracts/hypervisor.ts';
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
-import type { ExportFacts, ImageFacts, StoredFile, VolumeLabel } from '../contracts/storage.ts';
+import type { ExportFacts, ImageFacts, ShareLabel, StoredFile, VolumeLabel } from '../contracts/storage.ts';
 
 /** Form of the file; another one is refused. */
 const VERSION = 2;
@@ -55,6 +55,10 @@ export interface WorldSettings {
   traits: string[];
   /** The software that keeps definitions, with its version. @default 'sim 1' */
   writer: string;
+  /** Whether the pool's file system keeps what folders take to a limit. @default true */
+  projectQuotas: boolean;
+  /** Why guests can't be given shares; null where they can. @default null */
+  sharesMissing: string | null;
   /** Network features that are not usable, with the reason. @default none */
   missingFeatures: Partial<Record<'bridge' | 'nat' | 'dhcp', string>>;
   /** Names of the object stores. @default ['backups'] */
@@ -78,6 +82,8 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   acceleration: 'kvm',
   traits: ['HW_CPU_X86_AVX2'],
   writer: 'sim 1',
+  projectQuotas: true,
+  sharesMissing: null,
   missingFeatures: {},
   objectStores: ['backups'],
   findings: [{ check: 'simulation', verdict: 'ok', message: 'this host is simulated', mend: null }],
@@ -112,6 +118,8 @@ export interface SimProcess extends GuestDevices {
   /** Files that it holds open, those below its disks included. */
   paths: string[];
   taps: string[];
+  /** Its memory can be shared with daemons of the host; what it was started with decides. @default false */
+  sharesMemory?: boolean;
 }
 
 export interface SimGuest {
@@ -170,6 +178,8 @@ export interface SimFile extends StoredFile {
     /** What is on it, as text. @default words that are its own; of a layer, what is below */
     content?: string;
   } | null;
+  /** @default none */
+  share?: { label: ShareLabel | null; files: number } | null;
   /** A seed's contents as JSON, a console's text, or the bytes of an upload in base64. */
   text: string | null;
   /** Files of one inode share their room. @default a file of its own */

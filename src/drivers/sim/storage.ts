@@ -29,6 +29,8 @@ import {
   type PoolCapacity,
   type PoolSurvey,
   type SeedContents,
+  type ShareLabel,
+  type ShareRequest,
   type StoragePool,
   type VolumeCopy,
   type VolumeExport,
@@ -41,6 +43,7 @@ import { type Attachment, Calls, type Waits } from './call.ts';
 import type { CallName } from './faults.ts';
 import { checkExport } from './exports.ts';
 import { newFile } from './files.ts';
+import { SimShares } from './shares.ts';
 import type { SimFile, SimSource } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -66,6 +69,7 @@ export class SimStoragePool implements StoragePool {
   readonly #layout: Layout;
   readonly #world: SimWorld;
   readonly #calls: Calls;
+  readonly #shares: SimShares;
   /** Images that are being copied, by id, with what waits for each. */
   readonly #copying = new Map<string, Set<() => void>>();
 
@@ -75,6 +79,7 @@ export class SimStoragePool implements StoragePool {
     this.paths = this.#layout;
     this.#world = world;
     this.#calls = new Calls(world, 'storage', attachment);
+    this.#shares = new SimShares(world, this.#layout.share.bind(this.#layout));
   }
 
   async prepare(options?: CallOptions): Promise<void> {
@@ -92,8 +97,10 @@ export class SimStoragePool implements StoragePool {
   list(options?: CallOptions): Promise<ListedFile[]> {
     return this.#run('storage.list', null, options, () =>
       Array.from(this.#world.files.all(), (file) => {
-        const { kind, id, path, sizeBytes } = file;
-        return { kind, id, path, sizeBytes, standsOn: this.#standsOn(file) };
+        const { kind, id, path, sizeBytes, share } = file;
+        const holdsFiles = (share?.files ?? 0) > 0;
+        const standsOn = this.#standsOn(file);
+        return { kind, id, path, sizeBytes, standsOn, ...(holdsFiles && { holdsFiles }) };
       }),
     );
   }
@@ -106,6 +113,7 @@ export class SimStoragePool implements StoragePool {
         volumes: files
           .filter(({ kind, id, path }) => kind === 'volume' && path === this.paths.volume(id))
           .map((file) => this.#foundVolume(file)),
+        shares: files.filter(({ kind }) => kind === 'share').map((file) => this.#shares.found(file)),
       };
     });
   }
@@ -380,6 +388,22 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.removeExport', place.volumeId, options, () =>
       this.#world.exports.remove(place),
     );
+  }
+
+  makeShare(request: ShareRequest, options?: CallOptions): Promise<void> {
+    return this.#run('storage.makeShare', request.id, options, () => this.#shares.make(request));
+  }
+
+  lookShare(id: string, options?: CallOptions): Promise<{ label: ShareLabel | null } | null> {
+    return this.#run('storage.lookShare', id, options, () => this.#shares.look(id));
+  }
+
+  configureShare(id: string, label: ShareLabel, options?: CallOptions): Promise<void> {
+    return this.#run('storage.configureShare', id, options, () => this.#shares.configure(id, label));
+  }
+
+  removeShare(id: string, options: CallOptions & { files: 'removed' | 'kept' }): Promise<void> {
+    return this.#run('storage.removeShare', id, options, () => this.#shares.remove(id, options.files));
   }
 
   makeSeed(contents: SeedContents, options?: CallOptions): Promise<void> {

@@ -8,14 +8,14 @@ import type { HostGuest, HostView } from '../../../src/agent/recover/host-view.t
 import { planRecovery } from '../../../src/agent/recover/plan.ts';
 import type { Known, PlanContext, RecoveryPlan } from '../../../src/agent/recover/planning.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
-import type { FoundImage, FoundVolume } from '../../../src/drivers/contracts/storage.ts';
+import type { FoundImage, FoundShare, FoundVolume } from '../../../src/drivers/contracts/storage.ts';
 
 const AT = '2026-01-02T03:04:05.678Z';
 const GIB = 1024 ** 3;
 
 /** Ids that differ in their first digits, by kind and number. */
-function id(kind: 'guest' | 'volume' | 'image' | 'network' | 'port', n: number): string {
-  const digit = { guest: 'a', volume: 'b', image: 'c', network: 'd', port: 'e' }[kind];
+function id(kind: 'guest' | 'volume' | 'share' | 'image' | 'network' | 'port', n: number): string {
+  const digit = { guest: 'a', volume: 'b', image: 'c', network: 'd', port: 'e', share: 'f' }[kind];
   return `${digit}${n.toString(16).padStart(7, '0')}-0000-4000-8000-000000000000`;
 }
 
@@ -34,6 +34,7 @@ const NOTHING: Known = {
   images: [],
   networks: [],
   volumes: [],
+  shares: [],
   instances: [],
   ports: [],
   busy: new Set(),
@@ -50,6 +51,15 @@ function networkPlan(n: number) {
     dhcp: true,
     dnsServers: [],
   };
+}
+
+function foundShare(n: number, change: Partial<FoundShare> = {}): FoundShare {
+  const label = { name: `share-${n % 2}`, createdAt: CONTEXT.now, quotaGib: n, protected: n === 1 };
+  return { id: id('share', n), label, fault: null, ...change };
+}
+
+function carriedShare(n: number, change: { tag?: string } = {}) {
+  return { id: id('share', n), name: `share-${n}`, tag: `tag-${n}`, access: 'read-only' as const, ...change };
 }
 
 function port(n: number, network = 0, address = n + 2) {
@@ -141,6 +151,7 @@ function host(guests: HostGuest[], change: Partial<HostView> = {}): HostView {
       ],
     })),
     pool: {
+      shares: [],
       images: [foundImage(0)],
       volumes: guests.flatMap(({ metadata }) =>
         (metadata?.volumes ?? []).map((volume) => foundVolume(Number.parseInt(volume.id.slice(1, 8), 16))),
@@ -291,7 +302,7 @@ t.test(
 
 t.test('a disk that is missing is told, and stays a disk of the instance', async (t) => {
   const view = host([guest(1)]);
-  view.pool = { images: [], volumes: [] };
+  view.pool = { images: [], volumes: [], shares: [] };
   const rows = plan(view);
   t.match(rows.volumes, [{ volume: { id: id('volume', 1), sizeGib: 4, imageId: id('image', 0) } }]);
   t.match(rows.images, [{ id: id('image', 0), state: 'deleting', format: 'qcow2', sizeBytes: 0 }]);
@@ -402,7 +413,11 @@ t.test(
 
 t.test('what the host has no name of gets the one that was saved, else one of its own', async (t) => {
   const view = host([]);
-  view.pool = { images: [foundImage(1, { name: null })], volumes: [foundVolume(1, { image: null })] };
+  view.pool = {
+    images: [foundImage(1, { name: null })],
+    volumes: [foundVolume(1, { image: null })],
+    shares: [],
+  };
   const names = { [id('image', 1)]: 'debian' };
   const rows = plan(view, {}, { names });
   t.match(rows, {
@@ -419,15 +434,17 @@ const anyGuest = fc
     name: fc.constantFrom('berth-a', 'berth-b', 'other', 'berth-Not A Name'),
     volumes: fc.array(few, { maxLength: 3 }),
     ports: fc.array(fc.tuple(few, few, fc.integer({ min: 0, max: 4 })), { maxLength: 2 }),
+    shares: fc.array(fc.tuple(few, few), { maxLength: 3 }),
     believed: fc.boolean(),
     own: fc.boolean(),
   })
-  .map(({ n, name, volumes, ports, believed, own }): HostGuest => {
+  .map(({ n, name, volumes, ports, shares, believed, own }): HostGuest => {
     const made = guest(
       n,
       {
         volumes: volumes.map((v) => carriedVolume(v, { deletedWithInstance: own, name: `disk-${v % 2}` })),
         ports: ports.map(([p, network, address]) => port(p, network, address)),
+        shares: shares.map(([s, tag]) => carriedShare(s, { tag: `tag-${tag}` })),
       },
       { name },
     );
@@ -450,6 +467,15 @@ const anyHost: fc.Arbitrary<HostView> = fc.record({
         .map(([n, whole]) =>
           foundImage(n, whole ? { name: `image-${n % 2}` } : { facts: null, fault: 'has no record' }),
         ),
+      { selector: (each) => each.id },
+    ),
+    shares: fc.uniqueArray(
+      fc.tuple(few, fc.boolean(), fc.boolean()).map(([n, whole, labelled]) =>
+        foundShare(n, {
+          fault: whole ? null : 'it is no folder',
+          ...(labelled ? {} : { label: null }),
+        }),
+      ),
       { selector: (each) => each.id },
     ),
     volumes: fc.uniqueArray(
@@ -488,6 +514,12 @@ t.test('whatever a host tells, the rows of its plan fit together', async (t) => 
         isUnique(instances.map(({ spec }) => spec.name)),
         isUnique(volumes.map(({ volume }) => volume.name)),
         isUnique(volumes.map(({ volume }) => volume.id)),
+        isUnique(rows.shares.map(({ name }) => name)),
+        isUnique(rows.shares.map(({ id }) => id)),
+        isUnique(rows.shareUses.map(({ instanceId, shareId }) => `${instanceId} ${shareId}`)),
+        isUnique(rows.shareUses.map(({ instanceId, tag }) => `${instanceId} ${tag}`)),
+        rows.shareUses.every(({ instanceId }) => instances.some(({ id }) => id === instanceId)),
+        rows.shareUses.every(({ shareId }) => rows.shares.some(({ id }) => id === shareId)),
         isUnique(images.map(({ name }) => name)),
         isUnique(networks.map(({ name }) => name)),
         isUnique(ports.map(({ port }) => port.id)),
@@ -521,6 +553,7 @@ t.test('everything on a host is taken or told of, once', async (t) => {
       const there = [
         ...view.guests.map(({ id }) => `instance ${id}`),
         ...view.pool.volumes.map(({ id }) => `volume ${id}`),
+        ...view.pool.shares.map(({ id }) => `share ${id}`),
         ...view.pool.images.map(({ id }) => `image ${id}`),
         ...view.networks.map(({ networkId }) => `network ${networkId}`),
       ];
@@ -550,7 +583,11 @@ t.test('the order in which a host tells its things makes no difference', async (
       const reversed: HostView = {
         guests: view.guests.toReversed(),
         uses: view.uses.toReversed(),
-        pool: { images: view.pool.images.toReversed(), volumes: view.pool.volumes.toReversed() },
+        pool: {
+          images: view.pool.images.toReversed(),
+          volumes: view.pool.volumes.toReversed(),
+          shares: view.pool.shares.toReversed(),
+        },
         networks: view.networks.toReversed(),
       };
       return JSON.stringify(plan(view)) === JSON.stringify(plan(reversed));
@@ -568,6 +605,7 @@ t.test('a host that was taken has nothing new', async (t) => {
         images: first.images,
         networks: first.networks.map((network) => ({ ...network, ports: 0, state: 'ready', createdAt: AT })),
         volumes: first.volumes.map(({ volume }) => volume),
+        shares: first.shares.map((share) => ({ ...share, users: [] })),
         instances: first.instances.map(({ id, spec }) => ({ id, name: spec.name })),
         ports: first.ports.map(({ port }) => port),
       });

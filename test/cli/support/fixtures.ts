@@ -6,6 +6,7 @@ import type { Network } from '../../../src/model/network.ts';
 import type { Finding, Health, Inventory, NodeStatus } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
+import type { Share } from '../../../src/model/share.ts';
 import type { Image, Volume } from '../../../src/model/storage.ts';
 import { NOW_MS } from './run.ts';
 
@@ -40,6 +41,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     },
     userDataBytes: 21,
     disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
+    shares: [],
     nics: [
       {
         portId: idOf(3),
@@ -77,6 +79,23 @@ export function image(changes: Partial<Image> = {}): Image {
     virtualSizeBytes: 1_610_612_736,
     state: 'ready',
     createdAt: ago(9 * 24 * 3600),
+    ...changes,
+  };
+}
+
+export function share(changes: Partial<Share> = {}): Share {
+  return {
+    id: idOf(6),
+    name: 'files',
+    pool: 'default',
+    quotaGib: 20,
+    protected: true,
+    state: 'ready',
+    users: [
+      { instanceId: idOf(1), instance: 'demo', tag: 'data', access: 'read-write' },
+      { instanceId: idOf(12), instance: 'db', tag: 'files', access: 'read-only' },
+    ],
+    createdAt: ago(7200),
     ...changes,
   };
 }

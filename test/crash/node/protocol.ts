@@ -84,6 +84,8 @@ export const TABLES = [
   'volumes',
   'layers',
   'snapshots',
+  'shares',
+  'share_users',
   'ports',
   'allocations',
 ] as const;

@@ -5,12 +5,14 @@ import { NETWORKS } from './networks.ts';
 import { NODE } from './node.ts';
 import type { Scenario } from './scenario.ts';
 import { SNAPSHOTS } from './snapshots.ts';
+import { SHARES } from './shares.ts';
 import { STORAGE } from './storage.ts';
 
 export const SCENARIOS: readonly Scenario[] = [
   ...INSTANCES,
   ...STORAGE,
   ...SNAPSHOTS,
+  ...SHARES,
   ...BACKUPS,
   ...NETWORKS,
   ...NODE,

@@ -9,7 +9,7 @@ import { hasEnded, type Operation, type OperationState } from '../../../src/mode
 import type { LabNode } from '../node/lab-node.ts';
 import type { Failing, Holding } from '../node/protocol.ts';
 import { until } from '../node/until.ts';
-import type { Stand } from '../stands/stand.ts';
+import type { DriverName, Stand } from '../stands/stand.ts';
 import type { Setting } from './setting.ts';
 
 /** Bound of the way to the call that waits, ms. */
@@ -22,6 +22,8 @@ export interface Scenario {
   setting: Setting;
   /** What else has to be so before it begins; idempotent. */
   arrange?(stand: Stand): Promise<void>;
+  /** Where it can be played; the real laboratory's libvirtd has no control groups. @default both */
+  drivers?: readonly DriverName[];
   /** It takes long: so many cases of each fault are enough. @default all */
   casesOfFault?: number;
   /**

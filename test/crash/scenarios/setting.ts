@@ -3,6 +3,7 @@
  * that must never notice anything. Beside them, what the scenario asks for, and nothing else.
  */
 import type { Params } from '../../../src/model/methods.ts';
+import type { Share } from '../../../src/model/share.ts';
 import type { Volume } from '../../../src/model/storage.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 import type { LabNode } from '../node/lab-node.ts';
@@ -23,6 +24,7 @@ export interface Setting {
   /** Of the subject. @default there is none */
   instance?: 'running' | 'stopped';
   volumes?: readonly string[];
+  shares?: readonly string[];
   images?: readonly string[];
   networks?: readonly string[];
 }
@@ -62,10 +64,13 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   const { node } = stand;
   await takeSnapshotsBack(node);
   await takeVolumesBack(node);
+  await takeSharesBack(node);
   await bringSubject(node, setting.instance);
   const { volumes } = await node.call('volume.list');
   const kept = [VOLUME, ...(setting.volumes ?? [])];
   for (const volume of volumes) if (!mayStay(volume, kept)) await deleteVolume(node, volume);
+  const { shares } = await node.call('share.list');
+  for (const share of shares) if (!mayShareStay(share, setting.shares ?? [])) await deleteShare(node, share);
   const { images } = await node.call('image.list');
   for (const { name } of images)
     if (![IMAGE, ...(setting.images ?? [])].includes(name)) await node.run('image.delete', { id: name });
@@ -110,6 +115,23 @@ async function takeVolumesBack(node: LabNode): Promise<void> {
   for (const { id } of attached) await node.run('volume.detach', { id });
 }
 
+function mayShareStay({ name, quotaGib, protected: isProtected }: Share, kept: readonly string[]): boolean {
+  return kept.includes(name) && quotaGib === null && !isProtected;
+}
+
+async function deleteShare(node: LabNode, { name, protected: isProtected }: Share): Promise<void> {
+  if (isProtected) await node.run('share.configure', { id: name, protected: false });
+  await node.run('share.delete', { id: name });
+}
+
+/** From the subject, as its volumes. */
+async function takeSharesBack(node: LabNode): Promise<void> {
+  const { shares } = await node.call('share.list');
+  const attached = shares.filter(({ users }) => users.length > 0);
+  if (attached.length > 0) await node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
+  for (const { id } of attached) await node.run('share.detach', { id, instance: SUBJECT });
+}
+
 async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise<void> {
   const { instances } = await node.call('instance.list');
   const found = instances.find(({ name }) => name === SUBJECT);
@@ -130,6 +152,8 @@ async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise
 async function makeMissing({ node, image }: Stand, setting: Setting): Promise<void> {
   for (const name of setting.volumes ?? [])
     if (!(await has(node, 'volume.show', name))) await node.run('volume.create', { name, sizeGib: 1 });
+  for (const name of setting.shares ?? [])
+    if (!(await has(node, 'share.show', name))) await node.run('share.create', { name });
   for (const name of setting.images ?? [])
     if (!(await has(node, 'image.show', name))) await node.run('image.import', { name, ...image });
   for (const name of setting.networks ?? [])
@@ -137,7 +161,11 @@ async function makeMissing({ node, image }: Stand, setting: Setting): Promise<vo
       await node.run('network.create', { spec: networkSpec(name, '10.78.0.0/24') });
 }
 
-function has(node: LabNode, method: 'volume.show' | 'image.show' | 'network.show', id: string) {
+function has(
+  node: LabNode,
+  method: 'volume.show' | 'share.show' | 'image.show' | 'network.show',
+  id: string,
+) {
   return node.call(method, { id }).then(
     () => true,
     (error: { code?: string }) => {

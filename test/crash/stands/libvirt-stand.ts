@@ -5,7 +5,7 @@
  * guests have a boot sector in place of a system: they run until their power button is pressed.
  */
 import { execFile } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, type Dirent, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { guestImage } from './guest.ts';
@@ -74,7 +74,7 @@ export class LibvirtStand implements Stand {
   #files(): string[] {
     return (
       readdirSync(this.node.poolDir, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile() || entry.name.endsWith('.work'))
+        .filter((entry) => entry.isFile() || entry.name.endsWith('.work') || isShare(entry))
         // A seed's inputs are told once, by their folder.
         .filter(({ parentPath }) => !parentPath.includes('.work'))
         .map((entry) => `file ${relative(this.node.poolDir, join(entry.parentPath, entry.name))}`)
@@ -92,11 +92,17 @@ export class LibvirtStand implements Stand {
   #processes(): string[] {
     return processesInside()
       .filter(({ isOurs }) => !isOurs)
-      .map(({ name, guest, network, command }) => {
+      .map(({ name, guest, network, share, command }) => {
         if (guest !== null) return `qemu ${guest}`;
+        if (share !== null) return `virtiofsd ${share}`;
         return network === null ? `process ${name}: ${command}` : `dnsmasq ${network}`;
       });
   }
+}
+
+/** A share is a folder; the laboratory's are empty. */
+function isShare({ parentPath, name }: Dirent): boolean {
+  return parentPath.endsWith('/shares') && !name.includes('.json');
 }
 
 interface LinkJson {

@@ -28,6 +28,8 @@ export interface HypervisorBench {
   overlayOn(disk: GuestDisk): Promise<GuestDisk>;
   /** A path for a guest's memory. */
   memoryPath(): string;
+  /** A folder of the host that no guest has, by its path. */
+  spareFolder(): Promise<string>;
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;

@@ -12,6 +12,7 @@ import { ACCELERATIONS } from '../../../src/model/node.ts';
 import { alarmTests } from './hypervisor-alarms.ts';
 import { diskTests } from './hypervisor-disks.ts';
 import { layerTests } from './hypervisor-layers.ts';
+import { shareTests } from './hypervisor-shares.ts';
 import { able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 /** Deadline given to a call that is expected to miss it, milliseconds: short, as the test waits for it. */
@@ -31,6 +32,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     alarmTests(t, makeBench);
     diskTests(t, makeBench);
     layerTests(t, makeBench);
+    shareTests(t, makeBench);
     foreignTests(t, makeBench);
     slownessTests(t, makeBench);
     doubtTests(t, makeBench);

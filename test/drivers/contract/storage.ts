@@ -13,6 +13,8 @@ import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { ImageFormat } from '../../../src/model/storage.ts';
 import { layerTests } from './storage-layers.ts';
 
+import { shareTests } from './storage-shares.ts';
+
 /** An image that an implementation must take, with what it must say of it. */
 export interface ValidSource {
   /** What `ImageRequest.source` accepts here. */
@@ -34,6 +36,10 @@ export interface StorageFixture {
   missingSource: string;
   /** Writes an instance's console log, as the hypervisor does; replaces what was there. */
   writeConsole(instanceId: string, text: string): Promise<void>;
+  /** Puts a file into a share's folder, as a guest does. */
+  writeInto(sharePath: string): Promise<void>;
+  /** Whether the pool's file system keeps folders to a quota. */
+  keepsQuotas: boolean;
 }
 
 /** Makes one fixture; registers its own clean-up with `t.teardown`. */
@@ -61,6 +67,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     layerTests(t, prepared);
     listTests(t, prepared);
     volumeRefusalTests(t, prepared);
+    shareTests(t, prepared);
     seedTests(t, prepared);
     consoleTests(t, prepared);
     surveyTests(t, prepared);
@@ -100,11 +107,12 @@ function poolTests(t: Test, make: MakePool): void {
       pool.paths.image(id, 'qcow2'),
       pool.paths.image(id, 'raw'),
       pool.paths.volume(id),
+      pool.paths.share(id),
       pool.paths.seed(id),
       pool.paths.consoleLog(id),
     ];
     t.same(all(), all());
-    t.equal(new Set(all()).size, 5);
+    t.equal(new Set(all()).size, 6);
     t.ok(all().every((path) => path.startsWith('/') && path.includes(id)));
   });
 }
@@ -475,7 +483,7 @@ function consoleTests(t: Test, make: MakePool): void {
 function surveyTests(t: Test, make: MakePool): void {
   t.test('a survey tells what images and volumes are called, and what they stand on', async (t) => {
     const { pool, valid } = await make(t);
-    t.same(await pool.survey(), { images: [], volumes: [] });
+    t.same(await pool.survey(), { images: [], volumes: [], shares: [] });
     const image = { id: randomUUID(), format: valid.format };
     const facts = await pool.makeImage({ ...request(valid), id: image.id, name: 'debian' });
     const sizeBytes = valid.virtualSizeBytes;
@@ -504,7 +512,7 @@ function surveyTests(t: Test, make: MakePool): void {
     t.match(listed, [{ kind: 'volume', id, path: pool.paths.volume(id), standsOn: null }]);
     t.equal(listed.length, 1, 'its label is no file of its own');
     await pool.removeVolume(id);
-    t.same(await pool.survey(), { images: [], volumes: [] });
+    t.same(await pool.survey(), { images: [], volumes: [], shares: [] });
     t.same(await pool.list(), []);
   });
 

@@ -72,6 +72,7 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
     }),
     overlayOn: (disk) => lab.overlayOn(disk),
     memoryPath: () => lab.newPath('memory'),
+    spareFolder: () => lab.emptyFolder(),
     exists: isThere,
     sizeOf: async ({ path }) => (await stat(path)).size,
     makeForeign: () => lab.foreignGuest(),

@@ -8,7 +8,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { connect, constants } from 'node-libvirt';
 import t from 'tap';
-import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
+import type { GuestDefinition, GuestShare } from '../../../src/drivers/contracts/hypervisor.ts';
 import {
   domainXml,
   type GuestPlatform,
@@ -22,6 +22,7 @@ const TCG: GuestPlatform = {
   emulator: '/usr/bin/qemu-system-x86_64',
   machine: 'pc-q35-7.2',
   bufferedPaths: new Set(),
+  readOnlyProgram: '/usr/sbin/berth-virtiofsd-readonly',
 };
 const KVM: GuestPlatform = { ...TCG, accelerator: 'kvm' };
 
@@ -67,9 +68,15 @@ const FULL: GuestDefinition = {
   metadata: JSON.stringify({ text: `<a b="c">&amp; ]]> 'quoted'</a>\n\tπ 🐢 \\` }),
 };
 
+const SHARES: GuestShare[] = [
+  { tag: 'data', path: '/srv/berth/shares/one', readOnly: false },
+  { tag: 'config.v2', path: '/srv/berth/shares/two', readOnly: true },
+];
+
 const GOLDEN: Record<string, string> = {
   'bios-tcg': domainXml(SMALL, TCG),
   'bios-tcg-full': domainXml(FULL, TCG),
+  'bios-tcg-shares': domainXml({ ...SMALL, shares: SHARES }, TCG),
   'uefi-tcg': domainXml({ ...SMALL, firmware: 'uefi' }, TCG),
   'uefi-kvm-full': domainXml({ ...FULL, firmware: 'uefi' }, KVM),
   'bios-kvm-buffered': domainXml(SMALL, { ...KVM, bufferedPaths: new Set(['/srv/berth/a.raw']) }),

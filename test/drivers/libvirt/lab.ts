@@ -19,6 +19,7 @@ import { createLibvirtHypervisor } from '../../../src/drivers/libvirt/index.ts';
 export const NAME_PREFIX = 'glv-';
 export const SYSTEM_SOCKET = '/run/libvirt/libvirt-sock';
 export const TEST_IMAGE = fileURLToPath(new URL('../../../build/test-image.qcow2', import.meta.url));
+const READ_ONLY_PROGRAM = fileURLToPath(new URL('../../../bin/berth-virtiofsd-readonly', import.meta.url));
 /** What a condition is waited for, milliseconds: TCG on a busy machine takes tens of seconds to boot a kernel. */
 export const PATIENCE_MS = 90_000;
 /** Deadline of a whole test file with real guests, milliseconds; the runner's own is for tests without them. */
@@ -112,6 +113,11 @@ export class Lab {
 
   newPath(suffix: string): string {
     return join(this.folder, `${randomUUID()}.${suffix}`);
+  }
+
+  /** A folder for a guest to mount. */
+  async emptyFolder(): Promise<string> {
+    return mkdtemp(join(this.folder, 'share-'));
   }
 
   /** Edits a definition as `virsh edit` does. */
@@ -212,6 +218,7 @@ export function openDriver(t: Test, socketPath: string): Hypervisor {
     sweepRoundMs: SWEEP_ROUND_MS,
     clock: systemClock,
     exec: new HostExec(),
+    readOnlyProgram: READ_ONLY_PROGRAM,
   });
   t.teardown(() => hypervisor.close());
   return hypervisor;

@@ -12,6 +12,7 @@ const PLATFORM = {
   emulator: '/usr/bin/qemu-system-x86_64',
   machine: 'pc-q35-7.2',
   bufferedPaths: new Set<string>(),
+  readOnlyProgram: '/usr/sbin/berth-virtiofsd-readonly',
 } as const;
 
 t.test('every path and device of whatever kind counts as used', async (t) => {

@@ -79,6 +79,8 @@ export async function fixtureMaker(t: Test): Promise<MakePool> {
       hostile: { source: hostile, format: 'qcow2' },
       missingSource: join(sources, 'missing.qcow2'),
       writeConsole: (instanceId, text) => writeFile(pool.paths.consoleLog(instanceId), text),
+      writeInto: (path) => writeFile(join(path, 'file'), 'of a guest'),
+      keepsQuotas: false,
     };
   };
 }

@@ -12,6 +12,15 @@ t.test('the folders can be passed through by others, and listed by none', async 
   }
 });
 
+t.test('the folder of shares is closed to all but root, whatever it was before', async (t) => {
+  const { folder, pool } = await makePool(t);
+  const path = join(folder, 'pool', 'shares');
+  t.equal((await stat(path)).mode & 0o777, 0o700);
+  await chmod(path, 0o711);
+  await pool.prepare();
+  t.equal((await stat(path)).mode & 0o777, 0o700);
+});
+
 t.test('a folder that is a link, a file, or open to all is a conflict, and stays as it is', async (t) => {
   const folder = await makeFolder(t);
   const path = join(folder, 'pool');

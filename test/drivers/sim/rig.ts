@@ -60,6 +60,12 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
       return { ...disk, path, format: 'qcow2', backing: { path: below, format, backing } };
     },
     memoryPath: () => pool.paths.memory(randomUUID(), randomUUID()),
+    spareFolder: async () => {
+      const id = randomUUID();
+      const label = { name: id.slice(0, 8), createdAt: '', quotaGib: null, protected: false };
+      await pool.makeShare({ id, label });
+      return pool.paths.share(id);
+    },
     exists: async (path) => world.files.has(path),
     sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
     makeForeign: async () => {
@@ -116,6 +122,8 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     hostile: { source: '/images/hostile.qcow2', format: 'qcow2' },
     missingSource: '/images/missing.qcow2',
     writeConsole: async (id, text) => world.outside.writeConsole(id, text),
+    writeInto: async (path) => world.outside.writeIntoShare(path, 1),
+    keepsQuotas: world.settings.projectQuotas,
   };
 }
 

@@ -192,6 +192,7 @@ export class RealNode {
       await this.run('instance.delete', { id });
     for (const { id } of (await this.call('volume.list', {})).volumes)
       await this.run('volume.delete', { id });
+    for (const { id } of (await this.call('share.list', {})).shares) await this.run('share.delete', { id });
     for (const { id } of (await this.call('image.list', {})).images) await this.run('image.delete', { id });
     for (const { id } of (await this.call('network.list', {})).networks)
       await this.run('network.delete', { id });

@@ -35,6 +35,7 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     spec,
     userDataBytes: 0,
     disks: [],
+    shares: [],
     nics: [],
     guest: null,
     drift: [],

@@ -8,6 +8,7 @@ import { seals } from './006-seals.ts';
 import { images } from './007-images.ts';
 import { disks } from './008-disks.ts';
 import { snapshots } from './009-snapshots.ts';
+import { shares } from './011-shares.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -19,4 +20,5 @@ export const migrations: readonly string[] = [
   images,
   disks,
   snapshots,
+  shares,
 ];
