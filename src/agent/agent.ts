@@ -37,6 +37,7 @@ import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
 import { restoreInstance } from './instances/restore.ts';
+import { readVendorData } from './instances/vendor-data.ts';
 import { Inventories } from './inventory/inventories.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
@@ -100,6 +101,7 @@ export class Agent {
   constructor({ config, drivers: bare, clock, log, commits, checkFile = checkHere }: AgentParts) {
     const startedAt = timestamp(clock);
     const folder = config.node.stateDir;
+    const vendorData = readVendorData(config.seeds.vendorDataFile);
     const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
     store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
@@ -111,7 +113,8 @@ export class Agent {
     this.#config = config;
     const uploads = new Uploads({ pool: drivers.pool, clock });
     const repositories = new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock });
-    this.services = { ...drivers, store, clock, log, inventories, observer, uploads, repositories };
+    const parts = { inventories, observer, uploads, repositories, vendorData };
+    this.services = { ...drivers, store, clock, log, ...parts };
     this.#collector = new Collector({
       drivers,
       store,
@@ -142,8 +145,8 @@ export class Agent {
       policies: () => this.#ownership.health,
     };
     const identity = { nodeId, startedAt, health, recovery: this.#recovery, backups: this.#backups };
-    const parts = { operations: this.operations, collector: this.#collector, identity };
-    const readers = makeReaders(this.services, parts);
+    const answering = { operations: this.operations, collector: this.#collector, identity };
+    const readers = makeReaders(this.services, answering);
     this.dispatcher = new Dispatcher(this.operations, readers, this.#recovery, log);
     this.#reconciler = new Reconciler({
       ...this.services,

@@ -88,6 +88,16 @@ export const ConfigSchema = Type.Object(
         '/var/lib/berth/pool',
       ),
     }),
+    seeds: section('What guests are told at their first boot.', {
+      vendorDataFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'File with vendor-data, as cloud-config or another kind: what every guest does before its own user-data, unless its spec brings another. Read at the start. Absolute path.',
+        }),
+      ),
+    }),
     objects: sections(
       'An object store for backups and images, by S3. One such section each.',
       OBJECT_STORES_LIMIT,

@@ -7,9 +7,8 @@
 
 import type { GuestDefinition, GuestDisk } from '../../drivers/contracts/hypervisor.ts';
 import type { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
-import type { SeedContents, StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
-import type { Instance, InstanceSpec } from '../../model/instance.ts';
-import { parseCidr, prefixLength } from '../../model/ipv4.ts';
+import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { Instance } from '../../model/instance.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { type Port, planOf } from '../store/networks.ts';
@@ -32,7 +31,6 @@ export interface InstancePlan {
   definition: GuestDefinition;
   /** Volumes that are made with the instance and deleted with it. */
   ownVolumes: VolumeRequest[];
-  seed: SeedContents;
   ports: PortOfNetwork[];
 }
 
@@ -47,7 +45,7 @@ export function planInstance(
   instance: Instance,
   volumes: Volume[] = store.volumes.listOf(instance.id),
 ): InstancePlan {
-  const { id, name, spec } = instance;
+  const { id, name } = instance;
   const ports = store.networks.portsOf(id).map((port) => portOf(store, port, name));
   return {
     id,
@@ -56,7 +54,6 @@ export function planInstance(
     ownVolumes: volumes
       .filter((volume) => volume.deletedWithInstance)
       .map((volume) => volumeRequest(store, volume)),
-    seed: seedOf({ id, spec, ports, userData: store.instances.userDataOf(id) }),
     ports,
   };
 }
@@ -139,35 +136,6 @@ export function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDi
     backing: image === null ? null : { path: pool.paths.image(image.id, image.format), format: image.format },
     device: volume.device,
     qos: volume.qos,
-  };
-}
-
-interface SeedParts {
-  id: string;
-  spec: InstanceSpec;
-  ports: PortOfNetwork[];
-  userData: string | null;
-}
-
-function seedOf({ id, spec, ports, userData }: SeedParts): SeedContents {
-  return {
-    instanceId: id,
-    hostname: spec.name,
-    sshAuthorizedKeys: spec.sshAuthorizedKeys,
-    userData,
-    nics: ports.map(({ network, port }) => ({
-      macAddress: port.macAddress,
-      static: network.dhcp ? null : staticAddress(network, port),
-    })),
-  };
-}
-
-function staticAddress(network: NetworkPlan, port: PortPlan) {
-  return {
-    address: port.ipAddress,
-    prefix: prefixLength(parseCidr(network.cidr)),
-    gateway: network.nat ? network.gatewayAddress : null,
-    dnsServers: network.dnsServers,
   };
 }
 

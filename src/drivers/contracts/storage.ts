@@ -23,6 +23,7 @@ import type {
   ImageFormat,
   SourceFormat,
 } from '../../model/storage.ts';
+import type { SeedFormat, UserDataEncoding } from '../../model/instance.ts';
 import type { CallOptions, ProgressListener } from './calls.ts';
 import type { DiskExtent, DiskSink } from './extents.ts';
 
@@ -150,7 +151,11 @@ export interface PoolSurvey {
   volumes: FoundVolume[];
 }
 
-/** NoCloud, as cloud-init reads it. @see cloudinit/sources/DataSourceNoCloud.py */
+/**
+ * What a guest is told of itself, as NoCloud or as an OpenStack ConfigDrive.
+ *
+ * @see cloudinit/sources/DataSourceNoCloud.py, DataSourceConfigDrive.py; cloudbaseinit/metadata/services
+ */
 export interface SeedContents {
   /** Also the seed's id: one for each instance. */
   instanceId: string;
@@ -159,6 +164,12 @@ export interface SeedContents {
   /** Passed on as it is; null for none. */
   userData: string | null;
   nics: SeedNic[];
+  /** @default 'nocloud' */
+  format?: SeedFormat;
+  /** How `userData` is written here; the guest gets the bytes. @default 'text' */
+  userDataEncoding?: UserDataEncoding;
+  /** Passed on as it is. @default null */
+  vendorData?: string | null;
 }
 
 export interface SeedNic {

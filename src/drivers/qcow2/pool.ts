@@ -6,7 +6,7 @@
  *             ├─ VolumeStore  qemu-img create, headers
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CopyStore    volumes as bytes, to backups and back
- *             ├─ SeedStore    NoCloud ISOs
+ *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
  *             └─ ConsoleStore logs that virtlogd writes
  *
  * The folders belong to the agent's user and let others only pass through (0711), so that QEMU's user reaches

@@ -39,6 +39,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
       policies: DEFAULT_POLICIES,
     },
     userDataBytes: 21,
+    vendorDataBytes: 0,
     disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
     nics: [
       {

@@ -437,6 +437,24 @@ function seedTests(t: Test, make: MakePool): void {
     await rejectsWith(t, 'HOST_CONFLICT', () => pool.makeSeed({ ...contents, hostname: 'other' }));
   });
 
+  t.test(
+    'a seed may be a ConfigDrive with vendor-data; as NoCloud, or without, it is another one',
+    async (t) => {
+      const { pool } = await make(t);
+      const { vendorData, ...contents } = {
+        ...seed(),
+        format: 'configdrive',
+        vendorData: '#!/bin/sh\n',
+      } as const;
+      await pool.makeSeed({ ...contents, vendorData });
+      await pool.makeSeed({ ...contents, vendorData });
+      await rejectsWith(t, 'HOST_CONFLICT', () => pool.makeSeed(contents));
+      await rejectsWith(t, 'HOST_CONFLICT', () =>
+        pool.makeSeed({ ...contents, vendorData, format: 'nocloud' }),
+      );
+    },
+  );
+
   t.test('a seed may hold nothing but its names', async (t) => {
     const { pool } = await make(t);
     const contents = seed({ sshAuthorizedKeys: [], userData: null, nics: [] });

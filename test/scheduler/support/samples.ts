@@ -34,6 +34,7 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     disowned: null,
     spec,
     userDataBytes: 0,
+    vendorDataBytes: 0,
     disks: [],
     nics: [],
     guest: null,

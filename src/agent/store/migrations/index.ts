@@ -7,6 +7,7 @@ import { drift } from './005-drift.ts';
 import { seals } from './006-seals.ts';
 import { images } from './007-images.ts';
 import { disks } from './008-disks.ts';
+import { seeds } from './012-seeds.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -17,4 +18,5 @@ export const migrations: readonly string[] = [
   seals,
   images,
   disks,
+  seeds,
 ];
