@@ -58,6 +58,7 @@ import { DATABASE_NAME, findDamageInStoreFile } from './store/store.ts';
 import { configureVolume } from './volumes/configure.ts';
 import { attachVolume, detachVolume } from './volumes/disks.ts';
 import { exportVolume } from './volumes/export.ts';
+import { flattenVolume } from './volumes/flatten.ts';
 import { growVolume } from './volumes/grow.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
 
@@ -113,7 +114,8 @@ export class Agent {
     this.#config = config;
     const uploads = new Uploads({ pool: drivers.pool, clock });
     const repositories = new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock });
-    const parts = { inventories, observer, uploads, repositories, vendorData };
+    const { reservedDiskGib } = config.capacity;
+    const parts = { inventories, observer, uploads, repositories, vendorData, reservedDiskGib };
     this.services = { ...drivers, store, clock, log, ...parts };
     this.#collector = new Collector({
       drivers,
@@ -306,6 +308,7 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     attachVolume(services),
     detachVolume(services),
     growVolume(services),
+    flattenVolume(services),
     configureVolume(services),
     deleteVolume(services),
     exportVolume(services),

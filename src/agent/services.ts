@@ -20,4 +20,6 @@ export interface Services extends Drivers {
   repositories: Repositories;
   /** Vendor-data of instances whose spec says nothing of it; null for none. */
   vendorData: string | null;
+  /** GiB of the pool that are kept free. */
+  reservedDiskGib: number;
 }

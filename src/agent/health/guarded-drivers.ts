@@ -92,6 +92,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   // Its disks are slow, or full: that is no guest that hangs.
   copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   stopCopy: guest,
+  flattenDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  stopFlatten: guest,
   limitDisk: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
@@ -121,6 +123,9 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     lookVolume: counts,
     labelVolume: counts,
     growVolume: counts,
+    isFlat: counts,
+    roomToFlatten: counts,
+    flattenVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     readCopy: 'passes',
     removeCopy: counts,

@@ -68,13 +68,15 @@ function toVolume(
   carried: BelievedGuest['metadata']['volumes'][number],
 ): Volume {
   const { id, image, deletedWithInstance, createdAt, device = {}, qos = null } = carried;
-  const sizeBytes = volumes.get(id)?.sizeBytes ?? null;
+  const found = volumes.get(id);
+  const sizeBytes = found?.sizeBytes ?? null;
   return {
     id,
     name: names.take('volume', id, [carried.name]),
     pool: context.pool,
     sizeGib: sizeBytes === null ? carried.sizeGib : gibOf(sizeBytes),
-    imageId: image?.id ?? null,
+    // One that was flattened says so itself, before the definition does.
+    imageId: found?.fault === null && found.image === null ? null : (image?.id ?? null),
     instanceId,
     deletedWithInstance,
     protected: carried.protected ?? false,

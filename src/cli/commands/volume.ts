@@ -7,7 +7,7 @@ import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatGib } from '../render/units.ts';
 import { EXPORT_FORMATS } from '../words.ts';
-import { attachLeaf, configureLeaf, detachLeaf, growLeaf } from './volume-change.ts';
+import { attachLeaf, configureLeaf, detachLeaf, flattenLeaf, growLeaf } from './volume-change.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
 const COLUMNS: Column<Volume>[] = [
@@ -130,6 +130,7 @@ export const commands: readonly Leaf[] = [
   attachLeaf,
   detachLeaf,
   growLeaf,
+  flattenLeaf,
   configureLeaf,
   exportLeaf,
   deleteLeaf({

@@ -115,6 +115,9 @@ export interface VolumeRequest {
   label?: VolumeLabel;
 }
 
+/** A volume, and the image that it stands on until it is flat. */
+export type FlatVolume = Pick<VolumeRequest, 'id' | 'image'>;
+
 export interface VolumeCopy extends Pick<VolumeRequest, 'id' | 'image'> {
   copyId: string;
 }
@@ -252,6 +255,17 @@ export interface StoragePool {
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
    */
   growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void>;
+  /** Whether a volume has all its data itself, and stands on no image. @throws {AgentError} NOT_FOUND */
+  isFlat(id: string, options?: CallOptions): Promise<boolean>;
+  /** Bytes that the pool has less, at most, once the volume is flat; 0 where it is. @throws {AgentError} NOT_FOUND */
+  roomToFlatten(volume: FlatVolume, options?: CallOptions): Promise<number>;
+  /**
+   * Brings all data of a volume that no guest uses into its own file; one that is flat is left as it is. What a guest
+   * sees is the same at every moment, with and without the image below: it can break off anywhere.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
+   */
+  flattenVolume(volume: FlatVolume, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
   /**
    * Writes a volume that no guest uses, with what it stands on, into a copy (`paths.volumeCopy`): a raw file with holes,
    * as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.

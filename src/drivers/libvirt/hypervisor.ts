@@ -20,6 +20,7 @@ import type { CallOptions, ProgressListener, Unsubscribe } from '../contracts/ca
 import type { Clock } from '../contracts/clock.ts';
 import type {
   DiskCopy,
+  FlattenOptions,
   GuestAddress,
   GuestDefinition,
   GuestDisk,
@@ -35,6 +36,7 @@ import type {
 import { guestAddressesOf } from './addresses.ts';
 import { mapBounded } from './bounded.ts';
 import { DiskCopies } from './disk-copies.ts';
+import { DiskPulls } from './disk-pulls.ts';
 import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
 import { type CallNature, isLibvirtError, toAgentError } from './errors.ts';
@@ -97,6 +99,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #host: HostPlatform;
   readonly #commands: GuestCommands;
   readonly #copies: DiskCopies;
+  readonly #pulls: DiskPulls;
   readonly #definitions = new Definitions();
   readonly #sweep: DefinitionSweep;
   readonly #relay: GuestRelay;
@@ -108,6 +111,7 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#host = new HostPlatform(options);
     this.#commands = new GuestCommands(options.clock);
     this.#copies = new DiskCopies(options.clock);
+    this.#pulls = new DiskPulls(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.#session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
@@ -264,6 +268,17 @@ export class LibvirtHypervisor implements Hypervisor {
   stopCopy(id: string, options: CallOptions = {}): Promise<void> {
     const what = `Cannot end the copying of the disks of guest ${id}`;
     return this.#command(what, options, TIMEOUT_MS.disk, (context) => this.#copies.stop(context, id));
+  }
+
+  flattenDisk(id: string, serial: string, options: CallOptions & FlattenOptions = {}): Promise<void> {
+    return this.#command(`Cannot flatten a disk of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
+      this.#pulls.pull(context, id, serial, options),
+    );
+  }
+
+  stopFlatten(id: string, serial: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot end the flattening of a disk of guest ${id}`;
+    return this.#command(what, options, TIMEOUT_MS.disk, (context) => this.#pulls.stop(context, id, serial));
   }
 
   guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {

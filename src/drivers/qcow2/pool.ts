@@ -20,6 +20,7 @@ import { type Clock, systemClock } from '../contracts/clock.ts';
 import type {
   ExportFacts,
   ExportPlace,
+  FlatVolume,
   ImageCheck,
   ImageFacts,
   ImageRequest,
@@ -41,6 +42,7 @@ import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
+import { FlatStore } from './flatten.ts';
 import { ExportStore } from './exports.ts';
 import { doing, lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
 import { ImageTool } from './image-tool.ts';
@@ -103,6 +105,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #volumes: VolumeStore;
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
+  readonly #flat: FlatStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
@@ -121,6 +124,7 @@ export class Qcow2Pool implements StoragePool {
     this.#volumes = new VolumeStore({ layout, exec, images: this.#images });
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
+    this.#flat = new FlatStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -214,6 +218,26 @@ export class Qcow2Pool implements StoragePool {
   growVolume(id: string, sizeBytes: number, options: CallOptions = {}): Promise<void> {
     return this.#call(`grow volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.#volumes.grow(id, sizeBytes, limit),
+    );
+  }
+
+  isFlat(id: string, options: CallOptions = {}): Promise<boolean> {
+    return this.#quick(`look at volume ${id}`, options, () => this.#flat.look(id));
+  }
+
+  roomToFlatten(volume: FlatVolume, options: CallOptions = {}): Promise<number> {
+    return this.#call(`measure volume ${volume.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#flat.room(volume, limit),
+    );
+  }
+
+  flattenVolume(
+    volume: FlatVolume,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.#call(`flatten volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.#flat.flatten(volume, limit, onProgress),
     );
   }
 

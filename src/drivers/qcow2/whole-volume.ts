@@ -46,7 +46,7 @@ export async function writeWhole(
   await using top = await volumes.lend(tool, id);
   await using target = await tool.make(path);
   await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
-  const options = sourceOptions(image?.format ?? null);
+  const options = sourceOptions(image?.format ?? null, LENT[2]);
   const convert = tool.run(
     'qemu-img',
     ['convert', '-p', '-W', ...output, '--image-opts', options, LENT[1]],
@@ -64,8 +64,8 @@ export async function writeWhole(
 }
 
 /** The volume and its base by descriptor: the names in its header are not followed. */
-function sourceOptions(baseFormat: string | null): string {
+export function sourceOptions(baseFormat: string | null, base: string): string {
   const top = `driver=qcow2,file.driver=file,file.filename=${LENT[0]}`;
   if (baseFormat === null) return top;
-  return `${top},backing.driver=${baseFormat},backing.file.driver=file,backing.file.filename=${LENT[2]}`;
+  return `${top},backing.driver=${baseFormat},backing.file.driver=file,backing.file.filename=${base}`;
 }

@@ -9,6 +9,7 @@ import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type {
   DiskCopy,
+  FlattenOptions,
   GuestAddress,
   GuestDefinition,
   GuestDisk,
@@ -205,6 +206,22 @@ export class SimHypervisor implements Hypervisor {
 
   stopCopy(id: string, options?: CallOptions): Promise<void> {
     return this.#change('hypervisor.stopCopy', id, options, () => undefined);
+  }
+
+  flattenDisk(id: string, serial: string, options?: CallOptions & FlattenOptions): Promise<void> {
+    return this.#change('hypervisor.flattenDisk', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live === null) throw illegal(guest, 'it does not run');
+      const disk = plugged(guest, serial);
+      const volume = this.#world.files.get(disk.path ?? '')?.volume ?? null;
+      if (volume !== null) volume.imageId = null;
+      this.#world.guests.flatten(guest, disk);
+      options?.onProgress?.(1, 1, 'copying');
+    });
+  }
+
+  stopFlatten(id: string, _serial: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.stopFlatten', id, options, () => undefined);
   }
 
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]> {

@@ -17,6 +17,7 @@ import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import {
   type ExportFacts,
   type ExportPlace,
+  type FlatVolume,
   type ImageCheck,
   type FoundImage,
   type FoundVolume,
@@ -237,6 +238,31 @@ export class SimStoragePool implements StoragePool {
         throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
       volume.sizeBytes = sizeBytes;
       this.#world.touch();
+    });
+  }
+
+  isFlat(id: string, options?: CallOptions): Promise<boolean> {
+    return this.#run('storage.isFlat', id, options, () => this.#volume(id).imageId === null);
+  }
+
+  roomToFlatten({ id }: FlatVolume, options?: CallOptions): Promise<number> {
+    return this.#run('storage.roomToFlatten', id, options, () => {
+      const { imageId, format = 'qcow2' } = this.#volume(id);
+      return imageId === null ? 0 : (this.#file(this.paths.image(imageId, format))?.sizeBytes ?? 0);
+    });
+  }
+
+  flattenVolume(
+    { id }: FlatVolume,
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<void> {
+    return this.#run('storage.flattenVolume', id, options, () => {
+      const volume = this.#volume(id);
+      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      volume.imageId = null;
+      this.#world.touch();
+      options?.onProgress?.(1, 1, 'copying');
     });
   }
 

@@ -24,6 +24,10 @@ export interface HypervisorBench {
   definition(): GuestDefinition;
   /** A disk of 1 MiB that no guest has, with a fresh serial. */
   spareDisk(): Promise<GuestDisk>;
+  /** The same of 8 MiB, on another one that holds all of its data. */
+  layeredDisk(): Promise<GuestDisk>;
+  /** Whether it stands on no other file. */
+  isFlat(disk: GuestDisk): Promise<boolean>;
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;

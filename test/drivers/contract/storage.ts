@@ -56,6 +56,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     imageTests(t, prepared);
     imageRefusalTests(t, prepared);
     volumeTests(t, prepared);
+    flattenTests(t, prepared);
     copyTests(t, prepared);
     listTests(t, prepared);
     volumeRefusalTests(t, prepared);
@@ -296,6 +297,30 @@ function volumeTests(t: Test, make: MakePool): void {
     await Promise.all([pool.makeVolume(volume), pool.makeVolume(volume)]);
     await pool.makeVolume(volume);
     t.equal((await pool.list()).filter(({ kind }) => kind === 'volume').length, 1);
+  });
+}
+
+function flattenTests(t: Test, make: MakePool): void {
+  t.test('a volume is flattened once, and needs its image no more', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const id = randomUUID();
+    const label = { name: 'data', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    await pool.makeVolume({ id, sizeBytes: 2 * valid.virtualSizeBytes, image, label });
+    t.equal(await pool.isFlat(id), false);
+    t.ok((await pool.roomToFlatten({ id, image })) > 0);
+    await pool.flattenVolume({ id, image });
+    t.equal(await pool.isFlat(id), true);
+    t.equal(await pool.roomToFlatten({ id, image }), 0);
+    await pool.flattenVolume({ id, image });
+    await pool.removeImage(image.id, image.format);
+    t.same(await pool.lookVolume(id), { sizeBytes: 2 * valid.virtualSizeBytes });
+    t.match((await pool.survey()).volumes, [{ id, image: null, label, fault: null }]);
+    t.match(await pool.list(), [{ id, standsOn: null }]);
+    const absent = { id: randomUUID(), image };
+    await rejectsWith(t, 'NOT_FOUND', () => pool.isFlat(absent.id));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.roomToFlatten(absent));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.flattenVolume(absent));
   });
 }
 

@@ -70,6 +70,8 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
       readOnly: false,
       backing: null,
     }),
+    layeredDisk: async () => ({ serial: randomUUID().slice(0, 8), ...(await lab.layeredDisk()) }),
+    isFlat: async ({ path }) => (await lab.backingOf(path)) === null,
     exists: isThere,
     sizeOf: async ({ path }) => (await stat(path)).size,
     makeForeign: () => lab.foreignGuest(),
