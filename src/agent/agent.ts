@@ -61,6 +61,7 @@ import { exportVolume } from './volumes/export.ts';
 import { flattenVolume } from './volumes/flatten.ts';
 import { growVolume } from './volumes/grow.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
+import { Wiper } from './volumes/wiper.ts';
 
 /** How long the start waits for the hypervisor's first word before states are told as unknown, ms. */
 const FIRST_CONTACT_MS = 3_000;
@@ -89,6 +90,7 @@ export class Agent {
   readonly #ownership: Ownership;
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
+  readonly #wiper: Wiper;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
@@ -157,6 +159,7 @@ export class Agent {
     });
     this.#guestWatch = new GuestWatch({ store, hypervisor: drivers.hypervisor, clock, log });
     const settings = config.images;
+    this.#wiper = new Wiper({ store, pool: drivers.pool, clock, log, ...config.storage });
     this.#imageKeeper = new ImageKeeper({ store, clock, log, operations: this.operations, settings });
     const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
     this.#socket = new LocalSocket({ ...config.socket, ...ways });
@@ -198,7 +201,7 @@ export class Agent {
     this.#policies.close();
     await this.#socket.close();
     await this.operations.suspend();
-    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
+    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close(), this.#wiper.close()]);
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
@@ -221,6 +224,7 @@ export class Agent {
     this.operations.resume();
     this.#reconciler.begin();
     this.#imageKeeper.start();
+    this.#wiper.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */

@@ -23,6 +23,7 @@ export const EVENT_TYPES = [
   'volume.attached',
   'volume.detached',
   'volume.deleted',
+  'volume.wiped',
   'volume.exported',
   'image.created',
   'image.changed',

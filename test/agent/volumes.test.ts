@@ -384,3 +384,49 @@ t.test('a volume is not flattened into the room that is kept free', async (t) =>
   await t.rejects(sim.call('volume.flatten', { id: 'data', speedMibps: 0 }), { code: 'INVALID_ARGUMENT' });
   await t.rejects(sim.call('volume.flatten', { id: 'none' }), { code: 'NOT_FOUND' });
 });
+
+t.test('a volume that is to be wiped is deleted at once, and wiped after', async (t) => {
+  const sim = await readyAgent(t);
+  const { id } = await withVolume(sim);
+  sim.world.faults.delay('storage.wipe', 10_000);
+  t.match(await sim.run('volume.delete', { id: 'data', wipe: true }), { state: 'succeeded' });
+  await t.rejects(sim.call('volume.show', { id: 'data' }), { code: 'NOT_FOUND' });
+  t.match(
+    sim.files.filter(({ kind }) => kind === 'volume'),
+    [{ id, path: /\.wipe$/ }],
+  );
+  await withVolume(sim, 'data');
+  await sim.until(() => !sim.files.some(({ path }) => path.endsWith('.wipe')));
+  const { events } = await sim.call('event.list');
+  t.match(
+    events.filter(({ type }) => /^volume\.(deleted|wiped)$/.test(type)),
+    [
+      { type: 'volume.deleted', target: { name: 'data' }, data: { wipe: true } },
+      { type: 'volume.wiped', target: { id } },
+    ],
+  );
+});
+
+t.test('what is to be wiped is wiped after a crash, and after a failure', async (t) => {
+  const sim = await readyAgent(t);
+  await withVolume(sim);
+  const release = sim.world.faults.hang('storage.wipe');
+  await sim.run('volume.delete', { id: 'data', wipe: true });
+  await sim.crash();
+  release();
+  sim.world.faults.fail('storage.wipe', new AgentError('UNAVAILABLE', 'slow'), { times: 1 });
+  await sim.restart();
+  await sim.until(() => sim.logged.some(({ message }) => message === 'a deleted volume is wiped later'));
+  await sim.until(() => !sim.files.some(({ path }) => path.endsWith('.wipe')));
+  t.ok(sim.files.length > 0, 'and nothing else');
+});
+
+t.test('nothing is collected of what is being wiped', async (t) => {
+  const sim = await readyAgent(t, { config: '[collector]\npolicy = "remove"\nintervalMinutes = 1' });
+  await withVolume(sim);
+  sim.world.faults.hang('storage.wipe');
+  await sim.run('volume.delete', { id: 'data', wipe: true });
+  await sim.clock.advance(10 * 60_000);
+  t.equal(sim.files.filter(({ path }) => path.endsWith('.wipe')).length, 1);
+  t.same((await sim.call('node.leaks')).leaks, []);
+});

@@ -87,6 +87,12 @@ export const ConfigSchema = Type.Object(
         'Folder of the pool, on a file system of its own where possible.',
         '/var/lib/berth/pool',
       ),
+      wipeMibps: Type.Integer({
+        minimum: 1,
+        maximum: 65_536,
+        default: 64,
+        description: 'MiB a second at which deleted volumes are overwritten that are to be wiped.',
+      }),
     }),
     seeds: section('What guests are told at their first boot.', {
       vendorDataFile: Type.Optional(

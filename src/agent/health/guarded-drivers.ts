@@ -132,6 +132,10 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     // A store of backups that does not answer says nothing of the pool.
     restoreVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     removeVolume: counts,
+    setVolumeAside: counts,
+    listWipes: counts,
+    // It is slow by intent.
+    wipe: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     makeSeed: counts,
     lookSeed: counts,
     removeSeed: counts,

@@ -289,6 +289,22 @@ export interface StoragePool {
   ): Promise<void>;
   removeVolume(id: string, options?: CallOptions): Promise<void>;
   /**
+   * Takes a volume away as `removeVolume` does, but for its bytes: they are kept under a name that nothing else has or
+   * lists, until `wipe`. Where there is none it is done.
+   *
+   * @throws {AgentError} ILLEGAL_STATE: a guest uses it.
+   */
+  setVolumeAside(id: string, options?: CallOptions): Promise<void>;
+  /** Ids of the volumes that are set aside. */
+  listWipes(options?: CallOptions): Promise<string[]>;
+  /**
+   * Overwrites the bytes of a volume that is set aside with zeros, and removes it. One that was broken off is begun
+   * again, and comes fast to where it was. What the file system or the disk keeps elsewhere it does not reach.
+   *
+   * @param options.bytesPerSecond Bytes that are read and written at most.
+   */
+  wipe(id: string, options: CallOptions & { bytesPerSecond: number }): Promise<void>;
+  /**
    * Writes a volume that no guest uses, with what it stands on, into one file, and its digest beside it.
    *
    * The file is proven to be of this export until `finishExport`, and only so long can it be taken back: nothing

@@ -3,6 +3,7 @@
  *
  *   images/ID.qcow2 | ID.raw     published images          images/ID.json     their records
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
+ *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
@@ -25,7 +26,7 @@ const IMAGE_SUFFIXES =
 /** The names in each folder that are ours. */
 const FOLDERS = [
   { name: 'images', kind: 'image', ours: ourNames(IMAGE_SUFFIXES) },
-  { name: 'volumes', kind: 'volume', ours: ourNames('(?:qcow2|json|copy)(?:\\.partial)?|restore') },
+  { name: 'volumes', kind: 'volume', ours: ourNames('(?:qcow2|json|copy)(?:\\.partial)?|restore|wipe') },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
 ] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
@@ -89,6 +90,11 @@ export class Layout {
   /** Its bytes out of a backup, before it is there. */
   volumeRestore(id: string): string {
     return this.#file('volumes', id, 'restore');
+  }
+
+  /** Of a volume that is no more, until it is overwritten. */
+  volumeWipe(id: string): string {
+    return this.#file('volumes', id, 'wipe');
   }
 
   volumeLabel(id: string): string {

@@ -54,6 +54,7 @@ import { preparePoolFolder } from './pool-folder.ts';
 import { SeedStore } from './seeds.ts';
 import { UploadStore } from './upload.ts';
 import { VolumeStore } from './volumes.ts';
+import { WipeStore } from './wipes.ts';
 
 /** A call that touches a few names only; a disk that takes longer is in trouble. Milliseconds. */
 const QUICK_TIMEOUT_MS = 10_000;
@@ -65,6 +66,8 @@ const SURVEY_TIMEOUT_MS = 60_000;
 const IMPORT_TIMEOUT_MS = 4 * 3600_000;
 /** The largest volume, to a slow disk. Milliseconds. */
 const COPY_TIMEOUT_MS = 6 * 3600_000;
+/** The largest volume at the slowest speed that makes sense, milliseconds. */
+const WIPE_TIMEOUT_MS = 7 * 24 * 3600_000;
 /** Largest image file: far beyond the images in use, far below what would fill a pool unnoticed. */
 const IMAGE_BYTES_MAX = 256 * 1024 ** 3;
 /** Largest disk that an image may show: ext4's largest file on common hosts. */
@@ -106,6 +109,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
   readonly #flat: FlatStore;
+  readonly #wipes: WipeStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
@@ -125,6 +129,8 @@ export class Qcow2Pool implements StoragePool {
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
     this.#flat = new FlatStore({ layout, tool, images: this.#images, volumes: this.#volumes });
+    const { clock = systemClock } = parts;
+    this.#wipes = new WipeStore({ layout, tool, volumes: this.#volumes, clock });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -145,6 +151,7 @@ export class Qcow2Pool implements StoragePool {
     return this.#quick('list it', options, async () => {
       const listed: ListedFile[] = [];
       for (const file of withoutRecords(await this.#listAll())) {
+        if (isWipe(file)) continue;
         const sizeBytes = ((await lstatIfThere(file.path))?.blocks ?? 0) * STAT_BLOCK_BYTES;
         listed.push({ ...file, sizeBytes, standsOn: await this.#standsOn(file) });
       }
@@ -272,6 +279,24 @@ export class Qcow2Pool implements StoragePool {
   removeVolume(id: string, options: CallOptions = {}): Promise<void> {
     return this.#call(`remove volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.#volumes.remove(id, limit),
+    );
+  }
+
+  setVolumeAside(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`set volume ${id} aside`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#wipes.setAside(id, limit),
+    );
+  }
+
+  listWipes(options: CallOptions = {}): Promise<string[]> {
+    return this.#quick('list what is to be wiped', options, async () =>
+      (await this.#listFolder('volumes')).filter(isWipe).map(({ id }) => id),
+    );
+  }
+
+  wipe(id: string, { bytesPerSecond, ...options }: CallOptions & { bytesPerSecond: number }): Promise<void> {
+    return this.#call(`wipe volume ${id}`, options, WIPE_TIMEOUT_MS, (limit) =>
+      this.#wipes.wipe(id, bytesPerSecond, limit),
     );
   }
 
@@ -412,6 +437,11 @@ async function occupied(files: readonly StoredFile[]): Promise<number> {
     bytes += stats.blocks * STAT_BLOCK_BYTES;
   }
   return bytes;
+}
+
+/** It is no object's any more, and goes by itself. */
+function isWipe({ path }: StoredFile): boolean {
+  return path.endsWith('.wipe');
 }
 
 /** A record or label is shown only where what it is about is gone. */

@@ -89,7 +89,7 @@ export class SimStoragePool implements StoragePool {
 
   list(options?: CallOptions): Promise<ListedFile[]> {
     return this.#run('storage.list', null, options, () =>
-      Array.from(this.#world.files.all(), (file) => {
+      Array.from(this.#listed(), (file) => {
         const { kind, id, path, sizeBytes } = file;
         return { kind, id, path, sizeBytes, standsOn: this.#standsOn(file) };
       }),
@@ -317,6 +317,27 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
+  setVolumeAside(id: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.setVolumeAside', id, options, () => {
+      const file = this.#file(this.paths.volume(id));
+      if (file !== undefined && this.#world.guests.holdsOpen(file.path))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      this.#remove(this.paths.volumeCopy(id));
+      this.#remove(this.paths.volume(id));
+      if (file !== undefined) this.#put({ ...file, path: this.#layout.volumeWipe(id) });
+    });
+  }
+
+  listWipes(options?: CallOptions): Promise<string[]> {
+    return this.#run('storage.listWipes', null, options, () =>
+      [...this.#world.files.all()].filter(isWipe).map(({ id }) => id),
+    );
+  }
+
+  wipe(id: string, options: CallOptions & { bytesPerSecond: number }): Promise<void> {
+    return this.#run('storage.wipe', id, options, () => this.#remove(this.#layout.volumeWipe(id)));
+  }
+
   exportVolume(request: VolumeExport, options?: CallOptions): Promise<ExportFacts> {
     return this.#run('storage.exportVolume', request.volumeId, options, () => {
       checkExport(request, this.#file(this.paths.volume(request.volumeId))?.volume ?? null);
@@ -394,6 +415,10 @@ export class SimStoragePool implements StoragePool {
     act: () => T,
   ): Promise<T> {
     return this.#calls.run({ name, id, options }, act);
+  }
+
+  #listed(): SimFile[] {
+    return [...this.#world.files.all()].filter((file) => !isWipe(file));
   }
 
   #file(path: string): SimFile | undefined {
@@ -512,6 +537,10 @@ export class SimStoragePool implements StoragePool {
       `Volume ${id} of ${sizeBytes} bytes is smaller than its image, ${found.facts.virtualSizeBytes} bytes`,
     );
   }
+}
+
+function isWipe({ path }: SimFile): boolean {
+  return path.endsWith('.wipe');
 }
 
 function foundImage({ id, path, image }: SimFile): FoundImage {

@@ -81,8 +81,17 @@ export const VOLUME_METHODS = {
     'ready, used or not',
   ),
   'volume.delete': operation(
-    'Delete a volume that no instance uses.',
-    strict({ id: NameOrId, ...Fence }),
+    'Delete a volume that no instance uses; with its bytes, if that is asked for.',
+    strict({
+      id: NameOrId,
+      wipe: Type.Optional(
+        Type.Boolean({
+          description:
+            'its bytes are overwritten with zeros, slowly, after it is deleted and before its room is free',
+        }),
+      ),
+      ...Fence,
+    }),
     'ready, unused and not protected',
   ),
   'volume.export': {

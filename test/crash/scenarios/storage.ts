@@ -53,6 +53,12 @@ export const STORAGE: Scenario[] = [
     params: () => ({ id: 'old' }),
     ...again,
   }),
+  scenario('volume.delete', {
+    variant: '(wiped)',
+    setting: { volumes: ['old'] },
+    params: () => ({ id: 'old', wipe: true }),
+    ...again,
+  }),
   scenario('volume.attach', {
     setting: { instance: 'running', volumes: ['old'] },
     params: () => ({ id: 'old', instance: SUBJECT }),

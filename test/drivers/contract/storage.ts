@@ -57,6 +57,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     imageRefusalTests(t, prepared);
     volumeTests(t, prepared);
     flattenTests(t, prepared);
+    wipeTests(t, prepared);
     copyTests(t, prepared);
     listTests(t, prepared);
     volumeRefusalTests(t, prepared);
@@ -321,6 +322,28 @@ function flattenTests(t: Test, make: MakePool): void {
     await rejectsWith(t, 'NOT_FOUND', () => pool.isFlat(absent.id));
     await rejectsWith(t, 'NOT_FOUND', () => pool.roomToFlatten(absent));
     await rejectsWith(t, 'NOT_FOUND', () => pool.flattenVolume(absent));
+  });
+}
+
+function wipeTests(t: Test, make: MakePool): void {
+  t.test('a volume that is set aside is no volume any more, and is gone once it is wiped', async (t) => {
+    const { pool } = await make(t);
+    const id = randomUUID();
+    const label = { name: 'data', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    await pool.makeVolume({ id, sizeBytes: 8 * MIB, image: null, label });
+    await pool.setVolumeAside(id);
+    await pool.setVolumeAside(id);
+    t.equal(await pool.lookVolume(id), null);
+    t.same(await pool.list(), []);
+    t.same(await pool.survey(), { images: [], volumes: [] });
+    t.same(await pool.listWipes(), [id]);
+    t.ok((await pool.capacity()).ownBytes > 0, 'it takes its room still');
+    await pool.wipe(id, { bytesPerSecond: 1024 * MIB });
+    await pool.wipe(id, { bytesPerSecond: 1024 * MIB });
+    t.same(await pool.listWipes(), []);
+    t.equal((await pool.capacity()).ownBytes, 0);
+    await pool.setVolumeAside(randomUUID());
+    t.same(await pool.listWipes(), []);
   });
 }
 
