@@ -18,7 +18,7 @@ export const DISKS_MAX = 16;
 export const NICS_MAX = 8;
 /** The most of user-data that cloud platforms take, bytes; its base64 is longer. */
 export const USER_DATA_BYTES_MAX = 65_536;
-const USER_DATA_CHARACTERS_MAX = (USER_DATA_BYTES_MAX / 3) * 4 + 4;
+const USER_DATA_CHARACTERS_MAX = Math.ceil(USER_DATA_BYTES_MAX / 3) * 4;
 
 /** How a guest is handed what it is to know: cloud-init's own format, or OpenStack's, for cloudbase-init and others. */
 export const SEED_FORMATS = ['nocloud', 'configdrive'] as const;

@@ -207,6 +207,19 @@ export const ConfigSchema = Type.Object(
         default: 2,
         description: 'GiB of the pool kept free.',
       }),
+      poolWarningPercent: Type.Integer({
+        minimum: 1,
+        maximum: 100,
+        default: 85,
+        description: 'Percent of the pool really used at which it is told as degraded; 100 never.',
+      }),
+      poolCriticalPercent: Type.Integer({
+        minimum: 1,
+        maximum: 100,
+        default: 95,
+        description:
+          'Percent of the pool really used at which no volume is made or grown any more; 100 never.',
+      }),
     }),
     operations: section('How operations run.', {
       parallel: Type.Integer({

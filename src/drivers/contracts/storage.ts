@@ -37,6 +37,10 @@ export interface PoolCapacity {
   availableBytes: number;
   /** What the pool's own files take of it. */
   ownBytes: number;
+  /** Type of the file system, as `nfs`; null where it has no name that is known here. */
+  fileSystem: string | null;
+  /** Whether other hosts may have it, too. */
+  shared: boolean;
 }
 
 export interface ImageRequest {

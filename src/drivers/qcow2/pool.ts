@@ -42,6 +42,7 @@ import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
+import { fileSystemOf } from './file-system.ts';
 import { FlatStore } from './flatten.ts';
 import { ExportStore } from './exports.ts';
 import { doing, lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
@@ -141,7 +142,8 @@ export class Qcow2Pool implements StoragePool {
 
   capacity(options: CallOptions = {}): Promise<PoolCapacity> {
     return this.#quick('measure it', options, async () => {
-      const files = await this.#listAll();
+      // What is wiped is no object's any more, and its room not free yet: others have it, as far as claims go.
+      const files = (await this.#listAll()).filter((file) => !isWipe(file));
       const [room, ownBytes] = await Promise.all([measure(this.#layout.root), occupied(files)]);
       return { ...room, ownBytes };
     });
@@ -422,8 +424,9 @@ function importParts(parts: Qcow2PoolParts): Omit<ImportParts, 'layout' | 'tool'
 
 /** What an ordinary user could still write: room kept for root is not given to guests. */
 async function measure(path: string): Promise<Omit<PoolCapacity, 'ownBytes'>> {
-  const { bsize, blocks, bavail } = await statfs(path);
-  return { totalBytes: bsize * blocks, availableBytes: bsize * bavail };
+  const { type, bsize, blocks, bavail } = await statfs(path);
+  const { name: fileSystem, shared } = fileSystemOf(type);
+  return { totalBytes: bsize * blocks, availableBytes: bsize * bavail, fileSystem, shared };
 }
 
 /** Bytes that files take on disk, holes left out, and each file once whatever names it has. */

@@ -83,7 +83,9 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.capacity', null, options, () => ({
       totalBytes: this.#world.settings.poolBytes,
       availableBytes: this.#world.files.availableBytes,
-      ownBytes: this.#world.files.usedBytes,
+      ownBytes: this.#world.files.usedBytes - this.#wipeBytes(),
+      fileSystem: null,
+      shared: false,
     }));
   }
 
@@ -415,6 +417,11 @@ export class SimStoragePool implements StoragePool {
     act: () => T,
   ): Promise<T> {
     return this.#calls.run({ name, id, options }, act);
+  }
+
+  #wipeBytes(): number {
+    const wipes = [...this.#world.files.all()].filter(isWipe);
+    return wipes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
 
   #listed(): SimFile[] {

@@ -242,6 +242,7 @@ export const INVENTORY: Inventory = {
   },
   traits: ['COMPUTE_NET_VIF_MODEL_VIRTIO', 'HW_CPU_X86_AVX2'],
   acceleration: 'kvm-unusable',
+  pool: { name: 'default', fileSystem: 'nfs', shared: true, room: 'warning' },
   discrepancies: [
     {
       resourceClass: 'MEMORY_MB',

@@ -255,6 +255,9 @@ export class LabNode {
       'vcpuRatio = 64',
       'diskRatio = 64',
       'reservedDiskGib = 0',
+      // Disks of the laboratory are full by intent, and room that is made again is seen only with the next look.
+      'poolWarningPercent = 100',
+      'poolCriticalPercent = 100',
       '[log]',
       'level = "debug"',
       '',

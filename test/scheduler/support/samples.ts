@@ -86,6 +86,7 @@ export function anInventory(of: {
     traits: [],
     acceleration: 'absent',
     discrepancies: [],
+    pool: { name: 'default', fileSystem: 'ext4', shared: false, room: 'ok' },
     host: {
       architecture: 'x86_64',
       cpuModel: 'test',
