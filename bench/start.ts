@@ -9,7 +9,7 @@ import { Agent } from '../src/agent/agent.ts';
 import { loadConfig } from '../src/agent/config/load.ts';
 import { makeDrivers } from '../src/agent/drivers.ts';
 import { createInstance } from '../src/agent/instances/create.ts';
-import type { InstancePlan } from '../src/agent/instances/plan.ts';
+import type { SeededPlan } from '../src/agent/instances/seed.ts';
 import type { ActContext } from '../src/agent/operations/kind.ts';
 import { type Clock, systemClock } from '../src/drivers/contracts/clock.ts';
 import type { Drivers } from '../src/drivers/contracts/drivers.ts';
@@ -134,7 +134,7 @@ async function define({ services }: Agent, wanted: Params<'instance.create'>['sp
   const { store } = services;
   const kind = createInstance(services);
   const accepted = store.db.transaction(() => kind.accept({ spec: wanted }, 'operator'));
-  const { plan } = accepted as { plan: InstancePlan };
+  const { plan } = accepted as { plan: SeededPlan };
   const context = { signal: new AbortController().signal, onProgress: () => {} } as unknown as ActContext;
   for (const step of kind.stages.flat()) {
     if (!RUNNING_STEPS.includes(step.name)) await step.act(plan, context);

@@ -37,6 +37,7 @@ import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
 import { restoreInstance } from './instances/restore.ts';
+import { readVendorData } from './instances/vendor-data.ts';
 import { Inventories } from './inventory/inventories.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
@@ -65,8 +66,10 @@ import { deleteSnapshot } from './snapshots/delete.ts';
 import { LayerKeeper } from './snapshots/keeper.ts';
 import { mergeSnapshots } from './snapshots/merge.ts';
 import { revertSnapshot } from './snapshots/revert.ts';
+import { flattenVolume } from './volumes/flatten.ts';
 import { growVolume } from './volumes/grow.ts';
 import { createVolume, deleteVolume } from './volumes/operations.ts';
+import { Wiper } from './volumes/wiper.ts';
 
 /** How long the start waits for the hypervisor's first word before states are told as unknown, ms. */
 const FIRST_CONTACT_MS = 3_000;
@@ -96,6 +99,7 @@ export class Agent {
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
   readonly #layerKeeper: LayerKeeper;
+  readonly #wiper: Wiper;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
@@ -109,6 +113,7 @@ export class Agent {
   constructor({ config, drivers: bare, clock, log, commits, checkFile = checkHere }: AgentParts) {
     const startedAt = timestamp(clock);
     const folder = config.node.stateDir;
+    const vendorData = readVendorData(config.seeds.vendorDataFile);
     const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
     store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
@@ -120,7 +125,9 @@ export class Agent {
     this.#config = config;
     const uploads = new Uploads({ pool: drivers.pool, clock });
     const repositories = new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock });
-    this.services = { ...drivers, store, clock, log, inventories, observer, uploads, repositories };
+    const { reservedDiskGib } = config.capacity;
+    const parts = { inventories, observer, uploads, repositories, vendorData, reservedDiskGib };
+    this.services = { ...drivers, store, clock, log, ...parts };
     this.#collector = new Collector({
       drivers,
       store,
@@ -151,8 +158,8 @@ export class Agent {
       policies: () => this.#ownership.health,
     };
     const identity = { nodeId, startedAt, health, recovery: this.#recovery, backups: this.#backups };
-    const parts = { operations: this.operations, collector: this.#collector, identity };
-    const readers = makeReaders(this.services, parts);
+    const answering = { operations: this.operations, collector: this.#collector, identity };
+    const readers = makeReaders(this.services, answering);
     this.dispatcher = new Dispatcher(this.operations, readers, this.#recovery, log);
     this.#reconciler = new Reconciler({
       ...this.services,
@@ -164,6 +171,7 @@ export class Agent {
     const forKeepers = { store, clock, log, operations: this.operations };
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
+    this.#wiper = new Wiper({ store, pool: drivers.pool, clock, log, ...config.storage });
     const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
     this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);
@@ -205,7 +213,7 @@ export class Agent {
     this.#policies.close();
     await this.#socket.close();
     await this.operations.suspend();
-    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
+    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close(), this.#wiper.close()]);
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
@@ -230,6 +238,7 @@ export class Agent {
     this.#reconciler.begin();
     this.#imageKeeper.start();
     this.#layerKeeper.start();
+    this.#wiper.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */
@@ -321,6 +330,7 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     revertSnapshot(services),
     deleteSnapshot(services),
     mergeSnapshots(services),
+    flattenVolume(services),
     configureVolume(services),
     deleteVolume(services),
     exportVolume(services),

@@ -18,6 +18,7 @@ import { Agent } from './agent.ts';
 import { loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { makeDrivers } from './drivers.ts';
+import { readVendorData } from './instances/vendor-data.ts';
 import type { Log } from './log.ts';
 import { findDamageInStoreFile } from './store/store.ts';
 
@@ -72,7 +73,7 @@ function readArguments() {
 }
 
 function checkConfig(file: string): void {
-  loadConfig(file);
+  readVendorData(loadConfig(file).seeds.vendorDataFile);
   process.stdout.write(`${file} is right\n`);
 }
 

@@ -18,4 +18,8 @@ export interface Services extends Drivers {
   observer: Observer;
   uploads: Uploads;
   repositories: Repositories;
+  /** Vendor-data of instances whose spec says nothing of it; null for none. */
+  vendorData: string | null;
+  /** GiB of the pool that are kept free. */
+  reservedDiskGib: number;
 }

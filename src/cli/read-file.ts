@@ -3,6 +3,7 @@
  */
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { UserDataEncoding } from '../model/instance.ts';
 import { usageError } from './failure.ts';
 import type { Io } from './io.ts';
 
@@ -14,10 +15,30 @@ export const FILE_BYTES_LIMIT = 1024 * 1024;
  * @throws {CliError} Exit code 2: not readable, too large, or not UTF-8.
  */
 export async function readTextFile(path: string, what: string, io: Io): Promise<string> {
+  return await reading(path, what, io, textOf);
+}
+
+/**
+ * User-data as a spec has it: text, or base64 where it is packed with gzip.
+ *
+ * @throws {CliError} Exit code 2: not readable, too large, or neither gzip nor UTF-8.
+ */
+export async function readUserData(
+  path: string,
+  io: Io,
+): Promise<{ userData: string; userDataEncoding?: UserDataEncoding }> {
+  return await reading(path, 'user data', io, (bytes) =>
+    isGzip(bytes)
+      ? { userData: bytes.toString('base64'), userDataEncoding: 'base64' }
+      : { userData: textOf(bytes) },
+  );
+}
+
+async function reading<T>(path: string, what: string, io: Io, as: (bytes: Buffer) => T): Promise<T> {
   const name = path === '-' ? 'standard input' : path;
   const chunks = path === '-' ? io.stdin : fileChunks(resolve(io.cwd, path));
   try {
-    return await readAll(chunks);
+    return as(await readAll(chunks));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw usageError(`Cannot read the ${what} from ${name}: ${reason}`, {
@@ -56,7 +77,7 @@ async function* fileChunks(path: string): AsyncGenerator<Uint8Array> {
   for await (const chunk of file.createReadStream({ autoClose: false })) yield chunk as Uint8Array;
 }
 
-async function readAll(chunks: AsyncIterable<string | Uint8Array>): Promise<string> {
+async function readAll(chunks: AsyncIterable<string | Uint8Array>): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of chunks) {
@@ -65,5 +86,14 @@ async function readAll(chunks: AsyncIterable<string | Uint8Array>): Promise<stri
     if (bytes > FILE_BYTES_LIMIT) throw new Error(`larger than ${FILE_BYTES_LIMIT} bytes`);
     parts.push(part);
   }
-  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts));
+  return Buffer.concat(parts);
+}
+
+function textOf(bytes: Buffer): string {
+  return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+}
+
+/** @see RFC 1952, 2.3.1 */
+function isGzip(bytes: Buffer): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b;
 }

@@ -7,7 +7,7 @@
 import type { Quiesce } from '../model/snapshot.ts';
 import type { DiskDevice } from '../model/disk.ts';
 import type { RestoreScope } from '../model/drift.ts';
-import type { RebootMode, StopMode } from '../model/instance.ts';
+import type { RebootMode, SeedFormat, StopMode } from '../model/instance.ts';
 import type { ObjectKind, OperationState } from '../model/operation.ts';
 import type { Policies, Watchdog } from '../model/policy.ts';
 import type { Compression, ExportFormat, SourceFormat } from '../model/storage.ts';
@@ -37,6 +37,7 @@ export const DISK_AIOS = ['threads', 'native', 'io_uring'] as const satisfies Di
 /** As options say them: the model's have capitals for hyphens. */
 export const QOS_LIMITS = ['iops', 'read-iops', 'write-iops', 'bytes', 'read-bytes', 'write-bytes'] as const;
 export const FIRMWARES = ['bios', 'uefi'] as const;
+export const SEED_FORMATS = ['nocloud', 'configdrive'] as const satisfies SeedFormat[];
 export const CRASH_ACTIONS = ['restart', 'report'] as const satisfies Policies['onCrash']['action'][];
 export const BOOT_ACTIONS = ['last-state', 'always', 'never'] as const satisfies Policies['onBoot'][];
 export const DRIFT_ACTIONS = ['report', 'restore'] as const satisfies Policies['onDrift'][];

@@ -26,6 +26,7 @@ export const EVENT_TYPES = [
   'volume.attached',
   'volume.detached',
   'volume.deleted',
+  'volume.wiped',
   'volume.exported',
   'share.created',
   'share.changed',

@@ -10,7 +10,7 @@ const NAME_LENGTH_MAX = 40;
 
 export interface SuggestedInstance {
   /** What it leaves out has its default. */
-  spec: Omit<InstanceSpec, 'watchdog' | 'policies' | 'userData'>;
+  spec: Omit<InstanceSpec, 'watchdog' | 'policies'>;
   /** What a person has to know that the spec cannot say, one sentence each. */
   notes: string[];
 }

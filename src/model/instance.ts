@@ -17,8 +17,17 @@ const MEMORY_MIB_MAX = 4 * 1024 * 1024;
 export const DISK_GIB_MAX = 64 * 1024;
 export const DISKS_MAX = 16;
 export const NICS_MAX = 8;
-/** NoCloud user-data limit, the one that cloud-init's largest platforms have, in characters. */
-const USER_DATA_MAX = 65_536;
+/** The most of user-data that cloud platforms take, bytes; its base64 is longer. */
+export const USER_DATA_BYTES_MAX = 65_536;
+const USER_DATA_CHARACTERS_MAX = Math.ceil(USER_DATA_BYTES_MAX / 3) * 4;
+
+/** How a guest is handed what it is to know: cloud-init's own format, or OpenStack's, for cloudbase-init and others. */
+export const SEED_FORMATS = ['nocloud', 'configdrive'] as const;
+export type SeedFormat = (typeof SEED_FORMATS)[number];
+
+/** How user-data is written in a spec; base64 for bytes, such as gzip's. */
+export const USER_DATA_ENCODINGS = ['text', 'base64'] as const;
+export type UserDataEncoding = (typeof USER_DATA_ENCODINGS)[number];
 
 /** A disk made with the instance and deleted with it, or an existing volume that outlives it. */
 export const DiskSpec = strict({
@@ -54,8 +63,30 @@ export const InstanceSpec = strict({
     maxItems: 64,
     default: [],
   }),
+  seed: Type.Optional(
+    Type.Enum([...SEED_FORMATS], {
+      description:
+        'format in which the guest finds all that; nocloud where absent, configdrive for cloudbase-init',
+    }),
+  ),
   userData: Type.Optional(
-    Type.String({ maxLength: USER_DATA_MAX, description: 'cloud-config or a script, passed on as it is' }),
+    Type.String({
+      maxLength: USER_DATA_CHARACTERS_MAX,
+      writeOnly: true,
+      description:
+        'what the guest does at its first boot: cloud-config, which is read strictly, a script, or another kind',
+    }),
+  ),
+  userDataEncoding: Type.Optional(
+    Type.Enum([...USER_DATA_ENCODINGS], { description: 'text where absent; base64 for gzip' }),
+  ),
+  vendorData: Type.Optional(
+    Type.String({
+      maxLength: USER_DATA_BYTES_MAX,
+      writeOnly: true,
+      description:
+        "the same from whoever runs the cloud, done first; the node's own where absent, none where empty",
+    }),
   ),
   watchdog: Type.Enum([...WATCHDOGS], {
     default: 'none',
@@ -66,9 +97,9 @@ export const InstanceSpec = strict({
 });
 export type InstanceSpec = Static<typeof InstanceSpec>;
 
-/** What may be shown of a spec: user-data may hold secrets, and goes nowhere but into the seed. */
-export function withoutUserData(spec: InstanceSpec): InstanceSpec {
-  const { userData: _userData, ...shown } = spec;
+/** What may be shown and kept of a spec: user-data and vendor-data may hold secrets, and go nowhere but into the seed. */
+export function withoutSecrets(spec: InstanceSpec): InstanceSpec {
+  const { userData: _userData, userDataEncoding: _encoding, vendorData: _vendorData, ...shown } = spec;
   return shown;
 }
 
@@ -127,9 +158,10 @@ export const Instance = strict({
   desired: Type.Enum([...DESIRES], { description: 'what its user last asked for' }),
   restarts: nullable(Restarts),
   disowned: nullable(Disowned, 'the scheduler says that it is not of this node: it is not started here'),
-  /** Without its user-data. */
+  /** Without its user-data and vendor-data. */
   spec: InstanceSpec,
   userDataBytes: Type.Integer({ description: 'bytes of user-data, which is never shown' }),
+  vendorDataBytes: Type.Integer({ description: 'bytes of vendor-data, which is never shown' }),
   disks: Type.Array(InstanceDisk),
   shares: Type.Array(InstanceShare, { description: 'in the order in which they were attached' }),
   nics: Type.Array(InstanceNic),

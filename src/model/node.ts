@@ -33,6 +33,10 @@ export const Discrepancy = strict({
 export const ACCELERATIONS = ['kvm', 'kvm-unusable', 'absent'] as const;
 export type Acceleration = (typeof ACCELERATIONS)[number];
 
+/** Of a pool: by how much of it is really used, whatever was claimed. */
+export const ROOM_LEVELS = ['ok', 'warning', 'critical'] as const;
+export type RoomLevel = (typeof ROOM_LEVELS)[number];
+
 export const Inventory = strict({
   nodeId: Id,
   hostname: Type.String(),
@@ -44,6 +48,12 @@ export const Inventory = strict({
   traits: Type.Array(Type.String()),
   acceleration: Type.Enum([...ACCELERATIONS]),
   discrepancies: Type.Array(Discrepancy),
+  pool: strict({
+    name: Type.String(),
+    fileSystem: nullable(Type.String(), 'such as ext4 or nfs; null where its type has no name that is known'),
+    shared: Type.Boolean({ description: 'other hosts may have it, too: its room is not of this node alone' }),
+    room: Type.Enum([...ROOM_LEVELS], { description: 'by what is really used; critical: no volume is made' }),
+  }),
   host: strict({
     architecture: Type.String(),
     cpuModel: Type.String(),

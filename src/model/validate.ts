@@ -90,12 +90,12 @@ function describe(errors: ErrorObject[], schema: TSchema, value: unknown): Fault
     case 'enum':
       return {
         path,
-        message: `${excerpt(valueAt(value, path))} is not one of ${(error.params['allowedValues'] as unknown[]).join(', ')}`,
+        message: `${excerptAt(schema, value, path)} is not one of ${(error.params['allowedValues'] as unknown[]).join(', ')}`,
       };
     default:
       return {
         path,
-        message: `${error.message ?? 'is invalid'}${describedAt(schema, path)}, got ${excerpt(valueAt(value, path))}`,
+        message: `${error.message ?? 'is invalid'}${describedAt(schema, path)}, got ${excerptAt(schema, value, path)}`,
       };
   }
 }
@@ -118,6 +118,8 @@ type SchemaNode = {
   items?: SchemaNode;
   anyOf?: SchemaNode[];
   description?: string;
+  /** It may hold a secret, and is never repeated. @see JSON Schema Validation, 9.4 */
+  writeOnly?: boolean;
 };
 
 /** The schema nodes that govern `path`; several where alternatives exist. */
@@ -145,6 +147,14 @@ function valueAt(value: unknown, path: readonly string[]): unknown {
     (at, key) => (typeof at === 'object' && at !== null ? (at as Record<string, unknown>)[key] : undefined),
     value,
   );
+}
+
+/** Of an object or a list, and of what is never shown, only what it is: secrets may be anywhere within. */
+function excerptAt(schema: TSchema, root: unknown, path: readonly string[]): string {
+  const value = valueAt(root, path);
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
+  const isSecret = nodesAt(schema, path).some(({ writeOnly }) => writeOnly);
+  return isSecret ? `${typeof value}, which is not shown` : excerpt(value);
 }
 
 function excerpt(value: unknown): string {

@@ -6,7 +6,7 @@
  */
 
 import { Id, Name, nullable, strict, Timestamp } from '../model/common.ts';
-import { Instance, InstanceSpec, Power, withoutUserData } from '../model/instance.ts';
+import { Instance, InstanceSpec, Power, withoutSecrets } from '../model/instance.ts';
 import { ErrorBodySchema } from '../model/operation.ts';
 import { type Static, Type } from '../model/schema.ts';
 import { INSTANCE_PHASES, type InstanceRow } from './store/instances.ts';
@@ -42,7 +42,7 @@ export function viewOf(row: InstanceRow, node: NodeRow): InstanceView {
     power,
     operation: row.operationId,
     error: row.error,
-    spec: withoutUserData(row.spec),
+    spec: withoutSecrets(row.spec),
     instance: row.told === null || power === null ? null : { ...row.told, power },
     createdAt: row.createdAt,
   };

@@ -234,6 +234,8 @@ export class Database {
     this.#sqlite.pragma('journal_mode = WAL');
     this.#sqlite.pragma('synchronous = FULL');
     this.#sqlite.pragma('foreign_keys = ON');
+    // What is deleted or replaced, such as user-data, is overwritten in the file, too.
+    this.#sqlite.pragma('secure_delete = ON');
     this.#sqlite.pragma(`cache_size = -${this.#file.cacheKib}`);
     // The first write takes the exclusive lock, and keeps it for the life of the process.
     this.#sqlite.exec('BEGIN IMMEDIATE; COMMIT');

@@ -1,5 +1,7 @@
 /** Volumes through the agent: attached, detached, grown and configured, with a guest on them and without. */
+import { randomUUID } from 'node:crypto';
 import t from 'tap';
+import { newFile } from '../../src/drivers/sim/files.ts';
 import type { Params } from '../../src/model/methods.ts';
 import { AgentError } from '../../src/model/errors.ts';
 import { readyAgent, type SimAgent, spec } from './support/sim-agent.ts';
@@ -299,4 +301,132 @@ t.test('a volume is a copy of another one that no guest uses', async (t) => {
     sim.files.some(({ path }) => path.endsWith('.copy')),
     'nor of one that failed',
   );
+});
+
+t.test('a volume at rest is flattened, and its image can go', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('volume.create', { name: 'data', sizeGib: 2, image: 'debian' });
+  await t.rejects(sim.call('image.delete', { id: 'debian' }), { code: 'ILLEGAL_STATE' });
+  t.match(await sim.run('volume.flatten', { id: 'data' }), {
+    state: 'succeeded',
+    target: { kind: 'volume' },
+  });
+  t.match((await sim.call('volume.show', { id: 'data' })).volume, { imageId: null, state: 'ready' });
+  t.match(await sim.run('volume.flatten', { id: 'data' }), { state: 'succeeded', steps: [] }, 'done already');
+  t.equal((await sim.run('image.delete', { id: 'debian' })).state, 'succeeded');
+});
+
+t.test(
+  'a disk of a running guest is flattened by the hypervisor, of a stopped one by the pool',
+  async (t) => {
+    for (const power of ['running', 'stopped'] as const) {
+      const sim = await readyAgent(t);
+      await withInstance(sim);
+      if (power === 'stopped') await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+      const other = power === 'running' ? 'storage.flattenVolume' : 'hypervisor.flattenDisk';
+      sim.world.faults.fail(other, new AgentError('HOST_CONFLICT', 'not that way'));
+      const done = await sim.run('volume.flatten', { id: 'web-disk0', speedMibps: 10 });
+      t.match(done, { state: 'succeeded', target: { kind: 'instance' } });
+      t.match(sim.guests[0]?.definition?.disks, [{ backing: null }, { serial: 'seed' }]);
+      t.match(sim.guests[0]?.definition?.metadata, /"image":null/);
+      const { instance } = await sim.call('instance.show', { id: 'web' });
+      t.same(instance.drift, []);
+      t.equal(instance.power.state, power);
+      t.equal((await sim.run('image.delete', { id: 'debian' })).state, 'succeeded');
+      t.same(sim.world.mishaps, []);
+      if (power === 'stopped') t.equal((await sim.run('instance.start', { id: 'web' })).state, 'succeeded');
+    }
+  },
+);
+
+t.test(
+  'a flattening that fails or is cancelled leaves the volume on its image, if it still is',
+  async (t) => {
+    const sim = await readyAgent(t);
+    await withInstance(sim);
+    const imageOf = async () => (await sim.call('volume.show', { id: 'web-disk0' })).volume.imageId;
+    const before = await imageOf();
+    sim.world.faults.fail('hypervisor.flattenDisk', new AgentError('CAPACITY_EXCEEDED', 'full'), {
+      times: 1,
+    });
+    t.equal((await sim.run('volume.flatten', { id: 'web-disk0' })).state, 'failed');
+    t.equal(await imageOf(), before);
+    sim.world.faults.hang('hypervisor.flattenDisk', { when: 'after' });
+    const { operation } = await sim.call('volume.flatten', { id: 'web-disk0' });
+    await sim.until(() => sim.files.some(({ volume }) => volume !== null && volume.imageId === null));
+    await sim.call('operation.cancel', { id: operation.id });
+    t.match(await sim.ended(operation.id), { state: 'cancelled' });
+    t.equal(await imageOf(), null, 'the row follows the file');
+    t.match(sim.guests[0]?.definition?.disks[0], { backing: null }, 'and the definition the row');
+  },
+);
+
+t.test('a guest that stops while it is flattened is gone on with at rest', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  sim.world.faults.fail('hypervisor.flattenDisk', new AgentError('UNAVAILABLE', 'it stopped'), { times: 1 });
+  const { operation } = await sim.call('volume.flatten', { id: 'web-disk0' });
+  await sim.until(() => sim.agent.operations.get(operation.id).retry !== null);
+  sim.world.outside.stop(sim.guests[0]?.id as string);
+  t.match(await sim.ended(operation.id), { state: 'succeeded' });
+  t.equal(sim.files.find(({ kind }) => kind === 'volume')?.volume?.imageId, null);
+});
+
+t.test('a volume is not flattened into the room that is kept free', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('volume.create', { name: 'data', sizeGib: 1, image: 'debian' });
+  const sizeBytes = sim.world.files.availableBytes - 2 * GIB;
+  sim.world.files.put(newFile({ kind: 'console', id: randomUUID(), path: '/elsewhere', sizeBytes }));
+  t.match(await sim.run('volume.flatten', { id: 'data' }), {
+    state: 'failed',
+    error: { code: 'CAPACITY_EXCEEDED', message: /1 MiB are needed.*0 MiB are free/ },
+  });
+  await t.rejects(sim.call('volume.flatten', { id: 'data', speedMibps: 0 }), { code: 'INVALID_ARGUMENT' });
+  await t.rejects(sim.call('volume.flatten', { id: 'none' }), { code: 'NOT_FOUND' });
+});
+
+t.test('a volume that is to be wiped is deleted at once, and wiped after', async (t) => {
+  const sim = await readyAgent(t);
+  const { id } = await withVolume(sim);
+  sim.world.faults.delay('storage.wipe', 10_000);
+  t.match(await sim.run('volume.delete', { id: 'data', wipe: true }), { state: 'succeeded' });
+  await t.rejects(sim.call('volume.show', { id: 'data' }), { code: 'NOT_FOUND' });
+  t.match(
+    sim.files.filter(({ kind }) => kind === 'volume'),
+    [{ id, path: /\.wipe$/ }],
+  );
+  await withVolume(sim, 'data');
+  await sim.until(() => !sim.files.some(({ path }) => path.endsWith('.wipe')));
+  const { events } = await sim.call('event.list');
+  t.match(
+    events.filter(({ type }) => /^volume\.(deleted|wiped)$/.test(type)),
+    [
+      { type: 'volume.deleted', target: { name: 'data' }, data: { wipe: true } },
+      { type: 'volume.wiped', target: { id } },
+    ],
+  );
+});
+
+t.test('what is to be wiped is wiped after a crash, and after a failure', async (t) => {
+  const sim = await readyAgent(t);
+  await withVolume(sim);
+  const release = sim.world.faults.hang('storage.wipe');
+  await sim.run('volume.delete', { id: 'data', wipe: true });
+  await sim.crash();
+  release();
+  sim.world.faults.fail('storage.wipe', new AgentError('UNAVAILABLE', 'slow'), { times: 1 });
+  await sim.restart();
+  await sim.until(() => sim.logged.some(({ message }) => message === 'a deleted volume is wiped later'));
+  await sim.until(() => !sim.files.some(({ path }) => path.endsWith('.wipe')));
+  t.ok(sim.files.length > 0, 'and nothing else');
+});
+
+t.test('nothing is collected of what is being wiped', async (t) => {
+  const sim = await readyAgent(t, { config: '[collector]\npolicy = "remove"\nintervalMinutes = 1' });
+  await withVolume(sim);
+  sim.world.faults.hang('storage.wipe');
+  await sim.run('volume.delete', { id: 'data', wipe: true });
+  await sim.clock.advance(10 * 60_000);
+  t.equal(sim.files.filter(({ path }) => path.endsWith('.wipe')).length, 1);
+  t.same((await sim.call('node.leaks')).leaks, []);
 });

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import t from 'tap';
 import { fakeAgent, type Handlers } from './support/fake-agent.ts';
 import { ended } from './support/fixtures.ts';
@@ -79,6 +80,28 @@ t.test('an instance is made from options, with the files that they name', async 
     sshAuthorizedKeys: ['ssh-ed25519 AAAA me', 'ssh-rsa BBBB too'],
     userData: '#!/bin/sh\necho hello\n',
   });
+});
+
+t.test('vendor-data, a ConfigDrive and packed user-data are asked for by options', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'gcli-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const packed = gzipSync('#!/bin/sh\n');
+  await writeFile(join(folder, 'init.gz'), packed);
+  await writeFile(join(folder, 'vendor'), '#cloud-config\na: 1\n');
+  const { socketPath, calls } = await fakeAgent(t, HANDLERS);
+  const argv =
+    'instance create --name web --image test --user-data init.gz --vendor-data vendor --seed configdrive';
+  t.match(await berth(argv.split(' '), { socketPath, cwd: folder }), { code: 0, stderr: '' });
+  t.match(calls[0]?.params['spec'], {
+    seed: 'configdrive',
+    userData: packed.toString('base64'),
+    userDataEncoding: 'base64',
+    vendorData: '#cloud-config\na: 1\n',
+  });
+  await writeFile(join(folder, 'bytes'), Uint8Array.of(0xff, 0xfe));
+  const bytes = 'instance create --name web --image test --user-data bytes'.split(' ');
+  const refused = await berth(bytes, { socketPath, cwd: folder });
+  t.match(refused, { code: 2, stderr: /Cannot read the user data from bytes/ });
 });
 
 t.test('a private key stays where it is', async (t) => {

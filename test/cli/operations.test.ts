@@ -49,6 +49,12 @@ const CHANGES: [argv: string, method: string, params: Record<string, unknown>, s
   ],
   ['volume attach data demo', 'volume.attach', { id: 'data', instance: 'demo' }, /^Attached/],
   ['volume detach data', 'volume.detach', { id: 'data', timeoutSeconds: 30 }, /^Detached volume data/],
+  [
+    'volume flatten data --speed-mibps 50',
+    'volume.flatten',
+    { id: 'data', speedMibps: 50 },
+    /^Volume data stands on no image/,
+  ],
   ['volume grow data --size-gib 9', 'volume.grow', { id: 'data', sizeGib: 9 }, /^Volume data has 9 GiB/],
   [
     'volume configure data --rename rows --protect --limit iops=500:2000:10 --limit read-bytes=100M',

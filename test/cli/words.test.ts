@@ -4,7 +4,7 @@ import t from 'tap';
 import * as words from '../../src/cli/words.ts';
 import { LIST_LIMIT } from '../../src/model/common.ts';
 import { DISK_AIOS, DISK_BUSES, DISK_CACHES, VolumeQos } from '../../src/model/disk.ts';
-import { FIRMWARES, REBOOT_MODES, STOP_MODES } from '../../src/model/instance.ts';
+import { FIRMWARES, REBOOT_MODES, SEED_FORMATS, STOP_MODES } from '../../src/model/instance.ts';
 import { hasEnded, OBJECT_KINDS, OPERATION_STATES } from '../../src/model/operation.ts';
 import { BOOT_ACTIONS, CRASH_ACTIONS, DRIFT_ACTIONS, WATCHDOGS } from '../../src/model/policy.ts';
 import { COMPRESSIONS, EXPORT_FORMATS, SOURCE_FORMATS } from '../../src/model/storage.ts';
@@ -23,6 +23,7 @@ t.test("the command line's words are the model's", async (t) => {
   const hyphened = (name: string) => name.replace(/[A-Z]/, (capital) => `-${capital.toLowerCase()}`);
   t.strictSame([...words.QOS_LIMITS], limits.map(hyphened));
   t.strictSame(words.FIRMWARES, FIRMWARES);
+  t.strictSame(words.SEED_FORMATS, SEED_FORMATS);
   t.strictSame(words.CRASH_ACTIONS, CRASH_ACTIONS);
   t.strictSame(words.BOOT_ACTIONS, BOOT_ACTIONS);
   t.strictSame(words.DRIFT_ACTIONS, DRIFT_ACTIONS);

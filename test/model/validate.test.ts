@@ -1,7 +1,8 @@
 import t from 'tap';
 import type { AgentError } from '../../src/model/errors.ts';
 import { METHODS } from '../../src/model/methods.ts';
-import { parse, suggest } from '../../src/model/validate.ts';
+import { Type } from '../../src/model/schema.ts';
+import { findFault, parse, suggest } from '../../src/model/validate.ts';
 
 const CREATE = METHODS['instance.create'].params;
 
@@ -68,4 +69,20 @@ t.test('a key named __proto__ is unknown like any other', async (t) => {
 t.test('a suggestion is only made for a near word', async (t) => {
   t.equal(suggest('instance.lst', ['instance.list', 'image.list']), 'instance.list');
   t.equal(suggest('frobnicate', ['instance.list', 'image.list']), null);
+});
+
+t.test('what is only written, and what is large, is never repeated in a refusal', async (t) => {
+  const schema = Type.Object({
+    secret: Type.String({ maxLength: 3, writeOnly: true }),
+    word: Type.Enum(['a'], { writeOnly: true }),
+    list: Type.Array(Type.String()),
+    plain: Type.String({ maxLength: 3 }),
+  });
+  const good = { secret: 'abc', word: 'a', list: [], plain: 'abc' };
+  const said = (change: object) => findFault(schema, { ...good, ...change })?.message;
+  t.match(said({ secret: 'hunter2' }), /more than 3 characters.*got string, which is not shown/);
+  t.equal(said({ word: 'hunter2' }), 'string, which is not shown is not one of a');
+  t.match(said({ list: { secret: 'hunter2' } }), /must be array, got an object/);
+  t.match(said({ plain: ['hunter2'] }), /must be string, got a list/);
+  t.match(said({ plain: 'hello' }), /got "hello"/);
 });

@@ -12,7 +12,7 @@ import { randomUUID } from 'node:crypto';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Backup } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
-import { type InstanceSpec, withoutUserData } from '../../model/instance.ts';
+import { type InstanceSpec, withoutSecrets } from '../../model/instance.ts';
 import type { Volume } from '../../model/storage.ts';
 import { serialOf, volumeRequest } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
@@ -53,7 +53,7 @@ export function createBackup(services: Services): OperationKind<'backup.create',
         name: instance.name,
         backupId: randomUUID(),
         store: repositories.nameOf(storeName),
-        instance: withoutUserData(instance.spec),
+        instance: withoutSecrets(instance.spec),
         volumes: store.volumes.listOf(instance.id).map((volume) => plannedVolume(services, volume)),
       };
       return { verdict: 'run', target, plan };

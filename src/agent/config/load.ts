@@ -70,6 +70,13 @@ function checkTogether(config: Config, file: string): void {
   if (config.scheduler.url !== undefined && config.scheduler.tokenFile === undefined) {
     throw faultError(file, 1, { path: ['scheduler'], message: 'url needs tokenFile beside it' });
   }
+  const { poolWarningPercent: warning, poolCriticalPercent: critical } = config.capacity;
+  if (warning > critical) {
+    throw faultError(file, 1, {
+      path: ['capacity'],
+      message: `poolWarningPercent (${warning}) is above poolCriticalPercent (${critical})`,
+    });
+  }
   const names = config.objects.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined) {

@@ -87,6 +87,22 @@ export const ConfigSchema = Type.Object(
         'Folder of the pool, on a file system of its own where possible.',
         '/var/lib/berth/pool',
       ),
+      wipeMibps: Type.Integer({
+        minimum: 1,
+        maximum: 65_536,
+        default: 64,
+        description: 'MiB a second at which deleted volumes are overwritten that are to be wiped.',
+      }),
+    }),
+    seeds: section('What guests are told at their first boot.', {
+      vendorDataFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'File with vendor-data, as cloud-config or another kind: what every guest does before its own user-data, unless its spec brings another. Read at the start. Absolute path.',
+        }),
+      ),
     }),
     objects: sections(
       'An object store for backups and images, by S3. One such section each.',
@@ -204,6 +220,19 @@ export const ConfigSchema = Type.Object(
         maximum: 1_048_576,
         default: 2,
         description: 'GiB of the pool kept free.',
+      }),
+      poolWarningPercent: Type.Integer({
+        minimum: 1,
+        maximum: 100,
+        default: 85,
+        description: 'Percent of the pool really used at which it is told as degraded; 100 never.',
+      }),
+      poolCriticalPercent: Type.Integer({
+        minimum: 1,
+        maximum: 100,
+        default: 95,
+        description:
+          'Percent of the pool really used at which no volume is made or grown any more; 100 never.',
       }),
     }),
     operations: section('How operations run.', {

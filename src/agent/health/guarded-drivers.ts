@@ -99,6 +99,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   mergeDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   chainOf: guest,
   resumeFrom: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  flattenDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  stopFlatten: guest,
   limitDisk: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
@@ -135,6 +137,9 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     removeMemory: counts,
     // As long as there is to copy.
     commitLayer: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    isFlat: counts,
+    roomToFlatten: counts,
+    flattenVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     readCopy: 'passes',
     removeCopy: counts,
@@ -146,6 +151,10 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     configureShare: counts,
     // A folder with a million files takes its time.
     removeShare: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    setVolumeAside: counts,
+    listWipes: counts,
+    // It is slow by intent.
+    wipe: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     makeSeed: counts,
     lookSeed: counts,
     removeSeed: counts,

@@ -15,6 +15,7 @@ import type { Image, Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import type { Services } from '../services.ts';
 import type { Store } from '../store/store.ts';
+import { userDataBytes } from './user-data.ts';
 
 /** Locally administered prefix that QEMU's and libvirt's guests have by convention. */
 const MAC_PREFIX = '52:54:00';
@@ -35,6 +36,10 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
     spec,
     createdAt,
     power: { state: 'stopped', since: createdAt, reason: 'being built' },
+    seedBytes: {
+      userData: userDataBytes(spec.userData, spec.userDataEncoding),
+      vendorData: userDataBytes(spec.vendorData),
+    },
   });
   store.allocations.add(id, claim);
   for (const [position, disk] of disks.entries())

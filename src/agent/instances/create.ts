@@ -8,11 +8,12 @@ import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { accountLayer } from '../snapshots/layers.ts';
 import { admitInstance } from './admit.ts';
-import { type InstancePlan, planInstance } from './plan.ts';
+import { planInstance } from './plan.ts';
+import { type SeededPlan, seedOf, withVendorData } from './seed.ts';
 import { bindPorts, confirm, define, makeSeed, makeVolumes, start } from './steps.ts';
 import { thingsOfInstance } from './things.ts';
 
-export function createInstance(services: Services): OperationKind<'instance.create', InstancePlan> {
+export function createInstance(services: Services): OperationKind<'instance.create', SeededPlan> {
   const { store, pool } = services;
   return {
     method: 'instance.create',
@@ -24,9 +25,11 @@ export function createInstance(services: Services): OperationKind<'instance.crea
       [confirm(services, ['running'])],
     ],
     makes: (plan) => thingsOfInstance(services, plan),
-    accept({ id = randomUUID(), spec }) {
+    accept({ id = randomUUID(), spec: asked }) {
+      const spec = withVendorData(services, asked);
       admitInstance(services, id, spec);
-      const plan = planInstance(store, pool, store.instances.get(id));
+      const base = planInstance(store, pool, store.instances.get(id));
+      const plan = { ...base, seed: seedOf(base, spec) };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },
     succeeded({ id }) {

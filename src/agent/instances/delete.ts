@@ -3,10 +3,9 @@
  *
  * Nothing is taken back: a delete that fails leaves the instance `deleting`, and is asked for again.
  */
-import { AgentError } from '../../model/errors.ts';
-import type { Volume } from '../../model/storage.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { assertUnlayered } from '../snapshots/layers.ts';
 import { NO_RESTARTS } from '../store/instances.ts';
 import { assertUnprotected } from '../volumes/operations.ts';
 import { forgetInstance } from './create.ts';
@@ -38,10 +37,8 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
       const { instance, target } = requestOf(services, 'delete', params);
       const volumes = store.volumes.listOf(instance.id);
       assertUnprotected(volumes.filter(({ deletedWithInstance }) => deletedWithInstance));
-      assertWithoutLayers(
-        services,
-        volumes.filter(({ deletedWithInstance }) => !deletedWithInstance),
-      );
+      for (const volume of volumes)
+        if (!volume.deletedWithInstance) assertUnlayered(store, volume, 'let go of');
       store.instances.setLifecycle(instance.id, 'deleting');
       store.instances.setRestarts(instance.id, NO_RESTARTS);
       store.instances.nextGeneration(instance.id);
@@ -51,19 +48,6 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
     succeeded: ({ id }) => forgetInstance(services, id),
     undone: () => undefined,
   };
-}
-
-/** Snapshots go with their instance, and a volume that outlives it is one file then. @throws {AgentError} ILLEGAL_STATE */
-function assertWithoutLayers({ store }: Services, volumes: readonly Volume[]): void {
-  const layered = volumes.find(({ id }) => store.layers.of(id).layers.length > 0);
-  if (layered === undefined) return;
-  throw new AgentError(
-    'ILLEGAL_STATE',
-    `Snapshots keep volume ${layered.name}, which outlives the instance`,
-    {
-      hint: 'Delete the snapshots first, and wait until they are merged: berth snapshot merge.',
-    },
-  );
 }
 
 /** A step whose driver calls are all idempotent and are not taken back. */

@@ -12,9 +12,8 @@ import type {
   GuestShare,
 } from '../../drivers/contracts/hypervisor.ts';
 import type { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
-import type { SeedContents, StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
-import type { Instance, InstanceSpec } from '../../model/instance.ts';
-import { parseCidr, prefixLength } from '../../model/ipv4.ts';
+import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { Instance } from '../../model/instance.ts';
 import type { InstanceShare } from '../../model/share.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
@@ -39,7 +38,6 @@ export interface InstancePlan {
   definition: GuestDefinition;
   /** Volumes that are made with the instance and deleted with it. */
   ownVolumes: VolumeRequest[];
-  seed: SeedContents;
   ports: PortOfNetwork[];
 }
 
@@ -54,7 +52,7 @@ export function planInstance(
   instance: Instance,
   volumes: Volume[] = store.volumes.listOf(instance.id),
 ): InstancePlan {
-  const { id, name, spec } = instance;
+  const { id, name } = instance;
   const ports = store.networks.portsOf(id).map((port) => portOf(store, port, name));
   return {
     id,
@@ -63,7 +61,6 @@ export function planInstance(
     ownVolumes: volumes
       .filter((volume) => volume.deletedWithInstance)
       .map((volume) => volumeRequest(store, volume)),
-    seed: seedOf({ id, spec, ports, userData: store.instances.userDataOf(id) }),
     ports,
   };
 }
@@ -174,35 +171,6 @@ function chainOf(store: Store, pool: StoragePool, { id, imageId }: Volume) {
       (below, layer) => ({ path: pool.paths.layer(id, layer), format: 'qcow2' as const, backing: below }),
       own,
     );
-}
-
-interface SeedParts {
-  id: string;
-  spec: InstanceSpec;
-  ports: PortOfNetwork[];
-  userData: string | null;
-}
-
-function seedOf({ id, spec, ports, userData }: SeedParts): SeedContents {
-  return {
-    instanceId: id,
-    hostname: spec.name,
-    sshAuthorizedKeys: spec.sshAuthorizedKeys,
-    userData,
-    nics: ports.map(({ network, port }) => ({
-      macAddress: port.macAddress,
-      static: network.dhcp ? null : staticAddress(network, port),
-    })),
-  };
-}
-
-function staticAddress(network: NetworkPlan, port: PortPlan) {
-  return {
-    address: port.ipAddress,
-    prefix: prefixLength(parseCidr(network.cidr)),
-    gateway: network.nat ? network.gatewayAddress : null,
-    dnsServers: network.dnsServers,
-  };
 }
 
 function portOf(store: Store, port: Port, hostname: string): PortOfNetwork {

@@ -8,6 +8,7 @@ import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { diskOf, type InstancePlan, planInstance, serialOf } from './plan.ts';
+import { type SeededPlan, withoutSeedSecrets } from './seed.ts';
 
 export interface Redefinition {
   definition: GuestDefinition;
@@ -28,12 +29,13 @@ export function makeVolumes({ pool }: Services): Step<InstancePlan> {
   };
 }
 
-export function makeSeed({ pool }: Services): Step<InstancePlan> {
+export function makeSeed({ pool }: Services): Step<SeededPlan> {
   return {
     name: 'make-seed',
     look: async () => null, // made again it is done at once, and what a crash left of its making goes
     act: ({ seed }, { signal }) => pool.makeSeed(seed, { signal }),
     undo: ({ id }, { signal }) => pool.removeSeed(id, { signal }),
+    forget: withoutSeedSecrets,
   };
 }
 

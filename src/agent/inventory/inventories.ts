@@ -12,11 +12,18 @@ import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
 import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
 import { assertFits, type Capacities, inventoryOf } from '../../model/capacity.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { Health, Inventory, ResourceAmounts } from '../../model/node.ts';
+import {
+  type Health,
+  type Inventory,
+  ROOM_LEVELS,
+  type ResourceAmounts,
+  type RoomLevel,
+} from '../../model/node.ts';
 import type { Config } from '../config/schema.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import { capacitiesOf, discrepanciesOf, traitsOf } from './capacities.ts';
+import { roomLevel, usedPercent } from './pool-room.ts';
 
 /** How often the pool is measured; room on disk is what changes behind our back. */
 const POOL_REFRESH_MS = 30_000;
@@ -36,6 +43,8 @@ export class Inventories {
   #hypervisor: HypervisorFacts | null = null;
   #pool: PoolCapacity | null = null;
   #poolHealth: Health;
+  /** As it was told last. */
+  #room: RoomLevel;
   #generation = 0;
   #said = '';
   #cancelTimer: () => void = () => undefined;
@@ -56,6 +65,7 @@ export class Inventories {
     this.#log = parts.log;
     this.#config = parts.config;
     this.#nodeId = parts.nodeId;
+    this.#room = roomOf(parts.store);
     this.#poolHealth = { state: 'unavailable', since: timestamp(parts.clock), reason: 'not measured yet' };
     this.#recall();
   }
@@ -104,6 +114,7 @@ export class Inventories {
       traits: traitsOf(host, facts),
       acceleration: facts?.acceleration ?? 'absent',
       discrepancies: discrepanciesOf(host, facts),
+      pool: this.#poolView(),
       host: {
         architecture: host.architecture,
         cpuModel: host.cpuModel,
@@ -119,6 +130,7 @@ export class Inventories {
   /** Whether the claim fits beside what is allocated; within the transaction that allocates it. */
   assertRoom(claim: Partial<ResourceAmounts>): void {
     this.#store.db.assertTransaction();
+    if ((claim.DISK_GB ?? 0) > 0 && this.#room === 'critical') throw this.#tooFull();
     assertFits(this.#measured().capacities, this.#store.allocations.used(), claim);
   }
 
@@ -182,15 +194,55 @@ export class Inventories {
     try {
       await this.#drivers.pool.prepare({ timeoutMs: POOL_TIMEOUT_MS });
       this.#pool = await this.#drivers.pool.capacity({ timeoutMs: POOL_TIMEOUT_MS });
-      this.#setPoolHealth('ok', 'measured');
+      this.#judgeRoom(this.#pool);
     } catch (error) {
       this.#setPoolHealth('unavailable', AgentError.from(error).toBody().message);
     }
   }
 
+  #judgeRoom(pool: PoolCapacity): void {
+    const { capacity } = this.#config;
+    const percent = usedPercent(pool);
+    const level = roomLevel(this.#room, percent, capacity);
+    const reason = level === 'ok' ? 'measured' : `${percent} % of it are used, which is ${level}`;
+    this.#setPoolHealth(level === 'ok' ? 'ok' : 'degraded', reason);
+    if (level !== this.#room) this.#tellRoom(level, percent);
+  }
+
+  /** Once for each change, also over restarts. */
+  #tellRoom(level: RoomLevel, percent: number): void {
+    if (this.#closed) return;
+    const object = { kind: 'storage', id: null, name: this.#drivers.pool.name };
+    this.#store.db.transaction(() => {
+      this.#store.meta.set('pool_room', level);
+      this.#store.events.append('health.changed', null, { object, health: this.#poolHealth, room: level });
+      this.#store.events.append('inventory.changed', null, {});
+    });
+    this.#room = level;
+    if (level === 'ok') this.#log.info({ usedPercent: percent }, 'the pool has room again');
+    else this.#log.warn({ usedPercent: percent, level }, 'the pool fills up');
+  }
+
+  #poolView(): Inventory['pool'] {
+    const { fileSystem = null, shared = false } = this.#pool ?? {};
+    return { name: this.#drivers.pool.name, fileSystem, shared, room: this.#room };
+  }
+
+  #tooFull(): AgentError {
+    const { reason } = this.#poolHealth;
+    return new AgentError(
+      'CAPACITY_EXCEEDED',
+      `No volume is made or grown while the pool is that full: ${reason}`,
+      {
+        hint: 'Make room in it: delete volumes, or images that nothing stands on. See capacity.poolCriticalPercent.',
+      },
+    );
+  }
+
   #setPoolHealth(state: Health['state'], reason: string): void {
     const before = this.#poolHealth;
-    if (state !== 'ok' && before.reason !== reason) this.#log.warn({ reason }, 'the pool is unavailable');
+    if (state === 'unavailable' && before.reason !== reason)
+      this.#log.warn({ reason }, 'the pool is unavailable');
     const since = before.state === state ? before.since : timestamp(this.#clock);
     const nextTryAt = new Date(this.#clock.now() + POOL_REFRESH_MS).toISOString();
     this.#poolHealth = { state, since, reason, ...(state === 'ok' ? {} : { nextTryAt }) };
@@ -209,4 +261,10 @@ export class Inventories {
     this.#host = JSON.parse(meta.get('host') ?? 'null') as HostFacts | null;
     this.#hypervisor = JSON.parse(meta.get('hypervisor') ?? 'null') as HypervisorFacts | null;
   }
+}
+
+/** As it was told last; a word of another version counts as none. */
+function roomOf({ meta }: Store): RoomLevel {
+  const told = meta.get('pool_room');
+  return ROOM_LEVELS.find((level) => level === told) ?? 'ok';
 }

@@ -53,6 +53,11 @@ export interface Step<P> {
   act(plan: P, context: ActContext): Promise<unknown>;
   /** Takes it back, done in part or whole. Idempotent. Steps that change nothing have none. */
   undo?(plan: P, context: StepContext): Promise<void>;
+  /**
+   * The plan without what may be forgotten as soon as the step is done, such as secrets; journaled with its end. Neither
+   * the undo of the step nor any later step may need that.
+   */
+  forget?(plan: P): unknown;
   /** How long it is tried again, milliseconds from its first failure. @default until the operation's deadline */
   retryForMs?: number;
 }

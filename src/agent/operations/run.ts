@@ -326,8 +326,16 @@ export class Run {
       const at = timestamp(this.#clock);
       this.#store.operations.endStep(this.#row.id, position, { state: 'done', result, at });
       this.#onCommit(this.#stepRow(position), { state: 'done', result, endedAt: at });
+      this.#forget(this.#step(position));
       this.#beginSteps(following);
     });
+  }
+
+  #forget({ forget }: Step<unknown>): void {
+    if (forget === undefined) return;
+    const plan = forget(this.#row.plan);
+    this.#store.operations.setPlan(this.#row.id, plan);
+    this.#onCommit(this.#row, { plan });
   }
 
   #beginSteps(positions: number[]): void {

@@ -71,13 +71,15 @@ function toVolume(
 ): Volume {
   const { id, image, deletedWithInstance, createdAt, device = {}, qos = null } = carried;
   const { names, context } = planning;
+  const found = planning.volumes.get(id);
   const sizeBytes = sizeBytesOf(planning, instanceId, id);
   return {
     id,
     name: names.take('volume', id, [carried.name]),
     pool: context.pool,
     sizeGib: sizeBytes === null ? carried.sizeGib : gibOf(sizeBytes),
-    imageId: image?.id ?? null,
+    // One that was flattened says so itself, before the definition does.
+    imageId: found?.fault === null && found.image === null ? null : (image?.id ?? null),
     instanceId,
     deletedWithInstance,
     protected: carried.protected ?? false,

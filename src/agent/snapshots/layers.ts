@@ -50,6 +50,16 @@ export function accountLayer(store: Store, layer: string): void {
   else store.allocations.set(layer, 'DISK_GB', gib);
 }
 
+/** @param doing What is to be done, for the message. @throws {AgentError} ILLEGAL_STATE: it is not one file of its own */
+export function assertUnlayered(store: Store, { id, name, instanceId }: Volume, doing: string): void {
+  const isKept = instanceId !== null && store.snapshots.keptOf(instanceId, id).size > 0;
+  if (!isKept && store.layers.of(id).layers.length === 0) return;
+  const reason = isKept ? 'snapshots keep it' : 'what snapshots have left of it is still being merged';
+  throw new AgentError('ILLEGAL_STATE', `Cannot ${doing} volume ${name}: ${reason}`, {
+    hint: 'Delete the snapshots, and wait until they are merged: berth snapshot merge.',
+  });
+}
+
 /** What snapshots have left that nothing keeps any more; null where there is nothing of it. */
 export function nextOf(store: Store, instanceId: string): VolumeTidying | null {
   for (const { id: volumeId } of store.volumes.listOf(instanceId)) {

@@ -14,7 +14,7 @@ import {
   type Power,
   type PowerState,
   type Restarts,
-  withoutUserData,
+  withoutSecrets,
 } from '../../model/instance.ts';
 import type { Policies } from '../../model/policy.ts';
 import type { InstanceShare } from '../../model/share.ts';
@@ -69,7 +69,13 @@ export class InstanceStore {
     this.#parts = { volumes, shares, networks };
   }
 
-  /** @param instance.generation @default 1 @param instance.lifecycle @default 'building' */
+  /**
+   * Its user-data and vendor-data are not kept: they are in the journal until the seed holds them.
+   *
+   * @param instance.generation @default 1
+   * @param instance.lifecycle @default 'building'
+   * @param instance.seedBytes Bytes of what its seed holds. @default none of either
+   */
   insert(instance: {
     id: string;
     spec: InstanceSpec;
@@ -77,11 +83,12 @@ export class InstanceStore {
     createdAt: string;
     generation?: number;
     lifecycle?: Lifecycle;
+    seedBytes?: { userData: number; vendorData: number };
   }): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        'INSERT INTO instances (id, name, generation, lifecycle, power_state, power_since, power_reason, spec, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO instances (id, name, generation, lifecycle, power_state, power_since, power_reason, spec, user_data_bytes, vendor_data_bytes, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         instance.id,
@@ -91,7 +98,9 @@ export class InstanceStore {
         instance.power.state,
         instance.power.since,
         instance.power.reason,
-        JSON.stringify(instance.spec),
+        JSON.stringify(withoutSecrets(instance.spec)),
+        instance.seedBytes?.userData ?? 0,
+        instance.seedBytes?.vendorData ?? 0,
         instance.createdAt,
       );
   }
@@ -273,12 +282,6 @@ export class InstanceStore {
     });
   }
 
-  /** What was passed as user-data; for the seed alone. */
-  userDataOf(id: string): string | null {
-    const row = this.#db.sql('SELECT spec FROM instances WHERE id = ?').get(id);
-    return row === undefined ? null : ((JSON.parse(row['spec'] as string) as InstanceSpec).userData ?? null);
-  }
-
   count(): number {
     return this.#db.sql('SELECT count(*) AS n FROM instances').get()?.['n'] as number;
   }
@@ -309,8 +312,9 @@ function viewOf(row: Row, { volumes, shares, ports, networks }: ViewParts): Inst
     desired: row['desired'] as Desire,
     restarts: row['restarts'] === null ? null : restartsView(JSON.parse(row['restarts'] as string)),
     disowned: row['disowned'] === null ? null : JSON.parse(row['disowned'] as string),
-    spec: withoutUserData(spec),
-    userDataBytes: Buffer.byteLength(spec.userData ?? ''),
+    spec: withoutSecrets(spec),
+    userDataBytes: row['user_data_bytes'] as number,
+    vendorDataBytes: row['vendor_data_bytes'] as number,
     disks: volumes.map((volume) => ({
       volumeId: volume.id,
       volume: volume.name,

@@ -12,6 +12,8 @@ export type MetaKey =
   | 'host'
   | 'hypervisor'
   | 'boot_id'
+  /** How full the pool was when it was told last; see pool-room.ts. */
+  | 'pool_room'
   | 'last_contact_at'
   /** Which opening of which database this is; see open-mark.ts. */
   | 'opening'

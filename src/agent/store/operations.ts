@@ -102,6 +102,12 @@ export class OperationStore {
       .run(state, startedAt, id);
   }
 
+  /** What is left of its plan when a part of it may be forgotten. */
+  setPlan(id: string, plan: unknown): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE operations SET plan = ? WHERE id = ?').run(JSON.stringify(plan), id);
+  }
+
   /** Its end. What it was to make, which may hold secrets, is no longer needed. */
   end(id: string, state: OperationState, at: string): void {
     this.#db.assertTransaction();

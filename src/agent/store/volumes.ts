@@ -47,6 +47,12 @@ export class VolumeStore {
     this.#db.sql('UPDATE volumes SET size_gib = ? WHERE id = ?').run(sizeGib, id);
   }
 
+  /** It stands on no image any more. */
+  setFlat(id: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE volumes SET image_id = NULL WHERE id = ?').run(id);
+  }
+
   setDevice(id: string, device: DiskDevice): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE volumes SET device = ? WHERE id = ?').run(JSON.stringify(device), id);

@@ -14,6 +14,7 @@ import { requestOf } from '../instances/request.ts';
 import { type Redefinition, redefine } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { assertUnlayered } from '../snapshots/layers.ts';
 
 /** Beyond what the guest is given to let go, ms. */
 const SLACK_MS = 60_000;
@@ -129,18 +130,13 @@ function assertPlace({ store }: Services, { id, name }: Instance): void {
   });
 }
 
-function assertDetachable(
-  { store }: Services,
-  { id, name, deletedWithInstance }: Volume,
-  instance: Instance,
-): void {
+function assertDetachable({ store }: Services, volume: Volume, instance: Instance): void {
+  const { id, name, deletedWithInstance } = volume;
   const refuse = (reason: string) =>
     new AgentError('ILLEGAL_STATE', `Cannot detach volume ${name} from instance ${instance.name}: ${reason}`);
   if (deletedWithInstance) throw refuse('it was made with the instance, and goes with it');
   if (store.volumes.positionOf(id) === 0) throw refuse('the instance boots from it');
-  if (store.snapshots.keptOf(instance.id, id).size > 0) throw refuse('snapshots of the instance keep it');
-  if (store.layers.of(id).layers.length > 0)
-    throw refuse('what snapshots have left of it is still being merged');
+  assertUnlayered(store, volume, 'detach');
 }
 
 function targetOf({ id, name }: Volume) {

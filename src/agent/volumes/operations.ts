@@ -131,50 +131,66 @@ function tooSmall(sizeGib: number, what: string, hasGib: number): AgentError {
   );
 }
 
-export function deleteVolume({
-  store,
-  pool,
-}: Services): OperationKind<'volume.delete', { id: string; name: string }> {
-  return {
-    method: 'volume.delete',
-    version: 1,
-    stages: [
-      [
-        {
-          name: 'remove-file',
-          look: async () => null,
-          act: ({ id }, { signal }) => pool.removeVolume(id, { signal }),
-        },
-      ],
-    ],
-    removes: ({ id }) => [{ kind: 'volume', name: pool.paths.volume(id) }],
-    accept(params) {
-      const volume = store.volumes.get(params.id);
-      if (volume.instanceId !== null)
-        throw new AgentError('ILLEGAL_STATE', `Volume ${volume.name} is in use by an instance`, {
-          hint: volume.deletedWithInstance
-            ? 'It goes with that instance.'
-            : 'Detach it first: berth volume detach.',
-        });
-      assertUnprotected([volume]);
-      if (volume.state === 'creating')
-        throw new AgentError('ILLEGAL_STATE', `Volume ${volume.name} is being made`, {
-          hint: 'Cancel that operation instead.',
-        });
-      store.volumes.setState(volume.id, 'deleting');
-      return {
-        verdict: 'run',
-        target: { kind: 'volume', id: volume.id, name: volume.name },
-        plan: { id: volume.id, name: volume.name },
-      };
-    },
-    succeeded({ id, name }) {
+interface DeletePlan {
+  id: string;
+  name: string;
+  /** Whether its bytes are to be overwritten by the wiper. */
+  wipe: boolean;
+}
+
+export function deleteVolume(services: Services): OperationKind<'volume.delete', DeletePlan> {
+  const { store, pool } = services;
+  const walk = {
+    stages: [[removeFile(services)]],
+    removes: ({ id }: DeletePlan) => [{ kind: 'volume', name: pool.paths.volume(id) } as const],
+    succeeded({ id, name, wipe }: DeletePlan) {
       store.allocations.remove(id);
       store.volumes.remove(id);
-      store.events.append('volume.deleted', { kind: 'volume', id, name }, { id });
+      store.events.append('volume.deleted', { kind: 'volume', id, name }, { id, wipe: wipe === true });
     },
     undone: () => undefined,
   };
+  return {
+    ...walk,
+    method: 'volume.delete',
+    version: 2,
+    // Version 1 wiped nothing; its plans do not say so.
+    past: [{ ...walk, version: 1 }],
+    accept(params) {
+      const volume = store.volumes.get(params.id);
+      assertDeletable(volume);
+      store.volumes.setState(volume.id, 'deleting');
+      const { id, name } = volume;
+      return {
+        verdict: 'run',
+        target: { kind: 'volume', id, name },
+        plan: { id, name, wipe: params.wipe === true },
+      };
+    },
+  };
+}
+
+function removeFile({ pool }: Services): Step<DeletePlan> {
+  return {
+    name: 'remove-file',
+    look: async () => null, // idempotent
+    act: ({ id, wipe }, { signal }) =>
+      wipe === true ? pool.setVolumeAside(id, { signal }) : pool.removeVolume(id, { signal }),
+  };
+}
+
+/** @throws {AgentError} ILLEGAL_STATE */
+function assertDeletable(volume: Volume): void {
+  const { name, instanceId, deletedWithInstance, state } = volume;
+  if (instanceId !== null)
+    throw new AgentError('ILLEGAL_STATE', `Volume ${name} is in use by an instance`, {
+      hint: deletedWithInstance ? 'It goes with that instance.' : 'Detach it first: berth volume detach.',
+    });
+  assertUnprotected([volume]);
+  if (state === 'creating')
+    throw new AgentError('ILLEGAL_STATE', `Volume ${name} is being made`, {
+      hint: 'Cancel that operation instead.',
+    });
 }
 
 /** @throws {AgentError} ILLEGAL_STATE */

@@ -3,10 +3,10 @@ import type { DiskSpec, InstanceSpec } from '../../model/instance.ts';
 import { usageError } from '../failure.ts';
 import type { Given, Leaf, OptionSpec } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
-import { readJsonFile, readTextFile } from '../read-file.ts';
+import { readJsonFile, readTextFile, readUserData } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { checkSpec } from '../spec.ts';
-import { FIRMWARES, WATCHDOGS } from '../words.ts';
+import { FIRMWARES, SEED_FORMATS, WATCHDOGS } from '../words.ts';
 import { POLICY_OPTIONS, policiesOf } from './policy-options.ts';
 
 /** What a small server needs; the options name them as their defaults. */
@@ -43,7 +43,24 @@ const SPEC_OPTIONS: readonly OptionSpec[] = [
     repeatable: true,
     summary: 'file of public keys that may log in; may be repeated',
   },
-  { flag: 'user-data', value: 'path', completes: 'file', summary: 'cloud-config or script for the guest' },
+  {
+    flag: 'user-data',
+    value: 'path',
+    completes: 'file',
+    summary: 'what the guest does first: cloud-config, a script, or another kind; may be gzip',
+  },
+  {
+    flag: 'vendor-data',
+    value: 'path',
+    completes: 'file',
+    summary: "the same from whoever runs the cloud, instead of the node's own",
+  },
+  {
+    flag: 'seed',
+    value: 'format',
+    choices: SEED_FORMATS,
+    summary: 'how the guest finds all that: nocloud, or configdrive for cloudbase-init (default: nocloud)',
+  },
   { flag: 'firmware', value: 'firmware', choices: FIRMWARES, summary: 'bios or uefi (default: bios)' },
   {
     flag: 'watchdog',
@@ -104,6 +121,8 @@ async function specFromOptions(session: Session, given: Given, name: string | un
     });
   }
   const userData = given.text('user-data');
+  const vendorData = given.text('vendor-data');
+  const seed = given.text('seed');
   const watchdog = given.text('watchdog');
   const policies = policiesOf(given);
   return {
@@ -116,7 +135,11 @@ async function specFromOptions(session: Session, given: Given, name: string | un
     sshAuthorizedKeys: await publicKeys(session, given.texts('ssh-key')),
     ...(watchdog === undefined ? {} : { watchdog }),
     ...(policies === null ? {} : { policies }),
-    ...(userData === undefined ? {} : { userData: await readTextFile(userData, 'user data', session.io) }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(userData === undefined ? {} : await readUserData(userData, session.io)),
+    ...(vendorData === undefined
+      ? {}
+      : { vendorData: await readTextFile(vendorData, 'vendor data', session.io) }),
   };
 }
 

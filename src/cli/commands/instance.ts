@@ -210,6 +210,7 @@ function renderInstance(shown: Instance, its: Health, look: Look): string {
         ['Firmware', spec.firmware],
         ['SSH keys', spec.sshAuthorizedKeys.length],
         ['User data', shown.userDataBytes === 0 ? '-' : formatBytes(shown.userDataBytes)],
+        ['Vendor data', shown.vendorDataBytes === 0 ? '-' : formatBytes(shown.vendorDataBytes)],
         ['Generation', shown.generation],
         ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
         ['Guest says', guest === null ? 'nothing yet' : guestLines(guest.addresses)],

@@ -176,12 +176,18 @@ function renderInventory(node: Inventory, look: Look): string {
         ['System', `${clean(host.operatingSystem)}, kernel ${clean(host.kernel)}`],
         ['libvirt', host.libvirtVersion ?? 'cannot be asked'],
         ['QEMU', host.qemuVersion ?? 'cannot be asked'],
+        ['Pool', poolLine(node.pool)],
         ['Traits', node.traits],
         ['Discrepancies', node.discrepancies.length === 0 ? 'none' : node.discrepancies.map(discrepancy)],
       ],
       look,
     ),
   ].join('');
+}
+
+function poolLine({ name, fileSystem, shared, room }: Inventory['pool']): string {
+  const words = [fileSystem ?? 'unknown file system', ...(shared ? ['shared'] : []), `room: ${room}`];
+  return `${name} (${words.join(', ')})`;
 }
 
 function discrepancy({ resourceClass, sources, chosen, reason }: Inventory['discrepancies'][number]): string {

@@ -69,19 +69,29 @@ interface DeleteOf {
   summary: string;
   /** What is lost with it; undefined where it can be made again as it was, and nobody is asked. */
   loses?: string;
+  /** Whether it can be wiped. @default no */
+  wipes?: true;
+  details?: string;
 }
 
-export function deleteLeaf({ method, kind, summary, loses }: DeleteOf): Leaf {
+const WIPE_OPTION = {
+  flag: 'wipe',
+  summary: 'overwrite its bytes, in the background, before its room is free',
+} as const;
+
+export function deleteLeaf({ method, kind, summary, loses, wipes, details }: DeleteOf): Leaf {
   return {
     name: 'delete',
     summary,
     args: [nameArgument(kind)],
-    options: [...CONFIRM_OPTIONS, ...OPERATION_OPTIONS],
+    options: [...(wipes ? [WIPE_OPTION] : []), ...CONFIRM_OPTIONS, ...OPERATION_OPTIONS],
+    ...(details === undefined ? {} : { details }),
     doing: (given) => `delete ${kind} ${nameOf(given)}`,
     async run(session, given) {
       const id = nameOf(given);
       if (loses !== undefined) await confirm(session, given, `Delete ${kind} ${id} and ${loses}?`);
-      return operate(session, given, { method, params: { id }, done: `Deleted ${kind} ${id}` });
+      const params = { id, ...(given.has('wipe') && { wipe: true }) };
+      return operate(session, given, { method, params, done: `Deleted ${kind} ${id}` });
     },
   };
 }

@@ -94,6 +94,32 @@ export const growLeaf: Leaf = {
   },
 };
 
+export const flattenLeaf: Leaf = {
+  name: 'flatten',
+  summary: 'Bring all data of a volume into its own file, so that it needs its image no more',
+  args: [nameArgument('volume')],
+  options: [
+    {
+      flag: 'speed-mibps',
+      value: 'mib',
+      integer: true,
+      summary: 'MiB a second that are copied at most, under a guest that runs (default: as fast as it can)',
+    },
+    ...OPERATION_OPTIONS,
+  ],
+  details:
+    'A guest that runs goes on. Other operations on its instance wait meanwhile; this one can be cancelled, and asked for again.',
+  doing: (given) => `flatten volume ${nameOf(given)}`,
+  async run(session, given) {
+    const speedMibps = given.integer('speed-mibps');
+    return operate(session, given, {
+      method: 'volume.flatten',
+      params: { id: nameOf(given), ...(speedMibps === undefined ? {} : { speedMibps }) },
+      done: `Volume ${nameOf(given)} stands on no image`,
+    });
+  },
+};
+
 export const configureLeaf: Leaf = {
   name: 'configure',
   summary: 'Rename, protect or limit a volume',

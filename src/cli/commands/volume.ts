@@ -7,7 +7,7 @@ import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatGib } from '../render/units.ts';
 import { EXPORT_FORMATS } from '../words.ts';
-import { attachLeaf, configureLeaf, detachLeaf, growLeaf } from './volume-change.ts';
+import { attachLeaf, configureLeaf, detachLeaf, flattenLeaf, growLeaf } from './volume-change.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
 const COLUMNS: Column<Volume>[] = [
@@ -133,6 +133,7 @@ export const commands: readonly Leaf[] = [
   attachLeaf,
   detachLeaf,
   growLeaf,
+  flattenLeaf,
   configureLeaf,
   exportLeaf,
   deleteLeaf({
@@ -140,5 +141,10 @@ export const commands: readonly Leaf[] = [
     kind: 'volume',
     summary: 'Delete a volume that no instance uses',
     loses: 'what is on it',
+    wipes: true,
+    details: [
+      'A wipe writes zeros over the bytes of the file. Where the file system or the disk writes elsewhere (btrfs, snapshots,',
+      'SSDs), the old bytes stay until their room is used again: there only encryption of the disk helps.',
+    ].join('\n'),
   }),
 ];

@@ -13,7 +13,14 @@ export interface CallOptions {
 }
 
 /** What a long call does right now. */
-export type ProgressPhase = 'fetching' | 'unpacking' | 'converting' | 'checking' | 'writing' | 'merging';
+export type ProgressPhase =
+  | 'fetching'
+  | 'unpacking'
+  | 'converting'
+  | 'checking'
+  | 'copying'
+  | 'writing'
+  | 'merging';
 
 /** Progress of a long call, in each phase from 0 to `totalBytes`; null while the total is not known. */
 export type ProgressListener = (doneBytes: number, totalBytes: number | null, phase?: ProgressPhase) => void;

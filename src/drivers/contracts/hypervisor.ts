@@ -244,6 +244,11 @@ export interface HypervisorHealth {
   reason: string;
 }
 
+export interface FlattenOptions {
+  bytesPerSecond?: number | null;
+  onProgress?: ProgressListener;
+}
+
 export interface Hypervisor {
   health(): HypervisorHealth;
   onHealth(listener: (health: HypervisorHealth) => void): Unsubscribe;
@@ -292,6 +297,18 @@ export interface Hypervisor {
   unplugDisk(id: string, serial: string, options?: CallOptions): Promise<void>;
   /** Grows the disk of a guest that runs, its file included, and tells the guest. @throws ILLEGAL_STATE when not running */
   growDisk(id: string, serial: string, sizeBytes: number, options?: CallOptions): Promise<void>;
+  /**
+   * Brings all data of a disk of a guest that runs into its own file, while it goes on, and waits until that no longer
+   * stands on another one. A job for that which is under way already, as after a crash, is gone on with. One that is
+   * aborted goes on without us: `stopFlatten` ends it.
+   *
+   * @param options.bytesPerSecond At most; null for as fast as it can. @default null
+   * @throws NOT_FOUND. ILLEGAL_STATE when not running. UNAVAILABLE: it stopped, or the job ended, before it had all.
+   *   HOST_CONFLICT: another job is under way on the disk. CAPACITY_EXCEEDED: no room.
+   */
+  flattenDisk(id: string, serial: string, options?: CallOptions & FlattenOptions): Promise<void>;
+  /** Ends a `flattenDisk` that is under way; where there is none, or no such guest or disk, it is done. */
+  stopFlatten(id: string, serial: string, options?: CallOptions): Promise<void>;
   /** Sets the limits of a disk of a guest that runs, all anew. A guest that does not run is left as it is. */
   limitDisk(id: string, serial: string, qos: VolumeQos | null, options?: CallOptions): Promise<void>;
 

@@ -24,6 +24,7 @@ import type {
   ImageFormat,
   SourceFormat,
 } from '../../model/storage.ts';
+import type { SeedFormat, UserDataEncoding } from '../../model/instance.ts';
 import type { CallOptions, ProgressListener } from './calls.ts';
 import type { DiskExtent, DiskSink } from './extents.ts';
 
@@ -37,6 +38,10 @@ export interface PoolCapacity {
   availableBytes: number;
   /** What the pool's own files take of it. */
   ownBytes: number;
+  /** Type of the file system, as `nfs`; null where it has no name that is known here. */
+  fileSystem: string | null;
+  /** Whether other hosts may have it, too. */
+  shared: boolean;
 }
 
 export interface ImageRequest {
@@ -139,6 +144,9 @@ export interface VolumeRequest {
   label?: VolumeLabel;
 }
 
+/** A volume, and the image that it stands on until it is flat. */
+export type FlatVolume = Pick<VolumeRequest, 'id' | 'image'>;
+
 export interface VolumeCopy extends VolumeChain {
   copyId: string;
 }
@@ -203,7 +211,11 @@ export interface PoolSurvey {
   shares: FoundShare[];
 }
 
-/** NoCloud, as cloud-init reads it. @see cloudinit/sources/DataSourceNoCloud.py */
+/**
+ * What a guest is told of itself, as NoCloud or as an OpenStack ConfigDrive.
+ *
+ * @see cloudinit/sources/DataSourceNoCloud.py, DataSourceConfigDrive.py; cloudbaseinit/metadata/services
+ */
 export interface SeedContents {
   /** Also the seed's id: one for each instance. */
   instanceId: string;
@@ -212,6 +224,12 @@ export interface SeedContents {
   /** Passed on as it is; null for none. */
   userData: string | null;
   nics: SeedNic[];
+  /** @default 'nocloud' */
+  format?: SeedFormat;
+  /** How `userData` is written here; the guest gets the bytes. @default 'text' */
+  userDataEncoding?: UserDataEncoding;
+  /** Passed on as it is. @default null */
+  vendorData?: string | null;
 }
 
 export interface SeedNic {
@@ -324,6 +342,17 @@ export interface StoragePool {
    */
   moveLayer(request: Omit<LayerRequest, 'sizeBytes'>, options?: CallOptions): Promise<void>;
   removeLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void>;
+  /** Whether a volume has all its data itself, and stands on no image. @throws {AgentError} NOT_FOUND */
+  isFlat(id: string, options?: CallOptions): Promise<boolean>;
+  /** Bytes that the pool has less, at most, once the volume is flat; 0 where it is. @throws {AgentError} NOT_FOUND */
+  roomToFlatten(volume: FlatVolume, options?: CallOptions): Promise<number>;
+  /**
+   * Brings all data of a volume that no guest uses into its own file; one that is flat is left as it is. What a guest
+   * sees is the same at every moment, with and without the image below: it can break off anywhere.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
+   */
+  flattenVolume(volume: FlatVolume, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
   /**
    * Writes a volume that no guest uses, with what it stands on, into a copy (`paths.volumeCopy`): a raw file with holes,
    * as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
@@ -346,6 +375,22 @@ export interface StoragePool {
     options?: CallOptions,
   ): Promise<void>;
   removeVolume(id: string, options?: CallOptions): Promise<void>;
+  /**
+   * Takes a volume away as `removeVolume` does, but for its bytes: they are kept under a name that nothing else has or
+   * lists, until `wipe`. Where there is none it is done.
+   *
+   * @throws {AgentError} ILLEGAL_STATE: a guest uses it.
+   */
+  setVolumeAside(id: string, options?: CallOptions): Promise<void>;
+  /** Ids of the volumes that are set aside. */
+  listWipes(options?: CallOptions): Promise<string[]>;
+  /**
+   * Overwrites the bytes of a volume that is set aside with zeros, and removes it. One that was broken off is begun
+   * again, and comes fast to where it was. What the file system or the disk keeps elsewhere it does not reach.
+   *
+   * @param options.bytesPerSecond Bytes that are read and written at most.
+   */
+  wipe(id: string, options: CallOptions & { bytesPerSecond: number }): Promise<void>;
   /**
    * Writes a volume that no guest uses, with what it stands on, into one file, and its digest beside it.
    *

@@ -22,6 +22,7 @@ import type {
   DiskCopy,
   DiskMerge,
   DiskOverlay,
+  FlattenOptions,
   GuestAddress,
   GuestDefinition,
   GuestDisk,
@@ -39,6 +40,7 @@ import { guestAddressesOf } from './addresses.ts';
 import { mapBounded } from './bounded.ts';
 import { DiskCopies } from './disk-copies.ts';
 import { DiskLayers } from './disk-layers.ts';
+import { DiskPulls } from './disk-pulls.ts';
 import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
 import { type CallNature, isLibvirtError, toAgentError } from './errors.ts';
@@ -105,6 +107,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #commands: GuestCommands;
   readonly #copies: DiskCopies;
   readonly #layers: DiskLayers;
+  readonly #pulls: DiskPulls;
   readonly #definitions = new Definitions();
   readonly #sweep: DefinitionSweep;
   readonly #relay: GuestRelay;
@@ -117,6 +120,7 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#commands = new GuestCommands(options.clock, options.readOnlyProgram ?? READ_ONLY_PROGRAM_PATH);
     this.#copies = new DiskCopies(options.clock);
     this.#layers = new DiskLayers(options.clock);
+    this.#pulls = new DiskPulls(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.#session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
@@ -320,6 +324,17 @@ export class LibvirtHypervisor implements Hypervisor {
     return this.#command(`Cannot take up the memory of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
       this.#layers.resume(context, id, memoryPath),
     );
+  }
+
+  flattenDisk(id: string, serial: string, options: CallOptions & FlattenOptions = {}): Promise<void> {
+    return this.#command(`Cannot flatten a disk of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
+      this.#pulls.pull(context, id, serial, options),
+    );
+  }
+
+  stopFlatten(id: string, serial: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot end the flattening of a disk of guest ${id}`;
+    return this.#command(what, options, TIMEOUT_MS.disk, (context) => this.#pulls.stop(context, id, serial));
   }
 
   guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {

@@ -84,6 +84,18 @@ export class ImageTool {
     }
   }
 
+  /** Opens a file of ours for the cage to write. */
+  async lendToWrite(path: string): Promise<FileHandle> {
+    const file = await open(path, 'r+');
+    try {
+      if (this.#user !== null) await file.chown(this.#user.uid, this.#user.gid);
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
   /** Makes a file for the cage to write. @throws EEXIST, where there is one */
   async make(path: string): Promise<FileHandle> {
     const file = await open(path, 'wx+', 0o600);

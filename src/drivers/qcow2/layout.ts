@@ -5,6 +5,7 @@
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
  *   volumes/ID.LAYER.qcow2       layers of volumes, each by a UUID of its own
  *   volumes/ID.SNAPSHOT.memory   what the memory of a guest that boots from it held
+ *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
  *   shares/ID/                   folders that guests mount          shares/ID.json     their labels
  *   seeds/ID.iso                 NoCloud seeds
@@ -26,7 +27,7 @@ const WHOLE_UUID = new RegExp(`^${UUID}$`);
 const IMAGE_SUFFIXES =
   'qcow2|raw|partial|unpacked|converted|signature|fetch|fetch\\.partial|json|json\\.partial';
 
-const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy)(?:\\.partial)?|restore|${UUID}\\.memory`;
+const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy)(?:\\.partial)?|restore|wipe|${UUID}\\.memory`;
 
 /** The names in each folder that are ours. */
 const FOLDERS = [
@@ -106,6 +107,11 @@ export class Layout {
   /** Its bytes out of a backup, before it is there. */
   volumeRestore(id: string): string {
     return this.#file('volumes', id, 'restore');
+  }
+
+  /** Of a volume that is no more, until it is overwritten. */
+  volumeWipe(id: string): string {
+    return this.#file('volumes', id, 'wipe');
   }
 
   volumeLabel(id: string): string {

@@ -5,37 +5,27 @@
  * guests that take it apart with a few lines of shell. A JSON string is a double-quoted YAML scalar.
  * @see https://docs.cloud-init.io, NoCloud; "Networking config Version 2"
  */
-import { createHash } from 'node:crypto';
 import type { SeedContents, SeedNic } from '../contracts/storage.ts';
 
 /** Label of the volume that cloud-init looks for. */
-export const SEED_LABEL = 'cidata';
+export const NOCLOUD_LABEL = 'cidata';
 
-/** File name to text. */
-export type SeedFiles = Readonly<Record<string, string>>;
-
-/** The files of a seed; without NICs there is no network-config, and cloud-init falls back to DHCP. */
-export function seedFiles(contents: SeedContents): SeedFiles {
+/**
+ * File name to what is in it; without NICs there is no network-config, and cloud-init falls back to DHCP.
+ *
+ * @param userData What the guest gets as user-data.
+ */
+export function nocloudFiles(
+  contents: SeedContents,
+  userData: string | Buffer,
+): Record<string, string | Buffer> {
+  const { vendorData = null } = contents;
   return {
     'meta-data': metaData(contents),
-    'user-data': contents.userData ?? '',
+    'user-data': userData,
+    ...(vendorData === null ? {} : { 'vendor-data': vendorData }),
     ...(contents.nics.length === 0 ? {} : { 'network-config': networkConfig(contents.nics) }),
   };
-}
-
-/** Digest of what a seed was asked to hold, whatever version of Berth writes it down. */
-export function seedDigest(contents: SeedContents): string {
-  const canonical = [
-    contents.instanceId,
-    contents.hostname,
-    contents.sshAuthorizedKeys,
-    contents.userData,
-    contents.nics.map(({ macAddress, static: fixed }) => [
-      macAddress,
-      fixed === null ? null : [fixed.address, fixed.prefix, fixed.gateway, fixed.dnsServers],
-    ]),
-  ];
-  return createHash('sha256').update(JSON.stringify(canonical)).digest('hex');
 }
 
 function metaData({ instanceId, hostname, sshAuthorizedKeys }: SeedContents): string {

@@ -8,7 +8,7 @@
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CopyStore    volumes as bytes, to backups and back
  *             ├─ ShareStore   folders that guests mount
- *             ├─ SeedStore    NoCloud ISOs
+ *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
  *             └─ ConsoleStore logs that virtlogd writes
  *
  * The folders belong to the agent's user and let others only pass through (0711), so that QEMU's user reaches
@@ -24,6 +24,7 @@ import type {
   ExportFacts,
   ExportPlace,
   FoundLayer,
+  FlatVolume,
   ImageCheck,
   ImageFacts,
   ImageRequest,
@@ -48,6 +49,8 @@ import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
+import { fileSystemOf } from './file-system.ts';
+import { FlatStore } from './flatten.ts';
 import { ExportStore } from './exports.ts';
 import { doing, lstatIfThere, removeDurably, STAT_BLOCK_BYTES } from './files.ts';
 import { ImageTool } from './image-tool.ts';
@@ -61,6 +64,7 @@ import { SeedStore } from './seeds.ts';
 import { holdsAnything, REMOVE_TIMEOUT_MS, ShareStore } from './shares.ts';
 import { UploadStore } from './upload.ts';
 import { VolumeStore } from './volumes.ts';
+import { WipeStore } from './wipes.ts';
 
 /** A call that touches a few names only; a disk that takes longer is in trouble. Milliseconds. */
 const QUICK_TIMEOUT_MS = 10_000;
@@ -72,6 +76,8 @@ const SURVEY_TIMEOUT_MS = 60_000;
 const IMPORT_TIMEOUT_MS = 4 * 3600_000;
 /** The largest volume, to a slow disk. Milliseconds. */
 const COPY_TIMEOUT_MS = 6 * 3600_000;
+/** The largest volume at the slowest speed that makes sense, milliseconds. */
+const WIPE_TIMEOUT_MS = 7 * 24 * 3600_000;
 /** Largest image file: far beyond the images in use, far below what would fill a pool unnoticed. */
 const IMAGE_BYTES_MAX = 256 * 1024 ** 3;
 /** Largest disk that an image may show: ext4's largest file on common hosts. */
@@ -114,6 +120,8 @@ export class Qcow2Pool implements StoragePool {
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
   readonly #shares: ShareStore;
+  readonly #flat: FlatStore;
+  readonly #wipes: WipeStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
@@ -134,6 +142,9 @@ export class Qcow2Pool implements StoragePool {
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
     this.#shares = new ShareStore({ layout, exec });
+    this.#flat = new FlatStore({ layout, tool, images: this.#images, volumes: this.#volumes });
+    const { clock = systemClock } = parts;
+    this.#wipes = new WipeStore({ layout, tool, volumes: this.#volumes, clock });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -144,7 +155,8 @@ export class Qcow2Pool implements StoragePool {
 
   capacity(options: CallOptions = {}): Promise<PoolCapacity> {
     return this.#quick('measure it', options, async () => {
-      const files = await this.#listAll();
+      // What is wiped is no object's any more, and its room not free yet: others have it, as far as claims go.
+      const files = (await this.#listAll()).filter((file) => !isWipe(file));
       const [room, ...own] = await Promise.all([
         measure(this.#layout.root),
         occupied(files),
@@ -158,6 +170,7 @@ export class Qcow2Pool implements StoragePool {
     return this.#quick('list it', options, async () => {
       const listed: ListedFile[] = [];
       for (const file of withoutRecords(await this.#listAll())) {
+        if (isWipe(file)) continue;
         const sizeBytes = ((await lstatIfThere(file.path))?.blocks ?? 0) * STAT_BLOCK_BYTES;
         const holdsFiles = file.kind === 'share' && (await holdsAnything(file.path));
         listed.push({
@@ -279,6 +292,26 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
+  isFlat(id: string, options: CallOptions = {}): Promise<boolean> {
+    return this.#quick(`look at volume ${id}`, options, () => this.#flat.look(id));
+  }
+
+  roomToFlatten(volume: FlatVolume, options: CallOptions = {}): Promise<number> {
+    return this.#call(`measure volume ${volume.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#flat.room(volume, limit),
+    );
+  }
+
+  flattenVolume(
+    volume: FlatVolume,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.#call(`flatten volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.#flat.flatten(volume, limit, onProgress),
+    );
+  }
+
   copyVolume(
     volume: VolumeCopy,
     options: CallOptions & { onProgress?: ProgressListener } = {},
@@ -310,6 +343,24 @@ export class Qcow2Pool implements StoragePool {
   removeVolume(id: string, options: CallOptions = {}): Promise<void> {
     return this.#call(`remove volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.#volumes.remove(id, limit),
+    );
+  }
+
+  setVolumeAside(id: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`set volume ${id} aside`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#wipes.setAside(id, limit),
+    );
+  }
+
+  listWipes(options: CallOptions = {}): Promise<string[]> {
+    return this.#quick('list what is to be wiped', options, async () =>
+      (await this.#listFolder('volumes')).filter(isWipe).map(({ id }) => id),
+    );
+  }
+
+  wipe(id: string, { bytesPerSecond, ...options }: CallOptions & { bytesPerSecond: number }): Promise<void> {
+    return this.#call(`wipe volume ${id}`, options, WIPE_TIMEOUT_MS, (limit) =>
+      this.#wipes.wipe(id, bytesPerSecond, limit),
     );
   }
 
@@ -458,8 +509,9 @@ function importParts(parts: Qcow2PoolParts): Omit<ImportParts, 'layout' | 'tool'
 
 /** What an ordinary user could still write: room kept for root is not given to guests. */
 async function measure(path: string): Promise<Omit<PoolCapacity, 'ownBytes'>> {
-  const { bsize, blocks, bavail } = await statfs(path);
-  return { totalBytes: bsize * blocks, availableBytes: bsize * bavail };
+  const { type, bsize, blocks, bavail } = await statfs(path);
+  const { name: fileSystem, shared } = fileSystemOf(type);
+  return { totalBytes: bsize * blocks, availableBytes: bsize * bavail, fileSystem, shared };
 }
 
 /** Bytes that files take on disk, holes left out, and each file once whatever names it has. */
@@ -473,6 +525,11 @@ async function occupied(files: readonly StoredFile[]): Promise<number> {
     bytes += stats.blocks * STAT_BLOCK_BYTES;
   }
   return bytes;
+}
+
+/** It is no object's any more, and goes by itself. */
+function isWipe({ path }: StoredFile): boolean {
+  return path.endsWith('.wipe');
 }
 
 /** A record or label is shown only where what it is about is gone. */

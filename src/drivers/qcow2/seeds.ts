@@ -1,11 +1,11 @@
 /**
- * Seeds: NoCloud ISO images, one for each instance.
+ * Seeds: ISO images of NoCloud or of a ConfigDrive, one for each instance.
  *
  * Made in a private folder beside their final place, and moved there when whole. What a seed was asked to
  * hold is in its own ISO header, as a digest, so that a repeated request is told from a contradicting one.
  */
 import { mkdir, open, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { SeedContents } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
@@ -13,7 +13,7 @@ import type { Exec } from '../host/exec.ts';
 import { doing, exists, publish, readAt, removeDurably } from './files.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { checkId, type Layout } from './layout.ts';
-import { SEED_LABEL, seedDigest, seedFiles } from './nocloud.ts';
+import { type SeedMedium, seedDigest, seedMedium } from './seed-files.ts';
 
 /** It may hold passwords: libvirt gives it to QEMU's user when the guest starts. */
 const SEED_MODE = 0o600;
@@ -63,9 +63,11 @@ export class SeedStore {
     const work = this.#layout.seedWork(contents.instanceId);
     try {
       await removeDurably(work);
-      const folder = await writeInputs(work, contents);
+      const { label, files } = seedMedium(contents);
+      const folder = await writeInputs(work, files);
       const iso = join(work, 'seed.iso');
-      await this.#runIsoTool(iso, folder, applicationId(contents), limit);
+      const options = ['-quiet', '-o', iso, '-V', label, '-A', applicationId(contents), '-J', '-R', folder];
+      await this.#runIsoTool(options, limit);
       await publish(iso, this.#layout.seed(contents.instanceId), SEED_MODE);
     } finally {
       // Where this fails, the folder stays and `list` shows it: `remove` finds it.
@@ -73,8 +75,7 @@ export class SeedStore {
     }
   }
 
-  async #runIsoTool(iso: string, folder: string, application: string, limit: CallLimit): Promise<void> {
-    const options = ['-quiet', '-o', iso, '-V', SEED_LABEL, '-A', application, '-J', '-R', folder];
+  async #runIsoTool(options: readonly string[], limit: CallLimit): Promise<void> {
     for (const { program, first } of ISO_TOOLS) {
       if (await this.#ran(program, [...first, ...options], limit)) return;
     }
@@ -114,12 +115,13 @@ function applicationId(contents: SeedContents): string {
   return `BERTH SEED ${seedDigest(contents).toUpperCase()}`;
 }
 
-async function writeInputs(work: string, contents: SeedContents): Promise<string> {
+async function writeInputs(work: string, files: SeedMedium['files']): Promise<string> {
   const folder = join(work, 'files');
   await mkdir(work, { mode: WORK_MODE });
-  await mkdir(folder, { mode: WORK_MODE });
-  for (const [name, text] of Object.entries(seedFiles(contents))) {
-    await writeFile(join(folder, name), text, { mode: SEED_MODE, flag: 'wx' });
+  for (const [name, data] of Object.entries(files)) {
+    const path = join(folder, name);
+    await mkdir(dirname(path), { mode: WORK_MODE, recursive: true });
+    await writeFile(path, data, { mode: SEED_MODE, flag: 'wx' });
   }
   return folder;
 }

@@ -6,7 +6,7 @@
  * that nothing has to be probed. What people call a volume is in a label beside it, durable before the volume
  * has its name; one that is missing or broken is no hindrance, since it is read only to know a volume again.
  */
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { Id, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -182,16 +182,24 @@ export class VolumeStore {
   async lend(
     tool: ImageTool,
     id: string,
-    layer: LayerId = null,
+    { layer = null, mode = 'to read' }: { layer?: LayerId; mode?: 'to read' | 'to write' } = {},
   ): Promise<AsyncDisposable & { file: FileHandle }> {
-    const file = await tool.lend(this.#parts.layout.layer(id, layer));
+    const path = this.#parts.layout.layer(id, layer);
+    const { uid, gid } = await stat(path);
+    const file = mode === 'to read' ? await tool.lend(path) : await tool.lendToWrite(path);
     return {
       file,
       async [Symbol.asyncDispose]() {
+        if (mode === 'to write') await file.chown(uid, gid);
         await file.chmod(VOLUME_MODE);
         await file.close();
       },
     };
+  }
+
+  /** Makes what a tool has written to a volume durable. */
+  async sync(id: string): Promise<void> {
+    await syncFile(this.#parts.layout.volume(id));
   }
 
   /** Path of the image it is to stand on. */

@@ -40,7 +40,7 @@ export async function writeWhole(
   await using files = new AsyncDisposableStack();
   const chain = [];
   for (const layer of [...layers.toReversed(), null])
-    chain.push(files.use(await volumes.lend(tool, id, layer)).file);
+    chain.push(files.use(await volumes.lend(tool, id, { layer })).file);
   if (image !== null) chain.push(files.use(await tool.lend(layout.image(image.id, image.format))));
   const target = files.use(await tool.make(path));
   const formats = [...layers, 'own'].map(() => 'qcow2').concat(image?.format ?? []);
@@ -61,7 +61,7 @@ export async function writeWhole(
 }
 
 /** A chain by descriptors, the top first: the names in the headers are not followed. */
-function chainOptions(formats: readonly string[]): string {
+export function chainOptions(formats: readonly string[]): string {
   return formats
     .flatMap((format, index) => {
       const at = 'backing.'.repeat(index);

@@ -228,6 +228,15 @@ export class Guests {
     this.tellDefinition(guest);
   }
 
+  /** Lets go of the file that a disk of the running process stands on. */
+  flatten(guest: SimGuest, { serial, path }: ShapeDisk): void {
+    const known = guest.definition?.disks.find((disk) => disk.serial === serial);
+    const at = guest.live?.paths.indexOf(known?.backing?.path ?? '') ?? -1;
+    if (guest.live === null || at < 0 || path === null) return;
+    this.#letGo(guest.live.paths.splice(at, 1));
+    this.tellDefinition(guest);
+  }
+
   /** Ends the guest's process. */
   powerOff(guest: SimGuest, power: SimPower, reason: string, stoppedBy?: 'guest'): void {
     this.#disarm(guest);

@@ -14,6 +14,7 @@ import {
   type DiskCopy,
   type DiskMerge,
   type DiskOverlay,
+  type FlattenOptions,
   type GuestAddress,
   type GuestDefinition,
   type GuestDisk,
@@ -282,6 +283,22 @@ export class SimHypervisor implements Hypervisor {
       checkMemory(guest, this.#world.files.get(memoryPath)?.text ?? null);
       this.#world.guests.powerOn(guest);
     });
+  }
+
+  flattenDisk(id: string, serial: string, options?: CallOptions & FlattenOptions): Promise<void> {
+    return this.#change('hypervisor.flattenDisk', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live === null) throw illegal(guest, 'it does not run');
+      const disk = plugged(guest, serial);
+      const volume = this.#world.files.get(disk.path ?? '')?.volume ?? null;
+      if (volume !== null) volume.imageId = null;
+      this.#world.guests.flatten(guest, disk);
+      options?.onProgress?.(1, 1, 'copying');
+    });
+  }
+
+  stopFlatten(id: string, _serial: string, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.stopFlatten', id, options, () => undefined);
   }
 
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]> {

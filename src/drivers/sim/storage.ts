@@ -19,6 +19,7 @@ import {
   type ExportFacts,
   type ExportPlace,
   type FoundLayer,
+  type FlatVolume,
   type ImageCheck,
   type FoundImage,
   type FoundVolume,
@@ -90,13 +91,15 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.capacity', null, options, () => ({
       totalBytes: this.#world.settings.poolBytes,
       availableBytes: this.#world.files.availableBytes,
-      ownBytes: this.#world.files.usedBytes,
+      ownBytes: this.#world.files.usedBytes - this.#wipeBytes(),
+      fileSystem: null,
+      shared: false,
     }));
   }
 
   list(options?: CallOptions): Promise<ListedFile[]> {
     return this.#run('storage.list', null, options, () =>
-      Array.from(this.#world.files.all(), (file) => {
+      Array.from(this.#listed(), (file) => {
         const { kind, id, path, sizeBytes, share } = file;
         const holdsFiles = (share?.files ?? 0) > 0;
         const standsOn = this.#standsOn(file);
@@ -314,6 +317,31 @@ export class SimStoragePool implements StoragePool {
     );
   }
 
+  isFlat(id: string, options?: CallOptions): Promise<boolean> {
+    return this.#run('storage.isFlat', id, options, () => this.#volume(id).imageId === null);
+  }
+
+  roomToFlatten({ id }: FlatVolume, options?: CallOptions): Promise<number> {
+    return this.#run('storage.roomToFlatten', id, options, () => {
+      const { imageId, format = 'qcow2' } = this.#volume(id);
+      return imageId === null ? 0 : (this.#file(this.paths.image(imageId, format))?.sizeBytes ?? 0);
+    });
+  }
+
+  flattenVolume(
+    { id }: FlatVolume,
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<void> {
+    return this.#run('storage.flattenVolume', id, options, () => {
+      const volume = this.#volume(id);
+      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      volume.imageId = null;
+      this.#world.touch();
+      options?.onProgress?.(1, 1, 'copying');
+    });
+  }
+
   copyVolume({ copyId, id, layers = [] }: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', id, options, () => {
       const layer = layers.at(-1) ?? null;
@@ -365,6 +393,27 @@ export class SimStoragePool implements StoragePool {
       this.#remove(this.paths.volume(id));
       this.#remove(`${this.paths.volume(id)}.partial`);
     });
+  }
+
+  setVolumeAside(id: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.setVolumeAside', id, options, () => {
+      const file = this.#file(this.paths.volume(id));
+      if (file !== undefined && this.#world.guests.holdsOpen(file.path))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      this.#remove(this.paths.volumeCopy(id));
+      this.#remove(this.paths.volume(id));
+      if (file !== undefined) this.#put({ ...file, path: this.#layout.volumeWipe(id) });
+    });
+  }
+
+  listWipes(options?: CallOptions): Promise<string[]> {
+    return this.#run('storage.listWipes', null, options, () =>
+      [...this.#world.files.all()].filter(isWipe).map(({ id }) => id),
+    );
+  }
+
+  wipe(id: string, options: CallOptions & { bytesPerSecond: number }): Promise<void> {
+    return this.#run('storage.wipe', id, options, () => this.#remove(this.#layout.volumeWipe(id)));
   }
 
   exportVolume(request: VolumeExport, options?: CallOptions): Promise<ExportFacts> {
@@ -460,6 +509,15 @@ export class SimStoragePool implements StoragePool {
     act: () => T,
   ): Promise<T> {
     return this.#calls.run({ name, id, options }, act);
+  }
+
+  #wipeBytes(): number {
+    const wipes = [...this.#world.files.all()].filter(isWipe);
+    return wipes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
+  #listed(): SimFile[] {
+    return [...this.#world.files.all()].filter((file) => !isWipe(file));
   }
 
   #file(path: string): SimFile | undefined {
@@ -600,6 +658,10 @@ export class SimStoragePool implements StoragePool {
       `Volume ${id} of ${sizeBytes} bytes is smaller than its image, ${found.facts.virtualSizeBytes} bytes`,
     );
   }
+}
+
+function isWipe({ path }: SimFile): boolean {
+  return path.endsWith('.wipe');
 }
 
 function foundImage({ id, path, image }: SimFile): FoundImage {

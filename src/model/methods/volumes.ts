@@ -57,6 +57,22 @@ export const VOLUME_METHODS = {
     }),
     'ready, used or not',
   ),
+  'volume.flatten': operation(
+    'Bring all data of a volume into its own file, so that it needs its image no more; a guest that runs goes on.',
+    strict({
+      id: NameOrId,
+      speedMibps: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: 65_536,
+          description:
+            'MiB a second that are copied at most, under a guest that runs; as fast as it can where absent',
+        }),
+      ),
+      ...ObjectFence,
+    }),
+    'ready, used or not; done when it stands on no image',
+  ),
   'volume.configure': operation(
     'Rename a volume, protect it from deletion, or limit what a guest gets of it; a guest that runs goes on.',
     strict({
@@ -69,8 +85,17 @@ export const VOLUME_METHODS = {
     'ready, used or not',
   ),
   'volume.delete': operation(
-    'Delete a volume that no instance uses.',
-    strict({ id: NameOrId, ...Fence }),
+    'Delete a volume that no instance uses; with its bytes, if that is asked for.',
+    strict({
+      id: NameOrId,
+      wipe: Type.Optional(
+        Type.Boolean({
+          description:
+            'its bytes are overwritten with zeros, slowly, after it is deleted and before its room is free',
+        }),
+      ),
+      ...Fence,
+    }),
     'ready, unused and not protected',
   ),
   'volume.export': {

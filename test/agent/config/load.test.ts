@@ -36,6 +36,11 @@ const REFUSED: [name: string, text: string, message: RegExp][] = [
   ['a dotted key', '\nlog.levl = "info"', /^f\.toml:2: log\.levl: .*did you mean level\?/],
   ['a wrong type', '[log]\nlevel = 3', /^f\.toml:2: log\.level: 3 is not one of trace/],
   ['a number out of range', '[capacity]\nvcpuRatio = 1000', /^f\.toml:2: capacity\.vcpuRatio: must be <= 64/],
+  [
+    'a warning above what is critical',
+    '[capacity]\npoolWarningPercent = 96',
+    /^f\.toml:1: capacity: poolWarningPercent \(96\) is above poolCriticalPercent \(95\)/,
+  ],
   ['a relative path', '[storage]\npath = "pool"', /^f\.toml:2: storage\.path/],
   ['what is not TOML', '[log\nlevel', /^f\.toml:\d: /],
   ['a key given twice', '[log]\nlevel = "info"\nlevel = "warn"', /^f\.toml:/],

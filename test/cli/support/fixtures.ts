@@ -40,6 +40,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
       policies: DEFAULT_POLICIES,
     },
     userDataBytes: 21,
+    vendorDataBytes: 0,
     disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
     shares: [],
     nics: [
@@ -260,6 +261,7 @@ export const INVENTORY: Inventory = {
   },
   traits: ['COMPUTE_NET_VIF_MODEL_VIRTIO', 'HW_CPU_X86_AVX2'],
   acceleration: 'kvm-unusable',
+  pool: { name: 'default', fileSystem: 'nfs', shared: true, room: 'warning' },
   discrepancies: [
     {
       resourceClass: 'MEMORY_MB',

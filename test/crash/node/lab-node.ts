@@ -257,6 +257,9 @@ export class LabNode {
       'reservedDiskGib = 0',
       '[snapshots]',
       'mergeAutomatically = false',
+      // Disks of the laboratory are full by intent, and room that is made again is seen only with the next look.
+      'poolWarningPercent = 100',
+      'poolCriticalPercent = 100',
       '[log]',
       'level = "debug"',
       '',

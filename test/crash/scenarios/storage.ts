@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { UPLOAD } from '../node/feed-uploads.ts';
 import { type Scenario, scenario } from './scenario.ts';
-import { IMAGE, SUBJECT } from './setting.ts';
+import type { Stand } from '../stands/stand.ts';
+import { bringTo, IMAGE, SUBJECT } from './setting.ts';
 
 const again = { whenFailed: 'is asked for again' } as const;
 /** Of no image. */
@@ -52,6 +53,12 @@ export const STORAGE: Scenario[] = [
     params: () => ({ id: 'old' }),
     ...again,
   }),
+  scenario('volume.delete', {
+    variant: '(wiped)',
+    setting: { volumes: ['old'] },
+    params: () => ({ id: 'old', wipe: true }),
+    ...again,
+  }),
   scenario('volume.attach', {
     setting: { instance: 'running', volumes: ['old'] },
     params: () => ({ id: 'old', instance: SUBJECT }),
@@ -77,6 +84,19 @@ export const STORAGE: Scenario[] = [
     setting: { volumes: ['old'] },
     params: () => ({ id: 'old', sizeGib: 2 }),
   }),
+  scenario('volume.flatten', {
+    setting: {},
+    arrange: ({ node }) => node.run('volume.create', { name: 'new', sizeGib: 1, image: IMAGE }),
+    params: () => ({ id: 'new' }),
+    ...again,
+  }),
+  scenario('volume.flatten', {
+    variant: '(running)',
+    setting: { instance: 'running' },
+    arrange: onItsImage,
+    params: () => ({ id: `${SUBJECT}-disk0` }),
+    ...again,
+  }),
   scenario('volume.configure', {
     setting: { volumes: ['old'] },
     params: () => ({ id: 'old', protected: true, qos: { iops: { perSecond: 100 } } }),
@@ -86,3 +106,11 @@ export const STORAGE: Scenario[] = [
     params: ({ node }, key) => ({ id: 'old', path: join(node.folder, `${key}.qcow2`) }),
   }),
 ];
+
+/** The disk of the subject; one that a case before has flattened is made anew. */
+async function onItsImage(stand: Stand): Promise<void> {
+  const { volume } = await stand.node.call('volume.show', { id: `${SUBJECT}-disk0` });
+  if (volume.imageId !== null) return;
+  await stand.node.run('instance.delete', { id: SUBJECT });
+  await bringTo(stand, { instance: 'running' });
+}

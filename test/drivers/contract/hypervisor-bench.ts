@@ -30,6 +30,10 @@ export interface HypervisorBench {
   memoryPath(): string;
   /** A folder of the host that no guest has, by its path. */
   spareFolder(): Promise<string>;
+  /** The same of 8 MiB, on another one that holds all of its data. */
+  layeredDisk(): Promise<GuestDisk>;
+  /** Whether it stands on no other file. */
+  isFlat(disk: GuestDisk): Promise<boolean>;
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;

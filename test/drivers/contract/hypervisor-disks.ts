@@ -12,6 +12,7 @@ export function diskTests(t: Test, make: MakeBench): void {
   plugTests(t, make);
   unplugTests(t, make);
   copyTests(t, make);
+  flattenTests(t, make);
 }
 
 function plugTests(t: Test, make: MakeBench): void {
@@ -140,5 +141,47 @@ function copyTests(t: Test, make: MakeBench): void {
     await hypervisor.undefine(id);
     await rejectsWith(t, 'NOT_FOUND', hypervisor.copyDisks(ABSENT_ID, copies));
     await hypervisor.stopCopy(ABSENT_ID);
+  });
+}
+
+function flattenTests(t: Test, make: MakeBench): void {
+  t.test(
+    'a disk of a running guest is flattened while it goes on, and once it is flat that is done',
+    async (t) => {
+      const bench = await make(t);
+      const { hypervisor } = bench;
+      const definition = bench.definition();
+      const { id } = definition;
+      const disk = await bench.layeredDisk();
+      await hypervisor.define({ ...definition, disks: [...definition.disks, disk] });
+      await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.flattenDisk(id, disk.serial));
+      await hypervisor.stopFlatten(id, disk.serial);
+      await hypervisor.start(id);
+      await rejectsWith(t, 'NOT_FOUND', hypervisor.flattenDisk(id, 'none'));
+      await hypervisor.stopFlatten(id, 'none');
+      const told: number[] = [];
+      await hypervisor.flattenDisk(id, disk.serial, { onProgress: (done) => void told.push(done) });
+      t.ok(await bench.isFlat(disk));
+      t.equal((await hypervisor.observeGuest(id))?.power, 'running');
+      await hypervisor.flattenDisk(id, disk.serial);
+      await hypervisor.stopFlatten(id, disk.serial);
+      const flat = { ...disk, backing: null };
+      await hypervisor.define({ ...definition, disks: [...definition.disks, flat] });
+      t.equal(
+        (await hypervisor.uses()).find((use) => use.id === id)?.files.includes(disk.backing?.path ?? ''),
+        false,
+      );
+      await hypervisor.destroy(id);
+      await hypervisor.start(id);
+      t.equal((await hypervisor.observeGuest(id))?.power, 'running', 'it starts without the other file');
+      await hypervisor.destroy(id);
+      await hypervisor.undefine(id);
+    },
+  );
+
+  t.test('an absent guest is flattened by nobody, and needs no end of it', async (t) => {
+    const { hypervisor } = await make(t);
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.flattenDisk(ABSENT_ID, 'x'));
+    await hypervisor.stopFlatten(ABSENT_ID, 'x');
   });
 }

@@ -326,6 +326,7 @@ function foreignTests(t: Test, make: MakeBench): void {
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.growDisk(id, 'theirs', 1024 ** 3));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.limitDisk(id, 'theirs', null));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.copyDisks(id, []));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.flattenDisk(id, 'theirs'));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.stopCopy(id));
     t.same(await hypervisor.observeGuest(id), before, 'it is as it was');
     t.equal(await hypervisor.observeGuest(mine.id), null, 'and nothing else was made');

@@ -63,6 +63,8 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     imageTests(t, prepared);
     imageRefusalTests(t, prepared);
     volumeTests(t, prepared);
+    flattenTests(t, prepared);
+    wipeTests(t, prepared);
     copyTests(t, prepared);
     layerTests(t, prepared);
     listTests(t, prepared);
@@ -309,6 +311,51 @@ function volumeTests(t: Test, make: MakePool): void {
   });
 }
 
+function flattenTests(t: Test, make: MakePool): void {
+  t.test('a volume is flattened once, and needs its image no more', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const id = randomUUID();
+    const label = { name: 'data', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    await pool.makeVolume({ id, sizeBytes: 2 * valid.virtualSizeBytes, image, label });
+    t.equal(await pool.isFlat(id), false);
+    t.ok((await pool.roomToFlatten({ id, image })) > 0);
+    await pool.flattenVolume({ id, image });
+    t.equal(await pool.isFlat(id), true);
+    t.equal(await pool.roomToFlatten({ id, image }), 0);
+    await pool.flattenVolume({ id, image });
+    await pool.removeImage(image.id, image.format);
+    t.same(await pool.lookVolume(id), { sizeBytes: 2 * valid.virtualSizeBytes });
+    t.match((await pool.survey()).volumes, [{ id, image: null, label, fault: null }]);
+    t.match(await pool.list(), [{ id, standsOn: null }]);
+    const absent = { id: randomUUID(), image };
+    await rejectsWith(t, 'NOT_FOUND', () => pool.isFlat(absent.id));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.roomToFlatten(absent));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.flattenVolume(absent));
+  });
+}
+
+function wipeTests(t: Test, make: MakePool): void {
+  t.test('a volume that is set aside is no volume any more, and is gone once it is wiped', async (t) => {
+    const { pool } = await make(t);
+    const id = randomUUID();
+    const label = { name: 'data', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    await pool.makeVolume({ id, sizeBytes: 8 * MIB, image: null, label });
+    await pool.setVolumeAside(id);
+    await pool.setVolumeAside(id);
+    t.equal(await pool.lookVolume(id), null);
+    t.same(await pool.list(), []);
+    t.same(await pool.survey(), { images: [], volumes: [] });
+    t.same(await pool.listWipes(), [id]);
+    t.equal((await pool.capacity()).ownBytes, 0, 'its room is claimed by nobody, and not free');
+    await pool.wipe(id, { bytesPerSecond: 1024 * MIB });
+    await pool.wipe(id, { bytesPerSecond: 1024 * MIB });
+    t.same(await pool.listWipes(), []);
+    await pool.setVolumeAside(randomUUID());
+    t.same(await pool.listWipes(), []);
+  });
+}
+
 function copyTests(t: Test, make: MakePool): void {
   t.test('the bytes of a volume go through its copy into another one', async (t) => {
     const { pool, valid } = await make(t);
@@ -446,6 +493,24 @@ function seedTests(t: Test, make: MakePool): void {
     await pool.makeSeed(structuredClone(contents));
     await rejectsWith(t, 'HOST_CONFLICT', () => pool.makeSeed({ ...contents, hostname: 'other' }));
   });
+
+  t.test(
+    'a seed may be a ConfigDrive with vendor-data; as NoCloud, or without, it is another one',
+    async (t) => {
+      const { pool } = await make(t);
+      const { vendorData, ...contents } = {
+        ...seed(),
+        format: 'configdrive',
+        vendorData: '#!/bin/sh\n',
+      } as const;
+      await pool.makeSeed({ ...contents, vendorData });
+      await pool.makeSeed({ ...contents, vendorData });
+      await rejectsWith(t, 'HOST_CONFLICT', () => pool.makeSeed(contents));
+      await rejectsWith(t, 'HOST_CONFLICT', () =>
+        pool.makeSeed({ ...contents, vendorData, format: 'nocloud' }),
+      );
+    },
+  );
 
   t.test('a seed may hold nothing but its names', async (t) => {
     const { pool } = await make(t);

@@ -73,6 +73,8 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
     overlayOn: (disk) => lab.overlayOn(disk),
     memoryPath: () => lab.newPath('memory'),
     spareFolder: () => lab.emptyFolder(),
+    layeredDisk: async () => ({ serial: randomUUID().slice(0, 8), ...(await lab.layeredDisk()) }),
+    isFlat: async ({ path }) => (await lab.backingOf(path)) === null,
     exists: isThere,
     sizeOf: async ({ path }) => (await stat(path)).size,
     makeForeign: () => lab.foreignGuest(),

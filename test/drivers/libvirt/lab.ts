@@ -120,6 +120,25 @@ export class Lab {
     return mkdtemp(join(this.folder, 'share-'));
   }
 
+  /** A qcow2 disk of 8 MiB on another one, which holds all of its data. */
+  async layeredDisk() {
+    const [base, path] = [
+      join(this.folder, `${randomUUID()}.qcow2`),
+      join(this.folder, `${randomUUID()}.qcow2`),
+    ];
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', base, '8M']);
+    await run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 0 8M', base]);
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', path]);
+    for (const each of [base, path]) await chmod(each, 0o666);
+    return { path, format: 'qcow2', readOnly: false, backing: { path: base, format: 'qcow2' } } as const;
+  }
+
+  /** What a disk that a guest may use stands on, as its header says. */
+  async backingOf(path: string): Promise<string | null> {
+    const { stdout } = await run('qemu-img', ['info', '-U', '--output=json', path]);
+    return (JSON.parse(stdout) as { 'backing-filename'?: string })['backing-filename'] ?? null;
+  }
+
   /** Edits a definition as `virsh edit` does. */
   async editDefinition(id: string, from: string | RegExp, to: string): Promise<void> {
     const domain = await this.admin.domainLookupByUUIDString(id);

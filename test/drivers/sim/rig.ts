@@ -66,6 +66,17 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
       await pool.makeShare({ id, label });
       return pool.paths.share(id);
     },
+    layeredDisk: async () => {
+      const [image, id] = [randomUUID(), randomUUID()];
+      const source = `/images/${image}`;
+      world.sources.set(source, { sha256: 'b'.repeat(64), sizeBytes: MIB, virtualSizeBytes: 8 * MIB });
+      await pool.makeImage({ id: image, source, format: 'qcow2', sha256: null });
+      await pool.makeVolume({ id, sizeBytes: 8 * MIB, image: { id: image, format: 'qcow2' } });
+      const backing = { path: pool.paths.image(image, 'qcow2'), format: 'qcow2' } as const;
+      const path = pool.paths.volume(id);
+      return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing };
+    },
+    isFlat: async ({ path }) => world.files.get(path)?.volume?.imageId === null,
     exists: async (path) => world.files.has(path),
     sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
     makeForeign: async () => {

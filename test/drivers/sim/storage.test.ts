@@ -15,7 +15,13 @@ t.test('the room of a pool is what it has less what its files take', async (t) =
   const image = { source: SOURCE, format: 'qcow2', sha256: null } as const;
   const id = randomUUID();
   await pool.makeImage({ id, ...image });
-  t.same(await pool.capacity(), { totalBytes: 1_500_000, availableBytes: 500_000, ownBytes: 1_000_000 });
+  t.same(await pool.capacity(), {
+    totalBytes: 1_500_000,
+    availableBytes: 500_000,
+    ownBytes: 1_000_000,
+    fileSystem: null,
+    shared: false,
+  });
   const second = randomUUID();
   await t.rejects(pool.makeImage({ id: second, ...image }), { code: 'CAPACITY_EXCEEDED' });
   t.equal((await pool.list()).length, 1);

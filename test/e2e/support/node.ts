@@ -222,6 +222,9 @@ export class RealNode {
       '[capacity]',
       'vcpuRatio = 64',
       'diskRatio = 8',
+      // The disk of the machine that tests may be as full as it likes.
+      'poolWarningPercent = 100',
+      'poolCriticalPercent = 100',
       this.#moreConfig,
       '',
     ].join('\n');

@@ -34,6 +34,7 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     disowned: null,
     spec,
     userDataBytes: 0,
+    vendorDataBytes: 0,
     disks: [],
     shares: [],
     nics: [],
@@ -86,6 +87,7 @@ export function anInventory(of: {
     traits: [],
     acceleration: 'absent',
     discrepancies: [],
+    pool: { name: 'default', fileSystem: 'ext4', shared: false, room: 'ok' },
     host: {
       architecture: 'x86_64',
       cpuModel: 'test',

@@ -9,6 +9,7 @@ import { images } from './007-images.ts';
 import { disks } from './008-disks.ts';
 import { snapshots } from './009-snapshots.ts';
 import { shares } from './011-shares.ts';
+import { seeds } from './012-seeds.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -21,4 +22,5 @@ export const migrations: readonly string[] = [
   disks,
   snapshots,
   shares,
+  seeds,
 ];

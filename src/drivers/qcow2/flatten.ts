@@ -1,0 +1,84 @@
+/**
+ * Flat volumes: all data in a volume's own file, so that it needs no image any more.
+ *
+ *   image ──▶ qemu-img rebase, in the cage ──▶ clusters of the volume that lack it ──▶ last, the name in its header
+ *
+ * It is done in place: a cluster that is copied reads as before, so the volume is whole at every moment, and where a
+ * crash breaks it off the next run goes on with what is left. Nor does it matter whether a definition that was written
+ * before still names the image. Room is taken for what is copied alone.
+ */
+import { type FileHandle, lstat } from 'node:fs/promises';
+import { AgentError } from '../../model/errors.ts';
+import type { ProgressListener } from '../contracts/calls.ts';
+import type { FlatVolume } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
+import { convertLimits, progressTo } from './convert.ts';
+import { explainUse, STAT_BLOCK_BYTES } from './files.ts';
+import { chainOptions, type VolumeParts } from './whole-volume.ts';
+
+/** The largest image, to a slow disk, milliseconds. */
+const TIMEOUT_MS = 6 * 3600_000;
+/** What qcow2 adds to a file for the tables of its own clusters, as the whole of it may be written anew. Bytes. */
+const GROWTH_BYTES = 1024 ** 3;
+
+export class FlatStore {
+  readonly #parts: VolumeParts;
+
+  constructor(parts: VolumeParts) {
+    this.#parts = parts;
+  }
+
+  async look(id: string): Promise<boolean> {
+    const base = await this.#parts.volumes.backingFileOf(this.#parts.layout.volume(id));
+    if (base === null && (await this.#parts.volumes.look(id)) === null) throw absent(id);
+    return base === null;
+  }
+
+  /** The whole of it, less what is there. */
+  async room(volume: FlatVolume, limit: CallLimit): Promise<number> {
+    if (await this.look(volume.id)) return 0;
+    const { blocks } = await lstat(this.#parts.layout.volume(volume.id));
+    const args = ['measure', '-U', '--output=json', '-O', 'qcow2', '--image-opts'];
+    const { stdout } = await this.#lent(volume, (files, options) =>
+      this.#parts.tool.run('qemu-img', [...args, options], { files }, limit),
+    );
+    const { required } = JSON.parse(stdout) as { required: number };
+    return Math.max(0, required - blocks * STAT_BLOCK_BYTES);
+  }
+
+  async flatten(volume: FlatVolume, limit: CallLimit, onProgress: ProgressListener): Promise<void> {
+    const { images, tool, volumes } = this.#parts;
+    if (await this.look(volume.id)) return;
+    if (volume.image !== null) await images.assertIntact(volume.image.id, volume.image.format, limit);
+    const sizeBytes = (await volumes.look(volume.id))?.sizeBytes ?? 0;
+    const run = {
+      limits: convertLimits(sizeBytes + GROWTH_BYTES),
+      timeoutMs: TIMEOUT_MS,
+      onStdout: progressTo((done, total) => onProgress(done, total, 'copying'), sizeBytes),
+    };
+    await this.#lent(volume, (files, options) =>
+      tool.run('qemu-img', ['rebase', '-p', '-b', '', '--image-opts', options], { ...run, files }, limit),
+    ).catch((error: unknown) => {
+      throw explainUse(error);
+    });
+    await volumes.sync(volume.id);
+  }
+
+  /** The volume to write and its image to read, by descriptor: the name in its header is not followed. */
+  async #lent<T>(
+    { id, image }: FlatVolume,
+    work: (files: readonly FileHandle[], options: string) => Promise<T>,
+  ): Promise<T> {
+    const { layout, tool, volumes } = this.#parts;
+    await using top = await volumes.lend(tool, id, { mode: 'to write' });
+    await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
+    return await work(
+      [top.file, ...(base === null ? [] : [base])],
+      chainOptions(['qcow2', ...(image === null ? [] : [image.format])]),
+    );
+  }
+}
+
+function absent(id: string): AgentError {
+  return new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
+}

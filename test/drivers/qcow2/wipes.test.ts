@@ -1,0 +1,93 @@
+import { randomUUID } from 'node:crypto';
+import { link, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { Clock } from '../../../src/drivers/contracts/clock.ts';
+import { systemClock } from '../../../src/drivers/contracts/clock.ts';
+import { exec, MIB, makePool, refuses } from './fixtures.ts';
+
+const FAST = { bytesPerSecond: 1024 * MIB };
+
+/** A volume with a secret in it, and another name of its file, by which its bytes can be read when it is gone. */
+async function secret(t: Test, clock: Clock = systemClock) {
+  const { pool, folder } = await makePool(t, { clock });
+  const id = randomUUID();
+  await pool.makeVolume({ id, sizeBytes: 64 * MIB, image: null });
+  const path = pool.paths.volume(id);
+  await exec.run('qemu-io', [
+    '-f',
+    'qcow2',
+    '-c',
+    'write -P 0x53 1M 3M',
+    '-c',
+    'write -P 0x53 40M 64k',
+    path,
+  ]);
+  const other = join(folder, 'same-bytes');
+  await link(path, other);
+  const left = async () => (await readFile(other)).some((byte) => byte !== 0);
+  return { pool, id, path, other, left };
+}
+
+t.test('a wipe leaves nothing but zeros, takes no more room meanwhile, and removes the file', async (t) => {
+  const { pool, id, other, left } = await secret(t);
+  await pool.setVolumeAside(id);
+  const before = await stat(other);
+  t.ok(await left(), 'until then its bytes are there');
+  await pool.wipe(id, FAST);
+  t.notOk(await left());
+  const after = await stat(other);
+  t.ok(after.blocks <= before.blocks, 'holes stay holes');
+  t.equal(after.size, before.size);
+  t.equal(after.nlink, 1);
+});
+
+t.test('a wipe that is broken off is begun again', async (t) => {
+  const { pool, id, left } = await secret(t);
+  await pool.setVolumeAside(id);
+  const caller = new AbortController();
+  const slow = pool.wipe(id, { bytesPerSecond: 1024, signal: caller.signal });
+  caller.abort();
+  await t.rejects(slow, { code: 'CANCELLED' });
+  t.same(await pool.listWipes(), [id]);
+  await pool.wipe(id, FAST);
+  t.notOk(await left());
+  t.same(await pool.listWipes(), []);
+});
+
+t.test('a wipe keeps to its speed', async (t) => {
+  const waits: number[] = [];
+  const clock: Clock = {
+    ...systemClock,
+    monotonicMs: () => waits.reduce((sum, ms) => sum + ms, 0),
+    after: (delayMs, callback) => {
+      waits.push(delayMs);
+      queueMicrotask(callback);
+      return () => undefined;
+    },
+  };
+  const { pool, id, other } = await secret(t, clock);
+  await pool.setVolumeAside(id);
+  await pool.wipe(id, { bytesPerSecond: MIB });
+  const seconds = clock.monotonicMs() / 1000;
+  t.equal(seconds, Math.ceil((await stat(other)).size / MIB));
+});
+
+t.test('a volume that somebody uses by its name is not set aside', async (t) => {
+  const { pool, id, path, left } = await secret(t);
+  const ended = new AbortController();
+  const holder = exec.run('sh', ['-c', `sleep 600 | qemu-io -f qcow2 ${path}`], { signal: ended.signal });
+  holder.catch(() => undefined);
+  t.teardown(() => ended.abort());
+  const isHeld = () =>
+    exec.run('qemu-img', ['info', '-f', 'qcow2', path]).then(
+      () => false,
+      () => true,
+    );
+  while (!(await isHeld()));
+  await refuses(t, pool.setVolumeAside(id), 'ILLEGAL_STATE', /A guest uses the volume/);
+  t.same(await pool.listWipes(), []);
+  t.ok(await left());
+  ended.abort();
+  await holder.catch(() => undefined);
+});
