@@ -323,6 +323,7 @@ const BACKUP: Backup = {
   instanceId: idOf(1),
   createdAt: '2026-03-01T11:00:00.000Z',
   parentId: null,
+  full: { code: 'asked', message: 'A full backup was asked for' },
   spec: { ...instance().spec, name: 'demo' },
   volumes: [
     { id: idOf(2), virtualSizeBytes: 5 * 1024 ** 3, dataBytes: 1024 ** 3 },

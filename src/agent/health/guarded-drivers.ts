@@ -92,6 +92,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   // Its disks are slow, or full: that is no guest that hangs.
   copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   stopCopy: guest,
+  checkpoints: guest,
+  forgetCheckpoints: guest,
   limitDisk: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
@@ -122,6 +124,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     labelVolume: counts,
     growVolume: counts,
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    bitmaps: counts,
     readCopy: 'passes',
     removeCopy: counts,
     // A store of backups that does not answer says nothing of the pool.

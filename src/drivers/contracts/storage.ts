@@ -116,6 +116,17 @@ export interface VolumeRequest {
 
 export interface VolumeCopy extends Pick<VolumeRequest, 'id' | 'image'> {
   copyId: string;
+  /** A bitmap of the volume: only what has changed by it. @default all of it */
+  since?: string | undefined;
+  /** Most that is read in a second. @default no limit */
+  bytesPerSecond?: number | undefined;
+}
+
+/** What QEMU keeps in a volume of what has changed since a moment. */
+export interface DirtyBitmap {
+  name: string;
+  /** False where the guest that used it last ended without saving it: it says nothing any more. */
+  consistent: boolean;
 }
 
 /** An image of the pool, as its file and the record beside it tell. */
@@ -187,6 +198,7 @@ export interface StoragePool {
     image(id: string, format: ImageFormat): string;
     volume(id: string): string;
     volumeCopy(copyId: string): string;
+    volumeDelta(copyId: string): string;
     seed(instanceId: string): string;
     consoleLog(instanceId: string): string;
   };
@@ -242,15 +254,22 @@ export interface StoragePool {
    */
   growVolume(id: string, sizeBytes: number, options?: CallOptions): Promise<void>;
   /**
-   * Writes a volume that no guest uses, with what it stands on, into a copy (`paths.volumeCopy`): a raw file with holes,
-   * as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
+   * Writes a volume that no guest uses into a copy: all of it, with what it stands on (`paths.volumeCopy`), or what has
+   * changed (`paths.volumeDelta`), as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
    *
    * @param volume.copyId What the copy is called; that of the volume that it is a part of the making of.
    *
-   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the volume.
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the volume. DATA_DAMAGED: it has no such bitmap that can be
+   *   relied on.
    */
   copyVolume(volume: VolumeCopy, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
-  /** What is not zero of a copy. @throws {AgentError} NOT_FOUND, with the first extent */
+  /** The bitmaps of a volume that no guest uses. @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it. */
+  bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]>;
+  /**
+   * What a copy has: all that is not zero, or all that has changed, also to zero.
+   *
+   * @throws {AgentError} NOT_FOUND, with the first extent. DATA_DAMAGED: it is not what QEMU writes.
+   */
   readCopy(copyId: string, options?: CallOptions): AsyncIterable<DiskExtent>;
   removeCopy(copyId: string, options?: CallOptions): Promise<void>;
   /**

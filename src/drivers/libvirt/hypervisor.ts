@@ -6,6 +6,7 @@
  *   LibvirtHypervisor ── deadline and words for each call, what is observed
  *     ├─ Session        the connection, its health, its events
  *     ├─ GuestCommands  what changes a guest
+ *     ├─ DiskCopies, Checkpoints  what disks hold at one moment, and what changes after it
  *     ├─ GuestRelay     domain events → guest events, in order
  *     ├─ Definitions    what domains' definitions say, remembered until an event says otherwise
  *     ├─ DefinitionSweep  reads them again in turn, for what no event tells
@@ -19,8 +20,9 @@ import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, ProgressListener, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type {
-  DiskCopy,
+  DiskCopies as CopyRequest,
   GuestAddress,
+  GuestCheckpoint,
   GuestDefinition,
   GuestDisk,
   GuestEvent,
@@ -34,6 +36,7 @@ import type {
 } from '../contracts/hypervisor.ts';
 import { guestAddressesOf } from './addresses.ts';
 import { mapBounded } from './bounded.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { DiskCopies } from './disk-copies.ts';
 import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
@@ -43,7 +46,7 @@ import { GuestRelay } from './guest-relay.ts';
 import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import { CallLimits } from './limits.ts';
 import type { DriverLog } from './listeners.ts';
-import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
+import { type CommandContext, findDomain, ownDomain, powerOf } from './own-domain.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
 import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
@@ -96,6 +99,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #session: Session;
   readonly #host: HostPlatform;
   readonly #commands: GuestCommands;
+  readonly #checkpoints: Checkpoints;
   readonly #copies: DiskCopies;
   readonly #definitions = new Definitions();
   readonly #sweep: DefinitionSweep;
@@ -107,7 +111,8 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#keptFolder = options.keptFolder ?? KEPT_FOLDER;
     this.#host = new HostPlatform(options);
     this.#commands = new GuestCommands(options.clock);
-    this.#copies = new DiskCopies(options.clock);
+    this.#checkpoints = new Checkpoints(options.exec);
+    this.#copies = new DiskCopies(options.clock, this.#checkpoints);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.#session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
@@ -252,18 +257,32 @@ export class LibvirtHypervisor implements Hypervisor {
 
   copyDisks(
     id: string,
-    copies: readonly DiskCopy[],
+    request: CopyRequest,
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
     return this.#command(`Cannot copy the disks of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
-      this.#copies.copy(context, id, copies, onProgress),
+      this.#copies.copy(context, id, request, onProgress),
     );
   }
 
   stopCopy(id: string, options: CallOptions = {}): Promise<void> {
     const what = `Cannot end the copying of the disks of guest ${id}`;
     return this.#command(what, options, TIMEOUT_MS.disk, (context) => this.#copies.stop(context, id));
+  }
+
+  checkpoints(id: string, options: CallOptions = {}): Promise<GuestCheckpoint[]> {
+    const what = `Cannot list the checkpoints of guest ${id}`;
+    return this.#ask(what, options, TIMEOUT_MS.disk, async (context) =>
+      this.#checkpoints.list(context, await ownDomain(context, id)),
+    );
+  }
+
+  forgetCheckpoints(id: string, names: readonly string[] | null, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot forget checkpoints of guest ${id}`;
+    return this.#command(what, options, TIMEOUT_MS.disk, (context) =>
+      this.#checkpoints.forget(context, id, names),
+    );
   }
 
   guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {

@@ -9,6 +9,8 @@ export interface LiveDisk {
   /** As `vda`. */
   target: string;
   path: string | null;
+  /** Of its file, as `qcow2`. */
+  format: string | null;
 }
 
 export async function liveXml(domain: Domain, { limits }: CommandContext): Promise<XmlElement> {
@@ -36,6 +38,7 @@ export function disksOf(live: XmlElement): LiveDisk[] {
     serial: textOf(elementsAt(disk, 'serial')[0] ?? {}),
     target: attributeAt(disk, 'target', 'dev') ?? '',
     path: attributeAt(disk, 'source', 'file'),
+    format: attributeAt(disk, 'driver', 'type'),
   }));
 }
 

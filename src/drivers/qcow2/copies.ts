@@ -37,15 +37,16 @@ export class CopyStore {
   }
 
   async make(
-    { copyId, ...volume }: VolumeCopy,
+    { copyId, bytesPerSecond, ...volume }: VolumeCopy,
     limit: CallLimit,
     onProgress: ProgressListener,
   ): Promise<void> {
     const path = this.#layout.volumeCopy(copyId);
+    const rate = bytesPerSecond === undefined ? [] : ['-r', String(bytesPerSecond)];
     await this.remove(copyId);
     await writeWhole(
       this.#parts,
-      { ...volume, output: ['-O', 'raw'], path: path + PARTIAL_SUFFIX },
+      { ...volume, output: ['-O', 'raw', ...rate], path: path + PARTIAL_SUFFIX },
       limit,
       onProgress,
     );

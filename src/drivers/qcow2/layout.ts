@@ -4,6 +4,7 @@
  *   images/ID.qcow2 | ID.raw     published images          images/ID.json     their records
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
+ *   volumes/ID.delta             its clusters on their way to a backup, or those that changed
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
@@ -25,7 +26,7 @@ const IMAGE_SUFFIXES =
 /** The names in each folder that are ours. */
 const FOLDERS = [
   { name: 'images', kind: 'image', ours: ourNames(IMAGE_SUFFIXES) },
-  { name: 'volumes', kind: 'volume', ours: ourNames('(?:qcow2|json|copy)(?:\\.partial)?|restore') },
+  { name: 'volumes', kind: 'volume', ours: ourNames('(?:qcow2|json|copy|delta)(?:\\.partial)?|restore') },
   { name: 'seeds', kind: 'seed', ours: ourNames('iso|work') },
   { name: 'consoles', kind: 'console', ours: ourNames('log|log\\.\\d{1,4}') },
 ] as const satisfies { name: string; kind: StoredFile['kind']; ours: RegExp }[];
@@ -84,6 +85,11 @@ export class Layout {
   /** Its bytes at one moment, for a backup. */
   volumeCopy(id: string): string {
     return this.#file('volumes', id, 'copy');
+  }
+
+  /** Its clusters at one moment, for a backup. */
+  volumeDelta(id: string): string {
+    return this.#file('volumes', id, 'delta');
   }
 
   /** Its bytes out of a backup, before it is there. */

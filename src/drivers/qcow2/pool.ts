@@ -6,6 +6,7 @@
  *             ├─ VolumeStore  qemu-img create, headers
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CopyStore    volumes as bytes, to backups and back
+ *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    NoCloud ISOs
  *             └─ ConsoleStore logs that virtlogd writes
  *
@@ -18,6 +19,7 @@ import type { ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type {
+  DirtyBitmap,
   ExportFacts,
   ExportPlace,
   ImageCheck,
@@ -41,6 +43,7 @@ import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
+import { DeltaStore } from './deltas.ts';
 import { ExportStore } from './exports.ts';
 import { doing, lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
 import { ImageTool } from './image-tool.ts';
@@ -103,6 +106,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #volumes: VolumeStore;
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
+  readonly #deltas: DeltaStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
@@ -121,6 +125,7 @@ export class Qcow2Pool implements StoragePool {
     this.#volumes = new VolumeStore({ layout, exec, images: this.#images });
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
+    this.#deltas = new DeltaStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -222,17 +227,29 @@ export class Qcow2Pool implements StoragePool {
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
+    const { since } = volume;
     return this.#call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
-      this.#copies.make(volume, limit, onProgress),
+      since === undefined
+        ? this.#copies.make(volume, limit, onProgress)
+        : this.#deltas.make({ ...volume, since }, limit),
     );
   }
 
-  readCopy(copyId: string, { signal }: CallOptions = {}): AsyncIterable<DiskExtent> {
-    return this.#copies.read(copyId, signal);
+  bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {
+    return this.#call(`list the bitmaps of volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#deltas.bitmaps(id, limit),
+    );
+  }
+
+  async *readCopy(copyId: string, { signal }: CallOptions = {}): AsyncGenerator<DiskExtent> {
+    yield* (await this.#deltas.find(copyId, signal)) ?? this.#copies.read(copyId, signal);
   }
 
   removeCopy(copyId: string, options: CallOptions = {}): Promise<void> {
-    return this.#quick(`remove copy ${copyId}`, options, () => this.#copies.remove(copyId));
+    return this.#quick(`remove copy ${copyId}`, options, async () => {
+      await this.#copies.remove(copyId);
+      await this.#deltas.remove(copyId);
+    });
   }
 
   restoreVolume(

@@ -163,9 +163,10 @@ export class VolumeStore {
     const path = layout.volume(id);
     await this.#lock.hold(id, limit, async () => {
       await removeDurably(path);
-      for (const beside of [path, layout.volumeCopy(id), layout.volumeLabel(id)])
+      for (const beside of [path, layout.volumeCopy(id), layout.volumeDelta(id), layout.volumeLabel(id)])
         await removeDurably(beside + PARTIAL_SUFFIX);
       await removeDurably(layout.volumeCopy(id));
+      await removeDurably(layout.volumeDelta(id));
       await removeDurably(layout.volumeRestore(id));
       await removeDurably(layout.volumeLabel(id));
     });

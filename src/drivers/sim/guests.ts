@@ -15,6 +15,7 @@
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { GuestDisk, GuestEvent, ShapeDisk, WatchdogAction } from '../contracts/hypervisor.ts';
+import { lose } from './bitmaps.ts';
 import { type Files, newFile } from './files.ts';
 import { devicesOf, noEdits } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
@@ -167,6 +168,15 @@ export class Guests {
     if (!guest.persistent) this.#forget(guest);
   }
 
+  /** The same without a word before: what it had to save is lost. */
+  kill(guest: SimGuest, power: SimPower, reason: string): void {
+    for (const path of guest.live?.paths ?? []) {
+      const file = this.#files.get(path);
+      if (file !== undefined) lose(file);
+    }
+    this.powerOff(guest, power, reason);
+  }
+
   /** The guest's kernel panics, and tells its panic device. */
   panic(guest: SimGuest): void {
     this.#emit({ type: 'panicked', id: guest.id });
@@ -184,7 +194,7 @@ export class Guests {
   /** The machine loses its power, and boots: its guests are as they were defined, and nothing runs. */
   hostBoots(): void {
     for (const guest of this.all()) {
-      if (guest.live !== null) this.powerOff(guest, 'stopped', 'not started');
+      if (guest.live !== null) this.kill(guest, 'stopped', 'not started');
       delete guest.stoppedBy;
     }
   }

@@ -8,8 +8,9 @@ import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type {
-  DiskCopy,
+  DiskCopies,
   GuestAddress,
+  GuestCheckpoint,
   GuestDefinition,
   GuestDisk,
   GuestEvent,
@@ -22,14 +23,14 @@ import type {
   ObservedGuest,
   ShapeDisk,
 } from '../contracts/hypervisor.ts';
+import { changedBytes, deltaOf, isKnown, track, untrack } from './bitmaps.ts';
 import { type Attachment, type CallRequest, Calls } from './call.ts';
 import { checkDefinition, checkDisk } from './definition.ts';
 import type { CallName } from './faults.ts';
-import { copyOf } from './files.ts';
 import { pathsOf } from './guests.ts';
 import { newGuest } from './outside.ts';
 import { keptOf, noEdits } from './shape.ts';
-import type { SimGuest } from './state.ts';
+import type { SimFile, SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';
 
 /** What a guest's power has for a reason when the host was asked for it. */
@@ -192,14 +193,37 @@ export class SimHypervisor implements Hypervisor {
     });
   }
 
-  copyDisks(id: string, copies: readonly DiskCopy[], options?: CallOptions): Promise<void> {
+  copyDisks(id: string, request: DiskCopies, options?: CallOptions): Promise<void> {
     return this.#change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
-      for (const { serial, path } of copies) {
-        const file = this.#world.files.get(plugged(guest, serial).path ?? '');
-        if (file !== undefined) this.#world.files.put(copyOf(file, path));
-      }
+      const { copies, since, checkpoint } = request;
+      const files = copies.map(({ serial, path }) => ({ file: this.#fileOf(guest, serial), path }));
+      const deltas = files.flatMap(({ file, path }) => (file === null ? [] : [deltaOf(file, path, since)]));
+      for (const delta of deltas) this.#world.files.put(delta);
+      if (checkpoint === undefined) return;
+      this.#forget(guest, [checkpoint]);
+      for (const { file } of files) if (file !== null) track(file, checkpoint);
+      const serials = copies.map(({ serial }) => serial);
+      guest.checkpoints = [...(guest.checkpoints ?? []), { name: checkpoint, serials }];
+    });
+  }
+
+  checkpoints(id: string, options?: CallOptions): Promise<GuestCheckpoint[]> {
+    return this.#ask('hypervisor.checkpoints', id, options, () => {
+      const guest = there(this.#world.guests.get(id) ?? null, id);
+      if (guest.definition === null) throw foreign(guest);
+      const views = (guest.checkpoints ?? []).map(({ name, serials }) => ({
+        name,
+        disks: serials.flatMap((serial) => this.#trackedDisk(guest, serial, name)),
+      }));
+      return views.reverse();
+    });
+  }
+
+  forgetCheckpoints(id: string, names: readonly string[] | null, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.forgetCheckpoints', id, options, (guest) => {
+      if (guest !== null) this.#forget(guest, names);
     });
   }
 
@@ -257,6 +281,32 @@ export class SimHypervisor implements Hypervisor {
   async #run<T>(request: CallRequest, act: () => T): Promise<T> {
     if (this.#closed) throw new AgentError('UNAVAILABLE', `${request.name}: the connection is closed`);
     return this.#calls.run(request, act);
+  }
+
+  /** The file of a disk of a guest that runs. @throws {AgentError} NOT_FOUND */
+  #fileOf(guest: SimGuest, serial: string): SimFile | null {
+    return this.#world.files.get(plugged(guest, serial).path ?? '') ?? null;
+  }
+
+  /** As on a real host: what is in the file of a guest that does not run is not looked at. */
+  #trackedDisk(guest: SimGuest, serial: string, name: string): GuestCheckpoint['disks'] {
+    if (guest.live === null) {
+      const has = guest.definition?.disks.some((disk) => disk.serial === serial);
+      return has ? [{ serial, changedBytes: null }] : [];
+    }
+    const file = this.#world.files.get(liveDisk(guest, serial)?.path ?? '');
+    if (file === undefined || !isKnown(file, name)) return [];
+    return [{ serial, changedBytes: changedBytes(file, name) }];
+  }
+
+  #forget(guest: SimGuest, names: readonly string[] | null): void {
+    const kept = (guest.checkpoints ?? []).filter(({ name }) => names !== null && !names.includes(name));
+    const gone = (guest.checkpoints ?? []).filter((checkpoint) => !kept.includes(checkpoint));
+    for (const { path } of [...(guest.definition?.disks ?? []), ...(guest.live?.disks ?? [])]) {
+      const file = this.#world.files.get(path ?? '');
+      if (file !== undefined) for (const { name } of gone) untrack(file, name);
+    }
+    guest.checkpoints = kept;
   }
 
   #checkName({ id, name }: GuestDefinition, guest: SimGuest | null): void {

@@ -18,6 +18,7 @@ import type {
 } from '../contracts/hypervisor.ts';
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
 import type { ExportFacts, ImageFacts, StoredFile, VolumeLabel } from '../contracts/storage.ts';
+import type { SimBitmap } from './bitmaps.ts';
 
 /** Form of the file; another one is refused. */
 const VERSION = 2;
@@ -141,6 +142,8 @@ export interface SimGuest {
   obeys: boolean;
   /** Its guest agent connects when it boots, and answers. */
   agentAnswers: boolean;
+  /** Checkpoints, oldest first, with the disks that they are of. @default none */
+  checkpoints?: { name: string; serials: string[] }[];
   /** Files that the definition of a foreign guest names. */
   foreignFiles: string[];
 }
@@ -167,6 +170,8 @@ export interface SimFile extends StoredFile {
     label?: VolumeLabel | null;
     /** What is on it, as text. @default words that are its own */
     content?: string;
+    /** By name. @default none */
+    bitmaps?: Record<string, SimBitmap>;
   } | null;
   /** A seed's contents as JSON, a console's text, or the bytes of an upload in base64. */
   text: string | null;

@@ -15,6 +15,7 @@ import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { timestamp } from '../contracts/clock.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import {
+  type DirtyBitmap,
   type ExportFacts,
   type ExportPlace,
   type ImageCheck,
@@ -34,6 +35,7 @@ import {
   UPLOAD_SOURCE,
 } from '../contracts/storage.ts';
 import { Layout } from '../qcow2/layout.ts';
+import { deltaOf, extentsOf } from './bitmaps.ts';
 import { type Attachment, Calls, type Waits } from './call.ts';
 import type { CallName } from './faults.ts';
 import { checkExport } from './exports.ts';
@@ -240,26 +242,40 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
-  copyVolume({ copyId, id }: VolumeCopy, options?: CallOptions): Promise<void> {
+  copyVolume({ copyId, id, since }: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', id, options, () => {
       if (this.#world.guests.holdsOpen(this.paths.volume(id)))
         throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
       this.#volume(id);
-      this.#put(copyOf(this.#file(this.paths.volume(id)) as SimFile, this.paths.volumeCopy(copyId), copyId));
+      const file = this.#file(this.paths.volume(id)) as SimFile;
+      this.#removeCopies(copyId);
+      if (since === undefined) this.#put(copyOf(file, this.paths.volumeCopy(copyId), copyId));
+      else this.#put(deltaOf(file, this.paths.volumeDelta(copyId), since, copyId));
+    });
+  }
+
+  bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]> {
+    return this.#run('storage.bitmaps', id, options, () => {
+      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      const bitmaps = Object.entries(this.#volume(id).bitmaps ?? {});
+      return bitmaps.map(([name, { consistent }]) => ({ name, consistent }));
     });
   }
 
   async *readCopy(id: string, options?: CallOptions): AsyncGenerator<DiskExtent> {
-    const text = await this.#run('storage.readCopy', id, options, () => {
+    const extents = await this.#run('storage.readCopy', id, options, (): DiskExtent[] => {
+      const delta = this.#file(this.paths.volumeDelta(id));
+      if (delta !== undefined) return extentsOf(delta);
       const copy = this.#file(this.paths.volumeCopy(id));
       if (copy === undefined) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
-      return copy.text ?? '';
+      return [{ type: 'data', offset: 0, data: Buffer.from(copy.text ?? '') }];
     });
-    yield { type: 'data', offset: 0, data: Buffer.from(text) };
+    yield* extents;
   }
 
   removeCopy(id: string, options?: CallOptions): Promise<void> {
-    return this.#run('storage.removeCopy', id, options, () => this.#remove(this.paths.volumeCopy(id)));
+    return this.#run('storage.removeCopy', id, options, () => this.#removeCopies(id));
   }
 
   async restoreVolume(
@@ -271,13 +287,10 @@ export class SimStoragePool implements StoragePool {
     const path = this.paths.volume(id);
     if (this.#file(path) !== undefined) return;
     checkSize(sizeBytes);
-    const pieces: Uint8Array[] = [];
-    await fill({
-      write: async (_offset, data) => void pieces.push(Buffer.from(data)),
-      zero: async () => undefined,
-    });
+    const disk = new TextDisk();
+    await fill(disk);
     await this.#run('storage.restoreVolume', id, options, () => {
-      const content = Buffer.concat(pieces).toString();
+      const content = disk.text;
       const volume = { sizeBytes, imageId: null, label, content };
       this.#put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
     });
@@ -285,7 +298,7 @@ export class SimStoragePool implements StoragePool {
 
   removeVolume(id: string, options?: CallOptions): Promise<void> {
     return this.#run('storage.removeVolume', id, options, () => {
-      this.#remove(this.paths.volumeCopy(id));
+      this.#removeCopies(id);
       this.#remove(this.paths.volume(id));
       this.#remove(`${this.paths.volume(id)}.partial`);
     });
@@ -380,6 +393,11 @@ export class SimStoragePool implements StoragePool {
     }
     this.#world.touch();
     this.#world.files.put(file);
+  }
+
+  #removeCopies(id: string): void {
+    this.#remove(this.paths.volumeCopy(id));
+    this.#remove(this.paths.volumeDelta(id));
   }
 
   #remove(path: string): void {
@@ -526,4 +544,23 @@ function checkSize(sizeBytes: number): void {
     'INVALID_ARGUMENT',
     `A volume has whole sectors of ${SECTOR_BYTES} bytes, up to ${VOLUME_BYTES_MAX} bytes, not ${sizeBytes}`,
   );
+}
+
+/** The beginning of a disk, as text; what follows is zero. */
+class TextDisk implements DiskSink {
+  #bytes = Buffer.alloc(0);
+
+  get text(): string {
+    return this.#bytes.toString().replace(/\0+$/, '');
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    const missing = offset + data.length - this.#bytes.length;
+    if (missing > 0) this.#bytes = Buffer.concat([this.#bytes, Buffer.alloc(missing)]);
+    this.#bytes.set(data, offset);
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    this.#bytes.fill(0, offset, offset + length);
+  }
 }

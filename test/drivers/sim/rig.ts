@@ -3,8 +3,10 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
-import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
+import type { GuestDefinition, GuestDisk } from '../../../src/drivers/contracts/hypervisor.ts';
 import type { ObjectStore } from '../../../src/drivers/contracts/objects.ts';
+import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
+import { contentOf, extentsOf } from '../../../src/drivers/sim/bitmaps.ts';
 import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
 import type { DefinitionBench } from '../contract/definitions.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
@@ -44,11 +46,24 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
     hypervisor,
     reopen: async () => createSimHost({ world }).hypervisor,
     definition: () => guestDefinition(),
-    spareDisk: async () => {
-      const id = randomUUID();
-      await pool.makeVolume({ id, sizeBytes: MIB, image: null });
-      const path = pool.paths.volume(id);
-      return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
+    spareDisk: () => spareDisk(pool),
+    tracking: {
+      disk: () => spareDisk(pool),
+      scribble: async (_id, { path }) => {
+        const file = world.files.get(path);
+        if (file !== undefined && file.volume !== null) file.volume.content = `${contentOf(file)}, and more`;
+      },
+      bytesIn: async (path) => {
+        const file = world.files.get(path);
+        const extents = file === undefined ? [] : extentsOf(file);
+        return extents.reduce(
+          (sum, each) => sum + (each.type === 'data' ? each.data.length : each.length),
+          0,
+        );
+      },
+      bitmapsIn: async (path) => Object.keys(world.files.get(path)?.volume?.bitmaps ?? {}),
+      remove: async (path) => world.files.remove(path),
+      kill: async (id) => world.outside.crash(id),
     },
     exists: async (path) => world.files.has(path),
     sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
@@ -93,6 +108,13 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
     pass: () => clock.advance(PASS_MS),
     patienceMs: 60_000,
   };
+}
+
+async function spareDisk(pool: StoragePool): Promise<GuestDisk> {
+  const id = randomUUID();
+  await pool.makeVolume({ id, sizeBytes: MIB, image: null });
+  const path = pool.paths.volume(id);
+  return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
 }
 
 export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
