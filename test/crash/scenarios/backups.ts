@@ -49,16 +49,9 @@ export const BACKUPS: Scenario[] = [
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
-    variant: '(incremental, refused)',
-    setting: { instance: 'running' },
-    arrange: haveCheckpoint,
-    params: () => ({ id: SUBJECT }),
-    failing: { call: 'objects.put' },
-    ends: ['failed'],
-  }),
-  scenario('backup.create', {
     variant: '(refused)',
     setting: { instance: 'running' },
+    arrange: haveCheckpoint,
     params: () => ({ id: SUBJECT }),
     failing: { call: 'hypervisor.copyDisks' },
     ends: ['failed'],

@@ -75,12 +75,8 @@ export class LibvirtStand implements Stand {
 
   /** One is gone on from; nothing needs those before it. A guest may go meanwhile. */
   async #olderCheckpoints(id: string): Promise<string[]> {
-    const { stdout } = await run('virsh', [
-      '-q',
-      '-c',
-      'qemu:///system',
-      `checkpoint-list ${id} --name --topological || true`,
-    ]);
+    const args = ['-q', '-c', 'qemu:///system', 'checkpoint-list', id, '--name', '--topological'];
+    const { stdout } = await run('virsh', args).catch(() => ({ stdout: '' }));
     const names = stdout.split('\n').filter((line) => line.startsWith('berth-'));
     return names.slice(1).map((name) => `checkpoint ${id} ${name}`);
   }
