@@ -138,6 +138,7 @@ async function fill({ pool }: Bench, id: string, sizeBytes: number, dataMib: num
   await pool.restoreVolume({ id, sizeBytes, image: null }, async (sink) => {
     for (let at = 0; at < dataMib; at++) await sink.write(at * MIB, randomBytes(MIB));
   });
+  await run('sync');
 }
 
 async function renewBitmap(pool: Qcow2Pool, id: string): Promise<void> {
@@ -154,6 +155,9 @@ async function change(pool: Qcow2Pool, folder: string, id: string): Promise<void
     commands.push('-c', `write -q -s ${source} ${piece * STRIDE_MIB}M 1M`);
   }
   await run('qemu-io', '-f', 'qcow2', ...commands, pool.paths.volume(id));
+  // What the guest has written is not for the backup to wait for.
+  await pool.removeCopy(id);
+  await run('sync');
 }
 
 async function run(program: string, ...args: string[]): Promise<void> {

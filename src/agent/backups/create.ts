@@ -151,6 +151,8 @@ async function copyFrom(
       { copies, since, checkpoint: checkpointOf(backupId), bytesPerSecond },
       options,
     );
+    // Once the copy is journaled, it is gone on with after a loss of power, too.
+    for (const { id: volumeId } of volumes) await pool.keepCopy(volumeId, { signal });
     return base;
   }
   for (const { id: volumeId, image } of volumes)

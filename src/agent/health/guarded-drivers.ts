@@ -126,6 +126,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     bitmaps: counts,
     readCopy: 'passes',
+    keepCopy: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     removeCopy: counts,
     // A store of backups that does not answer says nothing of the pool.
     restoreVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),

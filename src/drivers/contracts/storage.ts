@@ -271,6 +271,8 @@ export interface StoragePool {
    * @throws {AgentError} NOT_FOUND, with the first extent. DATA_DAMAGED: it is not what QEMU writes.
    */
   readCopy(copyId: string, options?: CallOptions): AsyncIterable<DiskExtent>;
+  /** Makes a copy durable that the hypervisor has written, before it is relied on. @throws {AgentError} NOT_FOUND */
+  keepCopy(copyId: string, options?: CallOptions): Promise<void>;
   removeCopy(copyId: string, options?: CallOptions): Promise<void>;
   /**
    * Makes a volume of its own, on no image, with the bytes that `fill` writes. It is there once `fill` has resolved; one

@@ -9,7 +9,9 @@
  * written by a QEMU that a guest may have taken over: its tables are read by qemu-img in the cage, which follows no
  * name in it, and its data by us where these say.
  */
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import type { DiskExtent } from '../contracts/extents.ts';
@@ -18,6 +20,7 @@ import { CallLimit } from '../host/call-limit.ts';
 import { BackupTalk } from './backup-talk.ts';
 import { convertLimits } from './convert.ts';
 import {
+  doing,
   exists,
   explainUse,
   PARTIAL_SUFFIX,
@@ -25,11 +28,15 @@ import {
   readAt,
   removeDurably,
   sizeOfRegular,
+  syncFolder,
+  takeOver,
 } from './files.ts';
+import { HEADER_BYTES, readQcow2Header, tableReason } from './header.ts';
 import { LENT } from './image-tool.ts';
 import { damaged, type DeltaMap, MapReader } from './map-reader.ts';
 import type { VolumeParts } from './whole-volume.ts';
 
+const { O_RDONLY, O_NOFOLLOW } = constants;
 /** All bytes of a guest: for the agent alone. */
 const DELTA_MODE = 0o600;
 /** Bytes read at once, of which each that is not all zeros is told as one extent of data. */
@@ -58,7 +65,6 @@ export class DeltaStore {
   async make(request: DeltaRequest, limit: CallLimit): Promise<void> {
     const { layout, volumes } = this.#parts;
     const path = layout.volumeDelta(request.copyId);
-    await this.remove(request.copyId);
     const volume = await volumes.look(request.id);
     if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${request.id} in this pool`);
     await this.#checkBitmap(request, limit);
@@ -70,6 +76,15 @@ export class DeltaStore {
   async find(id: string, signal: AbortSignal | undefined): Promise<AsyncGenerator<DiskExtent> | null> {
     const path = this.#parts.layout.volumeDelta(id);
     return (await exists(path)) ? this.#read(path, signal) : null;
+  }
+
+  /** Makes one durable that a guest's QEMU has written; false where there is none. */
+  async keep(id: string): Promise<boolean> {
+    const path = this.#parts.layout.volumeDelta(id);
+    if (!(await exists(path))) return false;
+    await takeOver(path, DELTA_MODE);
+    await syncFolder(dirname(path));
+    return true;
   }
 
   async remove(id: string): Promise<void> {
@@ -127,9 +142,10 @@ export class DeltaStore {
   }
 
   async *#read(path: string, signal: AbortSignal | undefined): AsyncGenerator<DiskExtent> {
-    const map = await this.#map(path, signal);
     const fileBytes = (await sizeOfRegular(path)) ?? 0;
-    await using file = await open(path, 'r');
+    await using file = await doing(`read ${path}`, () => open(path, O_RDONLY | O_NOFOLLOW));
+    checkTables(await readAt(file, 0, HEADER_BYTES), fileBytes);
+    const map = await this.#map(path, signal);
     for (const { start, length, offset } of map.changed()) {
       if (offset !== null && offset + length > fileBytes) throw damaged('its data lie beyond its end');
       if (offset === null) {
@@ -153,6 +169,13 @@ export class DeltaStore {
     await tool.run('qemu-img', ['map', '--output=json', alone(LENT[0])], run, limit);
     return reader.end();
   }
+}
+
+/** Where a table lies beyond the file's end, QEMU reads that it has nothing: a delta that was cut would be no change. */
+function checkTables(start: Buffer, fileBytes: number): void {
+  const header = readQcow2Header(start);
+  const reason = header.ok ? tableReason(start, header.value, fileBytes) : header.reason;
+  if (reason !== null) throw damaged(reason);
 }
 
 interface ListedBitmap {

@@ -228,11 +228,17 @@ export class Qcow2Pool implements StoragePool {
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
     const { since } = volume;
-    return this.#call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
-      since === undefined
-        ? this.#copies.make(volume, limit, onProgress)
-        : this.#deltas.make({ ...volume, since }, limit),
-    );
+    return this.#call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, async (limit) => {
+      await this.#removeCopies(volume.copyId);
+      if (since === undefined) await this.#copies.make(volume, limit, onProgress);
+      else await this.#deltas.make({ ...volume, since }, limit);
+    });
+  }
+
+  keepCopy(copyId: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`keep copy ${copyId}`, options, COPY_TIMEOUT_MS, async () => {
+      if (!(await this.#deltas.keep(copyId))) await this.#copies.keep(copyId);
+    });
   }
 
   bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {
@@ -246,10 +252,7 @@ export class Qcow2Pool implements StoragePool {
   }
 
   removeCopy(copyId: string, options: CallOptions = {}): Promise<void> {
-    return this.#quick(`remove copy ${copyId}`, options, async () => {
-      await this.#copies.remove(copyId);
-      await this.#deltas.remove(copyId);
-    });
+    return this.#quick(`remove copy ${copyId}`, options, () => this.#removeCopies(copyId));
   }
 
   restoreVolume(
@@ -318,6 +321,11 @@ export class Qcow2Pool implements StoragePool {
 
   removeConsole(instanceId: string, options: CallOptions = {}): Promise<void> {
     return this.#quick(`remove console ${instanceId}`, options, () => this.#consoles.remove(instanceId));
+  }
+
+  async #removeCopies(copyId: string): Promise<void> {
+    await this.#copies.remove(copyId);
+    await this.#deltas.remove(copyId);
   }
 
   async #survey(): Promise<PoolSurvey> {

@@ -274,6 +274,13 @@ export class SimStoragePool implements StoragePool {
     yield* extents;
   }
 
+  keepCopy(id: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.keepCopy', id, options, () => {
+      const copy = this.#file(this.paths.volumeDelta(id)) ?? this.#file(this.paths.volumeCopy(id));
+      if (copy === undefined) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
+    });
+  }
+
   removeCopy(id: string, options?: CallOptions): Promise<void> {
     return this.#run('storage.removeCopy', id, options, () => this.#removeCopies(id));
   }

@@ -6,8 +6,15 @@ import type { Test } from 'tap';
 import type { GuestDefinition, GuestDisk } from '../../../src/drivers/contracts/hypervisor.ts';
 import type { ObjectStore } from '../../../src/drivers/contracts/objects.ts';
 import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
-import { contentOf, extentsOf } from '../../../src/drivers/sim/bitmaps.ts';
-import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
+import { contentOf, extentsOf, lose, track } from '../../../src/drivers/sim/bitmaps.ts';
+import {
+  createSimHost,
+  SimClock,
+  type SimHost,
+  type SimWorld,
+  type WorldOptions,
+} from '../../../src/drivers/sim/index.ts';
+import type { SimFile } from '../../../src/drivers/sim/state.ts';
 import type { DefinitionBench } from '../contract/definitions.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
 import type { ObjectsFixture } from '../contract/objects.ts';
@@ -51,7 +58,7 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
       disk: () => spareDisk(pool),
       scribble: async (_id, { path }) => {
         const file = world.files.get(path);
-        if (file !== undefined && file.volume !== null) file.volume.content = `${contentOf(file)}, and more`;
+        if (file !== undefined) scribble(file);
       },
       bytesIn: async (path) => {
         const file = world.files.get(path);
@@ -110,6 +117,15 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
   };
 }
 
+function scribble(file: SimFile): void {
+  if (file.volume !== null) file.volume.content = `${contentOf(file)}, and more`;
+}
+
+function changeVolume(world: SimWorld, pool: StoragePool, id: string, change: (file: SimFile) => void): void {
+  const file = world.files.get(pool.paths.volume(id));
+  if (file !== undefined) change(file);
+}
+
 async function spareDisk(pool: StoragePool): Promise<GuestDisk> {
   const id = randomUUID();
   await pool.makeVolume({ id, sizeBytes: MIB, image: null });
@@ -127,6 +143,11 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     valid: { source: '/images/valid.qcow2', format: 'qcow2', ...facts },
     hostile: { source: '/images/hostile.qcow2', format: 'qcow2' },
     missingSource: '/images/missing.qcow2',
+    tracking: {
+      begin: async (id, name) => changeVolume(world, pool, id, (file) => track(file, name)),
+      scribble: async (id) => changeVolume(world, pool, id, scribble),
+      kill: async (id) => changeVolume(world, pool, id, lose),
+    },
     writeConsole: async (id, text) => world.outside.writeConsole(id, text),
   };
 }
