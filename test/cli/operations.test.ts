@@ -363,6 +363,20 @@ t.test('a backup is named by its id alone, and its store is asked whose it is', 
   }
 });
 
+t.test('a backup is made of what has changed, or in full, and at a pace', async (t) => {
+  const given: [argv: string, params: Record<string, unknown>][] = [
+    ['backup create demo', { id: 'demo' }],
+    ['backup create demo --full --bandwidth 50', { id: 'demo', full: true, bandwidthMibPerSecond: 50 }],
+  ];
+  for (const [argv, params] of given) {
+    const { socketPath, calls } = await fakeAgent(t, working(1));
+    t.match(await berth(argv.split(' '), { socketPath }), { code: 0, stdout: /^Backed up/ });
+    t.strictSame(calls[0], { method: 'backup.create', params: { ...params, key: KEY } });
+  }
+  const { socketPath } = await fakeAgent(t, {});
+  t.match(await berth('backup create demo --bandwidth fast'.split(' '), { socketPath }), { code: 2 });
+});
+
 t.test('a backup that is not there, and a disk that it does not have, are told', async (t) => {
   const { socketPath } = await fakeAgent(t, {
     'backup.list': ({ id }) => ({ backups: id === undefined || id === BACKUP.id ? [BACKUP] : [] }),

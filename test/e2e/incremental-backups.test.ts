@@ -29,6 +29,11 @@ const WRITE_ON = `#!/bin/sh
 ) </dev/null >/dev/console 2>&1 &
 `;
 
+/** Of the file, ms; the runner reads it from the comment. @see @tapjs/core, spawn.ts */
+const FILE_MS = 1_200_000;
+t.setTimeout(FILE_MS);
+t.comment(`timeout=${FILE_MS}`);
+
 let node: RealNode;
 
 t.before(async () => {

@@ -11,8 +11,9 @@
  * @see formatcheckpoint.html; qemu_checkpoint.c, docs/kbase/internals/incremental-backup.rst of libvirt
  */
 import { constants, type Domain, type DomainCheckpoint } from 'node-libvirt';
+import { AgentError } from '../../model/errors.ts';
 import type { GuestCheckpoint } from '../contracts/hypervisor.ts';
-import type { Exec } from '../host/exec.ts';
+import { type Exec, ProcessError } from '../host/exec.ts';
 import { attributeOf, elementsAt, readXml, type XmlElement } from '../host/xml-read.ts';
 import { isLibvirtError } from './errors.ts';
 import { disksOf, type LiveDisk, liveXml } from './live-disks.ts';
@@ -85,7 +86,14 @@ export class Checkpoints {
   async #image({ limits }: CommandContext, args: readonly string[]): Promise<string> {
     const { timeoutMs, signal } = limits.next();
     const options = { timeoutMs, ...(signal !== undefined && { signal }) };
-    return (await this.#exec.run('qemu-img', args, options)).stdout;
+    const { stdout } = await this.#exec.run('qemu-img', args, options).catch((cause: unknown) => {
+      if (!(cause instanceof ProcessError)) throw cause;
+      // As when the guest was started meanwhile: the next try removes them by libvirt.
+      throw new AgentError('UNAVAILABLE', `qemu-img ${args[0]} can not be run on the bitmaps of a disk`, {
+        cause,
+      });
+    });
+    return stdout;
   }
 }
 
