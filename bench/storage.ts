@@ -15,6 +15,7 @@ import { convertToQcow2 } from '../src/drivers/qcow2/convert.ts';
 import { ImageTool } from '../src/drivers/qcow2/image-tool.ts';
 import type { ImageBody } from '../src/drivers/qcow2/inspect.ts';
 import { Qcow2Pool } from '../src/drivers/qcow2/pool.ts';
+import { backupCases } from './backup-cases.ts';
 import { type Case, caseOf, takeTurns, timed } from './harness.ts';
 
 const MIB = 1024 ** 2;
@@ -39,6 +40,7 @@ export async function storageBench(): Promise<Case[]> {
       await importCase(pool, qcow2),
       await convertCase(folder, qcow2),
       await volumeCase(pool, folder, qcow2),
+      ...(await backupCases(pool, folder)),
     ];
   } finally {
     await rm(folder, { recursive: true });

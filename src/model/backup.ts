@@ -1,15 +1,17 @@
 /**
- * Backups as they lie in a repository: the manifest, chains of full and incremental ones, and retention. Pure.
+ * Backups as they lie in a repository: the manifest, why a full one is full, and retention. Pure.
  *
- * A backup is its manifest: what no manifest names is garbage. A full one stands by itself; an incremental one holds what has
- * changed since its parent, and is of no use without it.
+ * A backup is its manifest: what no manifest names is garbage. Each one stands by itself. Of an incremental one only what has
+ * changed since its parent was read and sent; what has not is in the same chunks, which both name.
  */
 import { Id, nullable, strict, Timestamp } from './common.ts';
-import { AgentError } from './errors.ts';
 import { InstanceSpec } from './instance.ts';
 import { type Static, Type } from './schema.ts';
 
-/** A longer chain takes too long to restore, and one damaged link costs too much. */
+/**
+ * Backups from a full one to the last that goes back to it. Then all is read again: chunks of which little is left are given
+ * up, and a mistake of whoever tells the changes does not live for ever.
+ */
 export const CHAIN_LIMIT = 64;
 /** Volumes of one instance. */
 const VOLUMES_LIMIT = 64;
@@ -27,11 +29,11 @@ export const ChunkId = Type.String({
   description: 'SHA-256 of the bytes; with encryption, HMAC-SHA-256 by a key of the repository',
 });
 
-/** Offset and length on the disk, bytes. */
-const Piece = Type.Array(Bytes, { minItems: 2, maxItems: 2 });
+/** Offset and length on the disk, and where its bytes lie in the chunk: after those of the piece before where it is unsaid. */
+const Piece = Type.Array(Bytes, { minItems: 2, maxItems: 3 });
 const Pieces = Type.Array(Piece, { minItems: 1, maxItems: PIECES_LIMIT });
 
-/** Pieces in the order of the disk: one chunk's bytes, laid one after the other, or ranges that are zero. */
+/** Pieces of one chunk, or ranges that are zero; so is what no entry names. */
 export const IndexEntry = Type.Union([strict({ chunk: ChunkId, pieces: Pieces }), strict({ zero: Pieces })]);
 export type IndexEntry = Static<typeof IndexEntry>;
 export const IndexPage = Type.Array(IndexEntry, { maxItems: PAGE_ENTRIES_LIMIT });
@@ -39,11 +41,34 @@ export const IndexPage = Type.Array(IndexEntry, { maxItems: PAGE_ENTRIES_LIMIT }
 export const BackupVolume = strict({
   id: Id,
   virtualSizeBytes: Bytes,
-  /** Bytes of data that this backup holds of it. */
+  /** Bytes of data that were read of it for this backup: all that it has, or all that has changed. */
   dataBytes: Bytes,
   index: Type.Array(ChunkId, { maxItems: PAGES_LIMIT, description: 'pages of the index, in order' }),
 });
 export type BackupVolume = Static<typeof BackupVolume>;
+
+/** Why a backup is a full one. */
+export const FULL_REASONS = [
+  'asked',
+  'no-checkpoint',
+  'other-store',
+  'disks-changed',
+  'bitmap-lost',
+  'chain-limit',
+  'layered',
+] as const;
+
+export const FullReason = strict({
+  code: Type.Enum([...FULL_REASONS], {
+    description:
+      'asked: by --full. no-checkpoint: no backup of the running guest has been made, or the host has lost what it kept of ' +
+      'changes. other-store: the backup since which changes are known is not in this store. disks-changed: the instance has ' +
+      'other disks. bitmap-lost: QEMU was killed, and what has changed is not known. chain-limit: all is read again at times. ' +
+      'layered: it did not run, and snapshots have left layers of its disks.',
+  }),
+  message: Type.String({ maxLength: 1024 }),
+});
+export type FullReason = Static<typeof FullReason>;
 
 export const BackupManifest = strict({
   version: Type.Literal(1),
@@ -53,11 +78,21 @@ export const BackupManifest = strict({
     pattern: '^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}\\.\\d{3}Z$',
     description: 'RFC 3339, UTC, milliseconds',
   }),
+  /** Of an incremental one: the backup that it goes on from, which it does not need any more. */
   parent: nullable(Id),
+  /** Backups from the full one to this one, itself included. @default 1 */
+  depth: Type.Optional(Type.Integer({ minimum: 1, maximum: CHAIN_LIMIT })),
+  /** Of a full one. @default not known: those of older versions do not say */
+  full: Type.Optional(FullReason),
   instance: InstanceSpec,
   volumes: Type.Array(BackupVolume, { maxItems: VOLUMES_LIMIT }),
 });
 export type BackupManifest = Static<typeof BackupManifest>;
+
+/** Backups from the full one to this one, itself included. */
+export function depthOf({ depth = 1 }: BackupManifest): number {
+  return depth;
+}
 
 /** As callers see it. */
 export const Backup = strict({
@@ -65,50 +100,24 @@ export const Backup = strict({
   id: Id,
   instanceId: Id,
   createdAt: Timestamp,
-  parentId: nullable(Id, 'the backup that it is a change to; null for a full one'),
+  parentId: nullable(Id, 'the backup since which only changes were read and sent; null for a full one'),
+  full: nullable(FullReason, 'why it is a full one; null for an incremental one, and where it is not known'),
   spec: InstanceSpec,
   volumes: Type.Array(
     strict({
       id: Id,
       virtualSizeBytes: Type.Integer({ description: 'bytes that a guest sees' }),
-      dataBytes: Type.Integer({ description: 'bytes that the backup holds of it, before compression' }),
+      dataBytes: Type.Integer({
+        description:
+          'bytes that were read of it, before compression: all that it has, or all that has changed',
+      }),
     }),
   ),
 });
 export type Backup = Static<typeof Backup>;
 
-/** What chains and retention need to know of a backup. */
-export type BackupLink = Pick<BackupManifest, 'id' | 'parent' | 'createdAt'>;
-
-/**
- * The backups that `id` stands on, itself included, the full one first.
- *
- * @throws {AgentError} NOT_FOUND: no such backup. DATA_DAMAGED: one that it stands on is missing, or the chain has no end.
- */
-export function chainOf<B extends BackupLink>(backups: readonly B[], id: string): B[] {
-  const byId = new Map(backups.map((backup) => [backup.id, backup]));
-  const chain: B[] = [];
-  for (let at: string | null = id; at !== null; ) {
-    const link: B | undefined = byId.get(at);
-    if (link === undefined) throw missing(id, at);
-    if (chain.length >= CHAIN_LIMIT || chain.includes(link)) {
-      throw new AgentError(
-        'DATA_DAMAGED',
-        `Backup ${id} stands on more than ${CHAIN_LIMIT} others, or on itself`,
-      );
-    }
-    chain.unshift(link);
-    at = link.parent;
-  }
-  return chain;
-}
-
-function missing(id: string, at: string): AgentError {
-  if (at === id) return new AgentError('NOT_FOUND', `No backup ${id}`);
-  return new AgentError('DATA_DAMAGED', `Backup ${id} stands on ${at}, which is not there`, {
-    hint: 'Restore another one, and make a full backup.',
-  });
-}
+/** What retention needs to know of a backup. */
+export type BackupMoment = Pick<BackupManifest, 'id' | 'createdAt'>;
 
 export const Retention = strict({
   last: Type.Integer({ minimum: 1, maximum: 1000, description: 'newest backups that are kept' }),
@@ -123,32 +132,24 @@ export type Retention = Static<typeof Retention>;
 
 export interface RetentionDecision {
   keep: string[];
-  /** In an order in which each stands on none that went before it. */
   remove: string[];
 }
 
-/**
- * Which backups of one instance are kept. Whatever a kept one stands on is kept too; days and weeks are of UTC, and
- * count only where there is a backup.
- */
-export function decideRetention(backups: readonly BackupLink[], policy: Retention): RetentionDecision {
-  const newestFirst = backups.toSorted((a, b) => compare(b, a));
-  const wanted = [
+/** Which backups of one instance are kept; days and weeks are of UTC, and count only where there is a backup. */
+export function decideRetention(backups: readonly BackupMoment[], policy: Retention): RetentionDecision {
+  const newestFirst = backups
+    .toSorted((a, b) => compare(b, a))
+    .map(({ id, createdAt }) => ({ id, createdAt }));
+  const keep = new Set([
     ...newestFirst.slice(0, policy.last),
     ...newestOfEach(newestFirst, policy.daily, dayOf),
     ...newestOfEach(newestFirst, policy.weekly, weekOf),
-  ];
-  const keep = withParents(
-    backups,
-    wanted.map(({ id }) => id),
-  );
-  return {
-    keep: newestFirst.filter(({ id }) => keep.has(id)).map(({ id }) => id),
-    remove: childrenFirst(newestFirst.filter(({ id }) => !keep.has(id))),
-  };
+  ]);
+  const ids = (kept: boolean) => newestFirst.filter((each) => keep.has(each) === kept).map(({ id }) => id);
+  return { keep: ids(true), remove: ids(false) };
 }
 
-function compare(a: BackupLink, b: BackupLink): number {
+function compare(a: BackupMoment, b: BackupMoment): number {
   return a.createdAt === b.createdAt ? order(a.id, b.id) : order(a.createdAt, b.createdAt);
 }
 
@@ -157,11 +158,11 @@ function order(a: string, b: string): number {
 }
 
 function newestOfEach(
-  newestFirst: readonly BackupLink[],
+  newestFirst: readonly BackupMoment[],
   count: number,
-  periodOf: (backup: BackupLink) => string,
-): BackupLink[] {
-  const newest = new Map<string, BackupLink>();
+  periodOf: (backup: BackupMoment) => string,
+): BackupMoment[] {
+  const newest = new Map<string, BackupMoment>();
   for (const backup of newestFirst) {
     const period = periodOf(backup);
     if (!newest.has(period)) newest.set(period, backup);
@@ -169,48 +170,14 @@ function newestOfEach(
   return [...newest.values()].slice(0, count);
 }
 
-function dayOf({ createdAt }: BackupLink): string {
+function dayOf({ createdAt }: BackupMoment): string {
   return createdAt.slice(0, 10);
 }
 
 /** The Monday that its week began with. */
-function weekOf({ createdAt }: BackupLink): string {
+function weekOf({ createdAt }: BackupMoment): string {
   const date = new Date(createdAt);
   const sinceMonday = (date.getUTCDay() + 6) % 7;
   date.setUTCDate(date.getUTCDate() - sinceMonday);
   return date.toISOString().slice(0, 10);
-}
-
-function withParents(backups: readonly BackupLink[], ids: readonly string[]): Set<string> {
-  const parents = new Map(backups.map(({ id, parent }) => [id, parent]));
-  const kept = new Set<string>();
-  for (const id of ids) {
-    for (let at: string | null = id; at !== null && !kept.has(at); at = parents.get(at) ?? null) kept.add(at);
-  }
-  return kept;
-}
-
-/** Clocks may have been wrong, so the order is that of the chains, not of the times. */
-function childrenFirst(backups: readonly BackupLink[]): string[] {
-  const ids = new Set(backups.map(({ id }) => id));
-  const children = new Map<string, string[]>();
-  for (const { id, parent } of backups) {
-    if (parent !== null && ids.has(parent)) children.set(parent, [...(children.get(parent) ?? []), id]);
-  }
-  const done = new Set<string>();
-  // Each is put after its children; one that stands on itself, by a damaged manifest, ends where it was met before.
-  const ordered: string[] = [];
-  const visit = (first: string) => {
-    const stack: { id: string; left: boolean }[] = [{ id: first, left: false }];
-    for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
-      if (top.left) ordered.push(top.id);
-      else if (!done.has(top.id)) {
-        done.add(top.id);
-        stack.push({ id: top.id, left: true });
-        for (const id of children.get(top.id) ?? []) stack.push({ id, left: false });
-      }
-    }
-  };
-  for (const { id } of backups) visit(id);
-  return ordered;
 }

@@ -361,6 +361,7 @@ const BACKUP: Backup = {
   instanceId: idOf(1),
   createdAt: '2026-03-01T11:00:00.000Z',
   parentId: null,
+  full: { code: 'asked', message: 'A full backup was asked for' },
   spec: { ...instance().spec, name: 'demo' },
   volumes: [
     { id: idOf(2), virtualSizeBytes: 5 * 1024 ** 3, dataBytes: 1024 ** 3 },
@@ -398,6 +399,20 @@ t.test('a backup is named by its id alone, and its store is asked whose it is', 
     t.match(await berth(argv.split(' '), { socketPath }), { code: 0, stdout: said, stderr: '' }, argv);
     t.strictSame(calls[1], { method, params: { ...params, key: KEY } });
   }
+});
+
+t.test('a backup is made of what has changed, or in full, and at a pace', async (t) => {
+  const given: [argv: string, params: Record<string, unknown>][] = [
+    ['backup create demo', { id: 'demo' }],
+    ['backup create demo --full --bandwidth 50', { id: 'demo', full: true, bandwidthMibPerSecond: 50 }],
+  ];
+  for (const [argv, params] of given) {
+    const { socketPath, calls } = await fakeAgent(t, working(1));
+    t.match(await berth(argv.split(' '), { socketPath }), { code: 0, stdout: /^Backed up/ });
+    t.strictSame(calls[0], { method: 'backup.create', params: { ...params, key: KEY } });
+  }
+  const { socketPath } = await fakeAgent(t, {});
+  t.match(await berth('backup create demo --bandwidth fast'.split(' '), { socketPath }), { code: 2 });
 });
 
 t.test('a backup that is not there, and a disk that it does not have, are told', async (t) => {

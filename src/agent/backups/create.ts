@@ -1,24 +1,30 @@
 /**
  * backup.create: the disks of an instance, all of one moment, into a repository.
  *
- *   copy ─────────▶ write ─────────▶ remove-copies
- *   beside each     chunks that the
- *   volume          store lacks
+ *   copy ─────────▶ write ─────────▶ remove-copies ─────▶ forget-older
+ *   beside each     chunks that the                       checkpoints than
+ *   volume          store lacks                           this backup's
  *
- * The instance goes on: while its guest runs, QEMU copies its disks of the moment at which it was asked; else they are
- * read where they lie. What has not changed since any backup before is in the repository already and is not sent.
+ * The instance goes on: while its guest runs, QEMU copies its disks of the moment at which it was asked, and makes a
+ * checkpoint of it; else they are read where they lie. What is copied is what has changed since the backup that base.ts
+ * has found, or all; the one before stays usable until this backup is in the store. What has not changed since any backup
+ * before is in the repository already and is not sent.
  */
 import { randomUUID } from 'node:crypto';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Backup } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
+import { MIB } from '../../model/units.ts';
 import { type InstanceSpec, withoutSecrets } from '../../model/instance.ts';
 import type { Volume } from '../../model/storage.ts';
 import { serialOf, volumeRequest } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
-import type { OperationKind, Step } from '../operations/kind.ts';
+import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
+import { type Base, because, checkpointOf, chooseBase } from './base.ts';
+import { Pace } from './pace.ts';
+import type { BackupRequest, BackupRepository } from './repository.ts';
 import { viewOf } from './view.ts';
 
 /** The largest disks, over a slow line, ms. */
@@ -37,16 +43,30 @@ interface CreatePlan {
   store: string;
   instance: InstanceSpec;
   volumes: PlannedVolume[];
+  /** Asked for a full one. @default false */
+  full?: boolean;
+  /** @default no limit */
+  bytesPerSecond?: number;
 }
 
 export function createBackup(services: Services): OperationKind<'backup.create', CreatePlan> {
   const { store, repositories } = services;
-  return {
-    method: 'backup.create',
-    version: 1,
+  const stages = [[copy(services)], [write(services)], [removeCopies(services)]];
+  const walk = {
     timeoutMs: () => BACKUP_TIMEOUT_MS,
-    stages: [[copy(services)], [write(services)], [removeCopies(services)]],
-    accept({ id, store: storeName, ...fence }) {
+    succeeded({ id, name }: CreatePlan, results: Readonly<Record<string, unknown>>) {
+      const { backup } = results['write'] as { backup: Backup };
+      store.events.append('backup.created', { kind: 'instance', id, name }, { backup });
+    },
+    undone: () => undefined,
+  };
+  return {
+    ...walk,
+    method: 'backup.create',
+    version: 2,
+    stages: [...stages, [forgetOlder(services)]],
+    past: [{ ...walk, version: 1, stages }],
+    accept({ id, store: storeName, full, bandwidthMibPerSecond, ...fence }) {
       const { instance, target } = requestOf(services, 'back up', { id, ...fence });
       const plan = {
         id: instance.id,
@@ -55,14 +75,11 @@ export function createBackup(services: Services): OperationKind<'backup.create',
         store: repositories.nameOf(storeName),
         instance: withoutSecrets(instance.spec),
         volumes: store.volumes.listOf(instance.id).map((volume) => plannedVolume(services, volume)),
+        ...(full === true && { full }),
+        ...(bandwidthMibPerSecond !== undefined && { bytesPerSecond: bandwidthMibPerSecond * MIB }),
       };
       return { verdict: 'run', target, plan };
     },
-    succeeded({ id, name }, results) {
-      const { backup } = results['write'] as { backup: Backup };
-      store.events.append('backup.created', { kind: 'instance', id, name }, { backup });
-    },
-    undone: () => undefined,
   };
 }
 
@@ -77,34 +94,73 @@ function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
 }
 
 function copy(services: Services): Step<CreatePlan> {
-  const { hypervisor, pool, store } = services;
+  const { hypervisor, pool } = services;
   return {
     name: 'copy',
     look: async () => null, // the moment of what a crash has left is not known
-    async act(plan, { signal, onProgress }) {
-      const { id, volumes } = plan;
-      for (const volume of volumes) await pool.removeCopy(volume.id, { signal });
-      await assertRoom(services, plan, signal);
-      const tell = (done: number, total: number | null) => onProgress(bytesProgress('copying', done, total));
-      const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS, onProgress: tell };
-      if (await runs(services, id, signal)) {
-        const copies = volumes.map((volume) => ({
-          serial: serialOf(volume.id),
-          path: pool.paths.volumeCopy(volume.id),
-        }));
-        await hypervisor.copyDisks(id, copies, options);
-        return;
-      }
-      for (const { id: volumeId, image } of volumes) {
-        const layers = store.layers.chainOf(volumeId);
-        await pool.copyVolume({ copyId: volumeId, id: volumeId, image, layers }, options);
+    async act(plan, context) {
+      const { signal } = context;
+      for (const volume of plan.volumes) await pool.removeCopy(volume.id, { signal });
+      const running = await runs(services, plan.id, signal);
+      const base = await baseOf(services, plan, running, signal);
+      try {
+        return await copyFrom(services, { plan, base, running }, context);
+      } catch (error) {
+        if ('full' in base || !(error instanceof AgentError) || error.code !== 'DATA_DAMAGED') throw error;
+        for (const volume of plan.volumes) await pool.removeCopy(volume.id, { signal });
+        return copyFrom(services, { plan, base: because('bitmap-lost', error.message), running }, context);
       }
     },
-    async undo({ id, volumes }, { signal }) {
+    async undo({ id, backupId, volumes }, { signal }) {
       await hypervisor.stopCopy(id, { signal });
+      await hypervisor.forgetCheckpoints(id, [checkpointOf(backupId)], { signal });
       for (const volume of volumes) await pool.removeCopy(volume.id, { signal });
     },
   };
+}
+
+async function baseOf(
+  services: Services,
+  { id, store, volumes, full = false }: CreatePlan,
+  running: boolean,
+  signal: AbortSignal,
+): Promise<Base> {
+  if (full) return because('asked', 'A full backup was asked for');
+  return chooseBase(services, { id, store, volumes, running }, signal);
+}
+
+/** @returns The base, to be journaled. */
+async function copyFrom(
+  services: Services,
+  { plan, base, running }: { plan: CreatePlan; base: Base; running: boolean },
+  { signal, onProgress }: ActContext,
+): Promise<Base> {
+  const { hypervisor, pool } = services;
+  const { id, backupId, volumes, bytesPerSecond } = plan;
+  await assertRoom(services, { volumes, base }, signal);
+  const tell = (done: number, total: number | null) => onProgress(bytesProgress('copying', done, total));
+  const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS, onProgress: tell };
+  const since = 'full' in base ? undefined : base.checkpoint;
+  if (running) {
+    const copies = volumes.map((volume) => ({
+      serial: serialOf(volume.id),
+      path: pool.paths.volumeDelta(volume.id),
+    }));
+    await hypervisor.copyDisks(
+      id,
+      { copies, since, checkpoint: checkpointOf(backupId), bytesPerSecond },
+      options,
+    );
+    // Once the copy is journaled, it is gone on with after a loss of power, too.
+    for (const { id: volumeId } of volumes) await pool.keepCopy(volumeId, { signal });
+    return base;
+  }
+  for (const { id: volumeId, image } of volumes) {
+    const layers = services.store.layers.chainOf(volumeId);
+    const source = { id: volumeId, image, layers, since, bytesPerSecond };
+    await pool.copyVolume({ copyId: volumeId, ...source }, options);
+  }
+  return base;
 }
 
 async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): Promise<boolean> {
@@ -115,13 +171,18 @@ async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): 
 }
 
 /** A full pool pauses the guests on it: so there has to be room for all that the copies can come to. */
-async function assertRoom({ pool }: Services, { volumes }: CreatePlan, signal: AbortSignal): Promise<void> {
+async function assertRoom(
+  { pool }: Services,
+  { volumes, base }: { volumes: readonly PlannedVolume[]; base: Base },
+  signal: AbortSignal,
+): Promise<void> {
   const [files, { availableBytes }] = await Promise.all([pool.list({ signal }), pool.capacity({ signal })]);
-  const neededBytes = volumes.reduce((sum, { id, sizeBytes, imageBytes }) => {
+  const wholeBytes = volumes.reduce((sum, { id, sizeBytes, imageBytes }) => {
     const own = files.filter((file) => file.kind === 'volume' && file.id === id);
     const ownBytes = own.reduce((bytes, file) => bytes + file.sizeBytes, 0);
-    return sum + Math.min(sizeBytes, ownBytes + imageBytes);
+    return sum + Math.min(sizeBytes, ownBytes + ('full' in base ? imageBytes : 0));
   }, 0);
+  const neededBytes = 'full' in base ? wholeBytes : (base.changedBytes ?? wholeBytes);
   if (neededBytes <= availableBytes) return;
   throw new AgentError('CAPACITY_EXCEEDED', 'The pool has no room for a copy of the disks', {
     details: { neededBytes, availableBytes },
@@ -129,7 +190,8 @@ async function assertRoom({ pool }: Services, { volumes }: CreatePlan, signal: A
   });
 }
 
-function write({ repositories, pool }: Services): Step<CreatePlan> {
+function write(services: Services): Step<CreatePlan> {
+  const { repositories } = services;
   return {
     name: 'write',
     async look({ store, id, backupId }, { signal }) {
@@ -137,29 +199,60 @@ function write({ repositories, pool }: Services): Step<CreatePlan> {
       const manifest = await repository.manifest(id, backupId, { signal });
       return manifest === null ? null : { result: { backup: viewOf(store, manifest) } };
     },
-    async act({ id, backupId, store, instance, volumes }, { signal, onProgress }) {
-      const repository = await repositories.open(store);
-      const totalBytes = volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-      const request = {
-        id: backupId,
-        instanceId: id,
-        instance,
-        parent: null,
-        volumes: volumes.map((volume) => ({
-          id: volume.id,
-          virtualSizeBytes: volume.sizeBytes,
-          extents: pool.readCopy(volume.id, { signal }),
-        })),
-      };
-      const manifest = await repository.write(request, {
-        signal,
-        onProgress: (keptBytes) => onProgress(bytesProgress('sending', keptBytes, totalBytes)),
-      });
-      return { backup: viewOf(store, manifest) };
+    async act(plan, context) {
+      const { signal, onProgress } = context;
+      // Version 1 has no result: each was a full one.
+      const base = context.results['copy'] as Base | undefined;
+      const repository = await repositories.open(plan.store);
+      const totalBytes = bytesToRead(plan, base);
+      const manifest = await repository.write(
+        await requestFor(services, { plan, base, repository }, signal),
+        {
+          signal,
+          onProgress: (keptBytes) => onProgress(bytesProgress('sending', keptBytes, totalBytes)),
+        },
+      );
+      return { backup: viewOf(plan.store, manifest) };
     },
     undo: async ({ store, backupId }, { signal }) =>
       (await repositories.open(store)).abandon(backupId, { signal }),
   };
+}
+
+/** Null where it is not known. */
+function bytesToRead({ volumes }: CreatePlan, base: Base | undefined): number | null {
+  if (base !== undefined && !('full' in base)) return base.changedBytes;
+  return volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
+async function requestFor(
+  { pool, clock }: Services,
+  { plan, base, repository }: { plan: CreatePlan; base: Base | undefined; repository: BackupRepository },
+  signal: AbortSignal,
+): Promise<BackupRequest> {
+  const { id, backupId, instance, volumes, bytesPerSecond } = plan;
+  const isFull = base === undefined || 'full' in base;
+  const pace = new Pace(clock, bytesPerSecond);
+  return {
+    id: backupId,
+    instanceId: id,
+    instance,
+    parent: isFull ? null : await parentOf(repository, id, base.parentId, signal),
+    full: isFull ? base?.full : undefined,
+    volumes: volumes.map((volume) => ({
+      id: volume.id,
+      virtualSizeBytes: volume.sizeBytes,
+      extents: pace.keep(pool.readCopy(volume.id, { signal }), signal),
+    })),
+  };
+}
+
+async function parentOf(repository: BackupRepository, instanceId: string, id: string, signal: AbortSignal) {
+  const manifest = await repository.manifest(instanceId, id, { signal });
+  if (manifest !== null) return manifest;
+  throw new AgentError('NOT_FOUND', `Backup ${id}, which this one goes on from, was deleted meanwhile`, {
+    hint: 'Back the instance up again: that makes a full one.',
+  });
 }
 
 function removeCopies({ pool }: Services): Step<CreatePlan> {
@@ -168,6 +261,23 @@ function removeCopies({ pool }: Services): Step<CreatePlan> {
     look: async () => null, // idempotent
     async act({ volumes }, { signal }) {
       for (const volume of volumes) await pool.removeCopy(volume.id, { signal });
+    },
+  };
+}
+
+/** The next backup goes on from this one, where it could make a checkpoint; else still from the one before. */
+function forgetOlder(services: Services): Step<CreatePlan> {
+  const { hypervisor } = services;
+  return {
+    name: 'forget-older',
+    look: async () => null, // idempotent
+    async act({ id, backupId }, { signal }) {
+      if ((await hypervisor.observeGuest(id, { signal })) === null) return;
+      const names = (await hypervisor.checkpoints(id, { signal })).map(({ name }) => name);
+      const own = checkpointOf(backupId);
+      if (!names.includes(own)) return;
+      const older = names.filter((name) => name !== own);
+      if (older.length > 0) await hypervisor.forgetCheckpoints(id, older, { signal });
     },
   };
 }

@@ -9,6 +9,7 @@ import type { DiskExtent } from '../../drivers/contracts/extents.ts';
 import { type IndexEntry, PIECES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
+import { placedPieces } from './changed-index.ts';
 
 /** Largest chunk: a request's worth, small enough to keep several in memory. */
 export const CHUNK_BYTES = 4 * MIB;
@@ -102,10 +103,11 @@ function checkExtent(offset: number, length: number, end: number, virtualSizeByt
   );
 }
 
-/** Whether pieces lie within a disk and, for a chunk, take exactly its bytes. */
+/** Whether pieces lie within a disk and, for a chunk, within its bytes. */
 export function piecesFit(entry: IndexEntry, virtualSizeBytes: number, chunkBytes: number | null): boolean {
-  const pieces = ('chunk' in entry ? entry.pieces : entry.zero) as [number, number][];
-  const inside = pieces.every(([offset, length]) => offset + length <= virtualSizeBytes);
-  const total = pieces.reduce((sum, [, length]) => sum + length, 0);
-  return inside && (chunkBytes === null || total === chunkBytes);
+  const pieces = placedPieces('chunk' in entry ? entry.pieces : entry.zero);
+  return pieces.every(
+    ([offset, length, at]) =>
+      offset + length <= virtualSizeBytes && (chunkBytes === null || at + length <= chunkBytes),
+  );
 }

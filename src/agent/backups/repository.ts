@@ -9,8 +9,9 @@
  * Promises:
  *  - A backup is there whole, or not at all; writing one again under its id goes on where it broke off.
  *  - What is read is what was written: each object is checked by its identity before a byte of it is used.
- *  - Removing takes manifests first, those that stand on others before these; chunks go only when every manifest of the repository
- *    has been read and none names them. What can't be read stops the removing: never destroy on doubt.
+ *  - Each backup names all that it needs: an incremental one is restored, and outlives its parent, like a full one.
+ *  - Removing takes manifests first; chunks go only when every manifest of the repository has been read and none names
+ *    them. What can't be read stops the removing: never destroy on doubt.
  *  - Memory is bounded: chunks are moved one by one; the collector holds the ids of at most CHUNKS_LIMIT chunks.
  *
  * How a disk is read and written is not known here: extents come in, and go out to a sink.
@@ -24,26 +25,26 @@ import {
   BackupManifest,
   type BackupVolume,
   CHAIN_LIMIT,
-  chainOf,
+  depthOf,
+  type FullReason,
   type IndexEntry,
   IndexPage,
-  PAGE_ENTRIES_LIMIT,
 } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
 import { parseJson } from '../../model/json.ts';
 import { parse } from '../../model/validate.ts';
+import { placedPieces, Ranges, withoutChanged } from './changed-index.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
 import { Markers } from './markers.ts';
 import { pack, piecesFit } from './packer.ts';
+import { PageWriter } from './page-writer.ts';
 
 const ROOT = 'backups';
 const MANIFESTS = `${ROOT}/manifests/`;
 /** Chunks whose ids the collector holds: 8 TiB of full chunks, about 150 MB of memory. */
 const CHUNKS_LIMIT = 2_000_000;
-/** Pieces of one index page, so that its text stays far below what one object may have. */
-const PAGE_PIECES_LIMIT = 64 * 1024;
 /** Unreferenced chunks younger than this are left, milliseconds: clocks may differ. */
 const GRACE_MS = 3_600_000;
 
@@ -59,8 +60,10 @@ export interface BackupRequest {
   id: string;
   instanceId: string;
   instance: InstanceSpec;
-  /** The backup that this one is a change to; null for a full one. */
+  /** The backup since which the extents are all that has changed; null for a full one. */
   parent: BackupManifest | null;
+  /** Why it is a full one. @default not told */
+  full?: FullReason | undefined;
   volumes: VolumeSource[];
 }
 
@@ -112,9 +115,10 @@ export class BackupRepository {
     const volumes: BackupVolume[] = [];
     const progress = { kept: 0, sent: 0 };
     for (const source of request.volumes) {
-      volumes.push(await this.#writeVolume(source, progress, mayGoOn, options));
+      const before = request.parent?.volumes.find(({ id }) => id === source.id) ?? null;
+      volumes.push(await this.#writeVolume({ ...source, before }, progress, mayGoOn, options));
     }
-    const { id, instanceId, instance, parent } = request;
+    const { id, instanceId, instance, parent, full } = request;
     const manifest = parse(
       BackupManifest,
       {
@@ -123,6 +127,8 @@ export class BackupRepository {
         instanceId,
         createdAt: timestamp(this.#clock),
         parent: parent?.id ?? null,
+        depth: parent === null ? 1 : depthOf(parent) + 1,
+        ...(full !== undefined && { full }),
         instance,
         volumes,
       },
@@ -168,46 +174,39 @@ export class BackupRepository {
   }
 
   /**
-   * Writes a volume as it was at a backup, from the full one through each incremental one.
+   * Writes a volume as it was at a backup.
    *
    * @param sink Zero at first, and of the volume's `virtualSizeBytes`.
-   * @throws {AgentError} DATA_DAMAGED: what is in the sink then is not to be used.
+   * @throws {AgentError} NOT_FOUND. DATA_DAMAGED: what is in the sink then is not to be used.
    */
   async restore(
     { instanceId, id, volumeId }: { instanceId: string; id: string; volumeId: string },
     sink: DiskSink,
     options: CallOptions = {},
   ): Promise<void> {
-    for (const manifest of chainOf(await this.list(instanceId, options), id)) {
-      const volume = manifest.volumes.find((each) => each.id === volumeId);
-      // A volume that was attached later begins with a full one of its own.
-      if (volume !== undefined) await this.#restoreVolume(volume, sink, options);
-    }
+    const { volumes } = await this.#existing(instanceId, id, options);
+    const volume = volumes.find((each) => each.id === volumeId);
+    if (volume === undefined) throw new AgentError('NOT_FOUND', `Backup ${id} has no volume ${volumeId}`);
+    await this.#restoreVolume(volume, sink, options);
   }
 
-  /** Reads and checks every byte that a backup stands on. @throws {AgentError} DATA_DAMAGED */
+  /** Reads and checks every byte that a backup names. @throws {AgentError} NOT_FOUND, DATA_DAMAGED */
   async verify(
     { instanceId, id }: { instanceId: string; id: string },
     options: CallOptions = {},
   ): Promise<void> {
     const nowhere: DiskSink = { write: async () => undefined, zero: async () => undefined };
-    for (const manifest of chainOf(await this.list(instanceId, options), id)) {
-      for (const volume of manifest.volumes) await this.#restoreVolume(volume, nowhere, options);
-    }
+    const { volumes } = await this.#existing(instanceId, id, options);
+    for (const volume of volumes) await this.#restoreVolume(volume, nowhere, options);
   }
 
   /**
    * Removes backups, as `decideRetention` orders them, and leaves their chunks to `collect`.
    *
-   * @throws {AgentError} ILLEGAL_STATE: another backup stands on one of them. UNAVAILABLE: a backup is being written.
+   * @throws {AgentError} UNAVAILABLE: a backup is being written.
    */
   async remove(instanceId: string, ids: readonly string[], options: RemoveOptions = {}): Promise<void> {
     await this.#removing(options, async () => {
-      const rest = (await this.list(instanceId, options)).filter(({ id }) => !ids.includes(id));
-      const standing = rest.find(({ parent }) => parent !== null && ids.includes(parent));
-      if (standing !== undefined) {
-        throw new AgentError('ILLEGAL_STATE', `Backup ${standing.id} stands on ${standing.parent}`);
-      }
       for (const id of ids) await this.#store.removeMany([keyOf(instanceId, id)], options);
     });
   }
@@ -258,9 +257,9 @@ export class BackupRepository {
 
   async #checkParent({ instanceId, parent, volumes }: BackupRequest, options: CallOptions): Promise<void> {
     if (parent === null) return;
-    const chain = chainOf(await this.list(instanceId, options), parent.id);
-    if (chain.length >= CHAIN_LIMIT) {
-      throw new AgentError('LIMIT_REACHED', `Backup ${parent.id} stands on ${CHAIN_LIMIT - 1} others`, {
+    await this.#existing(instanceId, parent.id, options);
+    if (depthOf(parent) >= CHAIN_LIMIT) {
+      throw new AgentError('LIMIT_REACHED', `Backup ${parent.id} goes back over ${CHAIN_LIMIT - 1} others`, {
         hint: 'Make a full backup.',
       });
     }
@@ -272,20 +271,25 @@ export class BackupRepository {
     }
   }
 
+  async #existing(instanceId: string, id: string, options: CallOptions): Promise<BackupManifest> {
+    const manifest = await this.manifest(instanceId, id, options);
+    if (manifest !== null) return manifest;
+    throw new AgentError('NOT_FOUND', `There is no backup ${id}`, { hint: 'Make a full backup.' });
+  }
+
   async #writeVolume(
-    { id, virtualSizeBytes, extents }: VolumeSource,
+    { id, virtualSizeBytes, extents, before }: VolumeSource & { before: BackupVolume | null },
     progress: { kept: number; sent: number },
     mayGoOn: () => void,
     options: WriteOptions,
   ): Promise<BackupVolume> {
-    const pages = new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page)), options));
+    const pages = this.#pageWriter(options);
+    const changed = new Ranges();
     let dataBytes = 0;
-    for await (const packed of pack(extents, virtualSizeBytes)) {
+    for await (const packed of pack(told(extents, before === null ? null : changed), virtualSizeBytes)) {
       mayGoOn();
-      if (packed.type === 'zero') {
-        await pages.add({ zero: packed.pieces });
-        continue;
-      }
+      // What is in no index is zero.
+      if (packed.type === 'zero') continue;
       const { id: chunk, sentBytes } = await this.#keep(packed.bytes, options);
       await pages.add({ chunk, pieces: packed.pieces });
       dataBytes += packed.bytes.length;
@@ -293,7 +297,29 @@ export class BackupRepository {
       progress.sent += sentBytes;
       options.onProgress?.(progress.kept, progress.sent);
     }
-    return { id, virtualSizeBytes, dataBytes, index: await pages.finish() };
+    const kept = before === null ? [] : await this.#unchangedPages(before, changed, options);
+    return { id, virtualSizeBytes, dataBytes, index: [...kept, ...(await pages.finish())] };
+  }
+
+  /** Pages of which nothing has changed are the same ones. */
+  async #unchangedPages(before: BackupVolume, changed: Ranges, options: CallOptions): Promise<string[]> {
+    const ids: string[] = [];
+    for (const page of before.index) {
+      const entries = await this.#page(before, page, options);
+      const left = entries.map((entry) => withoutChanged(entry, changed));
+      if (left.every((each, place) => each[0] === entries[place])) {
+        ids.push(page);
+        continue;
+      }
+      const pages = this.#pageWriter(options);
+      for (const entry of left.flat()) await pages.add(entry);
+      ids.push(...(await pages.finish()));
+    }
+    return ids;
+  }
+
+  #pageWriter(options: CallOptions): PageWriter {
+    return new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page)), options));
   }
 
   async #keep(plain: Uint8Array, options: CallOptions): Promise<{ id: string; sentBytes: number }> {
@@ -307,18 +333,20 @@ export class BackupRepository {
       if (!piecesFit(entry, volume.virtualSizeBytes, bytes?.length ?? null)) {
         throw damaged(`index of volume ${volume.id}`, 'it tells pieces that do not fit');
       }
-      let at = 0;
-      for (const [offset = 0, length = 0] of 'chunk' in entry ? entry.pieces : entry.zero) {
-        if (bytes === null) await sink.zero(offset, length);
-        else await sink.write(offset, bytes.subarray(at, at + length));
-        at += length;
+      if (bytes === null || !('chunk' in entry)) await zeroAll(entry, sink);
+      else {
+        for (const [offset, length, at] of placedPieces(entry.pieces))
+          await sink.write(offset, bytes.subarray(at, at + length));
       }
     }
   }
 
-  async *#entries({ id, index }: BackupVolume, options: CallOptions): AsyncGenerator<IndexEntry> {
-    for (const page of index)
-      yield* readAs(IndexPage, await this.#chunks.read(page, options), `index of volume ${id}`);
+  async *#entries(volume: BackupVolume, options: CallOptions): AsyncGenerator<IndexEntry> {
+    for (const page of volume.index) yield* await this.#page(volume, page, options);
+  }
+
+  async #page({ id }: BackupVolume, page: string, options: CallOptions): Promise<IndexEntry[]> {
+    return readAs(IndexPage, await this.#chunks.read(page, options), `index of volume ${id}`);
   }
 
   async #namedChunks(options: CallOptions): Promise<Set<string>> {
@@ -373,33 +401,17 @@ export class BackupRepository {
   }
 }
 
-/** Gathers entries into pages, and keeps each page as a chunk. */
-class PageWriter {
-  readonly #keep: (page: IndexEntry[]) => Promise<{ id: string }>;
-  readonly #ids: string[] = [];
-  #page: IndexEntry[] = [];
-  #pieces = 0;
-
-  constructor(keep: (page: IndexEntry[]) => Promise<{ id: string }>) {
-    this.#keep = keep;
+/** The extents as they are, noted on their way. */
+async function* told(extents: AsyncIterable<DiskExtent>, ranges: Ranges | null): AsyncGenerator<DiskExtent> {
+  for await (const extent of extents) {
+    ranges?.add(extent.offset, extent.type === 'data' ? extent.data.length : extent.length);
+    yield extent;
   }
+}
 
-  async add(entry: IndexEntry): Promise<void> {
-    this.#page.push(entry);
-    this.#pieces += ('chunk' in entry ? entry.pieces : entry.zero).length;
-    if (this.#page.length >= PAGE_ENTRIES_LIMIT || this.#pieces >= PAGE_PIECES_LIMIT) await this.#flush();
-  }
-
-  async finish(): Promise<string[]> {
-    if (this.#page.length > 0) await this.#flush();
-    return this.#ids;
-  }
-
-  async #flush(): Promise<void> {
-    this.#ids.push((await this.#keep(this.#page)).id);
-    this.#page = [];
-    this.#pieces = 0;
-  }
+async function zeroAll(entry: IndexEntry, sink: DiskSink): Promise<void> {
+  const pieces = 'zero' in entry ? entry.zero : [];
+  for (const [offset = 0, length = 0] of pieces) await sink.zero(offset, length);
 }
 
 function readAs<S extends typeof BackupManifest | typeof IndexPage>(schema: S, plain: Buffer, name: string) {

@@ -7,13 +7,14 @@ import type { Services } from '../services.ts';
 const LIST_TIMEOUT_MS = 30_000;
 
 export function viewOf(store: string, manifest: BackupManifest): Backup {
-  const { id, instanceId, createdAt, parent, instance, volumes } = manifest;
+  const { id, instanceId, createdAt, parent, full = null, instance, volumes } = manifest;
   return {
     store,
     id,
     instanceId,
     createdAt,
     parentId: parent,
+    full,
     spec: instance,
     volumes: volumes.map(({ id, virtualSizeBytes, dataBytes }) => ({ id, virtualSizeBytes, dataBytes })),
   };

@@ -101,6 +101,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   resumeFrom: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   flattenDisk: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   stopFlatten: guest,
+  checkpoints: guest,
+  forgetCheckpoints: guest,
   limitDisk: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
@@ -141,7 +143,9 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     roomToFlatten: counts,
     flattenVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    bitmaps: counts,
     readCopy: 'passes',
+    keepCopy: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     removeCopy: counts,
     // A store of backups that does not answer says nothing of the pool.
     restoreVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),

@@ -33,6 +33,8 @@ export type Part = {
 }[OperationMethod];
 
 export interface ActContext extends StepContext {
+  /** What the steps of earlier stages have answered, as it is journaled; by their names. */
+  results: Readonly<Record<string, unknown>>;
   /**
    * Submits the parts, or finds those again that were submitted before a crash, and waits until all have succeeded.
    * For kinds that delegate. A part must not be about the operation's own object, whose queue it would wait in.

@@ -277,7 +277,7 @@ export class Run {
   }
 
   #succeed(): void {
-    const results = Object.fromEntries(this.#row.steps.map((step) => [step.name, step.result]));
+    const results = this.#results();
     this.#store.db.transaction(() =>
       this.#end('succeeded', () => {
         this.#walk.succeeded(this.#row.plan as never, results);
@@ -374,7 +374,15 @@ export class Run {
       signal: AbortSignal.any([this.#stop.signal, this.#down.signal, besides]),
       onProgress: (progress: StepProgress) => void this.#progress.set(position, progress),
     };
-    return { ...context, runParts: (parts) => this.#parts.run(parts, context) };
+    return {
+      ...context,
+      results: this.#results(),
+      runParts: (parts) => this.#parts.run(parts, context),
+    };
+  }
+
+  #results(): Record<string, unknown> {
+    return Object.fromEntries(this.#row.steps.map((step) => [step.name, step.result]));
   }
 
   /** What really ended it: a step that was aborted says only that it was. */

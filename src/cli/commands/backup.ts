@@ -19,6 +19,7 @@ const COLUMNS: Column<Backup>[] = [
   { title: 'INSTANCE', value: ({ spec }) => spec.name },
   { title: 'AGE', value: ({ createdAt }, { nowMs }) => formatAge(createdAt, nowMs), align: 'right' },
   { title: 'DISKS', value: ({ volumes }) => String(volumes.length), align: 'right' },
+  { title: 'KIND', value: ({ parentId }) => (parentId === null ? 'full' : 'incremental') },
   { title: 'DATA', value: (backup) => formatBytes(dataBytesOf(backup)), align: 'right' },
   { title: 'STORE', value: ({ store }) => store },
   { title: 'ID', value: ({ id }) => id },
@@ -57,6 +58,7 @@ const showLeaf: Leaf = {
           ['Instance', `${backup.spec.name} (${backup.instanceId})`],
           ['Made', `${backup.createdAt} (${formatAge(backup.createdAt, look.nowMs)} ago)`],
           ['Store', backup.store],
+          ['Kind', kindOf(backup)],
           ['Data', formatBytes(dataBytesOf(backup))],
           ...backup.volumes.map(
             ({ id, virtualSizeBytes }, place) =>
@@ -74,16 +76,31 @@ const createLeaf: Leaf = {
   name: 'create',
   summary: 'Back an instance up into an object store, while it goes on',
   args: [nameArgument('instance')],
-  options: [STORE, ...OPERATION_OPTIONS],
+  options: [
+    STORE,
+    { flag: 'full', summary: 'read all of the disks, not only what has changed' },
+    {
+      flag: 'bandwidth',
+      value: 'mib',
+      integer: true,
+      summary: 'MiB a second that are read and sent at most (default: no limit)',
+    },
+    ...OPERATION_OPTIONS,
+  ],
   details:
-    'All of its disks are of one moment, as after a loss of power. What has not changed since an earlier backup is not sent.',
+    'All of its disks are of one moment, as after a loss of power. Where the changes since the last backup are known, only they are read; `berth backup show` says why one is a full one.',
   doing: (given) => `back up instance ${nameOf(given)}`,
-  run: (session, given) =>
-    operate(session, given, {
-      method: 'backup.create',
-      params: { id: nameOf(given), ...storeOf(given) },
-      done: `Backed up instance ${nameOf(given)}`,
-    }),
+  run(session, given) {
+    const bandwidthMibPerSecond = given.integer('bandwidth');
+    const params = {
+      id: nameOf(given),
+      ...storeOf(given),
+      ...(given.on('full') && { full: true }),
+      ...(bandwidthMibPerSecond !== undefined && { bandwidthMibPerSecond }),
+    };
+    const done = `Backed up instance ${nameOf(given)}`;
+    return operate(session, given, { method: 'backup.create', params, done });
+  },
 };
 
 const verifyLeaf: Leaf = {
@@ -196,6 +213,11 @@ function absent(message: string): CliError {
 function storeOf(given: Given): { store?: string } {
   const store = given.text('store');
   return store === undefined ? {} : { store };
+}
+
+function kindOf({ parentId, full }: Backup): string {
+  if (parentId !== null) return `incremental, since ${parentId}`;
+  return full === null ? 'full' : `full: ${full.message} (${full.code})`;
 }
 
 function dataBytesOf({ volumes }: Backup): number {

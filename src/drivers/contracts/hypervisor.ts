@@ -71,6 +71,33 @@ export interface DiskMerge {
   bytesPerSecond?: number;
 }
 
+/** What is copied of the disks of a guest that runs. */
+export interface DiskCopies {
+  /** The file of each disk, by its serial; nothing may be there yet. */
+  copies: readonly DiskCopy[];
+  /** A checkpoint: only what has changed since. @default all of it */
+  since?: string | undefined;
+  /**
+   * A checkpoint that is made of the moment of the copy, and is gone on with after it; its name is `berth-` and a
+   * UUID. One of this name that is there is forgotten first.
+   *
+   * @default none
+   */
+  checkpoint?: string | undefined;
+  /** Most that is read in a second, of all disks together. @default no limit */
+  bytesPerSecond?: number | undefined;
+}
+
+/** A moment since which changes of disks are known. */
+export interface GuestCheckpoint {
+  name: string;
+  /**
+   * Those of which all changes since are known, as far as the host can tell; while the guest does not run, only their
+   * files can. Bytes are of whole clusters; null while the guest does not run.
+   */
+  disks: { serial: string; changedBytes: number | null }[];
+}
+
 export interface GuestNic {
   macAddress: string;
   /** Bridge to plug into; exists already. */
@@ -278,7 +305,7 @@ export interface Hypervisor {
   reset(id: string, options?: CallOptions): Promise<void>;
   /** Pulls the plug. Its definition stays. */
   destroy(id: string, options?: CallOptions): Promise<void>;
-  /** Removes the definition of a stopped guest, its NVRAM included. @throws ILLEGAL_STATE while it runs */
+  /** Removes the definition of a stopped guest, its NVRAM and checkpoints included. @throws ILLEGAL_STATE while it runs */
   undefine(id: string, options?: CallOptions): Promise<void>;
 
   /**
@@ -328,20 +355,30 @@ export interface Hypervisor {
   unplugShare(id: string, tag: string, options?: CallOptions): Promise<void>;
 
   /**
-   * Writes what the disks of a guest that runs hold at one moment into raw files, all of the same moment, while it goes
-   * on. One of before that is under way is ended first. It is as after a loss of power: what the guest has not
-   * flushed is not in it.
+  /**
+   * Writes what the disks of a guest that runs hold at one moment, or what of it has changed, into qcow2 files, all of the
+   * same moment, while it goes on (`StoragePool.readCopy` reads them). One of before that is under way is ended first. It
+   * is as after a loss of power: what the guest has not flushed is not in it.
    *
-   * @param copies The file of each disk, by its serial; nothing may be there yet.
    * @throws NOT_FOUND. ILLEGAL_STATE when not running, or when it stops meanwhile. CAPACITY_EXCEEDED: no room.
+   *   DATA_DAMAGED: what has changed since the checkpoint is not known of all disks.
    */
   copyDisks(
     id: string,
-    copies: readonly DiskCopy[],
+    request: DiskCopies,
     options?: CallOptions & { onProgress?: ProgressListener },
   ): Promise<void>;
   /** Ends a `copyDisks` that is under way, as after a crash; where there is none, or no such guest, it is done. */
   stopCopy(id: string, options?: CallOptions): Promise<void>;
+  /** The checkpoints that `copyDisks` has made, newest first. @throws NOT_FOUND */
+  checkpoints(id: string, options?: CallOptions): Promise<GuestCheckpoint[]>;
+  /**
+   * Forgets checkpoints that `copyDisks` has made, with all that is kept of changes since them in the disks; those that
+   * are left know as much as before. What is not there, the guest included, is done.
+   *
+   * @param names Null for all.
+   */
+  forgetCheckpoints(id: string, names: readonly string[] | null, options?: CallOptions): Promise<void>;
 
   /**
    * Lets the disks of a guest that runs be written to other files, all from one moment on. Those that are already are

@@ -149,6 +149,17 @@ export type FlatVolume = Pick<VolumeRequest, 'id' | 'image'>;
 
 export interface VolumeCopy extends VolumeChain {
   copyId: string;
+  /** A bitmap of the volume: only what has changed by it. @default all of it */
+  since?: string | undefined;
+  /** Most that is read in a second. @default no limit */
+  bytesPerSecond?: number | undefined;
+}
+
+/** What QEMU keeps in a volume of what has changed since a moment. */
+export interface DirtyBitmap {
+  name: string;
+  /** False where the guest that used it last ended without saving it: it says nothing any more. */
+  consistent: boolean;
 }
 
 /** What is kept beside a share, since nothing else on the host tells it. */
@@ -263,6 +274,7 @@ export interface StoragePool {
     layer(volumeId: string, layer: LayerId): string;
     volumeCopy(copyId: string): string;
     share(id: string): string;
+    volumeDelta(copyId: string): string;
     seed(instanceId: string): string;
     /** What the memory of a guest held at a snapshot; it lies with the volume that it boots from. */
     memory(volumeId: string, snapshotId: string): string;
@@ -354,16 +366,25 @@ export interface StoragePool {
    */
   flattenVolume(volume: FlatVolume, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
   /**
-   * Writes a volume that no guest uses, with what it stands on, into a copy (`paths.volumeCopy`): a raw file with holes,
-   * as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
+   * Writes a volume that no guest uses into a copy: all of it, with what it stands on (`paths.volumeCopy`), or what has
+   * changed (`paths.volumeDelta`), as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
    *
    * @param volume.copyId What the copy is called; that of the volume that it is a part of the making of.
    *
-   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the volume.
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the volume. DATA_DAMAGED: it has no such bitmap that can be
+   *   relied on.
    */
   copyVolume(volume: VolumeCopy, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
-  /** What is not zero of a copy. @throws {AgentError} NOT_FOUND, with the first extent */
+  /** The bitmaps of a volume that no guest uses. @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it. */
+  bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]>;
+  /**
+   * What a copy has: all that is not zero, or all that has changed, also to zero.
+   *
+   * @throws {AgentError} NOT_FOUND, with the first extent. DATA_DAMAGED: it is not what QEMU writes.
+   */
   readCopy(copyId: string, options?: CallOptions): AsyncIterable<DiskExtent>;
+  /** Makes a copy durable that the hypervisor has written, before it is relied on. @throws {AgentError} NOT_FOUND */
+  keepCopy(copyId: string, options?: CallOptions): Promise<void>;
   removeCopy(copyId: string, options?: CallOptions): Promise<void>;
   /**
    * Makes a volume of its own, on no image, with the bytes that `fill` writes. It is there once `fill` has resolved; one

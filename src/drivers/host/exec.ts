@@ -6,6 +6,7 @@
  * it is gone, so that what it was writing can be removed safely. The deadline covers the wait for a place.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { AgentError } from '../../model/errors.ts';
 import type { CallOptions } from '../contracts/calls.ts';
@@ -43,6 +44,11 @@ export interface RunOptions extends CallOptions {
   env?: Readonly<Record<string, string>>;
   /** Gets each chunk of standard output as it comes, as for progress. */
   onStdout?: (chunk: string) => void;
+  /**
+   * Holds a conversation: gets each line of standard output, and answers what is written next to standard input, after
+   * `input`; undefined for nothing. Null ends the input.
+   */
+  reply?: (line: string) => string | null | undefined;
   /** Takes standard output instead of `RunResult.stdout`, at its own pace and without a limit; what it throws ends the program. */
   consume?: (chunk: Buffer) => Promise<void>;
 }
@@ -221,7 +227,17 @@ class ChildWatch {
     this.#child.stderr.on('data', (chunk: Buffer) => this.#collect(this.#stderr, chunk));
     // EPIPE: a child that does not read its input says why by its exit code.
     this.#child.stdin?.on('error', () => undefined);
-    this.#child.stdin?.end(this.#options.input);
+    if (this.#options.reply === undefined) this.#child.stdin?.end(this.#options.input);
+    else this.#talk(this.#options.reply);
+  }
+
+  #talk(reply: NonNullable<RunOptions['reply']>): void {
+    this.#child.stdin?.write(this.#options.input ?? '');
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      const answer = reply(line);
+      if (answer === null) this.#child.stdin?.end();
+      else if (answer !== undefined) this.#child.stdin?.write(answer);
+    });
   }
 
   #listen(): void {

@@ -2,7 +2,8 @@
  * Copies of the disks of a guest that runs, by libvirt's backup jobs.
  *
  * QEMU keeps what the guest overwrites until it is copied, so that all disks are of the moment at which the job began. A
- * guest has one such job at most; the job goes on without us, so one that a crash has left is ended before a new one.
+ * checkpoint is made in that same moment. A guest has one such job at most; the job goes on without us, so one that a
+ * crash has left is ended before a new one.
  *
  * @see formatbackup.html; virDomainBackupBegin, libvirt-domain.h
  */
@@ -10,7 +11,8 @@ import { constants, type Domain } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
-import type { DiskCopy } from '../contracts/hypervisor.ts';
+import type { DiskCopies as CopyRequest, DiskCopy } from '../contracts/hypervisor.ts';
+import type { Checkpoints } from './checkpoints.ts';
 import { checkOurs, type CommandContext, findDomain, illegal, isDown, ownDomain } from './own-domain.ts';
 import { disksOf, type LiveDisk, liveXml } from './live-disks.ts';
 import { isLibvirtError } from './errors.ts';
@@ -22,27 +24,33 @@ const LOOK_MS = 200;
 const TYPE = constants.virDomainJobType;
 const { VIR_DOMAIN_JOB_OPERATION_BACKUP: BACKUP } = constants.virDomainJobOperation;
 const { VIR_DOMAIN_JOB_STATS_COMPLETED: COMPLETED } = constants.virDomainGetJobStatsFlags;
+const { VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES: IN_BYTES } = constants.virDomainBlockJobSetSpeedFlags;
 const NO_ROOM = /No space left on device|Disk quota exceeded/;
 
 export class DiskCopies {
   readonly #clock: Clock;
+  readonly #checkpoints: Checkpoints;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, checkpoints: Checkpoints) {
     this.#clock = clock;
+    this.#checkpoints = checkpoints;
   }
 
   async copy(
     context: CommandContext,
     id: string,
-    copies: readonly DiskCopy[],
+    request: CopyRequest,
     onProgress: ProgressListener,
   ): Promise<void> {
     const domain = await ownDomain(context, id);
     if (await isDown(domain, context.limits)) throw illegal(id, 'it does not run');
     await this.#end(context, domain);
-    const text = backupXml(disksOf(await liveXml(domain, context)), copies);
-    await domain.backupBegin(text, null, 0, context.limits.next());
+    const { checkpoint } = request;
+    if (checkpoint !== undefined) await this.#checkpoints.forget(context, id, [checkpoint]);
+    const disks = chosen(disksOf(await liveXml(domain, context)), request.copies);
+    await begin(context, domain, disks, request);
     try {
+      if (request.bytesPerSecond !== undefined) await limit(context, domain, disks, request.bytesPerSecond);
       await this.#untilDone(context, domain, onProgress);
     } catch (error) {
       await this.#abort(domain);
@@ -85,6 +93,49 @@ export class DiskCopies {
   }
 }
 
+/** A disk of the guest; null for the file to make where it is not copied. */
+type ChosenDisk = LiveDisk & { path: string | null };
+
+async function begin(
+  { limits }: CommandContext,
+  domain: Domain,
+  disks: readonly ChosenDisk[],
+  { since, checkpoint }: CopyRequest,
+): Promise<void> {
+  const text = writeXml(backupXml(disks, since));
+  const moment = checkpoint === undefined ? null : writeXml(checkpointXml(disks, checkpoint));
+  try {
+    await domain.backupBegin(text, moment, 0, limits.next());
+  } catch (error) {
+    const isLost =
+      isLibvirtError(error, 'VIR_ERR_CHECKPOINT_INCONSISTENT') ||
+      isLibvirtError(error, 'VIR_ERR_NO_DOMAIN_CHECKPOINT');
+    if (!isLost) throw error;
+    const what = `What has changed of guest ${domain.uuid} since ${since} is not known`;
+    throw new AgentError('DATA_DAMAGED', what, { cause: error });
+  }
+}
+
+/** Each disk has a job of its own, and gets its part. */
+async function limit(
+  { limits }: CommandContext,
+  domain: Domain,
+  disks: readonly ChosenDisk[],
+  bytesPerSecond: number,
+): Promise<void> {
+  const copied = disks.filter(({ path }) => path !== null);
+  const share = Math.max(1, Math.floor(bytesPerSecond / copied.length));
+  for (const { target } of copied) {
+    try {
+      await domain.blockJobSetSpeed(target, share, IN_BYTES, limits.next());
+    } catch (error) {
+      // It is copied already: QEMU has no such job any more, or one that has concluded.
+      const { found } = await domain.getBlockJobInfo(target, 0, limits.next());
+      if (found !== 0 && !/concluded|not found/.test(String((error as Error).message))) throw error;
+    }
+  }
+}
+
 async function isCopying({ limits }: CommandContext, domain: Domain): Promise<boolean> {
   const { type, params } = await domain.getJobStats(0, limits.next());
   return type !== TYPE.VIR_DOMAIN_JOB_NONE && params['operation'] === BACKUP;
@@ -101,17 +152,31 @@ async function checkOutcome({ limits }: CommandContext, domain: Domain): Promise
 }
 
 /** @throws {AgentError} NOT_FOUND: the guest runs without such a disk. */
-function backupXml(disks: readonly LiveDisk[], copies: readonly DiskCopy[]): string {
+function chosen(disks: readonly LiveDisk[], copies: readonly DiskCopy[]): ChosenDisk[] {
   const missing = copies.find(({ serial }) => !disks.some((disk) => disk.serial === serial));
   if (missing !== undefined)
     throw new AgentError('NOT_FOUND', `The guest runs without a disk ${missing.serial}`);
-  const elements = disks.map(({ serial, target }) => {
-    const copy = copies.find((each) => each.serial === serial);
-    if (copy === undefined) return xml('disk', { name: target, backup: 'no' });
+  return disks.map((disk) => {
+    const copy = copies.find(({ serial }) => serial === disk.serial);
+    return { ...disk, path: copy?.path ?? null };
+  });
+}
+
+function backupXml(disks: readonly ChosenDisk[], since: string | undefined) {
+  const elements = disks.map(({ path, target }) => {
+    if (path === null) return xml('disk', { name: target, backup: 'no' });
     return xml('disk', { name: target, backup: 'yes', type: 'file' }, [
-      xml('target', { file: copy.path }),
-      xml('driver', { type: 'raw' }),
+      xml('target', { file: path }),
+      xml('driver', { type: 'qcow2' }),
     ]);
   });
-  return writeXml(xml('domainbackup', { mode: 'push' }, [xml('disks', {}, elements)]));
+  const incremental = since === undefined ? [] : [xml('incremental', {}, since)];
+  return xml('domainbackup', { mode: 'push' }, [...incremental, xml('disks', {}, elements)]);
+}
+
+function checkpointXml(disks: readonly ChosenDisk[], name: string) {
+  const elements = disks.map(({ path, target }) =>
+    xml('disk', { name: target, checkpoint: path === null ? 'no' : 'bitmap' }),
+  );
+  return xml('domaincheckpoint', {}, [xml('name', {}, name), xml('disks', {}, elements)]);
 }

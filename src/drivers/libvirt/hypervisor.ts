@@ -6,6 +6,7 @@
  *   LibvirtHypervisor ── deadline and words for each call, what is observed
  *     ├─ Session        the connection, its health, its events
  *     ├─ GuestCommands  what changes a guest
+ *     ├─ DiskCopies, Checkpoints  what disks hold at one moment, and what changes after it
  *     ├─ GuestRelay     domain events → guest events, in order
  *     ├─ Definitions    what domains' definitions say, remembered until an event says otherwise
  *     ├─ DefinitionSweep  reads them again in turn, for what no event tells
@@ -19,11 +20,12 @@ import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, ProgressListener, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type {
-  DiskCopy,
+  DiskCopies as CopyRequest,
   DiskMerge,
   DiskOverlay,
   FlattenOptions,
   GuestAddress,
+  GuestCheckpoint,
   GuestDefinition,
   GuestDisk,
   GuestEvent,
@@ -38,6 +40,7 @@ import type {
 } from '../contracts/hypervisor.ts';
 import { guestAddressesOf } from './addresses.ts';
 import { mapBounded } from './bounded.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { DiskCopies } from './disk-copies.ts';
 import { DiskLayers } from './disk-layers.ts';
 import { DiskPulls } from './disk-pulls.ts';
@@ -49,7 +52,7 @@ import { GuestRelay } from './guest-relay.ts';
 import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import { CallLimits } from './limits.ts';
 import type { DriverLog } from './listeners.ts';
-import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
+import { type CommandContext, findDomain, ownDomain, powerOf } from './own-domain.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
 import { READ_ONLY_PROGRAM_PATH } from './share-xml.ts';
@@ -105,6 +108,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #session: Session;
   readonly #host: HostPlatform;
   readonly #commands: GuestCommands;
+  readonly #checkpoints: Checkpoints;
   readonly #copies: DiskCopies;
   readonly #layers: DiskLayers;
   readonly #pulls: DiskPulls;
@@ -118,7 +122,8 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#keptFolder = options.keptFolder ?? KEPT_FOLDER;
     this.#host = new HostPlatform(options);
     this.#commands = new GuestCommands(options.clock, options.readOnlyProgram ?? READ_ONLY_PROGRAM_PATH);
-    this.#copies = new DiskCopies(options.clock);
+    this.#checkpoints = new Checkpoints(options.exec);
+    this.#copies = new DiskCopies(options.clock, this.#checkpoints);
     this.#layers = new DiskLayers(options.clock);
     this.#pulls = new DiskPulls(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
@@ -277,12 +282,12 @@ export class LibvirtHypervisor implements Hypervisor {
 
   copyDisks(
     id: string,
-    copies: readonly DiskCopy[],
+    request: CopyRequest,
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
     return this.#command(`Cannot copy the disks of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
-      this.#copies.copy(context, id, copies, onProgress),
+      this.#copies.copy(context, id, request, onProgress),
     );
   }
 
@@ -335,6 +340,20 @@ export class LibvirtHypervisor implements Hypervisor {
   stopFlatten(id: string, serial: string, options: CallOptions = {}): Promise<void> {
     const what = `Cannot end the flattening of a disk of guest ${id}`;
     return this.#command(what, options, TIMEOUT_MS.disk, (context) => this.#pulls.stop(context, id, serial));
+  }
+
+  checkpoints(id: string, options: CallOptions = {}): Promise<GuestCheckpoint[]> {
+    const what = `Cannot list the checkpoints of guest ${id}`;
+    return this.#ask(what, options, TIMEOUT_MS.disk, async (context) =>
+      this.#checkpoints.list(context, await ownDomain(context, id)),
+    );
+  }
+
+  forgetCheckpoints(id: string, names: readonly string[] | null, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot forget checkpoints of guest ${id}`;
+    return this.#command(what, options, TIMEOUT_MS.disk, (context) =>
+      this.#checkpoints.forget(context, id, names),
+    );
   }
 
   guestAddresses(id: string, options: CallOptions = {}): Promise<GuestAddress[]> {

@@ -11,6 +11,8 @@ export interface LiveDisk {
   path: string | null;
   /** The files that it reads, that path first. */
   chain: string[];
+  /** Of its file, as `qcow2`. */
+  format: string | null;
 }
 
 export async function liveXml(domain: Domain, { limits }: CommandContext): Promise<XmlElement> {
@@ -39,6 +41,7 @@ export function disksOf(live: XmlElement): LiveDisk[] {
     target: attributeAt(disk, 'target', 'dev') ?? '',
     path: attributeAt(disk, 'source', 'file'),
     chain: chainOf(disk),
+    format: attributeAt(disk, 'driver', 'type'),
   }));
 }
 

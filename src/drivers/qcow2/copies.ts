@@ -7,6 +7,7 @@
  * Runs of zeros are told by their bytes: holes read as zeros, and a guest that has trimmed its disk wants no more of it.
  */
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
@@ -15,7 +16,16 @@ import type { VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { SparseFile } from '../host/sparse-file.ts';
-import { PARTIAL_SUFFIX, publish, readAt, removeDurably, sizeOfRegular } from './files.ts';
+import {
+  exists,
+  PARTIAL_SUFFIX,
+  publish,
+  readAt,
+  removeDurably,
+  sizeOfRegular,
+  syncFolder,
+  takeOver,
+} from './files.ts';
 import type { Layout } from './layout.ts';
 import { type VolumeParts, writeWhole } from './whole-volume.ts';
 
@@ -37,15 +47,16 @@ export class CopyStore {
   }
 
   async make(
-    { copyId, ...volume }: VolumeCopy,
+    { copyId, bytesPerSecond, ...volume }: VolumeCopy,
     limit: CallLimit,
     onProgress: ProgressListener,
   ): Promise<void> {
     const path = this.#layout.volumeCopy(copyId);
+    const rate = bytesPerSecond === undefined ? [] : ['-r', String(bytesPerSecond)];
     await this.remove(copyId);
     await writeWhole(
       this.#parts,
-      { ...volume, output: ['-O', 'raw'], path: path + PARTIAL_SUFFIX },
+      { ...volume, output: ['-O', 'raw', ...rate], path: path + PARTIAL_SUFFIX },
       limit,
       onProgress,
     );
@@ -63,6 +74,14 @@ export class CopyStore {
       const data = await readAt(file, offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
       if (!data.equals(ZEROS.subarray(0, data.length))) yield { type: 'data', offset, data };
     }
+  }
+
+  /** @throws {AgentError} NOT_FOUND */
+  async keep(id: string): Promise<void> {
+    const path = this.#layout.volumeCopy(id);
+    if (!(await exists(path))) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
+    await takeOver(path, COPY_MODE);
+    await syncFolder(dirname(path));
   }
 
   async remove(id: string): Promise<void> {

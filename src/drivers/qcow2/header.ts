@@ -187,8 +187,8 @@ function sizeReason({ virtualSizeBytes }: Qcow2Header, virtualBytesMax: number):
   return `its virtual size is ${virtualSizeBytes} bytes; at most ${virtualBytesMax} are allowed`;
 }
 
-/** Both tables have to lie within the file. */
-function tableReason(start: Buffer, { clusterBytes }: Qcow2Header, fileBytes: number): string | null {
+/** Both tables have to lie within the file. @returns Null where they do. */
+export function tableReason(start: Buffer, { clusterBytes }: Qcow2Header, fileBytes: number): string | null {
   const l1 = { at: start.readBigUInt64BE(40), bytes: start.readUInt32BE(36) * 8 };
   if (l1.bytes > L1_BYTES_MAX)
     return `its L1 table has ${l1.bytes} bytes; at most ${L1_BYTES_MAX} are allowed`;

@@ -36,7 +36,8 @@ const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
 /** Read by the cage's user through its group, and by nobody else. */
 const LENT_MODE = 0o640;
 
-export interface ToolRun extends Pick<RunOptions, 'okCodes' | 'onStdout' | 'consume' | 'stdinFile'> {
+export interface ToolRun
+  extends Pick<RunOptions, 'okCodes' | 'onStdout' | 'consume' | 'stdinFile' | 'input' | 'reply'> {
   files?: readonly FileHandle[];
   /** @default to look and to write nothing */
   limits?: ResourceLimits;

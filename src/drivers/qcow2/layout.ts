@@ -8,6 +8,7 @@
  *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
  *   shares/ID/                   folders that guests mount          shares/ID.json     their labels
+ *   volumes/ID.delta             its clusters on their way to a backup, or those that changed
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
@@ -27,7 +28,7 @@ const WHOLE_UUID = new RegExp(`^${UUID}$`);
 const IMAGE_SUFFIXES =
   'qcow2|raw|partial|unpacked|converted|signature|fetch|fetch\\.partial|json|json\\.partial';
 
-const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy)(?:\\.partial)?|restore|wipe|${UUID}\\.memory`;
+const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy|delta)(?:\\.partial)?|restore|wipe|${UUID}\\.memory`;
 
 /** The names in each folder that are ours. */
 const FOLDERS = [
@@ -102,6 +103,11 @@ export class Layout {
   /** Its bytes at one moment, for a backup. */
   volumeCopy(id: string): string {
     return this.#file('volumes', id, 'copy');
+  }
+
+  /** Its clusters at one moment, for a backup. */
+  volumeDelta(id: string): string {
+    return this.#file('volumes', id, 'delta');
   }
 
   /** Its bytes out of a backup, before it is there. */

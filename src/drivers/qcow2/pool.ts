@@ -8,6 +8,7 @@
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CopyStore    volumes as bytes, to backups and back
  *             ├─ ShareStore   folders that guests mount
+ *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
  *             └─ ConsoleStore logs that virtlogd writes
  *
@@ -21,6 +22,7 @@ import type { ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type {
+  DirtyBitmap,
   ExportFacts,
   ExportPlace,
   FoundLayer,
@@ -51,6 +53,7 @@ import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
 import { fileSystemOf } from './file-system.ts';
 import { FlatStore } from './flatten.ts';
+import { DeltaStore } from './deltas.ts';
 import { ExportStore } from './exports.ts';
 import { doing, lstatIfThere, removeDurably, STAT_BLOCK_BYTES } from './files.ts';
 import { ImageTool } from './image-tool.ts';
@@ -122,6 +125,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #shares: ShareStore;
   readonly #flat: FlatStore;
   readonly #wipes: WipeStore;
+  readonly #deltas: DeltaStore;
   readonly #seeds: SeedStore;
   readonly #consoles: ConsoleStore;
   readonly #overdue = new Overdue();
@@ -145,6 +149,7 @@ export class Qcow2Pool implements StoragePool {
     this.#flat = new FlatStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     const { clock = systemClock } = parts;
     this.#wipes = new WipeStore({ layout, tool, volumes: this.#volumes, clock });
+    this.#deltas = new DeltaStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -317,17 +322,32 @@ export class Qcow2Pool implements StoragePool {
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
-    return this.#call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
-      this.#copies.make(volume, limit, onProgress),
+    const { since } = volume;
+    return this.#call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, async (limit) => {
+      await this.#removeCopies(volume.copyId);
+      if (since === undefined) await this.#copies.make(volume, limit, onProgress);
+      else await this.#deltas.make({ ...volume, since }, limit);
+    });
+  }
+
+  keepCopy(copyId: string, options: CallOptions = {}): Promise<void> {
+    return this.#call(`keep copy ${copyId}`, options, COPY_TIMEOUT_MS, async () => {
+      if (!(await this.#deltas.keep(copyId))) await this.#copies.keep(copyId);
+    });
+  }
+
+  bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {
+    return this.#call(`list the bitmaps of volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#deltas.bitmaps(id, limit),
     );
   }
 
-  readCopy(copyId: string, { signal }: CallOptions = {}): AsyncIterable<DiskExtent> {
-    return this.#copies.read(copyId, signal);
+  async *readCopy(copyId: string, { signal }: CallOptions = {}): AsyncGenerator<DiskExtent> {
+    yield* (await this.#deltas.find(copyId, signal)) ?? this.#copies.read(copyId, signal);
   }
 
   removeCopy(copyId: string, options: CallOptions = {}): Promise<void> {
-    return this.#quick(`remove copy ${copyId}`, options, () => this.#copies.remove(copyId));
+    return this.#quick(`remove copy ${copyId}`, options, () => this.#removeCopies(copyId));
   }
 
   restoreVolume(
@@ -436,6 +456,11 @@ export class Qcow2Pool implements StoragePool {
 
   removeConsole(instanceId: string, options: CallOptions = {}): Promise<void> {
     return this.#quick(`remove console ${instanceId}`, options, () => this.#consoles.remove(instanceId));
+  }
+
+  async #removeCopies(copyId: string): Promise<void> {
+    await this.#copies.remove(copyId);
+    await this.#deltas.remove(copyId);
   }
 
   async #survey(): Promise<PoolSurvey> {

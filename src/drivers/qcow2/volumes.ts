@@ -170,9 +170,10 @@ export class VolumeStore {
     await this.#lock.hold(id, limit, async () => {
       await this.#parts.layers.removeAll(id);
       await removeDurably(path);
-      for (const beside of [path, layout.volumeCopy(id), layout.volumeLabel(id)])
+      for (const beside of [path, layout.volumeCopy(id), layout.volumeDelta(id), layout.volumeLabel(id)])
         await removeDurably(beside + PARTIAL_SUFFIX);
       await removeDurably(layout.volumeCopy(id));
+      await removeDurably(layout.volumeDelta(id));
       await removeDurably(layout.volumeRestore(id));
       await removeDurably(layout.volumeLabel(id));
     });

@@ -1,6 +1,7 @@
 /**
  * Files of a simulated host's pool, and the room that they take.
  */
+import type { Written } from './bitmaps.ts';
 import type { SimFile, WorldState } from './state.ts';
 
 export class Files {
@@ -55,6 +56,12 @@ export class Files {
   chainOf(path: string): string[] {
     const below = this.get(path)?.volume?.below;
     return below === undefined ? [path] : [path, ...this.chainOf(below)];
+  }
+
+  /** Null where there is no such file. */
+  written(path: string): Written | null {
+    const file = this.get(path);
+    return file === undefined ? null : { file, content: this.contentOf(path) };
   }
 
   /** What is on a volume, as text. */

@@ -23,6 +23,7 @@ import {
   type ShapeDisk,
   type WatchdogAction,
 } from '../contracts/hypervisor.ts';
+import { lose } from './bitmaps.ts';
 import { type Files, newFile } from './files.ts';
 import { devicesOf, noEdits } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
@@ -181,6 +182,7 @@ export class Guests {
     this.#checkPath(guest, path);
     this.#hold([path]);
     guest.live.paths.push(path);
+    this.#passBitmaps(disk.path, path);
     disk.path = path;
     const defined = guest.definition?.disks.find(({ serial }) => serial === disk.serial);
     if (defined !== undefined) {
@@ -188,6 +190,13 @@ export class Guests {
       defined.path = path;
     }
     this.tellDefinition(guest);
+  }
+
+  /** What has changed since a checkpoint is known as before. */
+  #passBitmaps(from: string | null, to: string): void {
+    const bitmaps = this.#files.get(from ?? '')?.volume?.bitmaps;
+    const volume = this.#files.get(to)?.volume;
+    if (volume != null && bitmaps !== undefined) volume.bitmaps = structuredClone(bitmaps);
   }
 
   /** Merges a file of the running process into the next one, and goes on without it; its definition follows. */
@@ -199,6 +208,7 @@ export class Guests {
     const { live, definition } = guest;
     if (live === null) return;
     this.#files.commit(path);
+    if (above === null) this.#passBitmaps(path, into);
     const over = above === null ? null : this.#files.get(above)?.volume;
     if (over != null) over.below = into;
     this.#letGo(live.paths.splice(live.paths.indexOf(path), 1));
@@ -247,6 +257,15 @@ export class Guests {
     if (!guest.persistent) this.#forget(guest);
   }
 
+  /** The same without a word before: what it had to save is lost. */
+  kill(guest: SimGuest, power: SimPower, reason: string): void {
+    for (const path of guest.live?.paths ?? []) {
+      const file = this.#files.get(path);
+      if (file !== undefined) lose(file);
+    }
+    this.powerOff(guest, power, reason);
+  }
+
   /** The guest's kernel panics, and tells its panic device. */
   panic(guest: SimGuest): void {
     this.#emit({ type: 'panicked', id: guest.id });
@@ -264,7 +283,7 @@ export class Guests {
   /** The machine loses its power, and boots: its guests are as they were defined, and nothing runs. */
   hostBoots(): void {
     for (const guest of this.all()) {
-      if (guest.live !== null) this.powerOff(guest, 'stopped', 'not started');
+      if (guest.live !== null) this.kill(guest, 'stopped', 'not started');
       delete guest.stoppedBy;
     }
   }

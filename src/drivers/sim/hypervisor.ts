@@ -11,11 +11,12 @@ import type { VolumeQos } from '../../model/disk.ts';
 import { MIB } from '../../model/units.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import {
-  type DiskCopy,
+  type DiskCopies,
   type DiskMerge,
   type DiskOverlay,
   type FlattenOptions,
   type GuestAddress,
+  type GuestCheckpoint,
   type GuestDefinition,
   type GuestDisk,
   type GuestEvent,
@@ -30,6 +31,7 @@ import {
   type ShapeDisk,
   pathsOf,
 } from '../contracts/hypervisor.ts';
+import { changedBytes, deltaOf, isKnown, track, untrack, type Written } from './bitmaps.ts';
 import { type Attachment, type CallRequest, Calls } from './call.ts';
 import { checkDefinition, checkDisk } from './definition.ts';
 import type { CallName } from './faults.ts';
@@ -225,12 +227,39 @@ export class SimHypervisor implements Hypervisor {
     });
   }
 
-  copyDisks(id: string, copies: readonly DiskCopy[], options?: CallOptions): Promise<void> {
+  copyDisks(id: string, request: DiskCopies, options?: CallOptions): Promise<void> {
     return this.#change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
-      for (const { serial, path } of copies)
-        this.#world.files.put(this.#world.files.copyOf(plugged(guest, serial).path ?? '', path, idIn(path)));
+      const { copies, since, checkpoint } = request;
+      const disks = copies.map(({ serial, path }) => ({ written: this.#written(guest, serial), path }));
+      const deltas = disks.flatMap(({ written, path }) =>
+        written === null ? [] : [deltaOf(written, path, since)],
+      );
+      for (const delta of deltas) this.#world.files.put(delta);
+      if (checkpoint === undefined) return;
+      this.#forget(guest, [checkpoint]);
+      for (const { written } of disks) if (written !== null) track(written, checkpoint);
+      const serials = copies.map(({ serial }) => serial);
+      guest.checkpoints = [...(guest.checkpoints ?? []), { name: checkpoint, serials }];
+    });
+  }
+
+  checkpoints(id: string, options?: CallOptions): Promise<GuestCheckpoint[]> {
+    return this.#ask('hypervisor.checkpoints', id, options, () => {
+      const guest = there(this.#world.guests.get(id) ?? null, id);
+      if (guest.definition === null) throw foreign(guest);
+      const views = (guest.checkpoints ?? []).map(({ name, serials }) => ({
+        name,
+        disks: serials.flatMap((serial) => this.#trackedDisk(guest, serial, name)),
+      }));
+      return views.reverse();
+    });
+  }
+
+  forgetCheckpoints(id: string, names: readonly string[] | null, options?: CallOptions): Promise<void> {
+    return this.#change('hypervisor.forgetCheckpoints', id, options, (guest) => {
+      if (guest !== null) this.#forget(guest, names);
     });
   }
 
@@ -351,6 +380,32 @@ export class SimHypervisor implements Hypervisor {
   async #run<T>(request: CallRequest, act: () => T): Promise<T> {
     if (this.#closed) throw new AgentError('UNAVAILABLE', `${request.name}: the connection is closed`);
     return this.#calls.run(request, act);
+  }
+
+  /** The file of a disk of a guest that runs. @throws {AgentError} NOT_FOUND */
+  #written(guest: SimGuest, serial: string): Written | null {
+    return this.#world.files.written(plugged(guest, serial).path ?? '');
+  }
+
+  /** As on a real host: what is in the file of a guest that does not run is not looked at. */
+  #trackedDisk(guest: SimGuest, serial: string, name: string): GuestCheckpoint['disks'] {
+    if (guest.live === null) {
+      const has = guest.definition?.disks.some((disk) => disk.serial === serial);
+      return has ? [{ serial, changedBytes: null }] : [];
+    }
+    const written = this.#world.files.written(liveDisk(guest, serial)?.path ?? '');
+    if (written === null || !isKnown(written.file, name)) return [];
+    return [{ serial, changedBytes: changedBytes(written, name) }];
+  }
+
+  #forget(guest: SimGuest, names: readonly string[] | null): void {
+    const kept = (guest.checkpoints ?? []).filter(({ name }) => names !== null && !names.includes(name));
+    const gone = (guest.checkpoints ?? []).filter((checkpoint) => !kept.includes(checkpoint));
+    for (const { path } of [...(guest.definition?.disks ?? []), ...(guest.live?.disks ?? [])]) {
+      const file = this.#world.files.get(path ?? '');
+      if (file !== undefined) for (const { name } of gone) untrack(file, name);
+    }
+    guest.checkpoints = kept;
   }
 
   #checkName({ id, name }: GuestDefinition, guest: SimGuest | null): void {

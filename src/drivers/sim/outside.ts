@@ -87,7 +87,7 @@ export class Outside {
 
   /** The guest's process dies. */
   crash(id: string): void {
-    this.#doRunning(id, (guest) => this.#world.guests.powerOff(guest, 'crashed', 'crashed'));
+    this.#doRunning(id, (guest) => this.#world.guests.kill(guest, 'crashed', 'crashed'));
   }
 
   /** The guest's kernel panics. */

@@ -18,6 +18,7 @@ import type {
 } from '../contracts/hypervisor.ts';
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
 import type { ExportFacts, ImageFacts, ShareLabel, StoredFile, VolumeLabel } from '../contracts/storage.ts';
+import type { SimBitmap } from './bitmaps.ts';
 
 /** Form of the file; another one is refused. */
 const VERSION = 2;
@@ -149,6 +150,8 @@ export interface SimGuest {
   obeys: boolean;
   /** Its guest agent connects when it boots, and answers. */
   agentAnswers: boolean;
+  /** Checkpoints, oldest first, with the disks that they are of. @default none */
+  checkpoints?: { name: string; serials: string[] }[];
   /** Files that the definition of a foreign guest names. */
   foreignFiles: string[];
 }
@@ -177,6 +180,8 @@ export interface SimFile extends StoredFile {
     below?: string;
     /** What is on it, as text. @default words that are its own; of a layer, what is below */
     content?: string;
+    /** By name. @default none */
+    bitmaps?: Record<string, SimBitmap>;
   } | null;
   /** @default none */
   share?: { label: ShareLabel | null; files: number } | null;

@@ -16,6 +16,7 @@ import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import { timestamp } from '../contracts/clock.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import {
+  type DirtyBitmap,
   type ExportFacts,
   type ExportPlace,
   type FoundLayer,
@@ -40,6 +41,7 @@ import {
   UPLOAD_SOURCE,
 } from '../contracts/storage.ts';
 import { isBeside, Layout } from '../qcow2/layout.ts';
+import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
 import { type Attachment, Calls, type Waits } from './call.ts';
 import type { CallName } from './faults.ts';
 import { checkExport } from './exports.ts';
@@ -342,27 +344,50 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
-  copyVolume({ copyId, id, layers = [] }: VolumeCopy, options?: CallOptions): Promise<void> {
+  copyVolume({ copyId, id, layers = [], since }: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', id, options, () => {
       const layer = layers.at(-1) ?? null;
+      const path = this.paths.layer(id, layer);
       this.#volume(id, layer);
-      if (this.#world.guests.writesTo(this.paths.layer(id, layer)))
+      if (this.#world.guests.writesTo(path))
         throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
-      this.#put(this.#world.files.copyOf(this.paths.layer(id, layer), this.paths.volumeCopy(copyId), copyId));
+      const { files } = this.#world;
+      const written = files.written(path) as Written;
+      this.#removeCopies(copyId);
+      if (since === undefined) this.#put(files.copyOf(path, this.paths.volumeCopy(copyId), copyId));
+      else this.#put(deltaOf(written, this.paths.volumeDelta(copyId), since, copyId));
+    });
+  }
+
+  bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]> {
+    return this.#run('storage.bitmaps', id, options, () => {
+      if (this.#world.guests.holdsOpen(this.paths.volume(id)))
+        throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+      const bitmaps = Object.entries(this.#volume(id).bitmaps ?? {});
+      return bitmaps.map(([name, { consistent }]) => ({ name, consistent }));
     });
   }
 
   async *readCopy(id: string, options?: CallOptions): AsyncGenerator<DiskExtent> {
-    const text = await this.#run('storage.readCopy', id, options, () => {
+    const extents = await this.#run('storage.readCopy', id, options, (): DiskExtent[] => {
+      const delta = this.#file(this.paths.volumeDelta(id));
+      if (delta !== undefined) return extentsOf(delta);
       const copy = this.#file(this.paths.volumeCopy(id));
       if (copy === undefined) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
-      return copy.text ?? '';
+      return [{ type: 'data', offset: 0, data: Buffer.from(copy.text ?? '') }];
     });
-    yield { type: 'data', offset: 0, data: Buffer.from(text) };
+    yield* extents;
+  }
+
+  keepCopy(id: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.keepCopy', id, options, () => {
+      const copy = this.#file(this.paths.volumeDelta(id)) ?? this.#file(this.paths.volumeCopy(id));
+      if (copy === undefined) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
+    });
   }
 
   removeCopy(id: string, options?: CallOptions): Promise<void> {
-    return this.#run('storage.removeCopy', id, options, () => this.#remove(this.paths.volumeCopy(id)));
+    return this.#run('storage.removeCopy', id, options, () => this.#removeCopies(id));
   }
 
   async restoreVolume(
@@ -374,13 +399,10 @@ export class SimStoragePool implements StoragePool {
     const path = this.paths.volume(id);
     if (this.#file(path) !== undefined) return;
     checkSize(sizeBytes);
-    const pieces: Uint8Array[] = [];
-    await fill({
-      write: async (_offset, data) => void pieces.push(Buffer.from(data)),
-      zero: async () => undefined,
-    });
+    const disk = new TextDisk();
+    await fill(disk);
     await this.#run('storage.restoreVolume', id, options, () => {
-      const content = Buffer.concat(pieces).toString();
+      const content = disk.text;
       const volume = { sizeBytes, imageId: null, label, content };
       this.#put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
     });
@@ -389,7 +411,7 @@ export class SimStoragePool implements StoragePool {
   removeVolume(id: string, options?: CallOptions): Promise<void> {
     return this.#run('storage.removeVolume', id, options, () => {
       for (const path of this.#besides(id)) this.#remove(path);
-      this.#remove(this.paths.volumeCopy(id));
+      this.#removeCopies(id);
       this.#remove(this.paths.volume(id));
       this.#remove(`${this.paths.volume(id)}.partial`);
     });
@@ -530,6 +552,11 @@ export class SimStoragePool implements StoragePool {
     }
     this.#world.touch();
     this.#world.files.put(file);
+  }
+
+  #removeCopies(id: string): void {
+    this.#remove(this.paths.volumeCopy(id));
+    this.#remove(this.paths.volumeDelta(id));
   }
 
   #remove(path: string): void {
@@ -702,4 +729,23 @@ function checkSize(sizeBytes: number): void {
     'INVALID_ARGUMENT',
     `A volume has whole sectors of ${SECTOR_BYTES} bytes, up to ${VOLUME_BYTES_MAX} bytes, not ${sizeBytes}`,
   );
+}
+
+/** The beginning of a disk, as text; what follows is zero. */
+class TextDisk implements DiskSink {
+  #bytes = Buffer.alloc(0);
+
+  get text(): string {
+    return this.#bytes.toString().replace(/\0+$/, '');
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    const missing = offset + data.length - this.#bytes.length;
+    if (missing > 0) this.#bytes = Buffer.concat([this.#bytes, Buffer.alloc(missing)]);
+    this.#bytes.set(data, offset);
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    this.#bytes.fill(0, offset, offset + length);
+  }
 }

@@ -8,6 +8,8 @@ import { Type } from '../schema.ts';
 const BackupStore = {
   store: Type.Optional({ ...Name, description: 'object store; the only one where absent' }),
 };
+/** No line or disk is faster: a larger one is a mistake of its unit. */
+const BANDWIDTH_MIB_MAX = 1_000_000;
 const OneBackup = {
   ...BackupStore,
   instanceId: { ...Id, description: 'UUID of the instance that it is of' },
@@ -25,8 +27,21 @@ export const BACKUP_METHODS = {
     strict({ backups: Type.Array(Backup) }),
   ),
   'backup.create': operation(
-    'Back an instance up into an object store: its disks of one moment, while it goes on, and its spec.',
-    strict({ id: NameOrId, ...BackupStore, ...ObjectFence }),
+    'Back an instance up into an object store: its disks of one moment, while it goes on, and its spec. Of disks that were ' +
+      'backed up before only what has changed is read, where that is known.',
+    strict({
+      id: NameOrId,
+      ...BackupStore,
+      full: Type.Optional(Type.Boolean({ description: 'read all of the disks. Default: false' })),
+      bandwidthMibPerSecond: Type.Optional(
+        Type.Integer({
+          minimum: 1,
+          maximum: BANDWIDTH_MIB_MAX,
+          description: 'most that is read of the disks, and then sent, MiB/s. Default: no limit',
+        }),
+      ),
+      ...ObjectFence,
+    }),
     'ready, whatever its power state',
   ),
   'backup.verify': operation(
@@ -48,7 +63,7 @@ export const BACKUP_METHODS = {
     }),
   ),
   'backup.delete': {
-    ...operation('Delete a backup that no other one stands on.', strict({ ...OneBackup, ...Fence })),
+    ...operation('Delete a backup. Those that go on from it stay whole.', strict({ ...OneBackup, ...Fence })),
     role: 'admin',
   },
   'backup.prune': {

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
-import { KEY_BYTES } from '../../../src/agent/backups/codec.ts';
+import { Codec, KEY_BYTES } from '../../../src/agent/backups/codec.ts';
 import { BackupRepository } from '../../../src/agent/backups/repository.ts';
 import type { DiskExtent } from '../../../src/drivers/contracts/extents.ts';
 import { createSimHost, type SimClock, type SimWorld } from '../../../src/drivers/sim/index.ts';
-import type { BackupManifest } from '../../../src/model/backup.ts';
+import { type BackupManifest, CHAIN_LIMIT } from '../../../src/model/backup.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import { GIB, MIB } from '../../../src/model/units.ts';
 import { spec } from '../support/sim-agent.ts';
@@ -49,6 +49,34 @@ class Lab {
     });
     await this.clock.advance(HOUR_MS);
     return this.#parent;
+  }
+
+  /** A chunk as it is kept. */
+  async object(id: string, codec: Codec): Promise<Buffer> {
+    const key = `backups/chunks/${id.slice(0, 2)}/${id}`;
+    return codec.decode(Buffer.from(this.#objects.get(key)?.content ?? []), key);
+  }
+
+  /** Keeps a chunk that no repository has written. */
+  async put(plain: Buffer, codec: Codec): Promise<string> {
+    const id = codec.idOf(plain);
+    const key = `backups/chunks/${id.slice(0, 2)}/${id}`;
+    this.#objects.set(key, { content: await codec.encode(plain, key), modifiedAtMs: 0 });
+    return id;
+  }
+
+  /** Gives the volume of a backup another index. */
+  async putManifest({ id, index }: { id: string; index: string[] }, codec: Codec): Promise<void> {
+    const key = `backups/manifests/${INSTANCE}/${id}`;
+    const plain = await codec.decode(Buffer.from(this.#objects.get(key)?.content ?? []), key);
+    const manifest = JSON.parse(plain.toString());
+    manifest.volumes[0].index = index;
+    const content = await codec.encode(Buffer.from(JSON.stringify(manifest)), key);
+    this.#objects.set(key, { content, modifiedAtMs: 0 });
+  }
+
+  get #objects() {
+    return this.world.bucket('backups').objects;
   }
 
   async restored(id: string): Promise<Disk> {
@@ -189,15 +217,68 @@ t.test('garbage is removed once it is old, and nothing that a backup names', asy
   t.equal((await lab.repository.collect()).removedChunks, 0);
 });
 
-t.test('a backup that another one stands on is not removed', async (t) => {
+t.test('an incremental backup outlives all that it goes back to, and the other way round', async (t) => {
+  const lab = new Lab();
+  lab.disk.scribble(0, 300);
+  const full = await lab.backUp('full');
+  const states = new Map<string, Disk>();
+  for (let round = 0; round < 4; round++) {
+    lab.disk.scribble(70 * round, 3);
+    lab.disk.set(200 + round, null);
+    states.set((await lab.backUp('incremental')).id, lab.copy());
+  }
+  const [first, second, third, last] = [...states.keys()] as [string, string, string, string];
+  await lab.repository.remove(INSTANCE, [full.id, second, last]);
+  await lab.clock.advance(2 * HOUR_MS);
+  await lab.repository.collect();
+  for (const id of [first, third]) {
+    await lab.repository.verify({ instanceId: INSTANCE, id });
+    t.ok((await lab.restored(id)).equals(states.get(id) as Disk), 'byte for byte');
+  }
+  await lab.repository.remove(INSTANCE, [first, third]);
+  await lab.clock.advance(2 * HOUR_MS);
+  await lab.repository.collect();
+  t.same([...lab.keys('manifests'), ...lab.keys('chunks')], []);
+});
+
+t.test('a chain ends at its limit, and asks for a full backup', async (t) => {
   const lab = new Lab();
   lab.disk.scribble(0);
-  const full = await lab.backUp('full');
-  lab.disk.scribble(1);
-  const change = await lab.backUp('incremental');
-  await t.rejects(lab.repository.remove(INSTANCE, [full.id]), { code: 'ILLEGAL_STATE' });
-  await lab.repository.remove(INSTANCE, [change.id, full.id]);
-  t.same(await lab.repository.list(INSTANCE), []);
+  const { depth } = await lab.backUp('full');
+  t.equal(depth, 1);
+  for (let round = 1; round < CHAIN_LIMIT; round++) await lab.backUp('incremental');
+  await t.rejects(lab.backUp('incremental'), { code: 'LIMIT_REACHED' });
+  t.equal((await lab.backUp('full')).depth, 1);
+});
+
+t.test('pages of the index of which nothing has changed are not written again', async (t) => {
+  const lab = new Lab();
+  lab.disk.scribble(0, 512);
+  const { volumes } = await lab.backUp('full');
+  const same = await lab.backUp('incremental');
+  t.same(same.volumes[0]?.index, volumes[0]?.index);
+  t.equal(same.volumes[0]?.dataBytes, 0);
+  lab.disk.scribble(0);
+  const changed = await lab.backUp('incremental');
+  t.equal(changed.volumes[0]?.index.length, 2, 'what is left, and the change');
+  t.ok((await lab.restored(changed.id)).equals(lab.disk));
+});
+
+t.test('an index that names bytes beyond its chunk or its disk is damaged', async (t) => {
+  const lab = new Lab();
+  lab.disk.scribble(0);
+  const { id, volumes } = await lab.backUp('full');
+  const codec = new Codec(null);
+  const page = JSON.parse((await lab.object(volumes[0]?.index[0] ?? '', codec)).toString());
+  for (const piece of [
+    [0, CLUSTER, 1],
+    [0, CLUSTER + 1],
+    [lab.disk.sizeBytes - 1, CLUSTER],
+  ]) {
+    const index = [await lab.put(Buffer.from(JSON.stringify([{ ...page[0], pieces: [piece] }])), codec)];
+    await lab.putManifest({ id, index }, codec);
+    await t.rejects(lab.restored(id), { code: 'DATA_DAMAGED' }, JSON.stringify(piece));
+  }
 });
 
 t.test('nothing is removed while a backup is written, nor on a manifest that cannot be read', async (t) => {

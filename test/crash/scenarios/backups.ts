@@ -12,6 +12,18 @@ async function haveBackup({ node }: Stand): Promise<void> {
   backup = (await list())[0] as Backup;
 }
 
+/**
+ * A backup of the running guest that the next one can go on from. A case may have ended with a guest that was killed,
+ * or with its power as it was not before.
+ */
+async function haveCheckpoint({ node }: Stand): Promise<void> {
+  const { instance } = await node.call('instance.show', { id: SUBJECT });
+  const wasRunning = instance.power.state === 'running';
+  if (!wasRunning) await node.run('instance.start', { id: SUBJECT });
+  await node.run('backup.create', { id: SUBJECT });
+  if (!wasRunning) await node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
+}
+
 function its() {
   const { id, instanceId, store } = backup;
   return { id, instanceId, store };
@@ -25,8 +37,21 @@ export const BACKUPS: Scenario[] = [
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
+    variant: '(incremental)',
+    setting: { instance: 'running' },
+    arrange: haveCheckpoint,
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    variant: '(incremental, stopped)',
+    setting: { instance: 'stopped' },
+    arrange: haveCheckpoint,
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
     variant: '(refused)',
     setting: { instance: 'running' },
+    arrange: haveCheckpoint,
     params: () => ({ id: SUBJECT }),
     failing: { call: 'hypervisor.copyDisks' },
     ends: ['failed'],

@@ -65,10 +65,20 @@ export class LibvirtStand implements Stand {
   async #guests(): Promise<string[]> {
     const { stdout } = await run('virsh', ['-q', '-c', 'qemu:///system', 'list --all --uuid; list --uuid']);
     const ids = stdout.split('\n').filter(Boolean);
-    return [...new Set(ids)].map((id) => {
+    const guests = [...new Set(ids)].map((id) => {
       const times = ids.filter((each) => each === id).length;
       return `guest ${id} ${times === 2 ? 'running' : 'stopped'}`;
     });
+    const checkpoints = await Promise.all([...new Set(ids)].map((id) => this.#olderCheckpoints(id)));
+    return [...guests, ...checkpoints.flat()];
+  }
+
+  /** One is gone on from; nothing needs those before it. A guest may go meanwhile. */
+  async #olderCheckpoints(id: string): Promise<string[]> {
+    const args = ['-q', '-c', 'qemu:///system', 'checkpoint-list', id, '--name', '--topological'];
+    const { stdout } = await run('virsh', args).catch(() => ({ stdout: '' }));
+    const names = stdout.split('\n').filter((line) => line.startsWith('berth-'));
+    return names.slice(1).map((name) => `checkpoint ${id} ${name}`);
   }
 
   #files(): string[] {

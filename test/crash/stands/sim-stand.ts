@@ -42,6 +42,10 @@ export class SimStand implements Stand {
     const { settings, guests, files, bridges, devices } = this.#read();
     return [
       ...[...guests.values()].map(({ id, power }) => `guest ${id} ${power}`),
+      // One is gone on from; nothing needs those before it.
+      ...[...guests.values()].flatMap(({ id, checkpoints = [] }) =>
+        checkpoints.slice(1).map(({ name }) => `checkpoint ${id} ${name}`),
+      ),
       ...[...files.keys()].map((path) => `file ${relative(settings.poolRoot, path)}`),
       ...[...bridges.values()].flatMap(({ name, plan, ports }) => [
         `bridge ${name}`,

@@ -37,6 +37,20 @@ export interface HypervisorBench {
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;
+  /** Disks whose changes are kept, and what is in their files. */
+  tracking: {
+    /** A qcow2 disk of 1 MiB that no guest has, with a fresh serial. */
+    disk(): Promise<GuestDisk>;
+    /** Lets a running guest write somewhere on its disk. */
+    scribble(id: string, disk: GuestDisk): Promise<void>;
+    /** Bytes that a copy has, zeros included. */
+    bytesIn(path: string): Promise<number>;
+    /** Names of the bitmaps in the file of a disk that no guest uses. */
+    bitmapsIn(path: string): Promise<string[]>;
+    remove(path: string): Promise<void>;
+    /** Ends the guest's process without a word before. */
+    kill(id: string): Promise<void>;
+  };
   /** Puts a running guest on the host that Berth did not define, and that has at least 1 vCPU. */
   makeForeign(): Promise<{ id: string; name: string }>;
   /** What others on the host do to a guest of ours. */

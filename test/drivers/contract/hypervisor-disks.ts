@@ -124,22 +124,22 @@ function copyTests(t: Test, make: MakeBench): void {
     const disks = [await bench.spareDisk(), await bench.spareDisk()];
     await hypervisor.define({ ...definition, disks: [...definition.disks, ...disks] });
     const copies = disks.map(({ serial, path }) => ({ serial, path: `${path}.copy` }));
-    await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.copyDisks(id, copies));
+    await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.copyDisks(id, { copies }));
     await hypervisor.stopCopy(id);
     await hypervisor.start(id);
     const before = await hypervisor.observeGuest(id);
-    await hypervisor.copyDisks(id, copies);
+    await hypervisor.copyDisks(id, { copies });
     for (const { path } of copies) t.ok(await bench.exists(path), path);
     t.same(await hypervisor.observeGuest(id), before);
     await hypervisor.stopCopy(id);
     await rejectsWith(
       t,
       'NOT_FOUND',
-      hypervisor.copyDisks(id, [{ serial: 'none', path: `${disks[0]?.path}.x` }]),
+      hypervisor.copyDisks(id, { copies: [{ serial: 'none', path: `${disks[0]?.path}.x` }] }),
     );
     await hypervisor.destroy(id);
     await hypervisor.undefine(id);
-    await rejectsWith(t, 'NOT_FOUND', hypervisor.copyDisks(ABSENT_ID, copies));
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.copyDisks(ABSENT_ID, { copies }));
     await hypervisor.stopCopy(ABSENT_ID);
   });
 }

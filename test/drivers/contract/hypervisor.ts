@@ -10,6 +10,7 @@ import type { Test } from 'tap';
 import type { GuestDefinition, GuestEvent } from '../../../src/drivers/contracts/hypervisor.ts';
 import { ACCELERATIONS } from '../../../src/model/node.ts';
 import { alarmTests } from './hypervisor-alarms.ts';
+import { checkpointTests } from './hypervisor-checkpoints.ts';
 import { diskTests } from './hypervisor-disks.ts';
 import { layerTests } from './hypervisor-layers.ts';
 import { shareTests } from './hypervisor-shares.ts';
@@ -33,6 +34,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     diskTests(t, makeBench);
     layerTests(t, makeBench);
     shareTests(t, makeBench);
+    checkpointTests(t, makeBench);
     foreignTests(t, makeBench);
     slownessTests(t, makeBench);
     doubtTests(t, makeBench);
@@ -325,9 +327,11 @@ function foreignTests(t: Test, make: MakeBench): void {
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.unplugDisk(id, 'theirs'));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.growDisk(id, 'theirs', 1024 ** 3));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.limitDisk(id, 'theirs', null));
-    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.copyDisks(id, []));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.copyDisks(id, { copies: [] }));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.flattenDisk(id, 'theirs'));
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.stopCopy(id));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.checkpoints(id));
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.forgetCheckpoints(id, null));
     t.same(await hypervisor.observeGuest(id), before, 'it is as it was');
     t.equal(await hypervisor.observeGuest(mine.id), null, 'and nothing else was made');
   });

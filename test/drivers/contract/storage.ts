@@ -34,6 +34,15 @@ export interface StorageFixture {
   hostile: { source: string; format: ImageFormat };
   /** A source of which there is nothing. */
   missingSource: string;
+  /** What QEMU does to a volume of the pool. */
+  tracking: {
+    /** Begins to keep what changes, under this name. */
+    begin(id: string, name: string): Promise<void>;
+    /** Writes somewhere. */
+    scribble(id: string): Promise<void>;
+    /** Is killed while it uses the volume. */
+    kill(id: string): Promise<void>;
+  };
   /** Writes an instance's console log, as the hypervisor does; replaces what was there. */
   writeConsole(instanceId: string, text: string): Promise<void>;
   /** Puts a file into a share's folder, as a guest does. */
@@ -67,6 +76,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     wipeTests(t, prepared);
     copyTests(t, prepared);
     layerTests(t, prepared);
+    deltaTests(t, prepared);
     listTests(t, prepared);
     volumeRefusalTests(t, prepared);
     shareTests(t, prepared);
@@ -401,6 +411,56 @@ function copyTests(t: Test, make: MakePool): void {
     t.same(await pool.lookVolume(volume.id), { sizeBytes: 4 * MIB });
     await pool.removeVolume(volume.id);
     t.same(await pool.list(), [], 'and nothing beside it');
+  });
+}
+
+function deltaTests(t: Test, make: MakePool): void {
+  t.test('a copy by a bitmap has what has changed, and leaves the bitmap as it is', async (t) => {
+    const { pool, tracking } = await make(t);
+    const id = randomUUID();
+    const request = { copyId: id, id, image: null };
+    await pool.makeVolume({ id, sizeBytes: 4 * MIB, image: null });
+    t.same(await pool.bitmaps(id), []);
+    await tracking.scribble(id);
+    await pool.copyVolume(request);
+    await tracking.begin(id, 'since');
+    t.same(await pool.bitmaps(id), [{ name: 'since', consistent: true }]);
+    await pool.copyVolume({ ...request, since: 'since' });
+    t.same(await extentsOf(pool, id), [], 'instead of the copy of before');
+    await tracking.scribble(id);
+    for (let again = 0; again < 2; again++) {
+      await pool.copyVolume({ ...request, since: 'since', bytesPerSecond: 100 * MIB });
+      t.ok((await extentsOf(pool, id)).length > 0);
+    }
+    const names = async () => (await pool.list()).map(({ path }) => path).toSorted();
+    t.same(await names(), [pool.paths.volumeDelta(id), pool.paths.volume(id)]);
+    await pool.keepCopy(id);
+    await pool.copyVolume(request);
+    t.same(await names(), [pool.paths.volumeCopy(id), pool.paths.volume(id)], 'and the other way round');
+    await pool.keepCopy(id);
+    await pool.removeCopy(id);
+    t.same(await names(), [pool.paths.volume(id)]);
+    await rejectsWith(t, 'NOT_FOUND', () => pool.keepCopy(id));
+    await rejectsWith(t, 'DATA_DAMAGED', () => pool.copyVolume({ ...request, since: 'another' }));
+    t.same(await names(), [pool.paths.volume(id)], 'and nothing is left of it');
+    await pool.copyVolume({ ...request, since: 'since' });
+    await pool.removeVolume(id);
+    t.same(await pool.list(), []);
+    await rejectsWith(t, 'NOT_FOUND', () => pool.bitmaps(id));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.copyVolume({ ...request, since: 'since' }));
+  });
+
+  t.test('a bitmap that was not saved is told, and nothing is copied by it', async (t) => {
+    const { pool, tracking } = await make(t);
+    const id = randomUUID();
+    await pool.makeVolume({ id, sizeBytes: 4 * MIB, image: null });
+    await tracking.begin(id, 'lost');
+    await tracking.kill(id);
+    t.same(await pool.bitmaps(id), [{ name: 'lost', consistent: false }]);
+    const request = { copyId: id, id, image: null };
+    await rejectsWith(t, 'DATA_DAMAGED', () => pool.copyVolume({ ...request, since: 'lost' }));
+    await pool.copyVolume(request);
+    t.ok(await extentsOf(pool, id), 'all of it can be copied still');
   });
 }
 

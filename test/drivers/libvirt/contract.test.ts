@@ -2,7 +2,7 @@
  * The libvirt driver keeps the contract of Hypervisor, on the libvirtd of this machine.
  */
 import { randomUUID } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { constants } from 'node-libvirt';
 import t, { type Test } from 'tap';
@@ -10,6 +10,7 @@ import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
 import { type DefinitionBench, definitionContract, type Place } from '../contract/definitions.ts';
 import { hypervisorContract } from '../contract/hypervisor.ts';
+import { bitmapsIn, bytesInDelta } from './deltas.ts';
 import { isThere, Lab, look, PATIENCE_MS, TEST_IMAGE, takeTime, whyNotHere } from './lab.ts';
 import { fireWatchdog, panic } from './machine-ports.ts';
 import { SocketProxy } from './socket-proxy.ts';
@@ -76,6 +77,7 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
     layeredDisk: async () => ({ serial: randomUUID().slice(0, 8), ...(await lab.layeredDisk()) }),
     isFlat: async ({ path }) => (await lab.backingOf(path)) === null,
     exists: isThere,
+    tracking: trackingOf(lab),
     sizeOf: async ({ path }) => (await stat(path)).size,
     makeForeign: () => lab.foreignGuest(),
     outside: {
@@ -113,6 +115,17 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
     clock: systemClock,
     pass: look,
     patienceMs: PATIENCE_MS,
+  };
+}
+
+function trackingOf(lab: Lab): DefinitionBench['tracking'] {
+  return {
+    disk: () => lab.trackedDisk(),
+    scribble: (id, { serial }) => lab.scribble(id, serial),
+    bytesIn: bytesInDelta,
+    bitmapsIn,
+    remove: (path) => rm(path, { force: true }),
+    kill: (id) => lab.kill(id),
   };
 }
 

@@ -4,7 +4,7 @@
  * Every guest, file and socket is named with NAME_PREFIX, lies in a folder of its own, and goes with the test.
  */
 import { execFile } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import { access, chmod, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,6 +36,8 @@ const LOG_FOLDER = '/var/log/libvirt/qemu';
 const UNDEFINE_ALL = 1 | 2 | 4 | 16;
 /** @see VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP, libvirt-qemu.h */
 const MONITOR_FOR_PEOPLE = 1;
+
+const { VIR_DOMAIN_SHUTOFF: SHUTOFF } = constants.virDomainState;
 
 const run = promisify(execFile);
 
@@ -137,6 +139,30 @@ export class Lab {
   async backingOf(path: string): Promise<string | null> {
     const { stdout } = await run('qemu-img', ['info', '-U', '--output=json', path]);
     return (JSON.parse(stdout) as { 'backing-filename'?: string })['backing-filename'] ?? null;
+  }
+
+  /** An empty qcow2 disk of 1 MiB, whose changes QEMU can keep. */
+  async trackedDisk(): Promise<GuestDisk> {
+    const path = join(this.folder, `${randomUUID()}.qcow2`);
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', path, '1M']);
+    return { serial: randomUUID().slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
+  }
+
+  /** Writes to a disk of a running guest as the guest would. */
+  async scribble(id: string, serial: string): Promise<void> {
+    const text = await (await this.admin.domainLookupByUUIDString(id)).getXMLDesc();
+    const disk = text.split('<disk ').find((each) => each.includes(`<serial>${serial}</serial>`)) ?? '';
+    const alias = /<alias name='([^']+)'/.exec(disk)?.[1];
+    const device = `/machine/peripheral/${alias}/virtio-backend`;
+    const said = await this.monitor(id, `qemu-io -d ${device} "write -P ${randomInt(1, 255)} 128k 64k"`);
+    if (/rror|onflict/.test(said)) throw new Error(said);
+  }
+
+  /** Ends a guest's QEMU as the kernel does that is out of memory. */
+  async kill(id: string): Promise<void> {
+    process.kill(await this.qemuPid(id), 'SIGKILL');
+    const domain = await this.admin.domainLookupByUUIDString(id);
+    await until('libvirt has seen it', async () => (await domain.getState(0)).state === SHUTOFF);
   }
 
   /** Edits a definition as `virsh edit` does. */

@@ -1,7 +1,9 @@
 /**
  * What the tests of the qcow2 pool stand on: a pool in a folder of its own, and image files made on the spot.
  */
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,11 +80,26 @@ export async function fixtureMaker(t: Test): Promise<MakePool> {
       valid,
       hostile: { source: hostile, format: 'qcow2' },
       missingSource: join(sources, 'missing.qcow2'),
+      tracking: {
+        begin: async (id, name) =>
+          void (await exec.run('qemu-img', ['bitmap', '--add', pool.paths.volume(id), name])),
+        scribble: async (id) =>
+          void (await exec.run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 1M 64k', pool.paths.volume(id)])),
+        kill: (id) => useAndDie(pool.paths.volume(id)),
+      },
       writeConsole: (instanceId, text) => writeFile(pool.paths.consoleLog(instanceId), text),
       writeInto: (path) => writeFile(join(path, 'file'), 'of a guest'),
       keepsQuotas: false,
     };
   };
+}
+
+/** Opens a disk as a guest's QEMU does, and is killed. */
+async function useAndDie(path: string): Promise<void> {
+  const child = spawn('qemu-io', ['-f', 'qcow2', path], { stdio: ['pipe', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data'); // its prompt: it has opened the disk
+  child.kill('SIGKILL');
+  await once(child, 'close');
 }
 
 async function validSource(path: string): Promise<ValidSource> {

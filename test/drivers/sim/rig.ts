@@ -3,10 +3,18 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
-import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
+import type { GuestDefinition, GuestDisk } from '../../../src/drivers/contracts/hypervisor.ts';
 import type { ObjectStore } from '../../../src/drivers/contracts/objects.ts';
 import { newFile } from '../../../src/drivers/sim/files.ts';
-import { createSimHost, SimClock, type SimHost, type WorldOptions } from '../../../src/drivers/sim/index.ts';
+import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
+import { extentsOf, lose, track, type Written } from '../../../src/drivers/sim/bitmaps.ts';
+import {
+  createSimHost,
+  SimClock,
+  type SimHost,
+  type SimWorld,
+  type WorldOptions,
+} from '../../../src/drivers/sim/index.ts';
 import type { DefinitionBench } from '../contract/definitions.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
 import type { ObjectsFixture } from '../contract/objects.ts';
@@ -45,11 +53,24 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
     hypervisor,
     reopen: async () => createSimHost({ world }).hypervisor,
     definition: () => guestDefinition(),
-    spareDisk: async () => {
-      const id = randomUUID();
-      await pool.makeVolume({ id, sizeBytes: MIB, image: null });
-      const path = pool.paths.volume(id);
-      return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
+    spareDisk: () => spareDisk(pool),
+    tracking: {
+      disk: () => spareDisk(pool),
+      scribble: async (_id, { path }) => {
+        const written = world.files.written(path);
+        if (written !== null) scribble(written);
+      },
+      bytesIn: async (path) => {
+        const file = world.files.get(path);
+        const extents = file === undefined ? [] : extentsOf(file);
+        return extents.reduce(
+          (sum, each) => sum + (each.type === 'data' ? each.data.length : each.length),
+          0,
+        );
+      },
+      bitmapsIn: async (path) => Object.keys(world.files.get(path)?.volume?.bitmaps ?? {}),
+      remove: async (path) => world.files.remove(path),
+      kill: async (id) => world.outside.crash(id),
     },
     overlayOn: async (disk) => {
       const [id, layer] = [randomUUID(), randomUUID()];
@@ -122,6 +143,27 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
   };
 }
 
+function scribble({ file, content }: Written): void {
+  if (file.volume !== null) file.volume.content = `${content}, and more`;
+}
+
+function changeVolume(
+  world: SimWorld,
+  pool: StoragePool,
+  id: string,
+  change: (written: Written) => void,
+): void {
+  const written = world.files.written(pool.paths.volume(id));
+  if (written !== null) change(written);
+}
+
+async function spareDisk(pool: StoragePool): Promise<GuestDisk> {
+  const id = randomUUID();
+  await pool.makeVolume({ id, sizeBytes: MIB, image: null });
+  const path = pool.paths.volume(id);
+  return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
+}
+
 export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
   const { pool, world } = steppedHost();
   const facts = { sha256: 'ab'.repeat(32), sizeBytes: 3 * MIB + 17, virtualSizeBytes: 16 * MIB };
@@ -132,6 +174,11 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     valid: { source: '/images/valid.qcow2', format: 'qcow2', ...facts },
     hostile: { source: '/images/hostile.qcow2', format: 'qcow2' },
     missingSource: '/images/missing.qcow2',
+    tracking: {
+      begin: async (id, name) => changeVolume(world, pool, id, (written) => track(written, name)),
+      scribble: async (id) => changeVolume(world, pool, id, scribble),
+      kill: async (id) => changeVolume(world, pool, id, ({ file }) => lose(file)),
+    },
     writeConsole: async (id, text) => world.outside.writeConsole(id, text),
     writeInto: async (path) => world.outside.writeIntoShare(path, 1),
     keepsQuotas: world.settings.projectQuotas,

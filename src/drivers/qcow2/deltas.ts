@@ -1,0 +1,209 @@
+/**
+ * Deltas: clusters of a volume at one moment, all of them or those that have changed since another one, as a qcow2 file
+ * beside it, for a backup.
+ *
+ *   while a guest runs   QEMU, by a backup job of libvirt ──────────────┐
+ *   at rest              qemu-storage-daemon in the cage, by a bitmap ──┴──▶ volumes/ID.delta ──map, read──▶ extents
+ *
+ * A cluster that the file has is one that changed, also where it is zero; all others are as they were. The file is
+ * written by a QEMU that a guest may have taken over: its tables are read by qemu-img in the cage, which follows no
+ * name in it, and its data by us where these say.
+ */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { AgentError } from '../../model/errors.ts';
+import { MIB } from '../../model/units.ts';
+import type { DiskExtent } from '../contracts/extents.ts';
+import type { DirtyBitmap, VolumeCopy } from '../contracts/storage.ts';
+import { CallLimit } from '../host/call-limit.ts';
+import { BackupTalk } from './backup-talk.ts';
+import { convertLimits } from './convert.ts';
+import {
+  doing,
+  exists,
+  explainUse,
+  PARTIAL_SUFFIX,
+  publish,
+  readAt,
+  removeDurably,
+  sizeOfRegular,
+  syncFolder,
+  takeOver,
+} from './files.ts';
+import { HEADER_BYTES, readQcow2Header, tableReason } from './header.ts';
+import { lent } from './image-tool.ts';
+import { damaged, type DeltaMap, MapReader } from './map-reader.ts';
+import type { VolumeParts } from './whole-volume.ts';
+
+const { O_RDONLY, O_NOFOLLOW } = constants;
+/** All bytes of a guest: for the agent alone. */
+const DELTA_MODE = 0o600;
+/** Bytes read at once, of which each that is not all zeros is told as one extent of data. */
+const BLOCK_BYTES = MIB;
+const ZEROS = Buffer.alloc(BLOCK_BYTES);
+const TIMEOUT_MS = 6 * 3600_000;
+const GROWTH_BYTES = 64 * MIB;
+
+export type DeltaRequest = VolumeCopy & {
+  /** Name of the volume's bitmap. */
+  since: string;
+};
+
+export class DeltaStore {
+  readonly #parts: VolumeParts;
+
+  constructor(parts: VolumeParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Writes what has changed by a bitmap of a volume that no guest uses; the bitmap stays as it is.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it. DATA_DAMAGED: the bitmap can't be relied on.
+   */
+  async make(request: DeltaRequest, limit: CallLimit): Promise<void> {
+    const { layout, volumes } = this.#parts;
+    const path = layout.volumeDelta(request.copyId);
+    const volume = await volumes.look(request.id);
+    if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${request.id} in this pool`);
+    await this.#checkBitmap(request, limit);
+    await this.#write(request, volume.sizeBytes, path + PARTIAL_SUFFIX, limit);
+    await publish(path + PARTIAL_SUFFIX, path, DELTA_MODE);
+  }
+
+  /** Null where there is no delta; else its extents. */
+  async find(id: string, signal: AbortSignal | undefined): Promise<AsyncGenerator<DiskExtent> | null> {
+    const path = this.#parts.layout.volumeDelta(id);
+    return (await exists(path)) ? this.#read(path, signal) : null;
+  }
+
+  /** Makes one durable that a guest's QEMU has written; false where there is none. */
+  async keep(id: string): Promise<boolean> {
+    const path = this.#parts.layout.volumeDelta(id);
+    if (!(await exists(path))) return false;
+    await takeOver(path, DELTA_MODE);
+    await syncFolder(dirname(path));
+    return true;
+  }
+
+  async remove(id: string): Promise<void> {
+    const path = this.#parts.layout.volumeDelta(id);
+    await removeDurably(path);
+    await removeDurably(path + PARTIAL_SUFFIX);
+  }
+
+  /** Of a volume that no guest uses. @throws {AgentError} NOT_FOUND */
+  async bitmaps(id: string, limit: CallLimit): Promise<DirtyBitmap[]> {
+    const { volumes, tool } = this.#parts;
+    if ((await volumes.look(id)) === null)
+      throw new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
+    await using top = await volumes.lend(tool, id);
+    const args = ['info', '--output=json', alone(lent(0))];
+    const { stdout } = await tool
+      .run('qemu-img', args, { files: [top.file] }, limit)
+      .catch((error: unknown) => {
+        throw explainUse(error);
+      });
+    const info = JSON.parse(stdout) as { 'format-specific'?: { data?: { bitmaps?: ListedBitmap[] } } };
+    const listed = info['format-specific']?.data?.bitmaps ?? [];
+    return listed.map(({ name, flags }) => ({ name, consistent: !flags.includes('in-use') }));
+  }
+
+  async #checkBitmap({ id, since }: DeltaRequest, limit: CallLimit): Promise<void> {
+    const found = (await this.bitmaps(id, limit)).find(({ name }) => name === since);
+    if (found?.consistent) return;
+    const why = found === undefined ? 'is not there' : 'was not saved by the guest that used it last';
+    throw new AgentError('DATA_DAMAGED', `Bitmap ${since} of volume ${id} ${why}`);
+  }
+
+  async #write(
+    { id, image, since, bytesPerSecond }: DeltaRequest,
+    sizeBytes: number,
+    path: string,
+    limit: CallLimit,
+  ): Promise<void> {
+    const { layout, tool, images, volumes } = this.#parts;
+    if (image !== null) await images.assertIntact(image.id, image.format, limit);
+    await using top = await volumes.lend(tool, id);
+    await using target = await tool.make(path);
+    await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
+    const limits = convertLimits(sizeBytes + GROWTH_BYTES);
+    const files = [top.file, target, ...(base === null ? [] : [base])];
+    const create = ['create', '-q', '-f', 'qcow2', lent(1), String(sizeBytes)];
+    await tool.run('qemu-img', create, { files, limits }, limit);
+    const talk = new BackupTalk({ bitmap: since, bytesPerSecond });
+    const args = ['--chardev', 'stdio,id=stdio', '--monitor', 'stdio', ...nodes(image?.format ?? null)];
+    const run = { files, limits, timeoutMs: TIMEOUT_MS, input: talk.begin, reply: talk.reply };
+    await tool.run('qemu-storage-daemon', args, run, limit).catch((error: unknown) => {
+      throw explainUse(error);
+    });
+    talk.checkDone(`changes of volume ${id}`);
+  }
+
+  async *#read(path: string, signal: AbortSignal | undefined): AsyncGenerator<DiskExtent> {
+    const fileBytes = (await sizeOfRegular(path)) ?? 0;
+    await using file = await doing(`read ${path}`, () => open(path, O_RDONLY | O_NOFOLLOW));
+    checkTables(await readAt(file, 0, HEADER_BYTES), fileBytes);
+    const map = await this.#map(path, signal);
+    for (const { start, length, offset } of map.changed()) {
+      if (offset !== null && offset + length > fileBytes) throw damaged('its data lie beyond its end');
+      if (offset === null) {
+        yield { type: 'zero', offset: start, length };
+        continue;
+      }
+      for (let done = 0; done < length; done += BLOCK_BYTES) {
+        signal?.throwIfAborted();
+        const data = await readAt(file, offset + done, Math.min(BLOCK_BYTES, length - done));
+        yield extentOf(start + done, data);
+      }
+    }
+  }
+
+  async #map(path: string, signal: AbortSignal | undefined): Promise<DeltaMap> {
+    const { tool } = this.#parts;
+    using limit = new CallLimit(`Map ${path}`, signal === undefined ? {} : { signal }, TIMEOUT_MS);
+    await using file = await tool.lend(path);
+    const reader = new MapReader();
+    const run = { files: [file], consume: async (chunk: Buffer) => reader.take(chunk) };
+    await tool.run('qemu-img', ['map', '--output=json', alone(lent(0))], run, limit);
+    return reader.end();
+  }
+}
+
+/** Where a table lies beyond the file's end, QEMU reads that it has nothing: a delta that was cut would be no change. */
+function checkTables(start: Buffer, fileBytes: number): void {
+  const header = readQcow2Header(start);
+  const reason = header.ok ? tableReason(start, header.value, fileBytes) : header.reason;
+  if (reason !== null) throw damaged(reason);
+}
+
+interface ListedBitmap {
+  name: string;
+  flags: string[];
+}
+
+/** A lent qcow2 file without what its header says that it stands on. */
+function alone(filename: string): string {
+  return `json:${JSON.stringify({ driver: 'qcow2', backing: null, file: { driver: 'file', filename } })}`;
+}
+
+/** The volume, the image below it and the new file, by descriptor: the names in their headers are not followed. */
+function nodes(baseFormat: string | null): string[] {
+  const file = (filename: string, readOnly: boolean) => ({ driver: 'file', filename, 'read-only': readOnly });
+  const base = { driver: baseFormat, file: file(lent(2), true), 'read-only': true };
+  const source = {
+    driver: 'qcow2',
+    'node-name': 'source',
+    'read-only': true,
+    file: file(lent(0), true),
+    backing: baseFormat === null ? null : base,
+  };
+  const target = { driver: 'qcow2', 'node-name': 'target', file: file(lent(1), false) };
+  return [source, target].flatMap((node) => ['--blockdev', JSON.stringify(node)]);
+}
+
+function extentOf(offset: number, data: Buffer): DiskExtent {
+  if (data.equals(ZEROS.subarray(0, data.length))) return { type: 'zero', offset, length: data.length };
+  return { type: 'data', offset, data };
+}
