@@ -109,8 +109,11 @@ export async function mergeLayer(
       { serial, ...paths, ...(bytesPerSecond && { bytesPerSecond }) },
       options,
     );
-  else if (!chain?.includes(paths.into) && !(await isMergedAtRest(services, merge, options.signal)))
+  else if (!chain?.includes(paths.into) && !(await isMergedAtRest(services, merge, options.signal))) {
+    // What is written at rest is in no bitmap of QEMU's: the next backup is a full one.
+    if (chain === null) await hypervisor.forgetCheckpoints(instanceId, null, options);
     await pool.commitLayer(volumeId, layer, options);
+  }
   for (const child of children)
     if (!chain?.includes(pool.paths.layer(volumeId, child)))
       await pool.moveLayer({ volumeId, layer: child, parent: into }, options);

@@ -1,9 +1,9 @@
 /**
  * snapshot.revert: an instance goes on with what its disks held at a snapshot, and with its memory where that was kept.
  *
- *   destroy ────▶ make-layers ───────▶ define ────▶ resume, or start where that is asked for
- *   where it is     an empty layer above
- *   asked for       what the snapshot keeps
+ *   destroy ────▶ note-layers ─▶ make-layers ───────▶ define ────▶ resume, or start where that is asked for
+ *   where it is     rows             an empty layer above
+ *   asked for                        what the snapshot keeps
  *
  * The snapshot stays, so that it can be reverted to again. What the disks held until now is gone with the operation's
  * success, unless another snapshot keeps it: snapshot.merge removes it. A volume that was grown since stays as large.
@@ -11,24 +11,24 @@
 import { randomUUID } from 'node:crypto';
 import { AgentError } from '../../model/errors.ts';
 import type { Instance } from '../../model/instance.ts';
-import type { Volume } from '../../model/storage.ts';
 import { type InstancePlan, planInstance } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
 import { bindPorts, defineFromStore, startExisting } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { type SnapshotRow, snapshotView } from '../store/snapshots.ts';
-import { addLayer, type LayerPlan, makeLayers, takeBack } from './create.ts';
+import type { Store } from '../store/store.ts';
+import { type LayerPlan, makeLayers, noteLayers, takeBack } from './add-layers.ts';
 import { assertReady } from './delete.ts';
 
 /** The largest memory, from a slow disk, ms. */
 const TIMEOUT_MS = 2 * 3600_000;
 
-interface RevertPlan extends InstancePlan {
+interface RevertPlan extends InstancePlan, LayerPlan {
+  id: string;
   snapshotId: string;
   /** The snapshot that it stood on; null for none. */
   previousId: string | null;
-  layers: LayerPlan[];
   memoryVolumeId: string | null;
   /** Whether it is to run afterwards. */
   start: boolean;
@@ -42,6 +42,7 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
     timeoutMs: () => TIMEOUT_MS,
     stages: [
       [destroy(services)],
+      [noteLayers(services, (plan: RevertPlan) => keptBy(services, plan))],
       [makeLayers(services)],
       [whereStarted(bindPorts(services)), define(services)],
       [resume(services), whereWithoutMemory(startExisting(services))],
@@ -65,36 +66,37 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
 
 function write(services: Services, { id }: Instance, snapshot: SnapshotRow, start: boolean): RevertPlan {
   const { store, pool } = services;
-  const layer = randomUUID();
-  const layers = volumesOf(services, id, snapshot).map(({ volume, disk }) =>
-    addLayer(services, volume, { layer, parent: disk.layer }),
-  );
+  assertSameDisks(store, id, snapshot);
   const previousId = store.snapshots.listOf(id).find(({ current }) => current)?.id ?? null;
-  store.snapshots.setCurrent(id, snapshot.id);
+  const { id: snapshotId, memoryVolumeId } = snapshot;
+  store.snapshots.setCurrent(id, snapshotId);
   store.instances.nextGeneration(id);
-  const { memoryVolumeId } = snapshot;
   store.instances.setDesired(id, start || memoryVolumeId !== null ? 'running' : 'stopped');
   const plan = planInstance(store, pool, store.instances.get(id));
-  return { ...plan, snapshotId: snapshot.id, previousId, layers, memoryVolumeId, start };
+  return { ...plan, layer: randomUUID(), snapshotId, previousId, memoryVolumeId, start };
+}
+
+/** What the snapshot keeps, now that it is the operation's turn. */
+function keptBy({ store }: Services, { id, snapshotId }: RevertPlan) {
+  return store.snapshots
+    .get(id, snapshotId)
+    .disks.map(({ volumeId, layer }) => ({ volumeId, parent: layer }));
 }
 
 /** @throws {AgentError} ILLEGAL_STATE: its memory knows other disks than the instance has now */
-function volumesOf({ store }: Services, instanceId: string, { name, disks, memoryVolumeId }: SnapshotRow) {
-  const volumes = store.volumes.listOf(instanceId);
-  const found = disks.map((disk) => ({ disk, volume: store.volumes.get(disk.volumeId) }));
-  const isSame = volumes.length === found.length && found.every(({ volume }) => isAmong(volumes, volume));
-  if (isSame || memoryVolumeId === null) return found;
+function assertSameDisks(
+  store: Store,
+  instanceId: string,
+  { name, disks, memoryVolumeId }: SnapshotRow,
+): void {
+  const now = store.volumes.listOf(instanceId).map(({ id }) => id);
+  const isSame = now.length === disks.length && disks.every(({ volumeId }) => now.includes(volumeId));
+  if (isSame || memoryVolumeId === null) return;
   throw new AgentError(
     'ILLEGAL_STATE',
     `The memory of snapshot ${name} knows other disks than the instance has now`,
-    {
-      hint: 'Detach the volumes that were attached since.',
-    },
+    { hint: 'Detach the volumes that were attached since.' },
   );
-}
-
-function isAmong(volumes: readonly Volume[], { id }: Volume): boolean {
-  return volumes.some((volume) => volume.id === id);
 }
 
 function assertDown({ name, power }: Instance): void {
@@ -104,9 +106,9 @@ function assertDown({ name, power }: Instance): void {
   });
 }
 
-function takeAllBack(services: Services, { id, layers, previousId }: RevertPlan): void {
-  for (const each of layers) takeBack(services, each);
-  services.store.snapshots.setCurrent(id, previousId);
+function takeAllBack({ store }: Services, plan: RevertPlan): void {
+  takeBack(store, plan);
+  store.snapshots.setCurrent(plan.id, plan.previousId);
 }
 
 function destroy({ hypervisor }: Services): Step<RevertPlan> {
@@ -122,7 +124,11 @@ function define(services: Services): Step<RevertPlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent
-    act: ({ id }, { signal }) => defineFromStore(services, id, signal),
+    async act({ id }, { signal }) {
+      // What has changed since a backup is no longer what the guest has written.
+      await hypervisor.forgetCheckpoints(id, null, { signal });
+      await defineFromStore(services, id, signal);
+    },
     async undo(plan, { signal }) {
       await hypervisor.destroy(plan.id, { signal }); // what the start that failed may have left
       store.db.transaction(() => takeAllBack(services, plan));

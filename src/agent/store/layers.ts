@@ -32,6 +32,24 @@ export class LayerStore {
     return chainTo(layers, active);
   }
 
+  /** Makes a layer the active one of a volume; it knows which one that was before. */
+  add(volumeId: string, { id, parent }: Pick<Layer, 'id' | 'parent'>): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('INSERT INTO layers (volume_id, id, parent, merged, replaced) VALUES (?, ?, ?, 0, ?)')
+      .run(volumeId, id, parent, this.activeOf(volumeId));
+    this.#db.sql('UPDATE volumes SET layer = ? WHERE id = ?').run(id, volumeId);
+  }
+
+  /** The opposite of `add`; nothing where there is no such layer. */
+  takeBack(volumeId: string, id: string): void {
+    this.#db.assertTransaction();
+    const row = this.#db.sql('SELECT replaced FROM layers WHERE volume_id = ? AND id = ?').get(volumeId, id);
+    if (row === undefined) return;
+    this.#db.sql('UPDATE volumes SET layer = ? WHERE id = ?').run(row['replaced'] as LayerId, volumeId);
+    this.#db.sql('DELETE FROM layers WHERE volume_id = ? AND id = ?').run(volumeId, id);
+  }
+
   /** Writes all of a volume's layers anew. */
   write(volumeId: string, { active, layers }: VolumeLayers): void {
     this.#db.assertTransaction();

@@ -48,6 +48,11 @@ export class SnapshotStore {
     if (snapshot.current) this.setCurrent(snapshot.instanceId, snapshot.id);
   }
 
+  setDisks(id: string, disks: readonly SnapshotDisk[]): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE snapshots SET disks = ? WHERE id = ?').run(JSON.stringify(disks), id);
+  }
+
   setReady(id: string, { quiesced }: Pick<SnapshotRow, 'quiesced'>): void {
     this.#db.assertTransaction();
     this.#db.sql("UPDATE snapshots SET state = 'ready', quiesced = ? WHERE id = ?").run(Number(quiesced), id);

@@ -355,7 +355,7 @@ function wipeTests(t: Test, make: MakePool): void {
     await pool.setVolumeAside(id);
     t.equal(await pool.lookVolume(id), null);
     t.same(await pool.list(), []);
-    t.same(await pool.survey(), { images: [], volumes: [] });
+    t.same(await pool.survey(), { images: [], volumes: [], shares: [] });
     t.same(await pool.listWipes(), [id]);
     t.equal((await pool.capacity()).ownBytes, 0, 'its room is claimed by nobody, and not free');
     await pool.wipe(id, { bytesPerSecond: 1024 * MIB });

@@ -64,18 +64,7 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
         throw new Error('a test of the contract needs more guests than were made');
       return definition;
     },
-    spareDisk: async () => ({
-      serial: randomUUID().slice(0, 8),
-      path: await lab.emptyDisk(),
-      format: 'raw',
-      readOnly: false,
-      backing: null,
-    }),
-    overlayOn: (disk) => lab.overlayOn(disk),
-    memoryPath: () => lab.newPath('memory'),
-    spareFolder: () => lab.emptyFolder(),
-    layeredDisk: async () => ({ serial: randomUUID().slice(0, 8), ...(await lab.layeredDisk()) }),
-    isFlat: async ({ path }) => (await lab.backingOf(path)) === null,
+    ...filesOf(lab),
     exists: isThere,
     tracking: trackingOf(lab),
     sizeOf: async ({ path }) => (await stat(path)).size,
@@ -115,6 +104,29 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
     clock: systemClock,
     pass: look,
     patienceMs: PATIENCE_MS,
+  };
+}
+
+/** What the tests make disks and folders of. */
+function filesOf(
+  lab: Lab,
+): Pick<
+  DefinitionBench,
+  'spareDisk' | 'overlayOn' | 'memoryPath' | 'spareFolder' | 'layeredDisk' | 'isFlat'
+> {
+  return {
+    spareDisk: async () => ({
+      serial: randomUUID().slice(0, 8),
+      path: await lab.emptyDisk(),
+      format: 'raw',
+      readOnly: false,
+      backing: null,
+    }),
+    overlayOn: (disk) => lab.overlayOn(disk),
+    memoryPath: () => lab.newPath('memory'),
+    spareFolder: () => lab.emptyFolder(),
+    layeredDisk: async () => ({ serial: randomUUID().slice(0, 8), ...(await lab.layeredDisk()) }),
+    isFlat: async ({ path }) => (await lab.backingOf(path)) === null,
   };
 }
 

@@ -54,50 +54,8 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
     reopen: async () => createSimHost({ world }).hypervisor,
     definition: () => guestDefinition(),
     spareDisk: () => spareDisk(pool),
-    tracking: {
-      disk: () => spareDisk(pool),
-      scribble: async (_id, { path }) => {
-        const written = world.files.written(path);
-        if (written !== null) scribble(written);
-      },
-      bytesIn: async (path) => {
-        const file = world.files.get(path);
-        const extents = file === undefined ? [] : extentsOf(file);
-        return extents.reduce(
-          (sum, each) => sum + (each.type === 'data' ? each.data.length : each.length),
-          0,
-        );
-      },
-      bitmapsIn: async (path) => Object.keys(world.files.get(path)?.volume?.bitmaps ?? {}),
-      remove: async (path) => world.files.remove(path),
-      kill: async (id) => world.outside.crash(id),
-    },
-    overlayOn: async (disk) => {
-      const [id, layer] = [randomUUID(), randomUUID()];
-      const path = pool.paths.layer(id, layer);
-      const volume = { sizeBytes: MIB, imageId: null, below: disk.path };
-      world.files.put(newFile({ kind: 'volume', id, path, sizeBytes: MIB, volume }));
-      const { path: below, format, backing } = disk;
-      return { ...disk, path, format: 'qcow2', backing: { path: below, format, backing } };
-    },
-    memoryPath: () => pool.paths.memory(randomUUID(), randomUUID()),
-    spareFolder: async () => {
-      const id = randomUUID();
-      const label = { name: id.slice(0, 8), createdAt: '', quotaGib: null, protected: false };
-      await pool.makeShare({ id, label });
-      return pool.paths.share(id);
-    },
-    layeredDisk: async () => {
-      const [image, id] = [randomUUID(), randomUUID()];
-      const source = `/images/${image}`;
-      world.sources.set(source, { sha256: 'b'.repeat(64), sizeBytes: MIB, virtualSizeBytes: 8 * MIB });
-      await pool.makeImage({ id: image, source, format: 'qcow2', sha256: null });
-      await pool.makeVolume({ id, sizeBytes: 8 * MIB, image: { id: image, format: 'qcow2' } });
-      const backing = { path: pool.paths.image(image, 'qcow2'), format: 'qcow2' } as const;
-      const path = pool.paths.volume(id);
-      return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing };
-    },
-    isFlat: async ({ path }) => world.files.get(path)?.volume?.imageId === null,
+    tracking: trackingOf(world, pool),
+    ...filesOf(world, pool),
     exists: async (path) => world.files.has(path),
     sizeOf: async ({ path }) => world.files.get(path)?.volume?.sizeBytes ?? 0,
     makeForeign: async () => {
@@ -140,6 +98,59 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
     clock,
     pass: () => clock.advance(PASS_MS),
     patienceMs: 60_000,
+  };
+}
+
+function trackingOf(world: SimWorld, pool: StoragePool): DefinitionBench['tracking'] {
+  return {
+    disk: () => spareDisk(pool),
+    scribble: async (_id, { path }) => {
+      const written = world.files.written(path);
+      if (written !== null) scribble(written);
+    },
+    bytesIn: async (path) => {
+      const file = world.files.get(path);
+      const extents = file === undefined ? [] : extentsOf(file);
+      return extents.reduce((sum, each) => sum + (each.type === 'data' ? each.data.length : each.length), 0);
+    },
+    bitmapsIn: async (path) => Object.keys(world.files.get(path)?.volume?.bitmaps ?? {}),
+    remove: async (path) => world.files.remove(path),
+    kill: async (id) => world.outside.crash(id),
+  };
+}
+
+/** What the tests make disks and folders of. */
+function filesOf(
+  world: SimWorld,
+  pool: StoragePool,
+): Pick<DefinitionBench, 'overlayOn' | 'memoryPath' | 'spareFolder' | 'layeredDisk' | 'isFlat'> {
+  return {
+    overlayOn: async (disk) => {
+      const [id, layer] = [randomUUID(), randomUUID()];
+      const path = pool.paths.layer(id, layer);
+      const volume = { sizeBytes: MIB, imageId: null, below: disk.path };
+      world.files.put(newFile({ kind: 'volume', id, path, sizeBytes: MIB, volume }));
+      const { path: below, format, backing } = disk;
+      return { ...disk, path, format: 'qcow2', backing: { path: below, format, backing } };
+    },
+    memoryPath: () => pool.paths.memory(randomUUID(), randomUUID()),
+    spareFolder: async () => {
+      const id = randomUUID();
+      const label = { name: id.slice(0, 8), createdAt: '', quotaGib: null, protected: false };
+      await pool.makeShare({ id, label });
+      return pool.paths.share(id);
+    },
+    layeredDisk: async () => {
+      const [image, id] = [randomUUID(), randomUUID()];
+      const source = `/images/${image}`;
+      world.sources.set(source, { sha256: 'b'.repeat(64), sizeBytes: MIB, virtualSizeBytes: 8 * MIB });
+      await pool.makeImage({ id: image, source, format: 'qcow2', sha256: null });
+      await pool.makeVolume({ id, sizeBytes: 8 * MIB, image: { id: image, format: 'qcow2' } });
+      const backing = { path: pool.paths.image(image, 'qcow2'), format: 'qcow2' } as const;
+      const path = pool.paths.volume(id);
+      return { serial: id.slice(0, 8), path, format: 'qcow2', readOnly: false, backing };
+    },
+    isFlat: async ({ path }) => world.files.get(path)?.volume?.imageId === null,
   };
 }
 

@@ -1,4 +1,5 @@
-/** Snapshots of instances, and the layers that they leave of volumes. A volume's `layer` is the active one. */
+/** Snapshots of instances, and the layers that they leave of volumes. A volume's `layer` is the active one; `replaced` is
+ * the one that was active before an operation that may still be taken back. */
 export const snapshots = `
 ALTER TABLE volumes ADD COLUMN layer TEXT;
 
@@ -7,6 +8,8 @@ CREATE TABLE layers (
   id TEXT NOT NULL,
   parent TEXT,
   merged INTEGER NOT NULL,
+  replaced TEXT,
+  seal INTEGER,
   PRIMARY KEY (volume_id, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -21,6 +24,7 @@ CREATE TABLE snapshots (
   quiesced INTEGER NOT NULL,
   disks TEXT NOT NULL,
   created_at TEXT NOT NULL,
+  seal INTEGER,
   UNIQUE (instance_id, name)
 ) STRICT;
 `;
