@@ -10,6 +10,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { OperationMethod, Params } from '../../src/model/methods.ts';
+import { DEFAULT_POLICIES } from '../../src/model/policy.ts';
 import { cannotRun, prepare, qemuPid, RealNode, spec, until } from './support/node.ts';
 
 const skip = cannotRun();
@@ -41,7 +42,8 @@ t.before(async () => {
   await prepare(node);
   for (const name of ['data', 'go']) await run('volume.create', { name, sizeGib: 1 });
   const disks = [{ image: 'test' }, { volume: 'data' }];
-  await run('instance.create', { spec: spec(GUEST, { disks, userData: WRITE_ON_DEMAND }) });
+  const policies = { ...DEFAULT_POLICIES, onCrash: { ...DEFAULT_POLICIES.onCrash, action: 'report' } };
+  await run('instance.create', { spec: spec(GUEST, { disks, policies, userData: WRITE_ON_DEMAND }) });
   await node.untilAddress(GUEST);
 });
 t.teardown(async () => {

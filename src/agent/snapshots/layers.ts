@@ -79,6 +79,11 @@ export function noteDone(store: Store, instanceId: string, { volumeId, step }: V
   });
 }
 
+export interface MergeOptions {
+  signal: AbortSignal;
+  onProgress?: (done: number, total: number | null) => void;
+}
+
 export interface Merge {
   instanceId: string;
   volumeId: string;
@@ -93,30 +98,49 @@ export interface Merge {
  * Merges a layer into what it stands on: by QEMU where a guest has it open, else at rest. Idempotent; the layer's file
  * stays.
  */
-export async function mergeLayer(
-  services: Services,
-  merge: Merge,
-  options: { signal: AbortSignal; onProgress?: (done: number, total: number | null) => void },
-): Promise<void> {
-  const { hypervisor, pool } = services;
-  const { instanceId, volumeId, layer, into, children, bytesPerSecond } = merge;
-  const paths = { path: pool.paths.layer(volumeId, layer), into: pool.paths.layer(volumeId, into) };
-  const serial = serialOf(volumeId);
-  const chain = await openChain(services, instanceId, volumeId, options.signal);
-  if (chain?.includes(paths.path))
-    await hypervisor.mergeDisk(
-      instanceId,
-      { serial, ...paths, ...(bytesPerSecond && { bytesPerSecond }) },
-      options,
-    );
-  else if (!chain?.includes(paths.into) && !(await isMergedAtRest(services, merge, options.signal))) {
-    // What is written at rest is in no bitmap of QEMU's: the next backup is a full one.
-    if (chain === null) await hypervisor.forgetCheckpoints(instanceId, null, options);
-    await pool.commitLayer(volumeId, layer, options);
+export async function mergeLayer(services: Services, merge: Merge, options: MergeOptions): Promise<void> {
+  const { pool } = services;
+  const { instanceId, volumeId, layer, into, children } = merge;
+  const look = () => openChain(services, instanceId, volumeId, options.signal);
+  let chain = await look();
+  if (chain?.includes(pool.paths.layer(volumeId, layer))) {
+    await mergeLive(services, merge, options).catch(async (error: unknown) => {
+      // A guest that has come down meanwhile leaves the rest to us.
+      if (options.signal.aborted || (await look()) !== null) throw error;
+    });
+    chain = await look();
   }
+  if (!chain?.includes(pool.paths.layer(volumeId, into)))
+    await mergeAtRest(services, merge, chain === null, options.signal);
   for (const child of children)
     if (!chain?.includes(pool.paths.layer(volumeId, child)))
       await pool.moveLayer({ volumeId, layer: child, parent: into }, options);
+}
+
+function mergeLive(
+  { hypervisor, pool }: Services,
+  { instanceId, volumeId, layer, into, bytesPerSecond }: Merge,
+  options: MergeOptions,
+): Promise<void> {
+  const merge = {
+    serial: serialOf(volumeId),
+    path: pool.paths.layer(volumeId, layer),
+    into: pool.paths.layer(volumeId, into),
+    ...(bytesPerSecond !== undefined && { bytesPerSecond }),
+  };
+  return hypervisor.mergeDisk(instanceId, merge, options);
+}
+
+/** @param isDown Whether the guest is: what is written to its disks then is in no bitmap of QEMU's. */
+async function mergeAtRest(
+  services: Services,
+  merge: Merge,
+  isDown: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  if (await isMergedAtRest(services, merge, signal)) return;
+  if (isDown) await services.hypervisor.forgetCheckpoints(merge.instanceId, null, { signal });
+  await services.pool.commitLayer(merge.volumeId, merge.layer, { signal });
 }
 
 /**
