@@ -19,7 +19,7 @@ const TEST_MS = 600_000;
 const WRITTEN_BYTES = 8 * 1024 ** 2;
 const GUEST = 'e2e-snaps';
 /** Slow enough to strike a merge of what one round writes. */
-const node = new RealNode({ config: '[snapshots]\nmergeMibPerSecond = 1' });
+const node = new RealNode({ config: '[snapshots]\nmergeMibPerSecond = 3' });
 
 const WRITE_ON_DEMAND = `#!/bin/sh
 digest() { set -- $(head -c ${WRITTEN_BYTES} /dev/vdb | sha256sum); echo $1; }
@@ -32,6 +32,7 @@ round=0
     head -c ${WRITTEN_BYTES} /dev/urandom | dd of=/dev/vdb bs=64k conv=fsync 2>/dev/null
     echo "WROTE $round $(digest)"
     while [ -e /sys/block/vdd ]; do sleep 1; done
+    echo "READY $round"
   done
 } </dev/null >/dev/console 2>&1 &
 `;
@@ -82,6 +83,7 @@ async function letWrite(): Promise<{ round: number; digest: string }> {
   const round = Number(await said(/WROTE (\d+) [0-9a-f]{64}/, before));
   const digest = await said(/WROTE \d+ ([0-9a-f]{64})/, before);
   await run('volume.detach', { id: 'go' });
+  await said(new RegExp(`READY ${round}\\b`), before);
   return { round, digest };
 }
 

@@ -1,11 +1,13 @@
 /**
  * Keeper of layers: has what snapshots leave merged, in the background, while nothing else is done to an instance.
  *
- *   every KEEP_INTERVAL_MS, and after each event of snapshots ─▶ snapshot.merge, as any caller's
+ *   every KEEP_INTERVAL_MS, after each event of snapshots, and when an instance has nothing else to do
+ *   ─▶ snapshot.merge, as any caller's
  */
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { Operation } from '../../model/operation.ts';
 import type { Log } from '../log.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Store } from '../store/store.ts';
@@ -13,6 +15,8 @@ import { nextOf } from './layers.ts';
 
 /** Pause between two looks, ms. */
 const KEEP_INTERVAL_MS = 60_000;
+/** From the end of what was waited for, so that a row of requests is not interrupted; ms. */
+const PAUSE_MS = 2_000;
 
 export interface LayerKeeperParts {
   store: Store;
@@ -37,8 +41,10 @@ export class LayerKeeper {
 
   start(): void {
     if (!this.#parts.settings.mergeAutomatically) return;
-    this.#unsubscribe = this.#parts.store.events.subscribe(({ type }) => {
+    this.#unsubscribe = this.#parts.store.events.subscribe(({ type, data }) => {
       if (type === 'snapshot.deleted' || type === 'snapshot.reverted') this.#keepIn(0);
+      if (type === 'operation.changed' && this.#wasWaitedFor(data['operation'] as Operation))
+        this.#keepIn(PAUSE_MS);
     });
     this.#keepIn(0);
   }
@@ -46,6 +52,12 @@ export class LayerKeeper {
   close(): void {
     this.#unsubscribe();
     this.#cancelTimer();
+  }
+
+  /** An operation for which a merge may have given way. One that has failed is not begun anew at once. */
+  #wasWaitedFor({ kind, target, endedAt }: Operation): boolean {
+    if (endedAt === null || target.kind !== 'instance' || kind === 'snapshot.merge') return false;
+    return this.#parts.store.layers.instancesWithLayers().includes(target.id);
   }
 
   #keepIn(delayMs: number): void {
