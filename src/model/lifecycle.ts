@@ -53,12 +53,12 @@ export function decide(request: Request, { lifecycle, power, disowned, drift }: 
     case 'configure':
       return unlessHarmful(drift, ACCEPT); // it defines the guest anew, too
     case 'back up': // how depends on whether it runs
+    case 'merge layers of': // it looks by itself at what it would write over
       return power.state === 'unknown' ? unknown(power) : ACCEPT;
     case 'restore':
     case 'change disks of': // likewise
     case 'take a snapshot of':
     case 'delete a snapshot of':
-    case 'merge layers of':
     case 'revert':
     case 'change shares of':
       return unlessHarmful(drift, power.state === 'unknown' ? unknown(power) : ACCEPT);

@@ -131,6 +131,39 @@ function mergeLive(
   return hypervisor.mergeDisk(instanceId, merge, options);
 }
 
+/** Whether a merge of an active layer is done on the host, whatever became of who asked for it. */
+export async function isMerged(services: Services, merge: Merge, signal: AbortSignal): Promise<boolean> {
+  const { instanceId, volumeId, layer, into } = merge;
+  const chain = await openChain(services, instanceId, volumeId, signal);
+  if (chain === null) return isMergedAtRest(services, merge, signal);
+  const has = (id: LayerId) => chain.includes(services.pool.paths.layer(volumeId, id));
+  return has(into) && !has(layer);
+}
+
+/**
+ * Its definition names no file for a volume but those that the store knows: else somebody else has changed it, and it
+ * must not be written anew.
+ *
+ * @throws {AgentError} HOST_CONFLICT
+ */
+export async function assertOwnFiles(
+  services: Services,
+  instanceId: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { hypervisor, pool, store } = services;
+  const guest = await hypervisor.observeGuest(instanceId, { signal });
+  const disks = guest?.definition?.shape.disks ?? [];
+  for (const { id, name } of store.volumes.listOf(instanceId)) {
+    const path = disks.find(({ serial }) => serial === serialOf(id))?.path ?? null;
+    const own = [null, ...store.layers.of(id).layers.map((layer) => layer.id)];
+    if (path === null || own.some((layer) => pool.paths.layer(id, layer) === path)) continue;
+    throw new AgentError('HOST_CONFLICT', `The guest has another file as volume ${name}: ${path}`, {
+      hint: 'See the drift of its instance, and mend it by hand.',
+    });
+  }
+}
+
 /** @param isDown Whether the guest is: what is written to its disks then is in no bitmap of QEMU's. */
 async function mergeAtRest(
   services: Services,

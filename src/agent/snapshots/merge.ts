@@ -12,10 +12,21 @@ import { defineFromStore } from '../instances/steps.ts';
 import type { OperationKind, Step, StepContext } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
-import { assertClosed, mergeLayer, nextOf, noteDone, type VolumeTidying } from './layers.ts';
+import {
+  assertClosed,
+  assertOwnFiles,
+  isMerged,
+  mergeLayer,
+  nextOf,
+  noteDone,
+  type VolumeTidying,
+} from './layers.ts';
 
 /** The largest layers, to a slow disk, ms. */
 const TIMEOUT_MS = 24 * 3600_000;
+
+/** Of a look at the host after the end of an operation, ms. */
+const LOOK_MS = 5_000;
 
 interface MergePlan {
   /** Of the instance. */
@@ -49,6 +60,7 @@ function merge(services: Services): Step<MergePlan> {
     name: 'merge',
     look: async () => null, // each move looks by itself
     async act(plan, context) {
+      await assertOwnFiles(services, plan.id, context.signal);
       const isWaitedFor = () => store.operations.unfinishedOn({ kind: 'instance', id: plan.id }).length > 1;
       for (let next = nextOf(store, plan.id); next !== null; next = nextOf(store, plan.id)) {
         if (isWaitedFor() || !(await move(services, { plan, next, isWaitedFor }, context))) return;
@@ -89,6 +101,12 @@ async function move(
     await mergeLayer(services, { ...request, ...limit }, { signal, onProgress });
     return true;
   } catch (error) {
+    // It may have been done at the moment at which it was given up; what can't be asked now, the next one sees.
+    if (
+      children.length === 0 &&
+      (await isMerged(services, request, AbortSignal.timeout(LOOK_MS)).catch(() => false))
+    )
+      noteDone(services.store, plan.id, next);
     if (giveWay.signal.aborted && !context.signal.aborted && AgentError.from(error).code === 'CANCELLED')
       return false;
     throw error;
