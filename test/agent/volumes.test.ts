@@ -84,6 +84,22 @@ t.test('a guest that does not let go keeps its disk, and the instance its volume
   t.match(await sim.run('volume.detach', { id: 'data' }), { state: 'succeeded' }, 'once it is stopped');
 });
 
+t.test('what is attached while another volume is being detached does not bring that one back', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  const [first, second] = [await withVolume(sim, 'first'), await withVolume(sim, 'second')];
+  await sim.run('volume.attach', { id: 'first', instance: 'web' });
+  const release = sim.world.faults.hang('hypervisor.unplugDisk');
+  const { operation } = await sim.call('volume.detach', { id: 'first' });
+  const attaching = sim.run('volume.attach', { id: 'second', instance: 'web' });
+  release();
+  t.match(await attaching, { state: 'succeeded' });
+  t.match((await sim.call('operation.get', { id: operation.id })).operation, { state: 'succeeded' });
+  t.notOk(definedSerials(sim)?.includes(serialOf(first)));
+  t.ok(definedSerials(sim)?.includes(serialOf(second)));
+  t.same((await sim.call('instance.show', { id: 'web' })).instance.drift, []);
+});
+
 t.test('a disk that the host refuses leaves no trace', async (t) => {
   const sim = await readyAgent(t);
   await withInstance(sim);

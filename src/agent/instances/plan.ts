@@ -26,6 +26,8 @@ import { type GuestMetadata, writeMetadata } from './metadata.ts';
 export const GUEST_NAME_PREFIX = 'berth-';
 /** A serial is cut off by virtio-blk at this length. @see VIRTIO_BLK_ID_BYTES, linux/virtio_blk.h */
 const SERIAL_LENGTH = 20;
+/** Of the disk with the seed; no volume's, which have hexadecimal digits. */
+export const SEED_SERIAL = 'seed';
 
 export interface PortOfNetwork {
   network: NetworkPlan;
@@ -87,7 +89,7 @@ function defineGuest(
 ): GuestDefinition {
   const { id, name, generation, spec, createdAt } = parts.instance;
   const seed: GuestDisk = {
-    serial: 'seed',
+    serial: SEED_SERIAL,
     path: pool.paths.seed(id),
     format: 'raw',
     readOnly: true,

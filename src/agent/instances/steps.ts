@@ -7,7 +7,7 @@ import type { PowerState } from '../../model/instance.ts';
 import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
-import { diskOf, type InstancePlan, planInstance, serialOf } from './plan.ts';
+import { diskOf, type InstancePlan, planInstance, SEED_SERIAL, serialOf } from './plan.ts';
 import { type SeededPlan, withoutSeedSecrets } from './seed.ts';
 
 export interface Redefinition {
@@ -78,19 +78,19 @@ export async function defineGuest(
 }
 
 /**
- * While a plan has waited for its turn, layers of its volumes may have been merged: its disks have the files of now. A
- * guest that is started on a file of before would lose what it writes.
+ * While a plan has waited for its turn, layers of its volumes may have been merged, and volumes detached: its disks are
+ * those that the instance has now, with the files of now. A guest that is started on a file of before would lose what it
+ * writes.
  */
 function onPresentFiles({ store, pool }: Services, definition: GuestDefinition): GuestDefinition {
   const volumes = store.volumes.listOf(definition.id);
-  const files = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pool, volume)]));
-  return {
-    ...definition,
-    disks: definition.disks.map((disk) => {
-      const { path, backing } = files.get(disk.serial) ?? disk;
-      return { ...disk, path, backing };
-    }),
-  };
+  const present = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pool, volume)]));
+  const disks = definition.disks.flatMap((disk) => {
+    if (disk.serial === SEED_SERIAL) return [disk];
+    const now = present.get(disk.serial);
+    return now === undefined ? [] : [{ ...disk, path: now.path, backing: now.backing }];
+  });
+  return { ...definition, disks };
 }
 
 /** The definition that the store says. */
