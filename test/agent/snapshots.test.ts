@@ -167,6 +167,38 @@ t.test(
   },
 );
 
+t.test('what waits for a snapshot, or before one, finds the files of its own turn', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  write(sim, 'first');
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  const start = sim.world.faults.hang('hypervisor.define');
+  const starting = sim.run('instance.start', { id: 'web' });
+  const taking = sim.run('snapshot.create', { id: 'web', name: 'one' });
+  start();
+  t.match(await starting, { state: 'succeeded' }, 'a start that was asked for before');
+  t.match(await taking, { state: 'succeeded' });
+  write(sim, 'second');
+  await sim.run('snapshot.create', { id: 'web', name: 'two' });
+  write(sim, 'third');
+  const merge = sim.world.faults.hang('hypervisor.mergeDisk');
+  await sim.run('snapshot.delete', { id: 'web', snapshot: 'one' });
+  await sim.until(() => sim.agent.services.store.operations.unfinished().length > 0);
+  const later = sim.run('snapshot.create', { id: 'web', name: 'three' });
+  merge();
+  t.match(await later, { state: 'succeeded' }, 'one that has waited for a merge');
+  write(sim, 'fourth');
+  const back = { id: 'web', force: true, start: true } as const;
+  await sim.run('snapshot.revert', { ...back, snapshot: 'three' });
+  t.equal(content(sim), 'third');
+  await sim.run('snapshot.revert', { ...back, snapshot: 'two' });
+  t.equal(content(sim), 'second');
+  for (const snapshot of ['two', 'three']) await sim.run('snapshot.delete', { id: 'web', snapshot });
+  await untilMerged(sim, 1);
+  t.equal(content(sim), 'second');
+  t.same(sim.world.mishaps, []);
+});
+
 t.test('a guest is quiesced where its agent answers, and only then', async (t) => {
   const sim = await readyAgent(t);
   await withInstance(sim);
