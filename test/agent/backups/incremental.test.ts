@@ -49,7 +49,10 @@ class Lab {
 
   /** What a guest writes to its second disk. */
   write(content: string): void {
-    const file = [...this.world.files.all()].find(({ id, volume }) => id === this.data && volume !== null);
+    const [guest] = this.sim.guests;
+    const disks = guest?.live?.disks ?? guest?.definition?.disks ?? [];
+    const path = disks.find((disk) => disk.path?.includes(this.data))?.path ?? '';
+    const file = this.world.files.get(path);
     if (file?.volume) file.volume.content = content;
   }
 
@@ -100,6 +103,39 @@ t.test('a chain of backups of a guest that writes holds each of its moments', as
   await lab.sim.run('backup.delete', { store, instanceId, id });
   t.equal(await lab.contentOf(made[2] as Backup, 'without-its-first'), 'one two three');
   t.same(lab.world.mishaps, []);
+});
+
+t.test('a chain goes on over snapshots and their merging, and ends with a revert', async (t) => {
+  const lab = await Lab.make(t);
+  const { sim } = lab;
+  lab.write('one');
+  const first = await lab.backUp();
+  await sim.run('snapshot.create', { id: 'web', name: 'then' });
+  lab.write('one two');
+  const second = await lab.backUp();
+  t.match(second, { parentId: first.id, full: null }, 'on the layer of a snapshot');
+  await sim.run('snapshot.create', { id: 'web', name: 'later' });
+  await sim.run('snapshot.delete', { id: 'web', snapshot: 'later' });
+  await sim.run('snapshot.merge', { id: 'web' });
+  lab.write('one two three');
+  const third = await lab.backUp();
+  t.match(third, { parentId: second.id, full: null }, 'and after one was merged');
+  await sim.run('snapshot.revert', { id: 'web', snapshot: 'then', force: true, start: true });
+  const fourth = await lab.backUp();
+  t.match(fourth, { parentId: null, full: { code: 'no-checkpoint' } });
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  const fifth = await lab.backUp();
+  t.match(fifth, { parentId: null, full: { code: 'layered' } });
+  const contents = ['one', 'one two', 'one two three', 'one', 'one'];
+  for (const [place, backup] of [first, second, third, fourth, fifth].entries())
+    t.equal(await lab.contentOf(backup, `at-${place}`), contents[place]);
+  await sim.run('instance.start', { id: 'web' });
+  await lab.backUp();
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  await sim.run('snapshot.delete', { id: 'web', snapshot: 'then' });
+  await sim.run('snapshot.merge', { id: 'web' });
+  t.same(lab.checkpoints(), [], 'what is merged at rest is in no bitmap');
+  t.same(sim.world.mishaps, []);
 });
 
 t.test('a full one says why it is full', async (t) => {
