@@ -65,6 +65,7 @@ async function callsOf(sim: SimAgent, method: ReadMethod): Promise<number> {
 t.test('no read makes a driver call but those that say so', async (t) => {
   const sim = await readyAgent(t);
   await sim.run('instance.create', { spec: spec() });
+  await sim.run('share.create', { name: 'files' });
   for (const method of Object.keys(READS) as ReadMethod[]) {
     const calls = await callsOf(sim, method);
     if (looksAtHost(method)) t.ok(calls > 0, `${method} looks at the host`);
@@ -118,6 +119,7 @@ t.test('while every driver call hangs each ends by its deadline, and the agent a
   for (const name of ['web', 'db', 'old', 'gone']) await sim.run('instance.create', { spec: spec(name) });
   await sim.run('instance.stop', { id: 'old', mode: 'forced' });
   await sim.run('volume.create', { name: 'data', sizeGib: 1 });
+  await sim.run('share.create', { name: 'files' });
   await sim.run('network.create', { spec: { ...NETWORK, name: 'spare', cidr: '10.81.0.0/24' } });
   await sim.run('image.import', { name: 'spare', source: IMAGE });
   calls.length = 0;
