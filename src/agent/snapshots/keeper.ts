@@ -33,6 +33,7 @@ export interface LayerKeeperParts {
 export class LayerKeeper {
   readonly #parts: LayerKeeperParts;
   #cancelTimer: () => void = () => undefined;
+  #nextAtMs = Infinity;
   #unsubscribe: Unsubscribe = () => undefined;
 
   constructor(parts: LayerKeeperParts) {
@@ -60,9 +61,15 @@ export class LayerKeeper {
     return this.#parts.store.layers.instancesWithLayers().includes(target.id);
   }
 
+  /** In so long at the latest. */
   #keepIn(delayMs: number): void {
+    const { clock } = this.#parts;
+    const atMs = clock.monotonicMs() + delayMs;
+    if (atMs >= this.#nextAtMs) return;
     this.#cancelTimer();
-    this.#cancelTimer = this.#parts.clock.after(delayMs, () => {
+    this.#nextAtMs = atMs;
+    this.#cancelTimer = clock.after(delayMs, () => {
+      this.#nextAtMs = Infinity;
       this.#keepIn(KEEP_INTERVAL_MS);
       this.#keep();
     });
