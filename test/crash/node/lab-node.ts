@@ -255,11 +255,11 @@ export class LabNode {
       'vcpuRatio = 64',
       'diskRatio = 64',
       'reservedDiskGib = 0',
-      '[snapshots]',
-      'mergeAutomatically = false',
       // Disks of the laboratory are full by intent, and room that is made again is seen only with the next look.
       'poolWarningPercent = 100',
       'poolCriticalPercent = 100',
+      '[snapshots]',
+      'mergeAutomatically = false',
       '[log]',
       'level = "debug"',
       '',
