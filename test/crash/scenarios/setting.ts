@@ -65,6 +65,7 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await takeSnapshotsBack(node);
   await takeVolumesBack(node);
   await takeSharesBack(node);
+  await forgetFlatSubject(node);
   await bringSubject(node, setting.instance);
   const { volumes } = await node.call('volume.list');
   const kept = [VOLUME, ...(setting.volumes ?? [])];
@@ -130,6 +131,13 @@ async function takeSharesBack(node: LabNode): Promise<void> {
   const attached = shares.filter(({ users }) => users.length > 0);
   if (attached.length > 0) await node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
   for (const { id } of attached) await node.run('share.detach', { id, instance: SUBJECT });
+}
+
+/** One whose disk a case has flattened is made anew, on its image. */
+async function forgetFlatSubject(node: LabNode): Promise<void> {
+  const { volumes } = await node.call('volume.list');
+  const isFlat = volumes.some(({ name, imageId }) => name === `${SUBJECT}-disk0` && imageId === null);
+  if (isFlat) await node.run('instance.delete', { id: SUBJECT });
 }
 
 async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise<void> {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { UPLOAD } from '../node/feed-uploads.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import type { Stand } from '../stands/stand.ts';
-import { bringTo, IMAGE, SUBJECT } from './setting.ts';
+import { IMAGE, SUBJECT } from './setting.ts';
 
 const again = { whenFailed: 'is asked for again' } as const;
 /** Of no image. */
@@ -93,7 +93,6 @@ export const STORAGE: Scenario[] = [
   scenario('volume.flatten', {
     variant: '(running)',
     setting: { instance: 'running' },
-    arrange: onItsImage,
     params: () => ({ id: `${SUBJECT}-disk0` }),
     ...again,
   }),
@@ -106,11 +105,3 @@ export const STORAGE: Scenario[] = [
     params: ({ node }, key) => ({ id: 'old', path: join(node.folder, `${key}.qcow2`) }),
   }),
 ];
-
-/** The disk of the subject; one that a case before has flattened is made anew. */
-async function onItsImage(stand: Stand): Promise<void> {
-  const { volume } = await stand.node.call('volume.show', { id: `${SUBJECT}-disk0` });
-  if (volume.imageId !== null) return;
-  await stand.node.run('instance.delete', { id: SUBJECT });
-  await bringTo(stand, { instance: 'running' });
-}
