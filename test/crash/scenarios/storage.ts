@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { UPLOAD } from '../node/feed-uploads.ts';
 import { type Scenario, scenario } from './scenario.ts';
-import type { Stand } from '../stands/stand.ts';
 import { IMAGE, SUBJECT } from './setting.ts';
 
 const again = { whenFailed: 'is asked for again' } as const;
