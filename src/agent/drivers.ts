@@ -10,7 +10,6 @@ import type { Exec } from '../drivers/host/exec.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
-import { S3Store } from '../drivers/s3/store.ts';
 import type { Config } from './config/schema.ts';
 import type { Log } from './log.ts';
 
@@ -50,7 +49,10 @@ export async function makeDrivers(
   }
 }
 
-function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec: Exec; log: Log }): Drivers {
+async function realDrivers(
+  config: Config,
+  { clock, exec, log }: { clock: Clock; exec: Exec; log: Log },
+): Promise<Drivers> {
   return {
     hypervisor: createLibvirtHypervisor({
       uri: config.hypervisor.uri,
@@ -70,13 +72,17 @@ function realDrivers(config: Config, { clock, exec, log }: { clock: Clock; exec:
     }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
-    objects: new Map(
-      config.objects.map((settings) => [
-        settings.name,
-        new S3Store({ settings, clock, random: Math.random }),
-      ]),
-    ),
+    objects: await objectStores(config, clock),
   };
+}
+
+/** The S3 client is loaded where there is a store: it takes some 8 MB of memory. */
+async function objectStores({ objects }: Config, clock: Clock): Promise<Drivers['objects']> {
+  if (objects.length === 0) return new Map();
+  const { S3Store } = await import('../drivers/s3/store.ts');
+  return new Map(
+    objects.map((settings) => [settings.name, new S3Store({ settings, clock, random: Math.random })]),
+  );
 }
 
 /** Loaded only where it is asked for: a node that runs guests has no use for it. */
