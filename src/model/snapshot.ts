@@ -17,7 +17,7 @@ export const Snapshot = strict({
   current: Type.Boolean({
     description: 'the instance stands on it: it was the last one taken, or reverted to',
   }),
-  state: Type.Enum(['creating', 'ready']),
+  state: Type.Enum(['creating', 'ready', 'deleting']),
   memory: Type.Boolean({ description: 'with the memory of the running guest' }),
   quiesced: Type.Boolean({ description: 'the guest had flushed and frozen its file systems' }),
   volumes: Type.Array(strict({ id: Id, sizeGib: Type.Integer({ description: 'GiB that it had' }) })),

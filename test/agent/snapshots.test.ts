@@ -199,6 +199,27 @@ t.test('what waits for a snapshot, or before one, finds the files of its own tur
   t.same(sim.world.mishaps, []);
 });
 
+t.test('a snapshot that is deleted while it is reverted to, is reverted to and then gone', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  write(sim, 'first');
+  await sim.run('snapshot.create', { id: 'web', name: 'one', memory: true });
+  write(sim, 'second');
+  const release = sim.world.faults.hang('hypervisor.resumeFrom');
+  const reverting = sim.run('snapshot.revert', { id: 'web', snapshot: 'one', force: true });
+  await sim.until(() => sim.guests[0]?.live === null);
+  const deleting = sim.run('snapshot.delete', { id: 'web', snapshot: 'one' });
+  release();
+  t.match(await reverting, { state: 'succeeded' });
+  t.match(await deleting, { state: 'succeeded' });
+  t.equal(content(sim), 'first');
+  await untilMerged(sim, 1);
+  t.equal(content(sim), 'first');
+  t.equal(sim.agent.services.store.allocations.used().DISK_GB, 4);
+  t.same(await list(sim), []);
+  t.same(sim.world.mishaps, []);
+});
+
 t.test('a guest is quiesced where its agent answers, and only then', async (t) => {
   const sim = await readyAgent(t);
   await withInstance(sim);

@@ -95,7 +95,7 @@ function defineGuest(
     readOnly: true,
     backing: null,
   };
-  const snapshots = store.snapshots.listOf(id).map(snapshotOf);
+  const snapshots = store.snapshots.stayingOf(id).map(snapshotOf);
   const taps = new Map(store.networks.portsOf(id).map((port) => [port.id, port.tapName]));
   return {
     id,

@@ -14,9 +14,7 @@ interface DeletePlan {
   /** Of the instance. */
   id: string;
   name: string;
-  snapshot: SnapshotRow;
-  /** Snapshots that came after it. */
-  childIds: string[];
+  snapshotId: string;
 }
 
 export function deleteSnapshot(services: Services): OperationKind<'snapshot.delete', DeletePlan> {
@@ -28,44 +26,47 @@ export function deleteSnapshot(services: Services): OperationKind<'snapshot.dele
     accept({ id, snapshot: nameOrId, ...fence }) {
       const { instance, target } = requestOf(services, 'delete a snapshot of', { id, ...fence });
       const snapshot = store.snapshots.get(instance.id, nameOrId);
-      assertReady(snapshot);
-      const later = store.snapshots.listOf(instance.id).filter(({ parentId }) => parentId === snapshot.id);
-      store.snapshots.remove(snapshot);
+      if (snapshot.state !== 'deleting') assertReady(snapshot);
       store.instances.nextGeneration(instance.id);
-      const childIds = later.map((each) => each.id);
-      return { verdict: 'run', target, plan: { id: instance.id, name: instance.name, snapshot, childIds } };
+      return {
+        verdict: 'run',
+        target,
+        plan: { id: instance.id, name: instance.name, snapshotId: snapshot.id },
+      };
     },
-    succeeded({ id, name, snapshot }) {
-      const view = snapshotView(snapshot);
-      store.events.append('snapshot.deleted', { kind: 'instance', id, name }, { snapshot: view });
+    succeeded({ id, name, snapshotId }) {
+      const row = store.snapshots.find(id, snapshotId);
+      if (row === null) return; // an earlier delete in its queue has done it
+      store.snapshots.remove(row);
+      store.allocations.remove(snapshotId);
+      const target = { kind: 'instance', id, name } as const;
+      store.events.append('snapshot.deleted', target, { snapshot: snapshotView(row) });
     },
-    undone: (plan) => putBack(services, plan),
+    undone: ({ snapshotId }) => store.snapshots.setState(snapshotId, 'ready'),
   };
 }
 
 /** @throws {AgentError} ILLEGAL_STATE */
 export function assertReady({ name, state }: SnapshotRow): void {
   if (state === 'ready') return;
-  throw new AgentError('ILLEGAL_STATE', `Snapshot ${name} is still being taken`, {
+  const doing = state === 'creating' ? 'still being taken' : 'being deleted';
+  throw new AgentError('ILLEGAL_STATE', `Snapshot ${name} is ${doing}`, {
     hint: 'Wait for that operation, or cancel it.',
   });
 }
 
-function putBack({ store }: Services, { id, snapshot, childIds }: DeletePlan): void {
-  if (store.snapshots.find(id, snapshot.id) === null) store.snapshots.putBack(snapshot, childIds);
-}
-
-/** The definition carries the snapshots, for a node whose database is lost. */
+/** The definition carries the snapshots, for a node whose database is lost; from now on it is without this one. */
 function define(services: Services): Step<DeletePlan> {
   const { store } = services;
+  const become = async ({ id, snapshotId }: DeletePlan, state: SnapshotRow['state'], signal: AbortSignal) => {
+    store.db.transaction(() => store.snapshots.setState(snapshotId, state));
+    await defineFromStore(services, id, signal);
+  };
   return {
     name: 'define',
     look: async () => null, // idempotent
-    act: ({ id }, { signal }) => defineFromStore(services, id, signal),
-    async undo(plan, { signal }) {
-      store.db.transaction(() => putBack(services, plan));
-      await defineFromStore(services, plan.id, signal);
-    },
+    act: (plan, { signal }) => become(plan, 'deleting', signal),
+    undo: (plan, { signal }) => become(plan, 'ready', signal),
   };
 }
 
@@ -73,9 +74,9 @@ function removeMemory({ pool, store }: Services): Step<DeletePlan> {
   return {
     name: 'remove-memory',
     look: async () => null, // idempotent
-    async act({ snapshot: { id, memoryVolumeId } }, { signal }) {
-      if (memoryVolumeId !== null) await pool.removeMemory(memoryVolumeId, id, { signal });
-      store.db.transaction(() => store.allocations.remove(id));
+    async act({ id, snapshotId }, { signal }) {
+      const memoryVolumeId = store.snapshots.find(id, snapshotId)?.memoryVolumeId ?? null;
+      if (memoryVolumeId !== null) await pool.removeMemory(memoryVolumeId, snapshotId, { signal });
     },
   };
 }

@@ -48,6 +48,11 @@ export class SnapshotStore {
     if (snapshot.current) this.setCurrent(snapshot.instanceId, snapshot.id);
   }
 
+  setState(id: string, state: SnapshotRow['state']): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE snapshots SET state = ? WHERE id = ?').run(state, id);
+  }
+
   setDisks(id: string, disks: readonly SnapshotDisk[]): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE snapshots SET disks = ? WHERE id = ?').run(JSON.stringify(disks), id);
@@ -98,6 +103,20 @@ export class SnapshotStore {
       .map(toRow);
   }
 
+  /** As they are once the one that is being deleted is gone. */
+  stayingOf(instanceId: string): SnapshotRow[] {
+    const all = this.listOf(instanceId);
+    const gone = all.find(({ state }) => state === 'deleting');
+    if (gone === undefined) return all;
+    return all
+      .filter((row) => row !== gone)
+      .map((row) => ({
+        ...row,
+        parentId: row.parentId === gone.id ? gone.parentId : row.parentId,
+        current: row.current || (gone.current && row.id === gone.parentId),
+      }));
+  }
+
   find(instanceId: string, nameOrId: string): SnapshotRow | null {
     const row = this.#db
       .sql('SELECT * FROM snapshots WHERE instance_id = ? AND (id = ? OR name = ?)')
@@ -112,13 +131,6 @@ export class SnapshotStore {
     throw new AgentError('NOT_FOUND', `The instance has no snapshot ${nameOrId}`, {
       hint: 'List them with `berth snapshot list`.',
     });
-  }
-
-  /** Takes the removal of a snapshot back. @param childIds Those that came after it */
-  putBack(snapshot: SnapshotRow, childIds: readonly string[]): void {
-    this.insert(snapshot);
-    for (const childId of childIds)
-      this.#db.sql('UPDATE snapshots SET parent_id = ? WHERE id = ?').run(snapshot.id, childId);
   }
 }
 

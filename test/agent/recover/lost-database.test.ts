@@ -86,6 +86,9 @@ t.test('snapshots and the layers of volumes are known again, and can be gone bac
   await populate(sim);
   for (const name of ['one', 'two']) await sim.run('snapshot.create', { id: 'db', name });
   await sim.run('snapshot.revert', { id: 'db', snapshot: 'one' });
+  await sim.run('snapshot.create', { id: 'db', name: 'between' });
+  await sim.run('snapshot.create', { id: 'db', name: 'last' });
+  await sim.run('snapshot.delete', { id: 'db', snapshot: 'between' });
   await sim.run('snapshot.create', { id: 'web', name: 'live', memory: true });
   const list = async (id: string) => (await sim.call('snapshot.list', { id })).snapshots;
   const known = async () => ({
@@ -103,7 +106,7 @@ t.test('snapshots and the layers of volumes are known again, and can be gone bac
   auditAgainstHost(t, sim, 'rebuilt');
   for (const snapshot of ['two', 'one'])
     t.match(await sim.run('snapshot.revert', { id: 'db', snapshot }), { state: 'succeeded' });
-  for (const snapshot of ['two', 'one']) await sim.run('snapshot.delete', { id: 'db', snapshot });
+  for (const snapshot of ['last', 'two', 'one']) await sim.run('snapshot.delete', { id: 'db', snapshot });
   await sim.run('snapshot.delete', { id: 'web', snapshot: 'live' });
   for (const id of ['web', 'db']) await sim.run('snapshot.merge', { id });
   const volumes = sim.files.filter(({ kind }) => kind === 'volume');
