@@ -12,7 +12,7 @@ import { restorable } from '../reconcile/drift.ts';
 import type { Services } from '../services.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
-import { bindPorts, define, startExisting } from './steps.ts';
+import { bindPorts, define, look, startExisting } from './steps.ts';
 
 interface RestorePlan extends InstancePlan {
   /** `keep`: its power is as it is to be, or not to be changed. */
@@ -57,14 +57,5 @@ function whereStarted({ hypervisor }: Services, step: Step<InstancePlan>): Step<
       const guest = await hypervisor.observeGuest(plan.id, { signal: context.signal });
       if (guest?.byRequest) await step.act(plan, context);
     },
-  };
-}
-
-/** So that the store is true of the guest's power when the operation ends. */
-function look({ observer }: Services): Step<InstancePlan> {
-  return {
-    name: 'look',
-    look: async () => null,
-    act: async ({ id }, { signal }) => void (await observer.refresh(id, { signal })),
   };
 }

@@ -72,8 +72,15 @@ export async function defineGuest(
   definition: GuestDefinition,
   signal: AbortSignal,
 ): Promise<void> {
-  const { hypervisor, store } = services;
-  const { digest, writer } = await hypervisor.define(onPresentFiles(services, definition), { signal });
+  await defineAsIs(services, onPresentFiles(services, definition), signal);
+}
+
+async function defineAsIs(
+  { hypervisor, store }: Services,
+  definition: GuestDefinition,
+  signal: AbortSignal,
+): Promise<void> {
+  const { digest, writer } = await hypervisor.define(definition, { signal });
   store.db.transaction(() => store.instances.setBaseline(definition.id, { digest, writer }));
 }
 
@@ -96,7 +103,7 @@ function onPresentFiles({ store, pool }: Services, definition: GuestDefinition):
 /** The definition that the store says. */
 export function defineFromStore(services: Services, id: string, signal: AbortSignal): Promise<void> {
   const { store, pool } = services;
-  return defineGuest(services, planInstance(store, pool, store.instances.get(id)).definition, signal);
+  return defineAsIs(services, planInstance(store, pool, store.instances.get(id)).definition, signal);
 }
 
 /** From one definition to another, and back where it is undone. */
@@ -158,5 +165,14 @@ export function confirm({ observer }: Services, expected: readonly PowerState[])
         },
       );
     },
+  };
+}
+
+/** So that the store is true of the guest's power when the operation ends, whatever it is. */
+export function look({ observer }: Services): Step<{ id: string }> {
+  return {
+    name: 'look',
+    look: async () => null,
+    act: async ({ id }, { signal }) => void (await observer.refresh(id, { signal })),
   };
 }

@@ -13,7 +13,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { Instance } from '../../model/instance.ts';
 import { type InstancePlan, planInstance } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
-import { bindPorts, defineFromStore, startExisting } from '../instances/steps.ts';
+import { bindPorts, defineFromStore, look, startExisting } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { type SnapshotRow, snapshotView } from '../store/snapshots.ts';
@@ -171,14 +171,5 @@ function onlyWhere(
     ...step,
     look: async (plan, context) => (is(plan) ? step.look(plan, context) : {}),
     act: async (plan, context) => (is(plan) ? step.act(plan, context) : undefined),
-  };
-}
-
-/** So that the store is true of the guest's power when the operation ends. */
-function look({ observer }: Services): Step<RevertPlan> {
-  return {
-    name: 'look',
-    look: async () => null,
-    act: async ({ id }, { signal }) => void (await observer.refresh(id, { signal })),
   };
 }

@@ -11,8 +11,8 @@
 import type { FlatVolume } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import { GIB, MIB } from '../../model/units.ts';
-import { planInstance, serialOf, volumeRequest } from '../instances/plan.ts';
-import { defineGuest } from '../instances/steps.ts';
+import { serialOf, volumeRequest } from '../instances/plan.ts';
+import { defineFromStore } from '../instances/steps.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
@@ -135,10 +135,7 @@ async function defineAnew(
   { instanceId }: FlattenPlan,
   signal: AbortSignal,
 ): Promise<void> {
-  if (instanceId === null) return;
-  const { store, pool } = services;
-  const { definition } = planInstance(store, pool, store.instances.get(instanceId));
-  await defineGuest(services, definition, signal);
+  if (instanceId !== null) await defineFromStore(services, instanceId, signal);
 }
 
 function tell({ store }: Services, { id, name, instanceId }: FlattenPlan): void {

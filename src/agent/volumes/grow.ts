@@ -7,9 +7,9 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import { GIB } from '../../model/units.ts';
-import { planInstance, serialOf } from '../instances/plan.ts';
+import { serialOf } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
-import { defineGuest } from '../instances/steps.ts';
+import { defineFromStore } from '../instances/steps.ts';
 import type { Accepted, OperationKind, Step } from '../operations/kind.ts';
 import { accountLayers } from '../snapshots/layers.ts';
 import type { Services } from '../services.ts';
@@ -119,14 +119,11 @@ async function growFile(
 
 /** The definition carries the size, for a node whose database is lost. */
 function redefine(services: Services): Step<GrowPlan> {
-  const { store, pool } = services;
   return {
     name: 'define',
     look: async () => null, // idempotent
     async act({ instanceId }, { signal }) {
-      if (instanceId === null) return;
-      const { definition } = planInstance(store, pool, store.instances.get(instanceId));
-      await defineGuest(services, definition, signal);
+      if (instanceId !== null) await defineFromStore(services, instanceId, signal);
     },
   };
 }

@@ -14,12 +14,10 @@ import { bufferedPaths } from './direct-io.ts';
 import { diskDevice, freeTarget, IOTHREAD_ID, scsiController, tuneParameters } from './disk-xml.ts';
 import type { GuestGate } from './guest-gate.ts';
 import { disksOf, type LiveDisk, liveDisk, liveXml, thatDisk } from './live-disks.ts';
-import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { type CommandContext, illegal, runningDomain } from './own-domain.ts';
+import { explainPlug } from './slots.ts';
 import { untilReleased } from './until-released.ts';
 import { writeXml } from './xml.ts';
-
-/** libvirt's words where each slot of a guest has its device. @see qemuDomainPCIAddress…, domain_addr.c */
-const NO_SLOT = /No more available PCI slots/;
 
 const { VIR_DOMAIN_AFFECT_LIVE: LIVE } = constants.virDomainModificationImpact;
 
@@ -35,7 +33,7 @@ export class DiskCommands {
 
   async plug(context: CommandContext, id: string, disk: GuestDisk): Promise<void> {
     const { limits } = context;
-    const domain = await this.#running(context, id);
+    const domain = await runningDomain(context, id);
     if (domain === null) return;
     const live = await liveXml(domain, context);
     const disks = disksOf(live);
@@ -50,7 +48,7 @@ export class DiskCommands {
   }
 
   async unplug(context: CommandContext, id: string, serial: string): Promise<void> {
-    const domain = await this.#running(context, id);
+    const domain = await runningDomain(context, id);
     if (domain === null) return;
     const isGone = async () => (await liveDisk(domain, context, serial)) === null;
     const release = () => this.#release(context, domain, serial);
@@ -58,7 +56,7 @@ export class DiskCommands {
   }
 
   async grow(context: CommandContext, id: string, serial: string, sizeBytes: number): Promise<void> {
-    const domain = await this.#running(context, id);
+    const domain = await runningDomain(context, id);
     if (domain === null) throw illegal(id, 'it does not run');
     const { target } = await thatDisk(domain, context, serial);
     const { capacity } = await this.#ask(context, id, (rest) => domain.getBlockInfo(target, 0, rest));
@@ -68,16 +66,10 @@ export class DiskCommands {
   }
 
   async limit(context: CommandContext, id: string, serial: string, qos: VolumeQos | null): Promise<void> {
-    const domain = await this.#running(context, id);
+    const domain = await runningDomain(context, id);
     if (domain === null) return;
     const { target } = await thatDisk(domain, context, serial);
     await this.#ask(context, id, (rest) => domain.setBlockIoTune(target, tuneParameters(qos), LIVE, rest));
-  }
-
-  /** Null when it does not run. @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT */
-  async #running(context: CommandContext, id: string): Promise<Domain | null> {
-    const domain = await ownDomain(context, id);
-    return (await isDown(domain, context.limits)) ? null : domain;
   }
 
   #ask<T>(
@@ -99,7 +91,7 @@ export class DiskCommands {
     try {
       await this.#ask(context, domain.uuid, (rest) => domain.attachDeviceFlags(device, LIVE, rest));
     } catch (error) {
-      throw NO_SLOT.test(String((error as Error).message)) ? noSlot(domain.uuid, error) : error;
+      throw explainPlug(error, domain.uuid, 'disk');
     }
   }
 
@@ -123,11 +115,4 @@ function checkSame(id: string, disk: GuestDisk, { path }: LiveDisk): void {
     'HOST_CONFLICT',
     `Guest ${id} has another disk with the serial ${disk.serial}: ${path}`,
   );
-}
-
-function noSlot(id: string, cause: unknown): AgentError {
-  return new AgentError('CAPACITY_EXCEEDED', `Guest ${id} has no free slot for another disk while it runs`, {
-    hint: 'Stop it and start it again: it then gets more slots.',
-    cause,
-  });
 }

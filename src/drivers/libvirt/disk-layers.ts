@@ -11,14 +11,12 @@ import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { DiskMerge, DiskOverlay } from '../contracts/hypervisor.ts';
+import { endJob, jobOn, pause } from './block-jobs.ts';
 import { isLibvirtError } from './errors.ts';
 import { disksOf, liveXml, type LiveDisk, thatDisk } from './live-disks.ts';
 import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
 import { withDisksOf } from './saved-xml.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
-
-/** How often it is looked how far a merge has come, milliseconds. */
-const LOOK_MS = 100;
 
 const SNAPSHOT = constants.virDomainSnapshotCreateFlags;
 const COMMIT = constants.virDomainBlockCommitFlags;
@@ -84,7 +82,7 @@ export class DiskLayers {
     try {
       await this.#untilMerged(context, domain, { ...merge, target, isActive: at === 0 }, onProgress);
     } catch (error) {
-      await this.#abort(domain, target);
+      await endJob(domain, target);
       throw error;
     }
   }
@@ -99,14 +97,13 @@ export class DiskLayers {
     await connection.domainRestoreFlags(memoryPath, withDisksOf(saved, kept, id), RUNNING, limits.next());
   }
 
-  async #ensureJob({ limits }: CommandContext, domain: Domain, merge: RunningMerge): Promise<void> {
-    const { found, type } = await domain.getBlockJobInfo(merge.target, 0, limits.next());
-    if (found !== 0) return checkCommit(type, domain, merge);
+  async #ensureJob(context: CommandContext, domain: Domain, merge: RunningMerge): Promise<void> {
+    const { target, into, path, isActive, bytesPerSecond = 0 } = merge;
+    const job = await jobOn(domain, context, target);
+    if (job !== null) return checkCommit(job.type, domain, merge);
     const flags =
-      COMMIT.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES |
-      (merge.isActive ? COMMIT.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE : 0);
-    const { target, into, path, bytesPerSecond = 0 } = merge;
-    await domain.blockCommit(target, into, path, bytesPerSecond, flags, limits.next());
+      COMMIT.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES | (isActive ? COMMIT.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE : 0);
+    await domain.blockCommit(target, into, path, bytesPerSecond, flags, context.limits.next());
   }
 
   /** A merge of the active file waits, when all is copied, to be told to go on with the other one. */
@@ -117,12 +114,12 @@ export class DiskLayers {
     onProgress: ProgressListener,
   ): Promise<void> {
     for (;;) {
-      const { found, cur, end } = await domain.getBlockJobInfo(merge.target, 0, context.limits.next());
-      if (found === 0) return this.#checkMerged(context, domain, merge);
+      const job = await jobOn(domain, context, merge.target);
+      if (job === null) return this.#checkMerged(context, domain, merge);
+      const { cur, end } = job;
       onProgress(Number(cur), Number(end), 'merging');
       if (merge.isActive && cur === end && end > 0n) await this.#pivot(context, domain, merge.target);
-      const pause = new Promise<void>((resolve) => void this.#clock.after(LOOK_MS, resolve));
-      await context.limits.wait(pause, 'command');
+      await pause(context, this.#clock);
     }
   }
 
@@ -143,13 +140,6 @@ export class DiskLayers {
     if (!chain.includes(path)) return;
     throw new AgentError('UNAVAILABLE', `QEMU has not merged ${path} in guest ${domain.uuid}`, {
       hint: 'See the log of the guest in libvirt; the pool may be full.',
-    });
-  }
-
-  /** Also when its caller's time is over. What ended meanwhile needs no end. */
-  async #abort(domain: Domain, target: string): Promise<void> {
-    await domain.blockJobAbort(target, 0).catch((error: unknown) => {
-      if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
     });
   }
 }

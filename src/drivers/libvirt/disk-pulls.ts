@@ -10,9 +10,8 @@ import { constants, type Domain } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { FlattenOptions } from '../contracts/hypervisor.ts';
-import { attributeOf, elementsAt, textOf, type XmlElement } from '../host/xml-read.ts';
-import { isLibvirtError } from './errors.ts';
-import { liveXml } from './live-disks.ts';
+import { endJob, jobOn, pause } from './block-jobs.ts';
+import { liveDisk, type LiveDisk, thatDisk } from './live-disks.ts';
 import {
   checkOurs,
   type CommandContext,
@@ -22,9 +21,6 @@ import {
   isDown,
   ownDomain,
 } from './own-domain.ts';
-
-/** How often it is looked how far a job has come, milliseconds. */
-const LOOK_MS = 200;
 
 const { VIR_DOMAIN_BLOCK_JOB_TYPE_PULL: PULL } = constants.virDomainBlockJobType;
 const { VIR_DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES: IN_BYTES } = constants.virDomainBlockPullFlags;
@@ -42,14 +38,15 @@ export class DiskPulls {
     const { bytesPerSecond = null, onProgress = () => undefined } = options;
     const domain = await ownDomain(context, id);
     if (await isDown(domain, context.limits)) throw illegal(id, 'it does not run');
-    const { target, isFlat } = await thatDisk(domain, context, serial);
-    if (isFlat) return;
+    const disk = await thatDisk(domain, context, serial);
+    const { target } = disk;
+    if (isFlat(disk)) return;
     await this.#begin(context, domain, target, bytesPerSecond ?? 0);
     for (;;) {
       const job = await jobOn(domain, context, target);
       if (job === null) break;
       onProgress(Number(job.cur), Number(job.end) || null, 'copying');
-      await this.#pause(context);
+      await pause(context, this.#clock);
     }
     await checkFlat(context, domain, serial);
   }
@@ -61,10 +58,7 @@ export class DiskPulls {
     if (await isDown(domain, context.limits)) return;
     const disk = await liveDisk(domain, context, serial);
     if (disk === null || (await jobOn(domain, context, disk.target))?.type !== PULL) return;
-    // One that has ended meanwhile needs no end.
-    await domain.blockJobAbort(disk.target, 0, context.limits.next()).catch((error: unknown) => {
-      if (!isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) throw error;
-    });
+    await endJob(domain, disk.target, context.limits.next());
   }
 
   /** @param bytesPerSecond 0 for as fast as it can. */
@@ -83,28 +77,6 @@ export class DiskPulls {
       throw foreign(`Another job is under way on disk ${target} of guest ${domain.uuid}`);
     await domain.blockJobSetSpeed(target, bytesPerSecond, SPEED_IN_BYTES, context.limits.next());
   }
-
-  async #pause({ limits }: CommandContext): Promise<void> {
-    await limits.wait(new Promise<void>((resolve) => void this.#clock.after(LOOK_MS, resolve)), 'command');
-  }
-}
-
-interface PulledDisk {
-  /** As `vda`. */
-  target: string;
-  /** Whether it stands on no other file. */
-  isFlat: boolean;
-}
-
-/** Null where there is none. A guest that has gone down has none. */
-async function jobOn(domain: Domain, { limits }: CommandContext, target: string) {
-  try {
-    const job = await domain.getBlockJobInfo(target, 0, limits.next());
-    return job.found === 0 ? null : job;
-  } catch (error) {
-    if (isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID')) return null;
-    throw error;
-  }
 }
 
 /** @throws {AgentError} UNAVAILABLE, so that it is tried again by what the host is then. */
@@ -115,27 +87,11 @@ async function checkFlat(context: CommandContext, domain: Domain, serial: string
       `Disk ${serial} of guest ${domain.uuid} does not have all its data: ${reason}`,
     );
   if (await isDown(domain, context.limits)) throw failed('the guest stopped meanwhile');
-  if (!(await thatDisk(domain, context, serial)).isFlat)
+  if (!isFlat(await thatDisk(domain, context, serial)))
     throw failed('the job ended before; the log of QEMU may say why');
 }
 
-/** @throws {AgentError} NOT_FOUND */
-async function thatDisk(domain: Domain, context: CommandContext, serial: string): Promise<PulledDisk> {
-  const disk = await liveDisk(domain, context, serial);
-  if (disk !== null) return disk;
-  throw new AgentError('NOT_FOUND', `Guest ${domain.uuid} runs without a disk ${serial}`);
-}
-
-async function liveDisk(domain: Domain, context: CommandContext, serial: string): Promise<PulledDisk | null> {
-  const disks = elementsAt(await liveXml(domain, context), 'devices', 'disk');
-  const disk = disks.find((each) => textOf(elementsAt(each, 'serial')[0] ?? {}) === serial);
-  return disk === undefined ? null : pulledDisk(disk);
-}
-
-function pulledDisk(disk: XmlElement): PulledDisk {
-  const target = elementsAt(disk, 'target')[0];
-  return {
-    target: (target === undefined ? null : attributeOf(target, 'dev')) ?? '',
-    isFlat: elementsAt(disk, 'backingStore', 'source').length === 0,
-  };
+/** Whether it stands on no other file. */
+function isFlat({ chain }: LiveDisk): boolean {
+  return chain.length === 1;
 }

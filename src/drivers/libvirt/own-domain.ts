@@ -57,3 +57,9 @@ export function foreign(message: string, cause?: unknown): AgentError {
 export function illegal(id: string, reason: string): AgentError {
   return new AgentError('ILLEGAL_STATE', `Guest ${id}: ${reason}`);
 }
+
+/** Null when it does not run. @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT */
+export async function runningDomain(context: CommandContext, id: string): Promise<Domain | null> {
+  const domain = await ownDomain(context, id);
+  return (await isDown(domain, context.limits)) ? null : domain;
+}

@@ -12,13 +12,11 @@ import { elementsAt, type XmlElement } from '../host/xml-read.ts';
 import { isLibvirtError } from './errors.ts';
 import type { GuestGate } from './guest-gate.ts';
 import { liveXml } from './live-disks.ts';
-import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { type CommandContext, illegal, runningDomain } from './own-domain.ts';
+import { explainPlug } from './slots.ts';
 import { shareDevice, shareOf, sharesMemory } from './share-xml.ts';
 import { untilReleased } from './until-released.ts';
 import { writeXml } from './xml.ts';
-
-/** libvirt's words where each slot of a guest has its device. @see qemuDomainPCIAddress…, domain_addr.c */
-const NO_SLOT = /No more available PCI slots/;
 
 const { VIR_DOMAIN_AFFECT_LIVE: LIVE } = constants.virDomainModificationImpact;
 
@@ -48,7 +46,7 @@ export class ShareCommands {
         domain.attachDeviceFlags(text, LIVE, rest),
       );
     } catch (error) {
-      throw NO_SLOT.test(String((error as Error).message)) ? noSlot(id, error) : error;
+      throw explainPlug(error, id, 'share');
     }
   }
 
@@ -80,12 +78,6 @@ export class ShareCommands {
         if (!isLibvirtError(error, 'VIR_ERR_DEVICE_MISSING')) throw error;
       });
   }
-}
-
-/** Null when it does not run. @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT */
-async function runningDomain(context: CommandContext, id: string): Promise<Domain | null> {
-  const domain = await ownDomain(context, id);
-  return (await isDown(domain, context.limits)) ? null : domain;
 }
 
 /**
@@ -137,12 +129,5 @@ function notShared(id: string): AgentError {
   );
   return new AgentError(code, message, {
     hint: 'Stop the instance, attach the share, and start it: further shares can then be attached while it runs.',
-  });
-}
-
-function noSlot(id: string, cause: unknown): AgentError {
-  return new AgentError('CAPACITY_EXCEEDED', `Guest ${id} has no free slot for another share while it runs`, {
-    hint: 'Stop it and start it again: it then gets more slots.',
-    cause,
   });
 }

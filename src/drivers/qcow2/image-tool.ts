@@ -35,6 +35,7 @@ const LOOK_TIMEOUT_MS = 600_000;
 const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
 /** Read by the cage's user through its group, and by nobody else. */
 const LENT_MODE = 0o640;
+const MADE_MODE = 0o600;
 
 export interface ToolRun
   extends Pick<RunOptions, 'okCodes' | 'onStdout' | 'consume' | 'stdinFile' | 'input' | 'reply'> {
@@ -74,34 +75,29 @@ export class ImageTool {
   }
 
   /** Opens a file for the cage to read. */
-  async lend(path: string): Promise<FileHandle> {
-    const file = await open(path, 'r');
-    try {
-      if (this.#user !== null) await lendTo(file, this.#user.gid);
-      return file;
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+  lend(path: string): Promise<FileHandle> {
+    return this.#opened(path, 'r', (file, { gid }) => lendTo(file, gid));
   }
 
   /** Opens a file of ours for the cage to write. */
-  async lendToWrite(path: string): Promise<FileHandle> {
-    const file = await open(path, 'r+');
-    try {
-      if (this.#user !== null) await file.chown(this.#user.uid, this.#user.gid);
-      return file;
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+  lendToWrite(path: string): Promise<FileHandle> {
+    return this.#opened(path, 'r+', (file, { uid, gid }) => file.chown(uid, gid));
   }
 
   /** Makes a file for the cage to write. @throws EEXIST, where there is one */
-  async make(path: string): Promise<FileHandle> {
-    const file = await open(path, 'wx+', 0o600);
+  make(path: string): Promise<FileHandle> {
+    return this.#opened(path, 'wx+', (file, { uid, gid }) => file.chown(uid, gid));
+  }
+
+  /** @param flags As open() has them; what is made is for its owner alone. */
+  async #opened(
+    path: string,
+    flags: string,
+    allow: (file: FileHandle, user: SandboxUser) => Promise<void>,
+  ): Promise<FileHandle> {
+    const file = await open(path, flags, MADE_MODE);
     try {
-      if (this.#user !== null) await file.chown(this.#user.uid, this.#user.gid);
+      if (this.#user !== null) await allow(file, this.#user);
       return file;
     } catch (error) {
       await file.close();
