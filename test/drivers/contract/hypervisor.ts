@@ -14,6 +14,7 @@ import { checkpointTests } from './hypervisor-checkpoints.ts';
 import { diskTests } from './hypervisor-disks.ts';
 import { layerTests } from './hypervisor-layers.ts';
 import { shareTests } from './hypervisor-shares.ts';
+import { usageTests } from './hypervisor-usage.ts';
 import { able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 /** Deadline given to a call that is expected to miss it, milliseconds: short, as the test waits for it. */
@@ -35,6 +36,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     layerTests(t, makeBench);
     shareTests(t, makeBench);
     checkpointTests(t, makeBench);
+    usageTests(t, makeBench);
     foreignTests(t, makeBench);
     slownessTests(t, makeBench);
     doubtTests(t, makeBench);
