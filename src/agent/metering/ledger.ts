@@ -1,0 +1,453 @@
+/**
+ * The ledger: from what has changed and what was read to records, each amount in one of them. No I/O and no clock.
+ *
+ * ```
+ *   changes, in order ─┐ each at its own point of time
+ *   point of now ──────┼─▶ time passes ─▶ a period ends ─▶ closed: one record for each object
+ *   reading, or none ──┘
+ * ```
+ *
+ * What is allocated goes by the changes alone, so it is exact however seldom the host is read. Counters are read: what
+ * was used between two readings is in the record that is open at the second one. A reading that comes just after the
+ * end of a period still belongs to it.
+ */
+import type { DiskCounters, GuestUsage } from '../../drivers/contracts/hypervisor.ts';
+import { addAmounts, type Reading, reckon, toReading } from './counters.ts';
+import {
+  addGap,
+  type InstanceFacts,
+  type InstanceMeter,
+  type Meter,
+  newInstanceMeter,
+  newVolumeMeter,
+  noInstanceSums,
+  noVolumeSums,
+  type Origin,
+  powerOf,
+  type VolumeFacts,
+  type VolumeMeter,
+} from './meter.ts';
+import { type Period, type Point, periodAt, STEP_MS } from './time.ts';
+
+/** How long after the end of a period a reading still belongs to it, milliseconds. */
+export const BORDER_GRACE_MS = 5_000;
+/** Periods that are told one by one where nobody was there to do so; a longer absence is one record. */
+export const ABSENT_PERIODS_LIMIT = 48;
+
+export type Change = { at: Point } & (
+  | { type: 'instance'; id: string; origin: Origin; facts: InstanceFacts | null; volumes: VolumeFacts[] }
+  | { type: 'volume'; id: string; origin: Origin; facts: VolumeFacts | null }
+  /** From here on nobody watched, until now. */
+  | { type: 'blind' }
+);
+
+/** Where a ledger stands. */
+export interface LedgerState {
+  at: Point;
+  period: Period;
+}
+
+/** A meter as it was when its period ended. */
+export interface Closed {
+  period: Period;
+  meter: Meter;
+  endedAtMs: number;
+}
+
+export class Ledger {
+  readonly #meters: Map<string, Meter>;
+  readonly #lengthMs: number;
+  /** Serials of volumes, by which the host knows them. */
+  readonly #serialOf: (volumeId: string) => string;
+  #at: Point;
+  #period: Period;
+  #closed: Closed[] = [];
+  readonly #touched = new Set<string>();
+
+  constructor(
+    state: LedgerState,
+    meters: Iterable<Meter>,
+    options: { lengthMs: number; serialOf: (volumeId: string) => string },
+  ) {
+    this.#at = state.at;
+    this.#period = state.period;
+    this.#meters = new Map(Array.from(meters, (meter) => [meter.facts.id, meter]));
+    this.#lengthMs = options.lengthMs;
+    this.#serialOf = options.serialOf;
+  }
+
+  get state(): LedgerState {
+    return { at: this.#at, period: this.#period };
+  }
+
+  meter(id: string): Meter | undefined {
+    return this.#meters.get(id);
+  }
+
+  ids(): Iterable<string> {
+    return this.#meters.keys();
+  }
+
+  /** Whether any guest may be on, so that there is something to read. */
+  get isAnyOn(): boolean {
+    return this.#instances().some(({ power }) => power !== 'off');
+  }
+
+  /** Records that have become due, and ids of meters that have changed or gone; each is told once. */
+  take(): { closed: Closed[]; touched: string[] } {
+    const taken = { closed: this.#closed, touched: [...this.#touched] };
+    this.#closed = [];
+    this.#touched.clear();
+    return taken;
+  }
+
+  apply(change: Change): void {
+    if (change.type === 'blind') return this.#lookAway();
+    this.pass(change.at);
+    if (change.type === 'volume') this.#changeVolume(change.id, change.facts, change.origin);
+    else if (change.facts === null) this.#endInstance(change.id);
+    else this.#changeInstance(change.facts, change.origin, change.volumes);
+  }
+
+  /**
+   * Lets time pass with all that has changed in it, and counts what was read at its end.
+   *
+   * @param changes In their order.
+   * @param usages Null where the host was not asked, or has not answered.
+   */
+  advance(changes: readonly Change[], to: Point, usages: readonly GuestUsage[] | null): void {
+    const border = periodAt(to.wallMs, this.#lengthMs).startMs;
+    const isAtBorder = border > this.#at.wallMs && to.wallMs - border <= BORDER_GRACE_MS;
+    const readAtMs = isAtBorder && usages !== null ? border : to.wallMs;
+    const isBefore = ({ at }: Change) => at.wallMs <= readAtMs;
+    for (const change of changes.filter(isBefore)) this.apply(change);
+    if (readAtMs < to.wallMs && readAtMs > this.#at.wallMs) this.pass(this.#pointAt(readAtMs, to));
+    if (readAtMs === to.wallMs) this.pass(to);
+    if (usages !== null) this.#countAll(usages);
+    for (const change of changes.filter((each) => !isBefore(each))) this.apply(change);
+    this.pass(to);
+    if (this.#at.wallMs >= this.#period.endMs) this.#close();
+  }
+
+  /** Lets time pass up to a point, and closes the periods that end before it. */
+  pass(to: Point): void {
+    this.#noteClock(to);
+    while (to.wallMs > this.#period.endMs) {
+      this.#bridgeAbsence(to);
+      this.#add(this.#pointAt(this.#period.endMs, to));
+      this.#close();
+      if (this.#at.meteredMs >= to.meteredMs && to.wallMs > this.#period.endMs) this.#skipTo(to.wallMs);
+    }
+    this.#add(to);
+  }
+
+  /** Objects that are there and have no meter, and meters whose objects are gone without a word. */
+  reconcile(instances: readonly InstanceFacts[], volumes: readonly VolumeFacts[]): void {
+    const there = new Set([...instances, ...volumes].map(({ id }) => id));
+    for (const facts of instances) if (!this.#meters.has(facts.id)) this.#changeInstance(facts, 'late', null);
+    for (const facts of volumes) if (!this.#meters.has(facts.id)) this.#changeVolume(facts.id, facts, 'late');
+    for (const meter of this.#meters.values()) {
+      if (there.has(meter.facts.id) || meter.endedAtMs !== null) continue;
+      if (meter.kind === 'instance') this.#endInstance(meter.facts.id);
+      else this.#end(meter);
+    }
+  }
+
+  #pointAt(wallMs: number, to: Point): Point {
+    const untilMs = Math.max(0, wallMs - this.#at.wallMs);
+    return { wallMs, meteredMs: Math.min(to.meteredMs, this.#at.meteredMs + untilMs) };
+  }
+
+  #noteClock(to: Point): void {
+    const setByMs = to.wallMs - this.#at.wallMs - (to.meteredMs - this.#at.meteredMs);
+    if (Math.abs(setByMs) <= STEP_MS) return;
+    for (const meter of this.#metered()) {
+      addGap(meter, 'clock-changed', Math.abs(setByMs));
+      this.#touch(meter);
+    }
+  }
+
+  /** A period without end would be told as thousands: one takes up the whole absence. */
+  #bridgeAbsence(to: Point): void {
+    if (to.wallMs - this.#period.endMs <= ABSENT_PERIODS_LIMIT * this.#lengthMs) return;
+    this.#period = { ...this.#period, endMs: periodAt(to.wallMs, this.#lengthMs).startMs };
+  }
+
+  /** Periods in which no time has passed have no records. */
+  #skipTo(wallMs: number): void {
+    this.#period = periodAt(wallMs, this.#lengthMs);
+    this.#at = { ...this.#at, wallMs: Math.max(this.#at.wallMs, this.#period.startMs) };
+    for (const meter of this.#metered()) meter.startedAtMs = Math.max(meter.startedAtMs, this.#at.wallMs);
+  }
+
+  #add(to: Point): void {
+    const passedMs = to.meteredMs - this.#at.meteredMs;
+    this.#at = to;
+    if (passedMs <= 0) return;
+    for (const meter of this.#metered()) addTime(meter, passedMs);
+  }
+
+  /** Those of objects that are there and ready. */
+  #metered(): Meter[] {
+    return [...this.#meters.values()].filter(({ facts, endedAtMs }) => facts.isReady && endedAtMs === null);
+  }
+
+  #instances(): InstanceMeter[] {
+    return [...this.#meters.values()].filter((meter) => meter.kind === 'instance');
+  }
+
+  #volumesOf(instanceId: string): VolumeMeter[] {
+    return [...this.#meters.values()].filter(
+      (meter): meter is VolumeMeter => meter.kind === 'volume' && meter.facts.instanceId === instanceId,
+    );
+  }
+
+  #changeInstance(facts: InstanceFacts, origin: Origin, volumes: readonly VolumeFacts[] | null): void {
+    const known = this.#meters.get(facts.id);
+    const birth = facts.isReady ? origin : 'born';
+    const meter = known?.kind === 'instance' ? known : newInstanceMeter(facts, this.#at, birth);
+    if (!meter.facts.isReady && facts.isReady) meter.startedAtMs = this.#at.wallMs;
+    meter.facts = facts;
+    this.#meters.set(facts.id, meter);
+    this.#touch(meter);
+    this.#setPower(meter, powerOf(facts.power, meter.power));
+    if (volumes === null) return;
+    for (const volume of volumes) this.#changeVolume(volume.id, volume, origin);
+    const has = new Set(volumes.map(({ id }) => id));
+    for (const volume of this.#volumesOf(facts.id)) if (!has.has(volume.facts.id)) this.#detach(volume);
+  }
+
+  #setPower(meter: InstanceMeter, power: InstanceMeter['power']): void {
+    const { power: before, facts } = meter;
+    meter.power = power;
+    if (facts.power === 'unknown') this.#unwatch(meter);
+    if (before === power) return;
+    if (before === 'off') return this.#begin(meter);
+    if (power !== 'off') return;
+    if (before === 'unsure') this.#refute(meter);
+    this.#loseEnd(meter);
+    for (const volume of this.#volumesOf(meter.facts.id)) this.#loseEnd(volume);
+  }
+
+  /** Its counters begin with its process, which may have begun when nobody watched. */
+  #begin(meter: InstanceMeter): void {
+    const unwatchedMs = meter.isUnwatched ? this.#at.meteredMs - meter.readAt.meteredMs : 0;
+    meter.isUnwatched = false;
+    if (unwatchedMs > 0) return addGap(meter, 'unobserved', unwatchedMs);
+    for (const each of [meter, ...this.#volumesOf(meter.facts.id)]) {
+      each.readAt = this.#at;
+      this.#touch(each);
+    }
+  }
+
+  /** One that is off may be started from here on without a word. */
+  #unwatch(meter: InstanceMeter): void {
+    if (meter.power !== 'off' || meter.isUnwatched) return;
+    meter.isUnwatched = true;
+    for (const each of [meter, ...this.#volumesOf(meter.facts.id)]) {
+      each.readAt = this.#at;
+      this.#touch(each);
+    }
+  }
+
+  /** What was used since the last reading is known to nobody. */
+  #loseEnd(meter: Meter): void {
+    const ms = this.#at.meteredMs - meter.readAt.meteredMs;
+    if (ms > 0) addGap(meter, 'end-not-read', ms);
+    meter.readAt = this.#at;
+    meter.hasEnded = true;
+    this.#touch(meter);
+  }
+
+  #refute(meter: InstanceMeter): void {
+    if (meter.unsureMs > 0) addGap(meter, 'unobserved', meter.unsureMs);
+    meter.unsureMs = 0;
+    this.#touch(meter);
+  }
+
+  #endInstance(id: string): void {
+    const meter = this.#meters.get(id);
+    if (meter?.kind !== 'instance') return;
+    this.#setPower(meter, 'off');
+    for (const volume of this.#volumesOf(id)) {
+      if (volume.facts.isOwned) this.#end(volume);
+      else this.#detach(volume);
+    }
+    this.#end(meter);
+  }
+
+  #changeVolume(id: string, facts: VolumeFacts | null, origin: Origin): void {
+    const known = this.#meters.get(id);
+    if (facts === null) return known === undefined ? undefined : this.#end(known);
+    if (known?.kind !== 'volume') {
+      const isBorn = origin === 'born' || !facts.isReady;
+      const meter = newVolumeMeter(facts, this.#at, isBorn ? 'born' : 'late');
+      this.#meters.set(id, meter);
+      return this.#touch(meter);
+    }
+    if (!known.facts.isReady && facts.isReady) known.startedAtMs = this.#at.wallMs;
+    if (known.facts.instanceId !== null && known.facts.instanceId !== facts.instanceId) this.#detach(known);
+    if (known.facts.instanceId === null && facts.instanceId !== null) this.#attach(known);
+    known.facts = facts;
+    this.#touch(known);
+  }
+
+  /** Its counters begin anew with the guest that gets it. */
+  #attach(volume: VolumeMeter): void {
+    volume.source = null;
+    volume.readAt = this.#at;
+  }
+
+  #detach(volume: VolumeMeter): void {
+    const { instanceId } = volume.facts;
+    const instance = instanceId === null ? undefined : this.#meters.get(instanceId);
+    if (instance?.kind === 'instance' && instance.power !== 'off') this.#loseEnd(volume);
+    volume.facts = { ...volume.facts, instanceId: null };
+    volume.source = null;
+    this.#touch(volume);
+  }
+
+  #end(meter: Meter): void {
+    meter.endedAtMs ??= this.#at.wallMs;
+    this.#touch(meter);
+  }
+
+  /** Whether those that were on stayed so is not known until they are read. */
+  #lookAway(): void {
+    for (const meter of this.#instances()) {
+      this.#unwatch(meter);
+      if (meter.power === 'on') meter.power = 'unsure';
+      this.#touch(meter);
+    }
+  }
+
+  #countAll(usages: readonly GuestUsage[]): void {
+    const meters = [...this.#meters.values()].filter((meter) => meter.kind === 'volume');
+    const volumes = Map.groupBy(meters, ({ facts }) => facts.instanceId);
+    for (const usage of usages) {
+      this.#count(usage);
+      for (const volume of volumes.get(usage.id) ?? []) this.#countDisk(volume, usage);
+    }
+    this.#noteSeen(new Set(usages.map(({ id }) => id)));
+  }
+
+  /** Those that are off, and do not run, were seen. */
+  #noteSeen(running: ReadonlySet<string>): void {
+    for (const meter of this.#instances()) {
+      if (!meter.isUnwatched || running.has(meter.facts.id)) continue;
+      meter.isUnwatched = false;
+      this.#touch(meter);
+    }
+  }
+
+  #count(usage: GuestUsage): void {
+    const meter = this.#meters.get(usage.id);
+    if (meter?.kind !== 'instance' || meter.endedAtMs !== null) return;
+    const isSame = processOf(meter) === usage.process;
+    if (meter.power === 'unsure') this.#resolve(meter, isSame);
+    if (isSame) this.#addResident(meter, usage.residentMib);
+    this.#reckon(meter, usage.process, instanceReadings(usage));
+  }
+
+  /** The process of before has run all the time; of another one nobody knows since when it does. */
+  #resolve(meter: InstanceMeter, isSame: boolean): void {
+    if (isSame) meter.sums.runningMs += meter.unsureMs;
+    else {
+      this.#refute(meter);
+      this.#loseEnd(meter);
+      for (const volume of this.#volumesOf(meter.facts.id)) this.#loseEnd(volume);
+    }
+    meter.unsureMs = 0;
+    meter.power = 'on';
+  }
+
+  #addResident(meter: InstanceMeter, residentMib: number | null): void {
+    const ms = this.#at.meteredMs - meter.readAt.meteredMs;
+    if (residentMib !== null && ms > 0) meter.sums.residentMemoryMibMs += residentMib * ms;
+  }
+
+  #countDisk(volume: VolumeMeter, { process, disks }: GuestUsage): void {
+    const counters: DiskCounters | undefined = disks.get(this.#serialOf(volume.facts.id));
+    if (counters === undefined || volume.endedAtMs !== null) return;
+    this.#reckon(volume, process, { '': toReading(counters) });
+  }
+
+  #reckon(meter: Meter, process: string, readings: Record<string, Reading>): void {
+    const before = processOf(meter);
+    if (before !== null && before !== process && !meter.hasEnded) this.#loseEnd(meter);
+    const { source, used, hasRestarted } = reckon(meter.source, process, readings);
+    addAmounts<Record<string, number>>(meter.sums, used);
+    const ms = this.#at.meteredMs - meter.readAt.meteredMs;
+    if (hasRestarted) addGap(meter, 'counter-restarted', ms);
+    meter.source = source;
+    meter.hasEnded = false;
+    meter.readAt = this.#at;
+    this.#touch(meter);
+  }
+
+  /** Ends the period: a record of each meter, which then begins anew. */
+  #close(): void {
+    const period = this.#period;
+    for (const meter of this.#meters.values()) {
+      this.#noteUnread(meter);
+      const isUsed = meter.existedMs > 0 || Object.values(meter.sums).some((sum) => sum > 0);
+      const isThere = isUsed && meter.facts.isReady;
+      const endedAtMs = meter.endedAtMs ?? period.endMs;
+      if (isThere) this.#closed.push({ period, endedAtMs, meter: structuredClone(meter) });
+      this.#touch(meter);
+      if (meter.endedAtMs !== null) this.#meters.delete(meter.facts.id);
+      else if (isThere) this.#renew(meter);
+    }
+    this.#period = periodAt(period.endMs, this.#lengthMs);
+  }
+
+  /** What it used since the last reading comes with a later record. */
+  #noteUnread(meter: Meter): void {
+    const instanceId = meter.kind === 'instance' ? meter.facts.id : meter.facts.instanceId;
+    const instance = instanceId === null ? undefined : this.#meters.get(instanceId);
+    if (meter.endedAtMs !== null) return;
+    if (instance?.kind !== 'instance' || (instance.power === 'off' && !instance.isUnwatched)) {
+      meter.readAt = this.#at; // nothing has used it since
+      return;
+    }
+    const ms = this.#at.meteredMs - meter.readAt.meteredMs;
+    if (ms > BORDER_GRACE_MS) addGap(meter, 'not-read', ms);
+  }
+
+  #renew(meter: Meter): void {
+    meter.startedAtMs = this.#period.endMs;
+    meter.existedMs = 0;
+    meter.measuredFromMs = meter.readAt.wallMs;
+    meter.gaps = {};
+    if (meter.kind === 'instance') meter.sums = noInstanceSums();
+    else meter.sums = noVolumeSums();
+  }
+
+  #touch(meter: Meter): void {
+    this.#touched.add(meter.facts.id);
+  }
+}
+
+/** The process that was read last. */
+function processOf({ source }: Meter): string | null {
+  return source === null || source === 'unknown' ? null : source.process;
+}
+
+function addTime(meter: Meter, ms: number): void {
+  meter.existedMs += ms;
+  if (meter.kind === 'volume') {
+    meter.sums.provisionedGibMs += ms * meter.facts.sizeGib;
+    return;
+  }
+  meter.sums.allocatedVcpuMs += ms * meter.facts.vcpus;
+  meter.sums.allocatedMemoryMibMs += ms * meter.facts.memoryMib;
+  if (meter.power === 'on') meter.sums.runningMs += ms;
+  if (meter.power === 'unsure') meter.unsureMs += ms;
+}
+
+function instanceReadings({ cpuNs, nics }: GuestUsage): Record<string, Reading> {
+  const readings: Record<string, Reading> = {};
+  if (cpuNs !== null) readings[''] = { cpuNs: String(cpuNs) };
+  for (const [tap, counters] of nics) readings[tap] = toReading(counters);
+  return readings;
+}
