@@ -41,6 +41,7 @@ import { readVendorData } from './instances/vendor-data.ts';
 import { Inventories } from './inventory/inventories.ts';
 import { Link } from './link/link.ts';
 import type { Log } from './log.ts';
+import { Metering } from './metering/metering.ts';
 import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
 import type { AnyKind } from './operations/kind.ts';
 import { Operations } from './operations/operations.ts';
@@ -100,6 +101,7 @@ export class Agent {
   readonly #imageKeeper: ImageKeeper;
   readonly #layerKeeper: LayerKeeper;
   readonly #wiper: Wiper;
+  readonly #metering: Metering;
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
@@ -172,6 +174,10 @@ export class Agent {
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
     this.#wiper = new Wiper({ store, pool: drivers.pool, clock, log, ...config.storage });
+    const { metering } = config;
+    const hasScheduler = url !== undefined;
+    const meterParts = { store, clock, log, folder, hasScheduler, newId: randomUUID };
+    this.#metering = new Metering({ ...meterParts, hypervisor: drivers.hypervisor, settings: metering });
     const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
     this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);
@@ -179,6 +185,7 @@ export class Agent {
 
   async start(): Promise<void> {
     const { inventories, hypervisor, observer, clock } = this.services;
+    this.#metering.watch();
     await Promise.all([inventories.start(), firstContact(hypervisor, clock), recogniseBoot(this.services)]);
     await this.#recovery.start();
     this.#reconciler.start();
@@ -214,6 +221,7 @@ export class Agent {
     await this.#socket.close();
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close(), this.#backups.close(), this.#wiper.close()]);
+    await this.#metering.close();
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
@@ -239,6 +247,7 @@ export class Agent {
     this.#imageKeeper.start();
     this.#layerKeeper.start();
     this.#wiper.start();
+    this.#metering.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */

@@ -14,6 +14,7 @@ import { NODE_METHODS } from './methods/node.ts';
 import { OPERATION_METHODS } from './methods/operations.ts';
 import { SNAPSHOT_METHODS } from './methods/snapshots.ts';
 import { SHARE_METHODS } from './methods/shares.ts';
+import { USAGE_METHODS } from './methods/usage.ts';
 import { VOLUME_METHODS } from './methods/volumes.ts';
 import type { Static } from './schema.ts';
 
@@ -28,6 +29,7 @@ export const METHODS = {
   ...SHARE_METHODS,
   ...BACKUP_METHODS,
   ...NETWORK_METHODS,
+  ...USAGE_METHODS,
   ...OPERATION_METHODS,
 } as const satisfies Record<string, Method>;
 

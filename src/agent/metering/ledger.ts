@@ -101,6 +101,11 @@ export class Ledger {
     return taken;
   }
 
+  /** Adds up what every meter has had until now. */
+  settle(): void {
+    for (const meter of this.#meters.values()) this.#settle(meter);
+  }
+
   apply(change: Change): void {
     if (change.type === 'blind') return this.#lookAway();
     this.pass(change.at);
@@ -134,11 +139,11 @@ export class Ledger {
     this.#noteClock(to);
     while (to.wallMs > this.#period.endMs) {
       this.#bridgeAbsence(to);
-      this.#add(this.#pointAt(this.#period.endMs, to));
+      this.#at = this.#pointAt(this.#period.endMs, to);
       this.#close();
       if (this.#at.meteredMs >= to.meteredMs && to.wallMs > this.#period.endMs) this.#skipTo(to.wallMs);
     }
-    this.#add(to);
+    this.#at = to;
   }
 
   /** Objects that are there and have no meter, and meters whose objects are gone without a word. */
@@ -162,8 +167,8 @@ export class Ledger {
     const setByMs = to.wallMs - this.#at.wallMs - (to.meteredMs - this.#at.meteredMs);
     if (Math.abs(setByMs) <= STEP_MS) return;
     for (const meter of this.#metered()) {
+      this.#settle(meter);
       addGap(meter, 'clock-changed', Math.abs(setByMs));
-      this.#touch(meter);
     }
   }
 
@@ -177,14 +182,18 @@ export class Ledger {
   #skipTo(wallMs: number): void {
     this.#period = periodAt(wallMs, this.#lengthMs);
     this.#at = { ...this.#at, wallMs: Math.max(this.#at.wallMs, this.#period.startMs) };
-    for (const meter of this.#metered()) meter.startedAtMs = Math.max(meter.startedAtMs, this.#at.wallMs);
+    for (const meter of this.#metered()) {
+      this.#settle(meter);
+      meter.startedAtMs = Math.max(meter.startedAtMs, this.#at.wallMs);
+    }
   }
 
-  #add(to: Point): void {
-    const passedMs = to.meteredMs - this.#at.meteredMs;
-    this.#at = to;
-    if (passedMs <= 0) return;
-    for (const meter of this.#metered()) addTime(meter, passedMs);
+  /** Adds up what a meter has had until now; before anything of it changes. */
+  #settle(meter: Meter): void {
+    const passedMs = this.#at.meteredMs - meter.settledMs;
+    meter.settledMs = this.#at.meteredMs;
+    if (passedMs > 0 && meter.facts.isReady && meter.endedAtMs === null) addTime(meter, passedMs);
+    this.#touched.add(meter.facts.id);
   }
 
   /** Those of objects that are there and ready. */
@@ -206,10 +215,10 @@ export class Ledger {
     const known = this.#meters.get(facts.id);
     const birth = facts.isReady ? origin : 'born';
     const meter = known?.kind === 'instance' ? known : newInstanceMeter(facts, this.#at, birth);
+    this.#settle(meter);
     if (!meter.facts.isReady && facts.isReady) meter.startedAtMs = this.#at.wallMs;
     meter.facts = facts;
     this.#meters.set(facts.id, meter);
-    this.#touch(meter);
     this.#setPower(meter, powerOf(facts.power, meter.power));
     if (volumes === null) return;
     for (const volume of volumes) this.#changeVolume(volume.id, volume, origin);
@@ -219,6 +228,7 @@ export class Ledger {
 
   #setPower(meter: InstanceMeter, power: InstanceMeter['power']): void {
     const { power: before, facts } = meter;
+    this.#settle(meter);
     meter.power = power;
     if (facts.power === 'unknown') this.#unwatch(meter);
     if (before === power) return;
@@ -235,8 +245,8 @@ export class Ledger {
     meter.isUnwatched = false;
     if (unwatchedMs > 0) return addGap(meter, 'unobserved', unwatchedMs);
     for (const each of [meter, ...this.#volumesOf(meter.facts.id)]) {
+      this.#settle(each);
       each.readAt = this.#at;
-      this.#touch(each);
     }
   }
 
@@ -245,24 +255,24 @@ export class Ledger {
     if (meter.power !== 'off' || meter.isUnwatched) return;
     meter.isUnwatched = true;
     for (const each of [meter, ...this.#volumesOf(meter.facts.id)]) {
+      this.#settle(each);
       each.readAt = this.#at;
-      this.#touch(each);
     }
   }
 
   /** What was used since the last reading is known to nobody. */
   #loseEnd(meter: Meter): void {
+    this.#settle(meter);
     const ms = this.#at.meteredMs - meter.readAt.meteredMs;
     if (ms > 0) addGap(meter, 'end-not-read', ms);
     meter.readAt = this.#at;
     meter.hasEnded = true;
-    this.#touch(meter);
   }
 
   #refute(meter: InstanceMeter): void {
+    this.#settle(meter);
     if (meter.unsureMs > 0) addGap(meter, 'unobserved', meter.unsureMs);
     meter.unsureMs = 0;
-    this.#touch(meter);
   }
 
   #endInstance(id: string): void {
@@ -283,13 +293,13 @@ export class Ledger {
       const isBorn = origin === 'born' || !facts.isReady;
       const meter = newVolumeMeter(facts, this.#at, isBorn ? 'born' : 'late');
       this.#meters.set(id, meter);
-      return this.#touch(meter);
+      return this.#settle(meter);
     }
+    this.#settle(known);
     if (!known.facts.isReady && facts.isReady) known.startedAtMs = this.#at.wallMs;
     if (known.facts.instanceId !== null && known.facts.instanceId !== facts.instanceId) this.#detach(known);
     if (known.facts.instanceId === null && facts.instanceId !== null) this.#attach(known);
     known.facts = facts;
-    this.#touch(known);
   }
 
   /** Its counters begin anew with the guest that gets it. */
@@ -299,25 +309,25 @@ export class Ledger {
   }
 
   #detach(volume: VolumeMeter): void {
+    this.#settle(volume);
     const { instanceId } = volume.facts;
     const instance = instanceId === null ? undefined : this.#meters.get(instanceId);
     if (instance?.kind === 'instance' && instance.power !== 'off') this.#loseEnd(volume);
     volume.facts = { ...volume.facts, instanceId: null };
     volume.source = null;
-    this.#touch(volume);
   }
 
   #end(meter: Meter): void {
+    this.#settle(meter);
     meter.endedAtMs ??= this.#at.wallMs;
-    this.#touch(meter);
   }
 
   /** Whether those that were on stayed so is not known until they are read. */
   #lookAway(): void {
     for (const meter of this.#instances()) {
+      this.#settle(meter);
       this.#unwatch(meter);
       if (meter.power === 'on') meter.power = 'unsure';
-      this.#touch(meter);
     }
   }
 
@@ -335,8 +345,8 @@ export class Ledger {
   #noteSeen(running: ReadonlySet<string>): void {
     for (const meter of this.#instances()) {
       if (!meter.isUnwatched || running.has(meter.facts.id)) continue;
+      this.#settle(meter);
       meter.isUnwatched = false;
-      this.#touch(meter);
     }
   }
 
@@ -351,6 +361,7 @@ export class Ledger {
 
   /** The process of before has run all the time; of another one nobody knows since when it does. */
   #resolve(meter: InstanceMeter, isSame: boolean): void {
+    this.#settle(meter);
     if (isSame) meter.sums.runningMs += meter.unsureMs;
     else {
       this.#refute(meter);
@@ -373,6 +384,7 @@ export class Ledger {
   }
 
   #reckon(meter: Meter, process: string, readings: Record<string, Reading>): void {
+    this.#settle(meter);
     const before = processOf(meter);
     if (before !== null && before !== process && !meter.hasEnded) this.#loseEnd(meter);
     const { source, used, hasRestarted } = reckon(meter.source, process, readings);
@@ -382,19 +394,18 @@ export class Ledger {
     meter.source = source;
     meter.hasEnded = false;
     meter.readAt = this.#at;
-    this.#touch(meter);
   }
 
   /** Ends the period: a record of each meter, which then begins anew. */
   #close(): void {
     const period = this.#period;
     for (const meter of this.#meters.values()) {
+      this.#settle(meter);
       this.#noteUnread(meter);
       const isUsed = meter.existedMs > 0 || Object.values(meter.sums).some((sum) => sum > 0);
       const isThere = isUsed && meter.facts.isReady;
       const endedAtMs = meter.endedAtMs ?? period.endMs;
       if (isThere) this.#closed.push({ period, endedAtMs, meter: structuredClone(meter) });
-      this.#touch(meter);
       if (meter.endedAtMs !== null) this.#meters.delete(meter.facts.id);
       else if (isThere) this.#renew(meter);
     }
@@ -421,10 +432,6 @@ export class Ledger {
     meter.gaps = {};
     if (meter.kind === 'instance') meter.sums = noInstanceSums();
     else meter.sums = noVolumeSums();
-  }
-
-  #touch(meter: Meter): void {
-    this.#touched.add(meter.facts.id);
   }
 }
 

@@ -33,6 +33,8 @@ export interface VolumeFacts {
 export type MeterPower = 'on' | 'off' | 'unsure';
 
 interface MeterBase {
+  /** Until when its amounts are added up, in metered milliseconds; the rest follows from what it has. */
+  settledMs: number;
   /** From when the open record counts, by the calendar. */
   startedAtMs: number;
   existedMs: number;
@@ -134,6 +136,7 @@ export function addGap(meter: Meter, reason: UsageGapReason, ms: number): void {
 
 function base(at: Point, origin: Origin): MeterBase {
   return {
+    settledMs: at.meteredMs,
     startedAtMs: at.wallMs,
     existedMs: 0,
     endedAtMs: null,

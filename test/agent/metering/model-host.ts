@@ -94,8 +94,20 @@ export class ModelHost {
     if (answers) this.#read = { cpuNs: this.#cpuNs, written: this.#written };
     this.#ledger.advance(this.#changes, this.#clock.now(), answers ? this.#usages() : null);
     this.#changes = [];
-    this.closed.push(...this.#ledger.take().closed);
-    this.#kept = structuredClone({ state: this.#ledger.state, meters: this.#meters() });
+    this.#keep();
+  }
+
+  /** Writes down what the ledger says has changed, and nothing else. */
+  #keep(): void {
+    const { closed, touched } = this.#ledger.take();
+    this.closed.push(...closed);
+    const kept = new Map(this.#kept.meters.map((meter) => [meter.facts.id, meter]));
+    for (const id of touched) {
+      const meter = this.#ledger.meter(id);
+      if (meter === undefined) kept.delete(id);
+      else kept.set(id, structuredClone(meter));
+    }
+    this.#kept = { state: structuredClone(this.#ledger.state), meters: [...kept.values()] };
   }
 
   /**
@@ -115,6 +127,7 @@ export class ModelHost {
 
   /** Amounts of all records, and of what is still open. */
   counted() {
+    this.#ledger.settle();
     const meters = [...this.closed.map(({ meter }) => meter), ...this.#meters()];
     const sum = (name: string) =>
       meters.reduce((all, { sums }) => all + ((sums as InstanceSums & VolumeSums)[name] ?? 0), 0);
