@@ -153,6 +153,11 @@ export const Instance = strict({
   id: Id,
   name: Name,
   generation: Type.Integer({ minimum: 1 }),
+  generationId: Type.String({
+    format: 'uuid',
+    description:
+      'its system learns from it that it was taken back to a moment of before: it is another one then',
+  }),
   lifecycle: Type.Enum([...LIFECYCLES]),
   power: Power,
   desired: Type.Enum([...DESIRES], { description: 'what its user last asked for' }),

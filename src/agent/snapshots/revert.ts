@@ -1,9 +1,13 @@
 /**
  * snapshot.revert: an instance goes on with what its disks held at a snapshot, and with its memory where that was kept.
  *
- *   destroy ────▶ note-layers ─▶ make-layers ───────▶ define ────▶ resume, or start where that is asked for
- *   where it is     rows             an empty layer above
- *   asked for                        what the snapshot keeps
+ *   destroy ────▶ note-layers ─▶ make-layers ───────▶ define ──────────▶ resume ─▶ note-generation
+ *   where it is     rows             an empty layer above  with another      or start where that is asked for
+ *   asked for                        what the snapshot     generation ID
+ *                                    keeps
+ *
+ * Its system learns by the generation ID that it was taken back. One that a failed revert has given it stays, since one
+ * too many harms nothing; a guest that goes on from its memory is given one by the host, and that is written down.
  *
  * The snapshot stays, so that it can be reverted to again. What the disks held until now is gone with the operation's
  * success, unless another snapshot keeps it: snapshot.merge removes it. A volume that was grown since stays as large.
@@ -30,6 +34,7 @@ interface RevertPlan extends InstancePlan, LayerPlan {
   /** The snapshot that it stood on; null for none. */
   previousId: string | null;
   memoryVolumeId: string | null;
+  generationId: string;
   /** Whether it is to run afterwards. */
   start: boolean;
 }
@@ -46,6 +51,7 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
       [makeLayers(services)],
       [whereStarted(bindPorts(services)), define(services)],
       [resume(services), whereWithoutMemory(startExisting(services))],
+      [noteGeneration(services)],
       [look(services)],
     ],
     accept({ id, snapshot: nameOrId, force, start, ...fence }) {
@@ -73,7 +79,8 @@ function write(services: Services, { id }: Instance, snapshot: SnapshotRow, star
   store.instances.nextGeneration(id);
   store.instances.setDesired(id, start || memoryVolumeId !== null ? 'running' : 'stopped');
   const plan = planInstance(store, pool, store.instances.get(id));
-  return { ...plan, layer: randomUUID(), snapshotId, previousId, memoryVolumeId, start };
+  const [layer, generationId] = [randomUUID(), randomUUID()];
+  return { ...plan, layer, generationId, snapshotId, previousId, memoryVolumeId, start };
 }
 
 /** What the snapshot keeps, now that it is the operation's turn. */
@@ -124,7 +131,8 @@ function define(services: Services): Step<RevertPlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent
-    async act({ id }, { signal }) {
+    async act({ id, generationId }, { signal }) {
+      store.db.transaction(() => store.instances.setGenerationId(id, generationId));
       // What has changed since a backup is no longer what the guest has written.
       await hypervisor.forgetCheckpoints(id, null, { signal });
       await defineFromStore(services, id, signal);
@@ -150,6 +158,21 @@ function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
         signal,
         timeoutMs: TIMEOUT_MS,
       });
+    },
+  };
+}
+
+/** The next starts have what the guest runs with: they take it back to nowhere. */
+function noteGeneration(services: Services): Step<RevertPlan> {
+  const { store, hypervisor } = services;
+  return {
+    name: 'note-generation',
+    look: async () => null, // idempotent
+    async act({ id }, { signal }) {
+      const generationId = (await hypervisor.observeGuest(id, { signal }))?.generationId ?? null;
+      if (generationId === null || generationId === store.instances.get(id).generationId) return;
+      store.db.transaction(() => store.instances.setGenerationId(id, generationId));
+      await defineFromStore(services, id, signal);
     },
   };
 }

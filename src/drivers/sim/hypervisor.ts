@@ -4,6 +4,7 @@
  * Guests are the world's (guests.ts); this is the connection to it, with its health, its deadlines and its
  * refusals. Closing it, or killing the process that it stands for, touches no guest.
  */
+import { randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../../model/errors.ts';
@@ -37,7 +38,7 @@ import { checkDefinition, checkDisk } from './definition.ts';
 import type { CallName } from './faults.ts';
 import { newFile } from './files.ts';
 import { newGuest } from './outside.ts';
-import { keptOf, noEdits } from './shape.ts';
+import { generationIdOf, keptOf, noEdits } from './shape.ts';
 import type { SimFile, SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -310,7 +311,7 @@ export class SimHypervisor implements Hypervisor {
       const guest = there(maybe, id);
       if (guest.live !== null) return;
       checkMemory(guest, this.#world.files.get(memoryPath)?.text ?? null);
-      this.#world.guests.powerOn(guest);
+      this.#world.guests.powerOn(guest, randomUUID());
     });
   }
 
@@ -442,6 +443,7 @@ export class SimHypervisor implements Hypervisor {
       vcpus,
       memoryMib,
       metadata: definition?.metadata ?? null,
+      generationId: live?.generationId ?? generationIdOf(guest),
       definition: keptOf(guest, this.#world.settings.writer),
       live:
         live === null

@@ -9,6 +9,11 @@ async function haveSnapshot({ node }: Stand): Promise<void> {
   if (snapshots.length === 0) await node.run('snapshot.create', { id: SUBJECT, name: OLD });
 }
 
+async function haveMemory({ node }: Stand): Promise<void> {
+  const { snapshots } = await node.call('snapshot.list', { id: SUBJECT });
+  if (snapshots.length === 0) await node.run('snapshot.create', { id: SUBJECT, name: OLD, memory: true });
+}
+
 /** Two layers that nothing keeps any more, and one that a snapshot between them does. */
 async function haveLayers({ node }: Stand): Promise<void> {
   for (const name of ['first', 'second', 'third']) await node.run('snapshot.create', { id: SUBJECT, name });
@@ -37,6 +42,12 @@ export const SNAPSHOTS: Scenario[] = [
     setting: { instance: 'stopped' },
     arrange: haveSnapshot,
     params: old,
+  }),
+  scenario('snapshot.revert', {
+    variant: '(memory)',
+    setting: { instance: 'running' },
+    arrange: haveMemory,
+    params: () => ({ ...old(), force: true }),
   }),
   scenario('snapshot.delete', { setting: { instance: 'running' }, arrange: haveSnapshot, params: old }),
   scenario('snapshot.merge', {
