@@ -11,7 +11,10 @@ async function haveSnapshot({ node }: Stand): Promise<void> {
 
 async function haveMemory({ node }: Stand): Promise<void> {
   const { snapshots } = await node.call('snapshot.list', { id: SUBJECT });
-  if (snapshots.length === 0) await node.run('snapshot.create', { id: SUBJECT, name: OLD, memory: true });
+  if (snapshots.length > 0) return;
+  await node.run('instance.start', { id: SUBJECT });
+  await node.run('snapshot.create', { id: SUBJECT, name: OLD, memory: true });
+  await node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
 }
 
 /** Two layers that nothing keeps any more, and one that a snapshot between them does. */
@@ -45,9 +48,9 @@ export const SNAPSHOTS: Scenario[] = [
   }),
   scenario('snapshot.revert', {
     variant: '(memory)',
-    setting: { instance: 'running' },
+    setting: { instance: 'stopped' },
     arrange: haveMemory,
-    params: () => ({ ...old(), force: true }),
+    params: old,
   }),
   scenario('snapshot.delete', { setting: { instance: 'running' }, arrange: haveSnapshot, params: old }),
   scenario('snapshot.merge', {
