@@ -34,26 +34,37 @@ interface RevertPlan extends InstancePlan, LayerPlan {
   /** The snapshot that it stood on; null for none. */
   previousId: string | null;
   memoryVolumeId: string | null;
-  generationId: string;
+  /** @default it stays what it is: a plan of version 1 */
+  generationId?: string;
   /** Whether it is to run afterwards. */
   start: boolean;
 }
 
 export function revertSnapshot(services: Services): OperationKind<'snapshot.revert', RevertPlan> {
   const { store } = services;
-  return {
-    method: 'snapshot.revert',
-    version: 1,
+  const stages = [
+    [destroy(services)],
+    [noteLayers(services, (plan: RevertPlan) => keptBy(services, plan))],
+    [makeLayers(services)],
+    [whereStarted(bindPorts(services)), define(services)],
+    [resume(services), whereWithoutMemory(startExisting(services))],
+  ];
+  const walk = {
     timeoutMs: () => TIMEOUT_MS,
-    stages: [
-      [destroy(services)],
-      [noteLayers(services, (plan: RevertPlan) => keptBy(services, plan))],
-      [makeLayers(services)],
-      [whereStarted(bindPorts(services)), define(services)],
-      [resume(services), whereWithoutMemory(startExisting(services))],
-      [noteGeneration(services)],
-      [look(services)],
-    ],
+    succeeded({ id, name, snapshotId }: RevertPlan) {
+      const snapshot = snapshotView(store.snapshots.get(id, snapshotId));
+      store.tellInstance('instance.changed', id);
+      store.events.append('snapshot.reverted', { kind: 'instance', id, name }, { snapshot });
+    },
+    undone: (plan: RevertPlan) => takeAllBack(services, plan),
+  };
+  return {
+    ...walk,
+    method: 'snapshot.revert',
+    version: 2,
+    stages: [...stages, [noteGeneration(services)], [look(services)]],
+    // Version 1 left the generation ID as it was; its plans have none.
+    past: [{ ...walk, version: 1, stages: [...stages, [look(services)]] }],
     accept({ id, snapshot: nameOrId, force, start, ...fence }) {
       const { instance, target } = requestOf(services, 'revert', { id, ...fence });
       const snapshot = store.snapshots.get(instance.id, nameOrId);
@@ -61,12 +72,6 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
       if (!force) assertDown(instance);
       return { verdict: 'run', target, plan: write(services, instance, snapshot, start) };
     },
-    succeeded({ id, name, snapshotId }) {
-      const snapshot = snapshotView(store.snapshots.get(id, snapshotId));
-      store.tellInstance('instance.changed', id);
-      store.events.append('snapshot.reverted', { kind: 'instance', id, name }, { snapshot });
-    },
-    undone: (plan) => takeAllBack(services, plan),
   };
 }
 
@@ -132,7 +137,8 @@ function define(services: Services): Step<RevertPlan> {
     name: 'define',
     look: async () => null, // idempotent
     async act({ id, generationId }, { signal }) {
-      store.db.transaction(() => store.instances.setGenerationId(id, generationId));
+      if (generationId !== undefined)
+        store.db.transaction(() => store.instances.setGenerationId(id, generationId));
       // What has changed since a backup is no longer what the guest has written.
       await hypervisor.forgetCheckpoints(id, null, { signal });
       await defineFromStore(services, id, signal);
@@ -168,10 +174,11 @@ function noteGeneration(services: Services): Step<RevertPlan> {
   return {
     name: 'note-generation',
     look: async () => null, // idempotent
-    async act({ id }, { signal }) {
+    async act({ id, memoryVolumeId }, { signal }) {
+      if (memoryVolumeId === null) return;
       const generationId = (await hypervisor.observeGuest(id, { signal }))?.generationId ?? null;
-      if (generationId === null || generationId === store.instances.get(id).generationId) return;
-      store.db.transaction(() => store.instances.setGenerationId(id, generationId));
+      if (generationId !== null)
+        store.db.transaction(() => store.instances.setGenerationId(id, generationId));
       await defineFromStore(services, id, signal);
     },
   };
