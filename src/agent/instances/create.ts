@@ -1,11 +1,12 @@
 /**
- * instance.create: disks, seed and ports together, then the definition, then the start.
+ * instance.create: disks, seed and ports together, then the definition, with its shares in it, then the start.
  *
  * A create that fails or is cancelled ends as if it had never been asked: every step is undone, the rows go.
  */
 import { randomUUID } from 'node:crypto';
 import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { probeShares } from '../shares/admit.ts';
 import { accountLayer } from '../snapshots/layers.ts';
 import { admitInstance } from './admit.ts';
 import { planInstance } from './plan.ts';
@@ -15,16 +16,28 @@ import { thingsOfInstance } from './things.ts';
 
 export function createInstance(services: Services): OperationKind<'instance.create', SeededPlan> {
   const { store, pool } = services;
+  const stages = [
+    [makeVolumes(services), makeSeed(services), bindPorts(services)],
+    [define(services)],
+    [start(services)],
+    [confirm(services, ['running'])],
+  ];
+  const walk = {
+    makes: (plan: SeededPlan) => thingsOfInstance(services, plan),
+    succeeded({ id }: SeededPlan) {
+      store.instances.setLifecycle(id, 'ready');
+      store.volumes.setReadyOf(id);
+      store.tellInstance('instance.changed', id);
+    },
+    undone: ({ id }: SeededPlan) => forgetInstance(services, id),
+  };
   return {
+    ...walk,
     method: 'instance.create',
-    version: 1,
-    stages: [
-      [makeVolumes(services), makeSeed(services), bindPorts(services)],
-      [define(services)],
-      [start(services)],
-      [confirm(services, ['running'])],
-    ],
-    makes: (plan) => thingsOfInstance(services, plan),
+    version: 2,
+    stages: [[probeShares(services, hasShares)], ...stages],
+    // Version 1 knew no shares in a spec.
+    past: [{ ...walk, version: 1, stages }],
     accept({ id = randomUUID(), spec: asked }) {
       const spec = withVendorData(services, asked);
       admitInstance(services, id, spec);
@@ -32,17 +45,15 @@ export function createInstance(services: Services): OperationKind<'instance.crea
       const plan = { ...base, seed: seedOf(base, spec) };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },
-    succeeded({ id }) {
-      store.instances.setLifecycle(id, 'ready');
-      store.volumes.setReadyOf(id);
-      store.tellInstance('instance.changed', id);
-    },
-    undone: ({ id }) => forgetInstance(services, id),
   };
 }
 
+function hasShares({ definition: { shares = [] } }: SeededPlan): boolean {
+  return shares.length > 0;
+}
+
 /** Removes every row of an instance; within the transaction that ends its operation. */
-export function forgetInstance({ store }: Services, id: string): void {
+export function forgetInstance({ store }: Services, id: string, { wipe = false } = {}): void {
   const instance = store.instances.find(id);
   if (instance === null) return; // an earlier delete in its queue has done it
   const layers = store.volumes.listOf(id).flatMap((volume) => store.layers.of(volume.id).layers);
@@ -53,5 +64,5 @@ export function forgetInstance({ store }: Services, id: string): void {
   store.shares.releaseOf(id);
   store.allocations.remove(id);
   store.instances.remove(id);
-  store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id });
+  store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id, wipe });
 }
