@@ -4,9 +4,9 @@
  * A create that fails or is cancelled ends as if it had never been asked: every step is undone, the rows go.
  */
 import { randomUUID } from 'node:crypto';
-import type { OperationKind } from '../operations/kind.ts';
+import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
-import { probeShares } from '../shares/admit.ts';
+import { assertSharesUsable } from '../shares/admit.ts';
 import { accountLayer } from '../snapshots/layers.ts';
 import { admitInstance } from './admit.ts';
 import { planInstance } from './plan.ts';
@@ -16,28 +16,16 @@ import { thingsOfInstance } from './things.ts';
 
 export function createInstance(services: Services): OperationKind<'instance.create', SeededPlan> {
   const { store, pool } = services;
-  const stages = [
-    [makeVolumes(services), makeSeed(services), bindPorts(services)],
-    [define(services)],
-    [start(services)],
-    [confirm(services, ['running'])],
-  ];
-  const walk = {
-    makes: (plan: SeededPlan) => thingsOfInstance(services, plan),
-    succeeded({ id }: SeededPlan) {
-      store.instances.setLifecycle(id, 'ready');
-      store.volumes.setReadyOf(id);
-      store.tellInstance('instance.changed', id);
-    },
-    undone: ({ id }: SeededPlan) => forgetInstance(services, id),
-  };
   return {
-    ...walk,
     method: 'instance.create',
-    version: 2,
-    stages: [[probeShares(services, hasShares)], ...stages],
-    // Version 1 knew no shares in a spec.
-    past: [{ ...walk, version: 1, stages }],
+    version: 1,
+    stages: [
+      [makeVolumes(services), makeSeed(services), bindPorts(services)],
+      [defineWithShares(services)],
+      [start(services)],
+      [confirm(services, ['running'])],
+    ],
+    makes: (plan) => thingsOfInstance(services, plan),
     accept({ id = randomUUID(), spec: asked }) {
       const spec = withVendorData(services, asked);
       admitInstance(services, id, spec);
@@ -45,11 +33,26 @@ export function createInstance(services: Services): OperationKind<'instance.crea
       const plan = { ...base, seed: seedOf(base, spec) };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },
+    succeeded({ id }) {
+      store.instances.setLifecycle(id, 'ready');
+      store.volumes.setReadyOf(id);
+      store.tellInstance('instance.changed', id);
+    },
+    undone: ({ id }) => forgetInstance(services, id),
   };
 }
 
-function hasShares({ definition: { shares = [] } }: SeededPlan): boolean {
-  return shares.length > 0;
+/** The same step; a host that can give guests no shares is asked before. */
+function defineWithShares(services: Services): Step<SeededPlan> {
+  const step = define(services);
+  return {
+    ...step,
+    async act(plan, context) {
+      const { shares = [] } = plan.definition;
+      if (shares.length > 0) await assertSharesUsable(services, { signal: context.signal });
+      return step.act(plan, context);
+    },
+  };
 }
 
 /** Removes every row of an instance; within the transaction that ends its operation. */

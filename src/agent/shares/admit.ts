@@ -1,10 +1,10 @@
 /**
  * Admission of a share to an instance: whether it can have it, and the row that says so.
  */
+import type { CallOptions } from '../../drivers/contracts/calls.ts';
 import { AgentError } from '../../model/errors.ts';
 import { type InstanceShare, MountTag, type Share, type ShareSpec, SHARES_MAX } from '../../model/share.ts';
 import { findFault } from '../../model/validate.ts';
-import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 
 /** A share that an instance is to have, and those that it has. */
@@ -64,18 +64,11 @@ export function assertAttachable({ store }: Services, { instance, share, asked }
     });
 }
 
-/** Before the definition has one: a guest that has one and can't be given it does not start any more. */
-export function probeShares<P>({ hypervisor }: Services, isNeeded: (plan: P) => boolean): Step<P> {
-  return {
-    name: 'probe',
-    look: async () => null,
-    async act(plan, { signal }) {
-      if (!isNeeded(plan)) return;
-      const { shares } = await hypervisor.facts({ signal });
-      if (shares === undefined || shares.usable) return;
-      throw new AgentError('UNSUPPORTED', `This host can't give guests shares: ${shares.reason}`, {
-        hint: 'See `berth doctor`.',
-      });
-    },
-  };
+/** Before a definition has one: a guest that has one and can't be given it does not start any more. @throws {AgentError} UNSUPPORTED */
+export async function assertSharesUsable({ hypervisor }: Services, options: CallOptions): Promise<void> {
+  const { shares } = await hypervisor.facts(options);
+  if (shares === undefined || shares.usable) return;
+  throw new AgentError('UNSUPPORTED', `This host can't give guests shares: ${shares.reason}`, {
+    hint: 'See `berth doctor`.',
+  });
 }

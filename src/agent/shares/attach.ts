@@ -14,7 +14,7 @@ import { requestOf } from '../instances/request.ts';
 import { type Redefinition, redefine } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
-import { askedShare, assertAttachable, probeShares } from './admit.ts';
+import { askedShare, assertAttachable, assertSharesUsable } from './admit.ts';
 
 /** Beyond what the guest is given to let go, ms. */
 const SLACK_MS = 60_000;
@@ -35,7 +35,7 @@ export function attachShare(services: Services): OperationKind<'share.attach', S
   return {
     method: 'share.attach',
     version: 1,
-    stages: [[probeShares(services, () => true)], [redefine(services)], [plug(services)]],
+    stages: [[probe(services)], [redefine(services)], [plug(services)]],
     accept: ({ id, instance: instanceName, tag, access, ...fence }) => {
       const { instance, target } = requestOf(services, 'change shares of', { id: instanceName, ...fence });
       const share = store.shares.get(id);
@@ -96,6 +96,14 @@ function writeAttached(services: Services, instance: Instance, asked: InstanceSh
 function noteChange({ store }: Services, instanceId: string): void {
   store.instances.nextGeneration(instanceId);
   store.tellInstance('instance.changed', instanceId);
+}
+
+function probe(services: Services): Step<SharePlan> {
+  return {
+    name: 'probe',
+    look: async () => null,
+    act: (_plan, { signal }) => assertSharesUsable(services, { signal }),
+  };
 }
 
 function plug({ hypervisor }: Services): Step<SharePlan> {

@@ -222,6 +222,12 @@ export class InstanceStore {
     this.#db.sql('UPDATE instances SET generation_id = ? WHERE id = ?').run(generationId, id);
   }
 
+  generationIdOf(id: string): string {
+    return this.#db.sql('SELECT generation_id FROM instances WHERE id = ?').get(id)?.[
+      'generation_id'
+    ] as string;
+  }
+
   remove(id: string): void {
     this.#db.assertTransaction();
     this.#db.sql('DELETE FROM instances WHERE id = ?').run(id);
