@@ -14,7 +14,7 @@ import { requestOf } from './request.ts';
 import { thingsOfInstance } from './things.ts';
 
 export function deleteInstance(services: Services): OperationKind<'instance.delete', InstancePlan> {
-  const { store, pool, hypervisor, network: driver } = services;
+  const { store, pool, pools, hypervisor, network: driver } = services;
   return {
     method: 'instance.delete',
     version: 1,
@@ -28,7 +28,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
         forward('remove-files', async ({ id, ownVolumes }, signal) => {
           await pool.removeSeed(id, { signal });
           await pool.removeConsole(id, { signal });
-          for (const volume of ownVolumes) await pool.removeVolume(volume.id, { signal });
+          for (const volume of ownVolumes) await pools.of(volume).removeVolume(volume.id, { signal });
         }),
       ],
     ],
@@ -43,7 +43,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
       store.instances.setRestarts(instance.id, NO_RESTARTS);
       store.instances.nextGeneration(instance.id);
       store.tellInstance('instance.changed', instance.id);
-      return { verdict: 'run', target, plan: planInstance(store, pool, instance) };
+      return { verdict: 'run', target, plan: planInstance(store, pools, instance) };
     },
     succeeded: ({ id }) => forgetInstance(services, id),
     undone: () => undefined,

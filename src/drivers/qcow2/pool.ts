@@ -7,6 +7,7 @@
  *             ├─ LayerStore   what snapshots leave of volumes
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CopyStore    volumes as bytes, to backups and back
+ *             ├─ CloneStore   volumes with what others hold
  *             ├─ ShareStore   folders that guests mount
  *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
@@ -39,6 +40,7 @@ import type {
   ShareRequest,
   StoragePool,
   StoredFile,
+  VolumeChain,
   VolumeCopy,
   VolumeExport,
   VolumeLabel,
@@ -49,6 +51,7 @@ import { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
+import { CloneStore } from './clones.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
 import { fileSystemOf } from './file-system.ts';
@@ -122,6 +125,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #layers: LayerStore;
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
+  readonly #clones: CloneStore;
   readonly #shares: ShareStore;
   readonly #flat: FlatStore;
   readonly #wipes: WipeStore;
@@ -145,6 +149,7 @@ export class Qcow2Pool implements StoragePool {
     this.#volumes = new VolumeStore({ layout, exec, images: this.#images, layers: this.#layers });
     this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
+    this.#clones = new CloneStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
     this.#shares = new ShareStore({ layout, exec });
     this.#flat = new FlatStore({ layout, tool, images: this.#images, volumes: this.#volumes });
     const { clock = systemClock } = parts;
@@ -334,6 +339,17 @@ export class Qcow2Pool implements StoragePool {
     return this.#call(`keep copy ${copyId}`, options, COPY_TIMEOUT_MS, async () => {
       if (!(await this.#deltas.keep(copyId))) await this.#copies.keep(copyId);
     });
+  }
+
+  cloneVolume(
+    request: VolumeRequest,
+    from: VolumeChain,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.#call(`clone volume ${from.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.#clones.make(request, from, limit, onProgress),
+    );
   }
 
   bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {
