@@ -29,6 +29,7 @@ const SPEC_OPTIONS: readonly OptionSpec[] = [
     integer: true,
     summary: "size of the first disk in GiB (default: the image's)",
   },
+  { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool of the first disk (default: default)' },
   {
     flag: 'network',
     value: 'network',
@@ -145,7 +146,8 @@ async function specFromOptions(session: Session, given: Given, name: string | un
 
 function diskOf(given: Given, image: string): DiskSpec {
   const sizeGib = given.integer('size-gib');
-  return sizeGib === undefined ? { image } : { image, sizeGib };
+  const pool = given.text('pool');
+  return { image, ...(sizeGib !== undefined && { sizeGib }), ...(pool !== undefined && { pool }) };
 }
 
 async function publicKeys({ io }: Session, paths: readonly string[]): Promise<string[]> {
