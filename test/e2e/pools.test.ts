@@ -99,7 +99,7 @@ t.test(
         { check: 'disk-space-slow', verdict: 'failure' },
       ],
     );
-    await node.end('SIGKILL');
+    await node.end('SIGTERM'); // it does not wait for the disk
     await node.start();
     t.match((await node.call('volume.show', { id: 'far' })).volume, { state: 'ready', pool: 'slow' });
     t.match(await made('near'), { state: 'succeeded' }, 'also after a start while it hangs');
