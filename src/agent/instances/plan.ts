@@ -91,7 +91,7 @@ function defineGuest(
   pools: Pools,
   parts: { instance: Instance; volumes: Volume[]; shares: InstanceShare[]; ports: PortOfNetwork[] },
 ): GuestDefinition {
-  const { id, name, generation, spec, createdAt } = parts.instance;
+  const { id, name, generation, generationId, spec, createdAt } = parts.instance;
   const seed: GuestDisk = {
     serial: SEED_SERIAL,
     path: pools.home.paths.seed(id),
@@ -116,6 +116,7 @@ function defineGuest(
     ...(parts.shares.length > 0 && { shares: parts.shares.map((share) => guestShareOf(pools.home, share)) }),
     consoleLogPath: pools.home.paths.consoleLog(id),
     watchdog: spec.watchdog,
+    generationId,
     metadata: writeMetadata({
       id,
       nodeId: store.meta.get('node_id') as string,

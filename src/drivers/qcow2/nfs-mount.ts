@@ -90,10 +90,10 @@ export function findMount(mounts: string, path: string): Mount | null {
   const found = mounts
     .split('\n')
     .map((line) => line.split(' '))
-    .findLast((fields) => unescaped(fields[4] ?? '') === path);
+    .findLast((fields) => unescapeMount(fields[4] ?? '') === path);
   if (found === undefined) return null;
   const [fileSystem = '', source = ''] = found.slice(found.indexOf('-') + 1);
-  return { fileSystem, source: unescaped(source) };
+  return { fileSystem, source: unescapeMount(source) };
 }
 
 /** As the kernel names it; what is mounted on it is not touched. */
@@ -110,7 +110,7 @@ function isNfs({ fileSystem }: Mount): boolean {
 }
 
 /** Blanks and backslashes are octal there. */
-function unescaped(text: string): string {
+function unescapeMount(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 

@@ -101,11 +101,12 @@ t.test('a volume that two pools tell of is taken from neither', async (t) => {
     ['data', 'web-disk0', 'web-disk1'],
   );
   const { events } = await sim.call('event.list');
-  const { leftOut } = events.find(({ type }) => type === 'node.recovered')?.data as { leftOut: object[] };
-  t.match(leftOut, [
-    { reason: /in pool default and in pool fast/ },
-    { reason: /in pool fast and in pool default/ },
-  ]);
+  t.match(events.find(({ type }) => type === 'node.recovered')?.data, {
+    leftOut: [
+      { reason: /in pool default and in pool fast/ },
+      { reason: /in pool fast and in pool default/ },
+    ],
+  });
 });
 
 t.test('what is left over in a pool is found, and removed there where it is proven', async (t) => {
