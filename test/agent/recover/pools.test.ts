@@ -102,10 +102,7 @@ t.test('a volume that two pools tell of is taken from neither', async (t) => {
   );
   const { events } = await sim.call('event.list');
   t.match(events.find(({ type }) => type === 'node.recovered')?.data, {
-    leftOut: [
-      { reason: /in pool default and in pool fast/ },
-      { reason: /in pool fast and in pool default/ },
-    ],
+    leftOut: [{ reason: /in pool default and in pool fast/ }, { reason: /in pool fast and in pool default/ }],
   });
 });
 
