@@ -11,6 +11,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { type AST, getStaticTOMLValue, parseTOML } from 'toml-eslint-parser';
 import { AgentError } from '../../model/errors.ts';
 import { type Fault, findFault } from '../../model/validate.ts';
+import { faultOfPools } from './pools.ts';
 import { type Config, ConfigSchema } from './schema.ts';
 
 /** A configuration is a page; a larger file is a mistake. */
@@ -63,11 +64,15 @@ const DAY_SECONDS = 86_400;
 
 /** What no single key can show. */
 function checkTogether(config: Config, file: string): void {
-  if (config.socket.path.length > SOCKET_PATH_LIMIT) {
+  for (const key of ['path', 'readOnlyPath'] as const) {
+    if (config.socket[key].length <= SOCKET_PATH_LIMIT) continue;
     throw faultError(file, 1, {
-      path: ['socket', 'path'],
+      path: ['socket', key],
       message: `longer than ${SOCKET_PATH_LIMIT} characters`,
     });
+  }
+  if (config.socket.path === config.socket.readOnlyPath) {
+    throw faultError(file, 1, { path: ['socket', 'readOnlyPath'], message: 'the same as path' });
   }
   if (config.scheduler.url !== undefined && config.scheduler.tokenFile === undefined) {
     throw faultError(file, 1, { path: ['scheduler'], message: 'url needs tokenFile beside it' });
@@ -86,6 +91,8 @@ function checkTogether(config: Config, file: string): void {
       message: `${periodSeconds} is no part of a day without a rest; 3600, 900 and 86400 are`,
     });
   }
+  const poolFault = faultOfPools(config);
+  if (poolFault !== null) throw faultError(file, 1, poolFault);
   const names = config.objects.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined) {

@@ -5,11 +5,14 @@
  */
 
 import type { ObjectStore } from '../../drivers/contracts/objects.ts';
+import type { StoragePool } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import { GIB } from '../../model/units.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Services } from '../services.ts';
+import type { PoolWatch } from './pool-watch.ts';
 
 /** Each check has this long, ms. */
 const CHECK_TIMEOUT_MS = 10_000;
@@ -24,7 +27,8 @@ export async function examineNode(services: Services, collector: Collector): Pro
   const checks: Check[] = [
     ['host', (options) => services.host.examine(options)],
     ['libvirt', (options) => examineHypervisor(services, options)],
-    ['disk-space', (options) => examinePool(services, options)],
+    ...services.pools.all.map((pool): Check => [spaceCheck(pool), (options) => examinePool(pool, options)]),
+    ...services.inventories.pools.slice(1).map((pool) => wayCheck(services, pool)),
     ['ownership', async () => examineOwnership(services)],
     ['network', (options) => examineNetwork(services, options)],
     ['leaks', (options) => examineLeaks(collector, options)],
@@ -83,18 +87,31 @@ function sharesFinding({ usable, reason }: { usable: boolean; reason: string }):
   );
 }
 
-async function examinePool({ pool }: Services, options: { timeoutMs: number }): Promise<Finding[]> {
+/** The default pool's had its name before there were others. */
+function spaceCheck({ name }: StoragePool): string {
+  return name === DEFAULT_POOL ? 'disk-space' : `disk-space-${name}`;
+}
+
+/** The host's own examination tries the way to the default pool. */
+function wayCheck({ host }: Services, { settings: { name, path } }: PoolWatch): Check {
+  const check = `way to pool ${name}`;
+  return [
+    check,
+    async (options) => {
+      const found = await host.examineWay({ check, path }, options);
+      return found === null ? [] : [found];
+    },
+  ];
+}
+
+async function examinePool(pool: StoragePool, options: { timeoutMs: number }): Promise<Finding[]> {
+  const check = spaceCheck(pool);
   await pool.prepare(options);
   const { totalBytes, availableBytes } = await pool.capacity(options);
   const message = `${Math.floor(availableBytes / GIB)} of ${Math.floor(totalBytes / GIB)} GiB are free in pool ${pool.name}`;
-  if (availableBytes > totalBytes * FREE_SHARE_WARNING) return [finding('disk-space', 'ok', message)];
+  if (availableBytes > totalBytes * FREE_SHARE_WARNING) return [finding(check, 'ok', message)];
   return [
-    finding(
-      'disk-space',
-      'warning',
-      message,
-      'Delete images and volumes, or give the pool a larger file system.',
-    ),
+    finding(check, 'warning', message, 'Delete images and volumes, or give the pool a larger file system.'),
   ];
 }
 
@@ -110,7 +127,9 @@ async function examineNetwork({ network }: Services, options: { timeoutMs: numbe
 async function examineLeaks(collector: Collector, options: { timeoutMs: number }): Promise<Finding[]> {
   const { leaks, unknown } = await collector.look(options);
   if (unknown.length > 0) {
-    const parts = unknown.map(({ part, reason }) => `${part}: ${reason}`).join('; ');
+    const parts = unknown
+      .map(({ part, pool, reason }) => `${part}${pool === null ? '' : ` of pool ${pool}`}: ${reason}`)
+      .join('; ');
     return [finding('leaks', 'warning', `could not be looked for everywhere: ${parts}`)];
   }
   const proven = leaks.filter(({ proof }) => proof !== null).length;

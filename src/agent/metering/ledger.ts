@@ -107,7 +107,11 @@ export class Ledger {
   }
 
   apply(change: Change): void {
-    if (change.type === 'blind') return this.#lookAway();
+    if (change.type === 'blind') this.#lookAway();
+    else this.#change(change);
+  }
+
+  #change(change: Exclude<Change, { type: 'blind' }>): void {
     this.pass(change.at);
     if (change.type === 'volume') this.#changeVolume(change.id, change.facts, change.origin);
     else if (change.facts === null) this.#endInstance(change.id);
@@ -232,8 +236,11 @@ export class Ledger {
     meter.power = power;
     if (facts.power === 'unknown') this.#unwatch(meter);
     if (before === power) return;
-    if (before === 'off') return this.#begin(meter);
-    if (power !== 'off') return;
+    if (before === 'off') this.#begin(meter);
+    else if (power === 'off') this.#stop(meter, before);
+  }
+
+  #stop(meter: InstanceMeter, before: InstanceMeter['power']): void {
     if (before === 'unsure') this.#refute(meter);
     this.#loseEnd(meter);
     for (const volume of this.#volumesOf(meter.facts.id)) this.#loseEnd(volume);
@@ -241,9 +248,11 @@ export class Ledger {
 
   /** Its counters begin with its process, which may have begun when nobody watched. */
   #begin(meter: InstanceMeter): void {
-    const unwatchedMs = meter.isUnwatched ? this.#at.meteredMs - meter.readAt.meteredMs : 0;
-    meter.isUnwatched = false;
-    if (unwatchedMs > 0) return addGap(meter, 'unobserved', unwatchedMs);
+    if (meter.isUnwatched) {
+      meter.isUnwatched = false;
+      addGap(meter, 'unobserved', this.#at.meteredMs - meter.readAt.meteredMs);
+      return;
+    }
     for (const each of [meter, ...this.#volumesOf(meter.facts.id)]) {
       this.#settle(each);
       each.readAt = this.#at;
@@ -271,7 +280,7 @@ export class Ledger {
 
   #refute(meter: InstanceMeter): void {
     this.#settle(meter);
-    if (meter.unsureMs > 0) addGap(meter, 'unobserved', meter.unsureMs);
+    addGap(meter, 'unobserved', meter.unsureMs);
     meter.unsureMs = 0;
   }
 
@@ -288,13 +297,18 @@ export class Ledger {
 
   #changeVolume(id: string, facts: VolumeFacts | null, origin: Origin): void {
     const known = this.#meters.get(id);
-    if (facts === null) return known === undefined ? undefined : this.#end(known);
-    if (known?.kind !== 'volume') {
-      const isBorn = origin === 'born' || !facts.isReady;
-      const meter = newVolumeMeter(facts, this.#at, isBorn ? 'born' : 'late');
+    if (facts === null) {
+      if (known !== undefined) this.#end(known);
+    } else if (known?.kind === 'volume') this.#changeKnownVolume(known, facts);
+    else {
+      const birth = facts.isReady ? origin : 'born';
+      const meter = newVolumeMeter(facts, this.#at, birth);
       this.#meters.set(id, meter);
-      return this.#settle(meter);
+      this.#settle(meter);
     }
+  }
+
+  #changeKnownVolume(known: VolumeMeter, facts: VolumeFacts): void {
     this.#settle(known);
     if (!known.facts.isReady && facts.isReady) known.startedAtMs = this.#at.wallMs;
     if (known.facts.instanceId !== null && known.facts.instanceId !== facts.instanceId) this.#detach(known);

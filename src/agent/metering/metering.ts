@@ -17,7 +17,7 @@
  */
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import type { Clock } from '../../drivers/contracts/clock.ts';
-import type { GuestUsage, Hypervisor } from '../../drivers/contracts/hypervisor.ts';
+import type { GuestEvent, GuestUsage, Hypervisor } from '../../drivers/contracts/hypervisor.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { UsageRecord } from '../../model/usage.ts';
@@ -35,6 +35,8 @@ export const RECORDS_PER_EVENT = 50;
 export const RECORDS_LIMIT = 500_000;
 /** A reading of all guests takes milliseconds; one that takes longer is left to the next, ms. */
 const READ_TIMEOUT_MS = 10_000;
+/** A guest that is ended waits no longer for its last reading, ms. */
+const SETTLE_TIMEOUT_MS = 2_000;
 /** How long after the end of a period its reading is taken, ms: a timer never comes too early then. */
 const BORDER_DELAY_MS = 5;
 const DAY_MS = 24 * 3600_000;
@@ -80,27 +82,36 @@ export class Metering {
   /** Begins to note changes; before anything looks at the guests. */
   watch(): void {
     const { store, settings } = this.#parts;
-    const { events, meters, usageRecords } = store;
+    const { events, usageRecords } = store;
     this.#ends.push(events.onRenumber((seq, by) => usageRecords.moveEvents(seq, by)));
-    if (!settings.enabled) return this.#forget();
+    if (settings.enabled) this.#takeUp();
+    else this.#forget();
+  }
+
+  #takeUp(): void {
+    const { events, meters, db } = this.#parts.store;
     this.#refuseOlder();
     const last = this.#lastPoint();
     this.#meterClock = new MeterClock(this.#parts.clock, last);
-    if (last !== null) store.db.transaction(() => meters.noteBlind(last));
+    if (last !== null) db.transaction(() => meters.noteBlind(last));
     this.#ends.push(events.onAppend((event) => this.#note(event)));
   }
 
   /** Begins to read; once the state of the node is known. */
   start(): void {
     if (!this.#parts.settings.enabled || this.#stopping.signal.aborted) return;
-    this.#ends.push(this.#parts.hypervisor.onHealth(({ connected }) => connected && this.#readIn(0)));
+    const { hypervisor } = this.#parts;
+    this.#ends.push(hypervisor.onHealth(({ connected }) => connected && this.#readIn(0)));
+    this.#ends.push(hypervisor.subscribe((event) => this.#hypervisorOnEvent(event)));
     this.#readIn(0);
   }
 
   /** Reads a last time before a guest is ended by us; what keeps it from being read does not keep the guest. */
   async settle(): Promise<void> {
     if (this.#ledger?.isAnyOn !== true || this.#stopping.signal.aborted) return;
-    await this.#read();
+    const { promise: isLate, resolve } = Promise.withResolvers<void>();
+    const cancelTimer = this.#parts.clock.after(SETTLE_TIMEOUT_MS, resolve);
+    await Promise.race([this.#read(), isLate]).finally(cancelTimer);
   }
 
   async close(): Promise<void> {
@@ -116,6 +127,11 @@ export class Metering {
       meters.noteInstance(target.id, this.#meterClock.now(), type === 'instance.created');
     else if (target?.kind === 'volume')
       meters.noteVolume(target.id, this.#meterClock.now(), type === 'volume.created');
+  }
+
+  /** A guest that comes down is read once more while it is there. */
+  #hypervisorOnEvent(event: GuestEvent): void {
+    if (event.type === 'power' && event.guest?.power === 'stopping') void this.settle();
   }
 
   /** What was counted until it was turned off is in no record, and would be in the first one after it is turned on. */

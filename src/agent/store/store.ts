@@ -6,6 +6,7 @@ import type { EventType } from '../../model/event.ts';
 import { Database, type DatabaseOptions } from '../../sqlite/database.ts';
 import { findDamageInFile } from '../../sqlite/verify.ts';
 import { AllocationStore } from './allocations.ts';
+import { AuditLog } from './audit-log.ts';
 import { EventStore } from './events.ts';
 import { ImageStore } from './images.ts';
 import { InstanceStore } from './instances.ts';
@@ -22,7 +23,7 @@ import { UsageRecordStore } from './usage-records.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** Up to 400 MB of each, and nothing is decided by what they say. */
-const TABLES_CHECKED_LATER = ['events', 'usage_records'];
+const TABLES_CHECKED_LATER = ['events', 'audit', 'usage_records'];
 
 export const DATABASE_NAME = 'berth.sqlite';
 
@@ -61,6 +62,7 @@ export class Store {
   readonly names: NameStore;
   readonly meters: MeterStore;
   readonly usageRecords: UsageRecordStore;
+  readonly audit: AuditLog;
 
   readonly #report: (error: unknown) => void;
   #beforeClose: () => void = () => undefined;
@@ -83,6 +85,7 @@ export class Store {
     this.names = new NameStore(this.db);
     this.meters = new MeterStore(this.db, this.meta);
     this.usageRecords = new UsageRecordStore(this.db);
+    this.audit = new AuditLog(this.db, clock);
   }
 
   /** The event about an instance, with the instance as it is now; within the transaction that changed it. */

@@ -9,6 +9,7 @@ import type {
   FlatVolume,
   FoundLayer,
   LayerRequest,
+  VolumeChain,
   VolumeCopy,
   VolumeExport,
   VolumeLabel,
@@ -31,7 +32,7 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   protected readonly stores: PoolStores;
 
   constructor(parts: Qcow2PoolParts) {
-    super(parts.name);
+    super(parts);
     this.stores = makeStores(parts);
   }
 
@@ -135,6 +136,17 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     });
   }
 
+  cloneVolume(
+    request: VolumeRequest,
+    from: VolumeChain,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.call(`clone volume ${from.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.stores.clones.make(request, from, limit, onProgress),
+    );
+  }
+
   bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {
     return this.call(`list the bitmaps of volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
       this.stores.deltas.bitmaps(id, limit),
@@ -172,9 +184,10 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   }
 
   listWipes(options: CallOptions = {}): Promise<string[]> {
-    return this.quick('list what is to be wiped', options, async () =>
-      (await listFolder(this.stores.layout, 'volumes')).filter(isWipe).map(({ id }) => id),
-    );
+    return this.quick('list what is to be wiped', options, async () => {
+      const files = (await listFolder(this.stores.layout, 'volumes')).filter(isWipe);
+      return [...new Set(files.map(({ id }) => id))];
+    });
   }
 
   wipe(id: string, { bytesPerSecond, ...options }: CallOptions & { bytesPerSecond: number }): Promise<void> {

@@ -38,6 +38,13 @@ export interface SimTiming {
   copyMs: number;
 }
 
+export interface SimPoolSettings {
+  name: string;
+  /** Folder of its files; of no two pools the same, or one within the other. */
+  root: string;
+  bytes: number;
+}
+
 export interface WorldSettings {
   /** @default 'sim' */
   hostname: string;
@@ -51,6 +58,8 @@ export interface WorldSettings {
   poolRoot: string;
   /** @default 1 TiB */
   poolBytes: number;
+  /** Pools beside that one. @default none */
+  pools: SimPoolSettings[];
   /** @default 'kvm' */
   acceleration: Acceleration;
   /** @default ['HW_CPU_X86_AVX2'] */
@@ -81,6 +90,7 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   poolName: 'default',
   poolRoot: '/sim/pool',
   poolBytes: 1024 ** 4,
+  pools: [],
   acceleration: 'kvm',
   traits: ['HW_CPU_X86_AVX2'],
   writer: 'sim 1',
@@ -120,6 +130,8 @@ export interface SimProcess extends GuestDevices {
   /** Files that it holds open, those below its disks included. */
   paths: string[];
   taps: string[];
+  /** @default none: a foreign guest's, or one that was started by an older version */
+  generationId?: string;
   /** Its memory can be shared with daemons of the host; what it was started with decides. @default false */
   sharesMemory?: boolean;
   /** What it has used. @default nothing that can be told: a world of an older version */

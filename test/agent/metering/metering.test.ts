@@ -99,7 +99,8 @@ t.test('counters are in the records once each, over crashes of berthd', async (t
   const { live } = sim.world.guests.get(id) as { live: { usage: { runsSinceMs: number } } };
   const ranMs = Date.parse(web.at(-1)?.measuredUntil as string) - live.usage.runsSinceMs;
   const cpuNs = Math.round(sumOf(web, 'cpuSeconds') * 1e9);
-  t.equal(cpuNs, ranMs * CPU_NS_PER_VCPU_MS, 'all that its process had taken at the last reading');
+  const missedMs = cpuNs / CPU_NS_PER_VCPU_MS - ranMs;
+  t.ok(missedMs >= 0 && missedMs < 1_000, 'all that its process had taken at the last reading');
   const existed = web.reduce((sum, { existedSeconds }) => sum + existedSeconds, 0);
   t.equal(sumOf(web, 'runningSeconds'), existed, 'and it is known to have run all the time');
   t.same(
@@ -158,6 +159,7 @@ t.test('a volume that grows, and an instance that is deleted, are counted to tha
     Date.parse(store.events.after(0, 10_000).find((event) => event.type === type)?.at ?? '');
   await sim.run('volume.grow', { id: 'data', sizeGib: 30 });
   await sim.run('instance.create', { spec: spec('short') });
+  const shortMs = readySince(sim, 'short');
   await sim.clock.advance(9 * MINUTE_MS + 77);
   await sim.run('instance.delete', { id: 'short' });
   await untilNextHour(sim);
@@ -172,9 +174,7 @@ t.test('a volume that grows, and an instance that is deleted, are counted to tha
   t.equal(data?.volume?.provisionedGibSeconds, gibMs / 1000);
   const [short, ...more] = await records(sim, 'short');
   t.same(more, []);
-  const seconds = (goneMs - readySince(sim, 'short') || Number.NaN) / 1000;
-  t.match(short, { endedAt: new Date(goneMs).toISOString() });
-  t.ok(Number.isNaN(seconds) || short?.existedSeconds === seconds);
+  t.match(short, { endedAt: new Date(goneMs).toISOString(), existedSeconds: (goneMs - shortMs) / 1000 });
   const [disk] = await records(sim, 'short-disk0');
   t.match(disk, { endedAt: new Date(goneMs).toISOString() });
   await untilNextHour(sim);

@@ -6,6 +6,7 @@ import type { Network } from '../../../src/model/network.ts';
 import type { Finding, Health, Inventory, NodeStatus } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
+import type { Pool } from '../../../src/model/pool.ts';
 import type { Share } from '../../../src/model/share.ts';
 import type { Image, Volume } from '../../../src/model/storage.ts';
 import { NOW_MS } from './run.ts';
@@ -23,6 +24,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     id: idOf(1),
     name: 'demo',
     generation: 3,
+    generationId: idOf(1),
     lifecycle: 'ready',
     power: { state: 'running', since: ago(90), reason: 'booted' },
     desired: 'running',
@@ -41,7 +43,9 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     },
     userDataBytes: 21,
     vendorDataBytes: 0,
-    disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
+    disks: [
+      { volumeId: idOf(2), volume: 'demo-disk-0', pool: 'default', sizeGib: 1, deletedWithInstance: true },
+    ],
     shares: [],
     nics: [
       {
@@ -97,6 +101,25 @@ export function share(changes: Partial<Share> = {}): Share {
       { instanceId: idOf(12), instance: 'db', tag: 'files', access: 'read-only' },
     ],
     createdAt: ago(7200),
+    ...changes,
+  };
+}
+
+export function pool(changes: Partial<Pool> = {}): Pool {
+  return {
+    name: 'default',
+    path: '/var/lib/berth/pool',
+    nfs: null,
+    fileSystem: 'xfs',
+    shared: false,
+    reflink: true,
+    disk: { total: 3000, reserved: 10, allocationRatio: 1.5, used: 120, available: 4365 },
+    bytes: { total: 3_221_225_472_000, available: 2_147_483_648_000, own: 1_073_741_824_000 },
+    measuredAt: ago(12),
+    room: 'ok',
+    volumes: 7,
+    health: HEALTH,
+    breaker: HEALTH,
     ...changes,
   };
 }
@@ -262,6 +285,17 @@ export const INVENTORY: Inventory = {
   traits: ['COMPUTE_NET_VIF_MODEL_VIRTIO', 'HW_CPU_X86_AVX2'],
   acceleration: 'kvm-unusable',
   pool: { name: 'default', fileSystem: 'nfs', shared: true, room: 'warning' },
+  pools: [
+    {
+      name: 'default',
+      fileSystem: 'nfs',
+      shared: true,
+      room: 'warning',
+      disk: { total: 3000, reserved: 10, allocationRatio: 1.5, used: 1, available: 4484 },
+      state: 'degraded',
+    },
+    { name: 'fast', fileSystem: null, shared: false, room: 'ok', disk: null, state: 'unavailable' },
+  ],
   discrepancies: [
     {
       resourceClass: 'MEMORY_MB',

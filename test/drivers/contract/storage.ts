@@ -54,6 +54,7 @@ export interface StorageFixture {
 /** Makes one fixture; registers its own clean-up with `t.teardown`. */
 export type MakePool = (t: Test) => Promise<StorageFixture>;
 
+const LAYER = '00000000-1a7e-4000-8000-000000000000';
 const MIB = 1024 * 1024;
 const OTHER_SHA256 = '0'.repeat(64);
 const BAD_IDS = ['', '../../etc/shadow', 'a/b', 'x'.repeat(36), '.', '00000000-0000-0000-0000-00000000000G'];
@@ -74,7 +75,9 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     volumeTests(t, prepared);
     flattenTests(t, prepared);
     wipeTests(t, prepared);
+    wipeLayersTests(t, prepared);
     copyTests(t, prepared);
+    cloneTests(t, prepared);
     layerTests(t, prepared);
     deltaTests(t, prepared);
     listTests(t, prepared);
@@ -366,6 +369,27 @@ function wipeTests(t: Test, make: MakePool): void {
   });
 }
 
+function wipeLayersTests(t: Test, make: MakePool): void {
+  t.test('its layers are set aside and wiped with a volume', async (t) => {
+    const { pool } = await make(t);
+    const [id, other] = [randomUUID(), randomUUID()];
+    for (const volumeId of [id, other]) {
+      await pool.makeVolume({ id: volumeId, sizeBytes: 8 * MIB, image: null });
+      for (const parent of [null, volumeId])
+        await pool.makeLayer({ volumeId, layer: parent === null ? volumeId : LAYER, parent, sizeBytes: MIB });
+    }
+    const kept = (await pool.list()).filter((file) => file.id === other);
+    await pool.setVolumeAside(id);
+    t.same(await pool.list(), kept);
+    t.same(await pool.listWipes(), [id], 'told once');
+    await pool.removeVolume(id);
+    t.same(await pool.listWipes(), [id], 'and not lost by a removal');
+    await pool.wipe(id, { bytesPerSecond: 1024 * MIB });
+    t.same(await pool.listWipes(), []);
+    t.same(await pool.list(), kept);
+  });
+}
+
 function copyTests(t: Test, make: MakePool): void {
   t.test('the bytes of a volume go through its copy into another one', async (t) => {
     const { pool, valid } = await make(t);
@@ -411,6 +435,38 @@ function copyTests(t: Test, make: MakePool): void {
     t.same(await pool.lookVolume(volume.id), { sizeBytes: 4 * MIB });
     await pool.removeVolume(volume.id);
     t.same(await pool.list(), [], 'and nothing beside it');
+  });
+}
+
+function cloneTests(t: Test, make: MakePool): void {
+  t.test('a volume is made with what another one holds, once, and larger if that is asked for', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const from = { id: randomUUID(), image };
+    const sizeBytes = 2 * valid.virtualSizeBytes;
+    await pool.makeVolume({ ...from, sizeBytes });
+    const label = { name: 'clone', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    const clone = { id: randomUUID(), sizeBytes: 2 * sizeBytes, image: null, label };
+    await pool.cloneVolume(clone, from);
+    await pool.cloneVolume(clone, from);
+    t.same(await pool.lookVolume(clone.id), { sizeBytes: 2 * sizeBytes });
+    t.ok(await pool.isFlat(clone.id));
+    for (const volume of [from, { ...clone, image: null }])
+      await pool.copyVolume({ copyId: volume.id, id: volume.id, image: volume.image });
+    t.same(await extentsOf(pool, clone.id), await extentsOf(pool, from.id), 'byte for byte');
+    for (const { id } of [from, clone]) await pool.removeCopy(id);
+    const { volumes } = await pool.survey();
+    t.match(
+      volumes.find(({ id }) => id === clone.id),
+      { image: null, label: { name: 'clone' }, fault: null },
+    );
+    await pool.removeVolume(from.id);
+    await pool.removeImage(image.id, image.format);
+    t.same(await pool.lookVolume(clone.id), { sizeBytes: 2 * sizeBytes }, 'it needs neither');
+    const other = { ...clone, id: randomUUID() };
+    await rejectsWith(t, 'NOT_FOUND', () => pool.cloneVolume(other, { id: randomUUID(), image: null }));
+    await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.cloneVolume({ ...other, sizeBytes: 511 }, clone));
+    t.equal(await pool.lookVolume(other.id), null);
   });
 }
 

@@ -10,6 +10,9 @@ import { disks } from './008-disks.ts';
 import { snapshots } from './009-snapshots.ts';
 import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
+import { pools } from './013-pools.ts';
+import { edges } from './016-edges.ts';
+import { audit } from './017-audit.ts';
 import { indexes } from './018-indexes.ts';
 import { usage } from './019-usage.ts';
 
@@ -25,6 +28,9 @@ export const migrations: readonly string[] = [
   snapshots,
   shares,
   seeds,
+  pools,
+  edges,
+  audit,
   indexes,
   usage,
 ];
