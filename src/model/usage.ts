@@ -26,7 +26,7 @@ export type UsageGapReason = (typeof USAGE_GAPS)[number];
 
 export const UsageGap = strict({
   reason: Type.Enum([...USAGE_GAPS]),
-  seconds: Type.Number({ minimum: 0 }),
+  seconds: Type.Number({ minimum: 0, description: '0 where it cannot be told' }),
 });
 export type UsageGap = Static<typeof UsageGap>;
 

@@ -416,8 +416,7 @@ export class Ledger {
     for (const meter of this.#meters.values()) {
       this.#settle(meter);
       this.#noteUnread(meter);
-      const isUsed = meter.existedMs > 0 || Object.values(meter.sums).some((sum) => sum > 0);
-      const isThere = isUsed && meter.facts.isReady;
+      const isThere = meter.facts.isReady && hasSomething(meter);
       const endedAtMs = meter.endedAtMs ?? period.endMs;
       if (isThere) this.#closed.push({ period, endedAtMs, meter: structuredClone(meter) });
       if (meter.endedAtMs !== null) this.#meters.delete(meter.facts.id);
@@ -447,6 +446,10 @@ export class Ledger {
     if (meter.kind === 'instance') meter.sums = noInstanceSums();
     else meter.sums = noVolumeSums();
   }
+}
+
+function hasSomething({ existedMs, sums, gaps }: Meter): boolean {
+  return existedMs > 0 || Object.values(sums).some((sum) => sum > 0) || Object.keys(gaps).length > 0;
 }
 
 /** The process that was read last. */

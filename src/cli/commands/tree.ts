@@ -80,6 +80,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./operation.ts')).commands,
   },
   {
+    name: 'usage',
+    summary: 'Usage: what instances and volumes have used, for billing',
+    group: async () => (await import('./usage.ts')).commands,
+  },
+  {
     name: 'audit',
     summary: 'The audit log: who asked for which change, and what came of it',
     group: async () => (await import('./audit.ts')).commands,
