@@ -45,8 +45,9 @@ function imageThings({ id, format }: Row, driver: DriverName): string[] {
   return [`file images/${id}.${format}`, ...recordOf(`images/${id}`, driver)];
 }
 
-function memoryOf({ id, memory_volume_id: volume }: Row): string[] {
-  return volume === null ? [] : [`file volumes/${volume}.${id}.memory`];
+function memoryOf({ id, memory_volume_id: volume, nvram_volume_id: other }: Row): string[] {
+  const memory = volume === null ? [] : [`file volumes/${volume}.${id}.memory`];
+  return other === null ? memory : [...memory, `file volumes/${other}.${id}.nvram`];
 }
 
 function recordOf(file: string, driver: DriverName): string[] {

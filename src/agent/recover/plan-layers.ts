@@ -66,7 +66,8 @@ function planSnapshot(
   others: readonly CarriedSnapshot[],
 ): void {
   const parentId = others.some(({ id }) => id === snapshot.parentId) ? snapshot.parentId : null;
-  plan.snapshots.push({ ...snapshot, instanceId, parentId, state: 'ready' });
+  const { nvramVolumeId = null } = snapshot;
+  plan.snapshots.push({ ...snapshot, nvramVolumeId, instanceId, parentId, state: 'ready' });
   if (snapshot.memoryVolumeId === null) return;
   const gib = Math.ceil(spec.memoryMib / MIB_PER_GIB);
   plan.allocations.push({ consumerId: snapshot.id, amounts: { DISK_GB: gib } });

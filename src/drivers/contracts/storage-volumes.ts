@@ -211,4 +211,6 @@ export interface VolumeStorage {
   removeExport(place: ExportPlace, options?: CallOptions): Promise<void>;
 
   removeMemory(volumeId: string, snapshotId: string, options?: CallOptions): Promise<void>;
+  /** Removes firmware variables that are kept with a volume. Harmless where there are none. */
+  removeNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<void>;
 }

@@ -126,6 +126,8 @@ export interface StoragePool extends ImageStorage, VolumeStorage {
     seed(instanceId: string): string;
     /** What the memory of a guest held at a snapshot; it lies with the volume that it boots from. */
     memory(volumeId: string, snapshotId: string): string;
+    /** Of firmware variables. @param keeper UUID of the snapshot that keeps them, or of the layer of an operation */
+    nvram(volumeId: string, keeper: string): string;
     consoleLog(instanceId: string): string;
   };
 

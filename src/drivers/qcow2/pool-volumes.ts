@@ -15,7 +15,7 @@ import type {
   VolumeRequest,
   VolumeStorage,
 } from '../contracts/storage.ts';
-import { removeDurably } from './files.ts';
+import { PARTIAL_SUFFIX, removeDurably } from './files.ts';
 import {
   COPY_TIMEOUT_MS,
   IMPORT_TIMEOUT_MS,
@@ -94,6 +94,13 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     return this.quick(`remove memory of snapshot ${snapshotId}`, options, () =>
       removeDurably(this.stores.layout.memory(volumeId, snapshotId)),
     );
+  }
+
+  removeNvram(volumeId: string, keeper: string, options: CallOptions = {}): Promise<void> {
+    const path = this.stores.layout.nvram(volumeId, keeper);
+    return this.quick(`remove firmware variables of ${keeper}`, options, async () => {
+      for (const each of [path, path + PARTIAL_SUFFIX]) await removeDurably(each);
+    });
   }
 
   isFlat(id: string, options: CallOptions = {}): Promise<boolean> {

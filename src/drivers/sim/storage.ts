@@ -198,6 +198,12 @@ export class SimStoragePool implements StoragePool {
     );
   }
 
+  removeNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.removeNvram', volumeId, options, () =>
+      this.#files.remove(this.paths.nvram(volumeId, keeper)),
+    );
+  }
+
   isFlat(id: string, options?: CallOptions): Promise<boolean> {
     return this.#run('storage.isFlat', id, options, () => this.#volumes.get(id).imageId === null);
   }

@@ -28,6 +28,8 @@ export interface HypervisorBench {
   overlayOn(disk: GuestDisk): Promise<GuestDisk>;
   /** A path for a guest's memory. */
   memoryPath(): string;
+  /** A path for a guest's firmware variables. */
+  nvramPath(): string;
   /** A folder of the host that no guest has, by its path. */
   spareFolder(): Promise<string>;
   /** The same of 8 MiB, on another one that holds all of its data. */
@@ -37,6 +39,10 @@ export interface HypervisorBench {
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;
+  /** What is in firmware variables, as they are or as they are kept, as text of a kind. */
+  variablesIn(path: string): Promise<string>;
+  /** Lets a guest that is down, or its firmware, have others. */
+  changeVariables(path: string): Promise<void>;
   /** Disks whose changes are kept, and what is in their files. */
   tracking: {
     /** A qcow2 disk of 1 MiB that no guest has, with a fresh serial. */

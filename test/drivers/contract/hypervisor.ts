@@ -13,6 +13,7 @@ import { alarmTests } from './hypervisor-alarms.ts';
 import { checkpointTests } from './hypervisor-checkpoints.ts';
 import { diskTests } from './hypervisor-disks.ts';
 import { layerTests } from './hypervisor-layers.ts';
+import { nvramTests } from './hypervisor-nvram.ts';
 import { shareTests } from './hypervisor-shares.ts';
 import { able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
@@ -33,6 +34,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     alarmTests(t, makeBench);
     diskTests(t, makeBench);
     layerTests(t, makeBench);
+    nvramTests(t, makeBench);
     shareTests(t, makeBench);
     checkpointTests(t, makeBench);
     foreignTests(t, makeBench);
