@@ -1,6 +1,6 @@
 /** The part of Qcow2Pool that is about volumes. */
 import type { LayerId } from '../../model/layers.ts';
-import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from '../contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
   DirtyBitmap,
@@ -113,13 +113,10 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  flattenVolume(
-    volume: FlatVolume,
-    options: CallOptions & { onProgress?: ProgressListener } = {},
-  ): Promise<void> {
-    const { onProgress = () => undefined } = options;
+  flattenVolume(volume: FlatVolume, options: CallOptions & FlattenOptions = {}): Promise<void> {
+    const { onProgress = () => undefined, bytesPerSecond = null } = options;
     return this.call(`flatten volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
-      this.stores.flat.flatten(volume, limit, onProgress),
+      this.stores.flat.flatten(volume, limit, { bytesPerSecond, onProgress }),
     );
   }
 

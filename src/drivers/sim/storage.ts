@@ -6,7 +6,7 @@
  */
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import type { LayerId } from '../../model/layers.ts';
-import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from '../contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
   DirtyBitmap,
@@ -212,10 +212,7 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.roomToFlatten', id, options, () => this.#volumes.roomToFlatten(id));
   }
 
-  flattenVolume(
-    { id }: FlatVolume,
-    options?: CallOptions & { onProgress?: ProgressListener },
-  ): Promise<void> {
+  flattenVolume({ id }: FlatVolume, options?: CallOptions & FlattenOptions): Promise<void> {
     return this.#run('storage.flattenVolume', id, options, () => {
       this.#volumes.flatten(id);
       options?.onProgress?.(1, 1, 'copying');
