@@ -71,15 +71,17 @@ function define(services: Services): Step<DeletePlan> {
 }
 
 /** Its memory, and its firmware variables. */
-function removeFiles({ pool, store }: Services): Step<DeletePlan> {
+function removeFiles({ pools, store }: Services): Step<DeletePlan> {
   return {
     name: 'remove-memory',
     look: async () => null, // idempotent
     async act({ id, snapshotId }, { signal }) {
       const row = store.snapshots.find(id, snapshotId);
       const { memoryVolumeId = null, nvramVolumeId = null } = row ?? {};
-      if (memoryVolumeId !== null) await pool.removeMemory(memoryVolumeId, snapshotId, { signal });
-      if (nvramVolumeId !== null) await pool.removeNvram(nvramVolumeId, snapshotId, { signal });
+      if (memoryVolumeId !== null)
+        await pools.holding(memoryVolumeId).removeMemory(memoryVolumeId, snapshotId, { signal });
+      if (nvramVolumeId !== null)
+        await pools.holding(nvramVolumeId).removeNvram(nvramVolumeId, snapshotId, { signal });
     },
   };
 }

@@ -27,34 +27,39 @@ export function nvramVolumeOf({ spec, disks }: Pick<Instance, 'spec' | 'disks'>)
 }
 
 /** The guest is down. */
-export function bringNvramBack({ hypervisor, pool }: Services): Step<AsidePlan> {
+export function bringNvramBack({ hypervisor, pools }: Services): Step<AsidePlan> {
   return {
     name: 'nvram',
     look: async () => null, // idempotent: what is set aside already is not set aside again
     async act({ id, layer, nvram = null, asideVolumeId = null }, { signal }) {
       if (asideVolumeId === null) return;
-      await hypervisor.keepNvram(id, pool.paths.nvram(asideVolumeId, layer), { signal });
+      await hypervisor.keepNvram(id, pools.holding(asideVolumeId).paths.nvram(asideVolumeId, layer), {
+        signal,
+      });
       if (nvram === null) return;
-      await hypervisor.restoreNvram(id, pool.paths.nvram(nvram.volumeId, nvram.snapshotId), { signal });
+      const { volumeId, snapshotId } = nvram;
+      const kept = pools.holding(volumeId).paths.nvram(volumeId, snapshotId);
+      await hypervisor.restoreNvram(id, kept, { signal });
     },
     async undo({ id, layer, asideVolumeId = null }, { signal }) {
       if (asideVolumeId === null) return;
-      const path = pool.paths.nvram(asideVolumeId, layer);
+      const path = pools.holding(asideVolumeId).paths.nvram(asideVolumeId, layer);
       // A guest that had none was never started, and one that is not set aside was not replaced.
       if (await hypervisor.keepNvram(id, path, { signal }))
         await hypervisor.restoreNvram(id, path, { signal });
-      await pool.removeNvram(asideVolumeId, layer, { signal });
+      await pools.holding(asideVolumeId).removeNvram(asideVolumeId, layer, { signal });
     },
   };
 }
 
 /** From here on nothing is taken back. */
-export function forgetNvram({ pool }: Services): Step<AsidePlan> {
+export function forgetNvram({ pools }: Services): Step<AsidePlan> {
   return {
     name: 'forget-nvram',
     look: async () => null, // idempotent
     async act({ layer, asideVolumeId = null }, { signal }) {
-      if (asideVolumeId !== null) await pool.removeNvram(asideVolumeId, layer, { signal });
+      if (asideVolumeId !== null)
+        await pools.holding(asideVolumeId).removeNvram(asideVolumeId, layer, { signal });
     },
   };
 }

@@ -87,7 +87,7 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
 }
 
 function write(services: Services, { id }: Instance, snapshot: SnapshotRow, start: boolean): RevertPlan {
-  const { store, pool } = services;
+  const { store, pools } = services;
   assertSameDisks(store, id, snapshot);
   const previousId = store.snapshots.listOf(id).find(({ current }) => current)?.id ?? null;
   const { id: snapshotId, memoryVolumeId, nvramVolumeId } = snapshot;
@@ -95,7 +95,7 @@ function write(services: Services, { id }: Instance, snapshot: SnapshotRow, star
   store.instances.nextGeneration(id);
   store.instances.setDesired(id, start || memoryVolumeId !== null ? 'running' : 'stopped');
   const instance = store.instances.get(id);
-  const plan = planInstance(store, pool, instance);
+  const plan = planInstance(store, pools, instance);
   const nvram = nvramVolumeId === null ? null : { volumeId: nvramVolumeId, snapshotId };
   const [layer, generationId] = [randomUUID(), randomUUID()];
   const aside = { nvram, asideVolumeId: nvramVolumeOf(instance) };
@@ -165,7 +165,7 @@ function define(services: Services): Step<RevertPlan> {
   };
 }
 
-function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
+function resume({ hypervisor, pools }: Services): Step<RevertPlan> {
   return {
     name: 'resume',
     look: async ({ id, memoryVolumeId }, { signal }) =>
@@ -174,7 +174,8 @@ function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
         : null,
     async act({ id, memoryVolumeId, snapshotId }, { signal }) {
       if (memoryVolumeId === null) return;
-      await hypervisor.resumeFrom(id, pool.paths.memory(memoryVolumeId, snapshotId), {
+      const { paths } = pools.holding(memoryVolumeId);
+      await hypervisor.resumeFrom(id, paths.memory(memoryVolumeId, snapshotId), {
         signal,
         timeoutMs: TIMEOUT_MS,
       });
