@@ -6,7 +6,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { OperationMethod, Params } from '../../src/model/methods.ts';
@@ -239,52 +239,5 @@ t.test(
     await untilMerged(0);
     t.equal(await digestAt(), last.digest);
     t.notMatch(readFileSync(join(node.folder, 'log'), 'utf8'), /HOST_CONFLICT/);
-  },
-);
-
-t.test(
-  'a UEFI guest goes back with its firmware variables, those of its disks alone and those of its memory',
-  { skip, timeout: TEST_MS },
-  async (t) => {
-    const name = 'e2e-uefi';
-    const nvram = `/var/lib/libvirt/qemu/nvram/berth-${name}_VARS.fd`;
-    const change = () => {
-      const bytes = readFileSync(nvram);
-      // Beyond the variables, in what OVMF keeps in reserve.
-      writeFileSync(nvram, bytes.fill(0x53, bytes.length - 4096));
-    };
-    await run('instance.create', { spec: spec(name, { firmware: 'uefi', memoryMib: 128, nics: [] }) });
-    await until('its firmware has nothing more to do', TEST_MS, async () =>
-      /Shell>/.test((await node.call('instance.console', { id: name })).text) ? true : null,
-    );
-    await ok('snapshot', 'create', name, 'disks');
-    const then = readFileSync(nvram);
-    await ok('instance', 'stop', name, '--mode', 'forced');
-    change();
-    t.notOk(readFileSync(nvram).equals(then));
-    await ok('snapshot', 'revert', name, 'disks', '--yes');
-    t.ok(readFileSync(nvram).equals(then), 'as they were');
-    change();
-    await ok('instance', 'start', name);
-    await ok('snapshot', 'create', name, 'awake', '--memory');
-    await ok('instance', 'stop', name, '--mode', 'forced');
-    writeFileSync(nvram, then);
-    await ok('snapshot', 'revert', name, 'awake', '--yes');
-    await node.untilPower(name, 'running');
-    await until('QEMU has written them anew', TEST_MS, async () =>
-      readFileSync(nvram).equals(then) ? null : true,
-    );
-    t.equal(readFileSync(nvram).at(-1), 0x53, 'those that were in its memory');
-    t.same((await node.call('instance.show', { id: name })).instance.drift, []);
-    t.ok(node.poolFiles().some((file) => file.endsWith('.nvram')));
-    await ok('snapshot', 'delete', name, 'disks', '--yes');
-    t.notOk(node.poolFiles().some((file) => file.endsWith('.nvram')));
-    await ok('snapshot', 'delete', name, 'awake', '--yes');
-    await run('snapshot.merge', { id: name });
-    await ok('instance', 'delete', name, '--yes', '--wipe');
-    t.notOk(existsSync(nvram));
-    await until('its disk is wiped', TEST_MS, async () =>
-      node.poolFiles().some((file) => file.endsWith('.wipe')) ? null : true,
-    );
   },
 );

@@ -87,6 +87,20 @@ export interface HypervisorBench {
 /** Makes one bench, on a host of its own or a shared one; registers its own clean-up with `t.teardown`. */
 export type MakeBench = (t: Test) => Promise<HypervisorBench>;
 
+/** Of a guest that no host has. */
+export const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
+
+/** A guest that runs, on a fresh bench. */
+export async function started(t: Test, make: MakeBench) {
+  const bench = await make(t);
+  const { hypervisor } = bench;
+  const definition = bench.definition();
+  const { id } = definition;
+  await hypervisor.define(definition);
+  await hypervisor.start(id);
+  return { bench, hypervisor, definition, id };
+}
+
 /** Collects the events of one guest, from now on. */
 export function watch(hypervisor: Hypervisor, id: string): GuestEvent[] {
   const seen: GuestEvent[] = [];

@@ -3,9 +3,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
-import { type MakeBench, rejectsWith } from './hypervisor-bench.ts';
-
-const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
+import { ABSENT_ID, type MakeBench, rejectsWith, started } from './hypervisor-bench.ts';
 
 export function nvramTests(t: Test, make: MakeBench): void {
   t.test('the firmware variables of a UEFI guest are kept, and put back', async (t) => {
@@ -45,11 +43,7 @@ export function nvramTests(t: Test, make: MakeBench): void {
   });
 
   t.test('a BIOS guest has no firmware variables, and an absent one is not found', async (t) => {
-    const bench = await make(t);
-    const { hypervisor } = bench;
-    const definition = bench.definition();
-    await hypervisor.define(definition);
-    await hypervisor.start(definition.id);
+    const { bench, hypervisor, definition } = await started(t, make);
     const path = bench.nvramPath();
     t.equal(await hypervisor.keepNvram(definition.id, path), false);
     t.notOk(await bench.exists(path));
