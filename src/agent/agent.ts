@@ -13,12 +13,13 @@ import type { Unsubscribe } from '../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
+import type { Peers } from '../drivers/contracts/peers.ts';
 import type { Health } from '../model/node.ts';
 import type { CommitWatch } from '../sqlite/database.ts';
 import { condemn } from '../sqlite/set-aside.ts';
-import { Dispatcher } from './api/dispatcher.ts';
-import { LocalSocket } from './api/local-socket.ts';
+import type { Dispatcher } from './api/dispatcher.ts';
 import { makeReaders } from './api/readers.ts';
+import { WaysIn } from './api/ways-in.ts';
 import { collectLeaks } from './collector/collect.ts';
 import { Collector } from './collector/collector.ts';
 import type { Config } from './config/schema.ts';
@@ -84,6 +85,8 @@ export interface AgentParts {
   commits?: CommitWatch | undefined;
   /** Looks at all of a database file; where it takes long, in a process of its own. @default in this one */
   checkFile?: CheckFile;
+  /** Tells who calls on a local socket. @default nobody can */
+  peers?: Peers | null;
 }
 
 export class Agent {
@@ -102,7 +105,7 @@ export class Agent {
   readonly #layerKeeper: LayerKeeper;
   /** One for each pool. */
   readonly #wipers: Wiper[];
-  readonly #socket: LocalSocket;
+  readonly #ways: WaysIn;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
   readonly #backups: Backups;
@@ -112,7 +115,8 @@ export class Agent {
   #mending: Promise<void> = Promise.resolve();
 
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
-  constructor({ config, drivers: bare, clock, log, commits, checkFile = checkHere }: AgentParts) {
+  constructor({ config, drivers: bare, clock, log, ...rest }: AgentParts) {
+    const { commits, checkFile = checkHere, peers = null } = rest;
     const startedAt = timestamp(clock);
     const folder = config.node.stateDir;
     const vendorData = readVendorData(config.seeds.vendorDataFile);
@@ -135,14 +139,7 @@ export class Agent {
       nodeId,
       hostname: () => inventories.hostname,
     });
-    this.operations = new Operations({
-      store,
-      clock,
-      log,
-      kinds: kindsOf(this.services, this.#collector, nodeId),
-      parallel: config.operations.parallel,
-      timeoutMs: config.operations.timeoutSeconds * 1000,
-    });
+    this.operations = this.#makeOperations(nodeId);
     this.#backups = new Backups({ store, folder, clock, log, checkFile });
     this.#recovery = new Recovery({ store, drivers, clock, log, nodeId, onAdded: () => this.#onAdded() });
     const { url, ownershipSeconds } = config.scheduler;
@@ -158,7 +155,9 @@ export class Agent {
     const identity = { nodeId, startedAt, health, recovery: this.#recovery, backups: this.#backups };
     const answering = { operations: this.operations, collector: this.#collector, identity };
     const readers = makeReaders(this.services, answering);
-    this.dispatcher = new Dispatcher(this.operations, readers, this.#recovery, log);
+    const forWays = { config, store, uploads, peers, clock, log };
+    this.#ways = new WaysIn({ ...forWays, operations: this.operations, readers, gate: this.#recovery });
+    this.dispatcher = this.#ways.dispatcher;
     this.#reconciler = new Reconciler({
       ...this.services,
       operations: this.operations,
@@ -170,8 +169,6 @@ export class Agent {
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
     this.#wipers = makeWipers(this.services, config);
-    const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
-    this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);
   }
 
@@ -184,7 +181,7 @@ export class Agent {
     this.#guestWatch.start();
     const isKnown = this.#recovery.isServing;
     if (isKnown) this.#takeUp();
-    await this.#socket.listen();
+    await this.#ways.listen();
     this.#backups.start();
     this.#recovery.onServing(() => this.#serve(isKnown));
   }
@@ -209,7 +206,7 @@ export class Agent {
     this.#layerKeeper.close();
     this.#link?.close();
     this.#policies.close();
-    await this.#socket.close();
+    await this.#ways.closeSockets();
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
     await Promise.all(this.#wipers.map((wiper) => wiper.close()));
@@ -219,6 +216,7 @@ export class Agent {
     inventories.close();
     this.#unwatchGuests();
     this.#reporter.close();
+    this.#ways.close();
     store.close();
   }
 
@@ -228,7 +226,7 @@ export class Agent {
     this.#layerKeeper.close();
     this.#policies.close();
     this.#reconciler.close();
-    await this.#socket.close();
+    await this.#ways.closeSockets();
   }
 
   /** What was left unfinished, what the host has that it should not, and the age of images. */
@@ -277,8 +275,15 @@ export class Agent {
     this.#damage.resolve(reason);
   }
 
+  #makeOperations(nodeId: string): Operations {
+    const { store, clock, log } = this.services;
+    const { parallel, timeoutSeconds } = this.#config.operations;
+    const kinds = kindsOf(this.services, this.#collector, nodeId);
+    return new Operations({ store, clock, log, kinds, parallel, timeoutMs: timeoutSeconds * 1000 });
+  }
+
   #makeLink(nodeId: string): Link | null {
-    const { url, tokenFile } = this.#config.scheduler;
+    const { url, tokenFile, role } = this.#config.scheduler;
     if (url === undefined || tokenFile === undefined) return null;
     const { store, inventories, clock, log } = this.services;
     return new Link({
@@ -289,6 +294,7 @@ export class Agent {
       clock,
       log,
       nodeId,
+      role,
       dispatcher: this.dispatcher,
       ownership: this.#ownership,
       random: Math.random,

@@ -12,6 +12,7 @@ import { destination, pino, stdSerializers } from 'pino';
 import { systemClock } from '../drivers/contracts/clock.ts';
 import { HostExec } from '../drivers/host/exec.ts';
 import { ServiceNotifier } from '../drivers/host/notify.ts';
+import { PeerReader } from '../drivers/host/peers.ts';
 import { THREADS_OF_POOL } from '../drivers/qcow2/places.ts';
 import { AgentError } from '../model/errors.ts';
 import { VERSION } from '../model/version.ts';
@@ -122,10 +123,13 @@ async function run(config: Config): Promise<void> {
     environment: process.env,
     pid: process.pid,
   });
+  // And callers are told apart even then.
+  const peers = new PeerReader(new HostExec());
   const stopping = stopOnSignal(notifier, log);
   try {
     for (let lives = 1; ; lives++) {
-      const agent = new Agent({ config, drivers, clock: systemClock, log, checkFile: checkInChild(exec) });
+      const checkFile = checkInChild(exec);
+      const agent = new Agent({ config, drivers, clock: systemClock, log, checkFile, peers });
       if ((await serve(agent, { config, notifier, log, stopping })) === 'stopped') break;
       if (lives === DAMAGED_LIMIT) throw damagedTooOften(config);
     }

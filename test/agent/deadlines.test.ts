@@ -44,6 +44,8 @@ const READS: ReadParams = {
   'operation.get': (sim) => ({ id: anOperation(sim) }),
   'operation.cancel': (sim) => ({ id: anOperation(sim) }),
   'event.list': () => ({}),
+  'audit.list': () => ({}),
+  'audit.verify': () => ({}),
 };
 
 function anOperation(sim: SimAgent): string {

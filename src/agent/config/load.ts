@@ -62,11 +62,15 @@ function parseToml(text: string, file: string): AST.TOMLProgram {
 
 /** What no single key can show. */
 function checkTogether(config: Config, file: string): void {
-  if (config.socket.path.length > SOCKET_PATH_LIMIT) {
+  for (const key of ['path', 'readOnlyPath'] as const) {
+    if (config.socket[key].length <= SOCKET_PATH_LIMIT) continue;
     throw faultError(file, 1, {
-      path: ['socket', 'path'],
+      path: ['socket', key],
       message: `longer than ${SOCKET_PATH_LIMIT} characters`,
     });
+  }
+  if (config.socket.path === config.socket.readOnlyPath) {
+    throw faultError(file, 1, { path: ['socket', 'readOnlyPath'], message: 'the same as path' });
   }
   if (config.scheduler.url !== undefined && config.scheduler.tokenFile === undefined) {
     throw faultError(file, 1, { path: ['scheduler'], message: 'url needs tokenFile beside it' });

@@ -5,6 +5,7 @@
  * place where a key is described.
  */
 import { Name } from '../../model/common.ts';
+import { ROLES } from '../../model/method.ts';
 import { type Static, type TObject, type TProperties, Type } from '../../model/schema.ts';
 
 function section<P extends TProperties>(description: string, properties: P): TObject<P> {
@@ -56,6 +57,15 @@ export const ConfigSchema = Type.Object(
         default: '',
         description: 'Group that may use the socket besides root; empty for root alone.',
       }),
+      readOnlyPath: AbsolutePath(
+        'Unix socket that can only be asked, and changes nothing; made where readOnlyGroup is given. At most 100 characters.',
+        '/run/berth/berth-ro.sock',
+      ),
+      readOnlyGroup: Type.String({
+        pattern: '^[a-z_][a-z0-9_-]{0,31}$|^$',
+        default: '',
+        description: 'Group that may use the read-only socket; empty for no such socket.',
+      }),
     }),
     scheduler: section('The central scheduler. Without a url the node stands alone.', {
       url: Type.Optional(
@@ -70,12 +80,26 @@ export const ConfigSchema = Type.Object(
           description: 'File with the bearer token, readable by root alone. Absolute path.',
         }),
       ),
+      role: Type.Enum([...ROLES], {
+        default: 'operate',
+        description:
+          'What the scheduler may do here: observe asks, operate changes instances and what they need, admin all that root may.',
+      }),
       ownershipSeconds: Type.Integer({
         minimum: 30,
         maximum: 31_536_000,
         default: 300,
         description:
           'Seconds without the scheduler after which it is asked before a policy starts anything: it may run elsewhere.',
+      }),
+    }),
+    audit: section('The audit log: who has asked for which change.', {
+      keepEntries: Type.Integer({
+        minimum: 1_000,
+        maximum: 1_000_000,
+        default: 20_000,
+        description:
+          'Newest entries that are kept, about half a KiB each; the chain goes on from a checkpoint. `berth audit list --json` exports them before.',
       }),
     }),
     hypervisor: section('What runs the guests.', {

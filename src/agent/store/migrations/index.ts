@@ -12,6 +12,7 @@ import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
 import { pools } from './013-pools.ts';
 import { edges } from './016-edges.ts';
+import { audit } from './017-audit.ts';
 import { indexes } from './018-indexes.ts';
 
 export const migrations: readonly string[] = [
@@ -28,5 +29,6 @@ export const migrations: readonly string[] = [
   seeds,
   pools,
   edges,
+  audit,
   indexes,
 ];
