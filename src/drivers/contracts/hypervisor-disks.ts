@@ -1,6 +1,8 @@
 /** The part of Hypervisor that is about the disks of guests: what they are made of, and what is done to them while they run. */
 import type { DiskDevice, VolumeQos } from '../../model/disk.ts';
-import type { CallOptions, ProgressListener } from './calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from './calls.ts';
+
+export type { FlattenOptions } from './calls.ts';
 
 /** What a qcow2 file stands on, to the end of its chain, so that nothing is probed. */
 export interface BackingFile {
@@ -78,11 +80,6 @@ export interface GuestCheckpoint {
    * files can. Bytes are of whole clusters; null while the guest does not run.
    */
   disks: { serial: string; changedBytes: number | null }[];
-}
-
-export interface FlattenOptions {
-  bytesPerSecond?: number | null;
-  onProgress?: ProgressListener;
 }
 
 export interface DiskHypervisor {
