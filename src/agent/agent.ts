@@ -51,6 +51,7 @@ import { Operations } from './operations/operations.ts';
 import { recogniseBoot } from './policies/host-boot.ts';
 import { Ownership } from './policies/ownership.ts';
 import { Policies } from './policies/policies.ts';
+import { assertConfigured, Pools } from './pools/pools.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
@@ -105,7 +106,8 @@ export class Agent {
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
   readonly #layerKeeper: LayerKeeper;
-  readonly #wiper: Wiper;
+  /** One for each pool. */
+  readonly #wipers: Wiper[];
   readonly #ways: WaysIn;
   readonly #identity: Identity;
   readonly #link: Link;
@@ -123,19 +125,15 @@ export class Agent {
     const folder = config.node.stateDir;
     const vendorData = readVendorData(config.seeds.vendorDataFile);
     const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
+    assertConfigured(store, config);
     store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
     const drivers = guardDrivers(bare, breakers);
     this.#unwatchGuests = watchGuests(bare.hypervisor, breakers);
     this.#reporter = new HealthReporter({ store, clock, log, breakers });
-    const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
-    const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
-    const uploads = new Uploads({ pool: drivers.pool, clock });
-    const repositories = new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock });
-    const { reservedDiskGib } = config.capacity;
-    const parts = { inventories, observer, uploads, repositories, vendorData, reservedDiskGib };
-    this.services = { ...drivers, store, clock, log, ...parts };
+    this.services = servicesOf({ config, drivers, store, clock, log, nodeId, vendorData });
+    const { inventories, uploads } = this.services;
     this.#collector = new Collector({
       drivers,
       store,
@@ -176,7 +174,7 @@ export class Agent {
     const forKeepers = { store, clock, log, operations: this.operations };
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
-    this.#wiper = new Wiper({ store, pool: drivers.pool, clock, log, ...config.storage });
+    this.#wipers = makeWipers(this.services, config);
     this.#link = this.#makeLink(nodeId);
   }
 
@@ -217,7 +215,8 @@ export class Agent {
     this.#policies.close();
     await this.#ways.closeSockets();
     await this.operations.suspend();
-    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close(), this.#wiper.close()]);
+    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
+    await Promise.all(this.#wipers.map((wiper) => wiper.close()));
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
@@ -243,7 +242,7 @@ export class Agent {
     this.#reconciler.begin();
     this.#imageKeeper.start();
     this.#layerKeeper.start();
-    this.#wiper.start();
+    for (const wiper of this.#wipers) wiper.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */
@@ -341,6 +340,31 @@ function credentialsOf({ scheduler }: Config, identity: Identity): Credentials {
   const files = new FileCredentials({ ...scheduler, url });
   if (certFile !== undefined) return files;
   return tokenFile === undefined ? identity : firstOf(identity, files);
+}
+
+function servicesOf(
+  parts: Pick<Services, 'store' | 'clock' | 'log' | 'vendorData'> & {
+    config: Config;
+    drivers: Drivers;
+    nodeId: string;
+  },
+): Services {
+  const { config, drivers, nodeId, ...given } = parts;
+  const { store, clock, log } = given;
+  return {
+    ...drivers,
+    ...given,
+    pools: new Pools(drivers, store),
+    inventories: new Inventories({ store, drivers, clock, log, config, nodeId }),
+    observer: new Observer({ store, hypervisor: drivers.hypervisor, clock, log }),
+    uploads: new Uploads({ pool: drivers.pool, clock }),
+    repositories: new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock }),
+  };
+}
+
+function makeWipers({ pools, store, clock, log }: Services, { storage }: Config): Wiper[] {
+  const { wipeMibps } = storage;
+  return pools.all.map((pool) => new Wiper({ store, pool, clock, log, wipeMibps }));
 }
 
 function keyFilesOf({ objects }: Config): Map<string, string> {

@@ -3,12 +3,12 @@
  * of this node or of any other.
  */
 import { randomUUID } from 'node:crypto';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { GIB } from '../../model/units.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
+import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
@@ -29,7 +29,7 @@ interface RestorePlan extends BackupPlan {
   name: string;
   /** As the backup names it. */
   from: string;
-  volume: VolumeRequest;
+  volume: PlannedVolume;
 }
 
 export function verifyBackup({ repositories, store }: Services): OperationKind<'backup.verify', BackupPlan> {
@@ -58,7 +58,7 @@ export function verifyBackup({ repositories, store }: Services): OperationKind<'
 }
 
 export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
-  const { store, pool, repositories } = services;
+  const { store, pools, repositories } = services;
   return {
     method: 'backup.restore',
     version: 1,
@@ -68,13 +68,13 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
         {
           name: 'restore',
           look: async ({ volume }, { signal }) =>
-            (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
+            (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
           act: (plan, context) => restore(services, plan, context),
-          undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+          undo: ({ volume }, { signal }) => pools.of(volume).removeVolume(volume.id, { signal }),
         },
       ],
     ],
-    makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
+    makes: ({ volume }) => [{ kind: 'volume', name: pools.of(volume).paths.volume(volume.id) }],
     accept({ id, instanceId, store: storeName, volumeId, name, sizeGib }) {
       const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false });
       const volume = volumeRequest(store, admitted);
@@ -91,7 +91,7 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
 }
 
 async function restore(
-  { pool, repositories }: Services,
+  { pools, repositories }: Services,
   { store, instanceId, id, from, volume }: RestorePlan,
   { signal }: StepContext,
 ): Promise<void> {
@@ -111,7 +111,8 @@ async function restore(
   const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS };
   const fill = (sink: Parameters<typeof repository.restore>[1]) =>
     repository.restore({ instanceId, id, volumeId: from }, sink, options);
-  await pool.restoreVolume(volume, fill, options);
+  const { pool: _pool, ...request } = volume;
+  await pools.of(volume).restoreVolume(request, fill, options);
 }
 
 export function deleteBackup(services: Services): OperationKind<'backup.delete', RemovePlan> {

@@ -53,6 +53,8 @@ export interface Step<P> {
   look(plan: P, context: StepContext): Promise<Looked>;
   /** Does it; what it answers is journaled as the step's result. */
   act(plan: P, context: ActContext): Promise<unknown>;
+  /** Writes rows that tell what it has learnt, in the transaction that journals its end: no commit of its own. */
+  record?(plan: P, result: unknown): void;
   /** Takes it back, done in part or whole. Idempotent. Steps that change nothing have none. */
   undo?(plan: P, context: StepContext): Promise<void>;
   /**
@@ -79,7 +81,7 @@ export interface Walk<P> {
   version: number;
   stages: readonly (readonly Step<P>[])[];
   /** Milliseconds; the configured limit where absent. */
-  timeoutMs?(plan: P): number;
+  timeoutMs?(plan: P): number | undefined;
   /**
    * Names of all that will be made on the host; pure. They are journaled with the operation before anything acts, and
    * released when it is undone.
@@ -110,7 +112,7 @@ export interface OperationKind<M extends OperationMethod, P> extends Walk<P> {
 export interface AnyWalk {
   version: number;
   stages: readonly (readonly Step<never>[])[];
-  timeoutMs?(plan: never): number;
+  timeoutMs?(plan: never): number | undefined;
   makes?(plan: never): readonly MadeName[];
   removes?(plan: never): readonly MadeName[];
   succeeded(plan: never, results: Readonly<Record<string, unknown>>): void;

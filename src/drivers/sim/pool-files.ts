@@ -1,0 +1,63 @@
+/** Files of a simulated host's pool, as its nouns use them: under the names of the real pool, and in the room that there is. */
+import { AgentError } from '../../model/errors.ts';
+import type { Layout } from '../qcow2/layout.ts';
+import type { SimFile } from './state.ts';
+import type { SimWorld } from './world.ts';
+
+export class PoolFiles {
+  readonly world: SimWorld;
+  readonly layout: Layout;
+  readonly #name: string;
+
+  /** @param name Of the pool. */
+  constructor(world: SimWorld, layout: Layout, name: string) {
+    this.world = world;
+    this.layout = layout;
+    this.#name = name;
+  }
+
+  get totalBytes(): number {
+    const { pools, poolBytes } = this.world.settings;
+    return pools.find(({ name }) => name === this.#name)?.bytes ?? poolBytes;
+  }
+
+  get usedBytes(): number {
+    return this.world.files.usedIn(this.#name);
+  }
+
+  get availableBytes(): number {
+    return Math.max(0, this.totalBytes - this.usedBytes);
+  }
+
+  get(path: string): SimFile | undefined {
+    return this.world.files.get(path);
+  }
+
+  all(): SimFile[] {
+    return [...this.world.files.all()].filter(({ path }) => path.startsWith(`${this.layout.root}/`));
+  }
+
+  /** @throws {AgentError} CAPACITY_EXCEEDED */
+  put(file: SimFile): void {
+    if (file.sizeBytes > this.availableBytes) {
+      throw new AgentError('CAPACITY_EXCEEDED', `The pool has no room for ${file.kind} ${file.id}`);
+    }
+    this.world.touch();
+    this.world.files.put(file);
+  }
+
+  /** Harmless where there is none; a mishap where a guest has it open. */
+  remove(path: string): void {
+    if (this.get(path) === undefined) return;
+    if (this.world.guests.holdsOpen(path))
+      this.world.mishaps.push(`${path} was removed from a running guest`);
+    this.world.touch();
+    this.world.files.remove(path);
+  }
+
+  /** @throws {AgentError} ILLEGAL_STATE: a guest has this file of a volume open. */
+  checkIdle(volumeId: string, path: string): void {
+    if (this.world.guests.holdsOpen(path))
+      throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${volumeId}`);
+  }
+}
