@@ -12,8 +12,8 @@ import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
 import { pools } from './013-pools.ts';
 import { edges } from './016-edges.ts';
-import { indexes } from './018-indexes.ts';
 import { audit } from './017-audit.ts';
+import { indexes } from './018-indexes.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -29,6 +29,6 @@ export const migrations: readonly string[] = [
   seeds,
   pools,
   edges,
-  indexes,
   audit,
+  indexes,
 ];
