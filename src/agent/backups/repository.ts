@@ -12,7 +12,7 @@
  *  - Each backup names all that it needs: an incremental one is restored, and outlives its parent, like a full one.
  *  - Removing takes manifests first; chunks go only when every manifest of the repository has been read and none names
  *    them. What can't be read stops the removing: never destroy on doubt.
- *  - Memory is bounded: chunks are moved one by one; the collector holds the ids of at most CHUNKS_LIMIT chunks.
+ *  - Memory is bounded: a few chunks are under way at once (in-flight.ts); the collector holds the ids of at most CHUNKS_LIMIT.
  *
  * How a disk is read and written is not known here: extents come in, and go out to a sink.
  */
@@ -38,7 +38,8 @@ import { placedPieces, Ranges, withoutChanged } from './changed-index.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
 import { Markers } from './markers.ts';
-import { pack, piecesFit } from './packer.ts';
+import { inFlight } from './in-flight.ts';
+import { CHUNK_BYTES, pack, type Packed, type PackedChunk, piecesFit } from './packer.ts';
 import { PageWriter } from './page-writer.ts';
 
 const ROOT = 'backups';
@@ -286,14 +287,13 @@ export class BackupRepository {
     const pages = this.#pageWriter(options);
     const changed = new Ranges();
     let dataBytes = 0;
-    for await (const packed of pack(told(extents, before === null ? null : changed), virtualSizeBytes)) {
+    const packed = pack(told(extents, before === null ? null : changed), virtualSizeBytes);
+    const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk, options) };
+    for await (const { bytes, entry, sentBytes } of inFlight(chunksOf(packed), keep)) {
       mayGoOn();
-      // What is in no index is zero.
-      if (packed.type === 'zero') continue;
-      const { id: chunk, sentBytes } = await this.#keep(packed.bytes, options);
-      await pages.add({ chunk, pieces: packed.pieces });
-      dataBytes += packed.bytes.length;
-      progress.kept += packed.bytes.length;
+      await pages.add(entry);
+      dataBytes += bytes;
+      progress.kept += bytes;
       progress.sent += sentBytes;
       options.onProgress?.(progress.kept, progress.sent);
     }
@@ -322,14 +322,23 @@ export class BackupRepository {
     return new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page)), options));
   }
 
+  async #keepPacked({ bytes, pieces, release }: PackedChunk, options: CallOptions) {
+    try {
+      const { id: chunk, sentBytes } = await this.#keep(bytes, options);
+      return { entry: { chunk, pieces }, bytes: bytes.length, sentBytes };
+    } finally {
+      release();
+    }
+  }
+
   async #keep(plain: Uint8Array, options: CallOptions): Promise<{ id: string; sentBytes: number }> {
     const id = this.#chunks.idOf(plain);
     return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
   }
 
   async #restoreVolume(volume: BackupVolume, sink: DiskSink, options: CallOptions): Promise<void> {
-    for await (const entry of this.#entries(volume, options)) {
-      const bytes = 'chunk' in entry ? await this.#chunks.read(entry.chunk, options) : null;
+    const read = { bytesOf: () => CHUNK_BYTES, act: (entry: IndexEntry) => this.#bytesOf(entry, options) };
+    for await (const { entry, bytes } of inFlight(this.#entries(volume, options), read)) {
       if (!piecesFit(entry, volume.virtualSizeBytes, bytes?.length ?? null)) {
         throw damaged(`index of volume ${volume.id}`, 'it tells pieces that do not fit');
       }
@@ -339,6 +348,14 @@ export class BackupRepository {
           await sink.write(offset, bytes.subarray(at, at + length));
       }
     }
+  }
+
+  /** Null for zeros. */
+  async #bytesOf(
+    entry: IndexEntry,
+    options: CallOptions,
+  ): Promise<{ entry: IndexEntry; bytes: Buffer | null }> {
+    return { entry, bytes: 'chunk' in entry ? await this.#chunks.read(entry.chunk, options) : null };
   }
 
   async *#entries(volume: BackupVolume, options: CallOptions): AsyncGenerator<IndexEntry> {
@@ -407,6 +424,15 @@ async function* told(extents: AsyncIterable<DiskExtent>, ranges: Ranges | null):
     ranges?.add(extent.offset, extent.type === 'data' ? extent.data.length : extent.length);
     yield extent;
   }
+}
+
+/** What is in no index is zero. */
+async function* chunksOf(packed: AsyncIterable<Packed>): AsyncGenerator<PackedChunk> {
+  for await (const each of packed) if (each.type === 'chunk') yield each;
+}
+
+function lengthOf({ bytes }: PackedChunk): number {
+  return bytes.length;
 }
 
 async function zeroAll(entry: IndexEntry, sink: DiskSink): Promise<void> {
