@@ -4,8 +4,8 @@
 import { AgentError } from '../../model/errors.ts';
 import type { FoundShare, ShareLabel, ShareRequest } from '../contracts/storage.ts';
 import { newFile } from './files.ts';
+import type { PoolFiles } from './pool-files.ts';
 import type { SimFile } from './state.ts';
-import type { SimWorld } from './world.ts';
 
 /** What an empty folder takes. */
 const FOLDER_BYTES = 4_096;
@@ -13,12 +13,10 @@ const FOLDER_BYTES = 4_096;
 type SimShare = NonNullable<SimFile['share']>;
 
 export class SimShares {
-  readonly #world: SimWorld;
-  readonly #pathOf: (id: string) => string;
+  readonly #files: PoolFiles;
 
-  constructor(world: SimWorld, pathOf: (id: string) => string) {
-    this.#world = world;
-    this.#pathOf = pathOf;
+  constructor(files: PoolFiles) {
+    this.#files = files;
   }
 
   make({ id, label }: ShareRequest): void {
@@ -28,10 +26,8 @@ export class SimShares {
     if (before !== null) return;
     this.#checkQuota(label);
     const share = { label: structuredClone(label), files: 0 };
-    this.#world.touch();
-    this.#world.files.put(
-      newFile({ kind: 'share', id, path: this.#pathOf(id), sizeBytes: FOLDER_BYTES, share }),
-    );
+    const path = this.#files.layout.share(id);
+    this.#files.put(newFile({ kind: 'share', id, path, sizeBytes: FOLDER_BYTES, share }));
   }
 
   look(id: string): { label: ShareLabel | null } | null {
@@ -44,19 +40,16 @@ export class SimShares {
     if (share === null) throw new AgentError('NOT_FOUND', `There is no share ${id} in this pool`);
     this.#checkQuota(label);
     share.label = structuredClone(label);
-    this.#world.touch();
+    this.#files.world.touch();
   }
 
   remove(id: string, files: 'removed' | 'kept'): void {
-    const path = this.#pathOf(id);
+    const path = this.#files.layout.share(id);
     const share = this.#find(id);
     if (share === null) return;
     if (files === 'kept' && share.files > 0)
       throw new AgentError('HOST_CONFLICT', `${path} holds files, which nobody has asked to remove`);
-    if (this.#world.guests.holdsOpen(path))
-      this.#world.mishaps.push(`${path} was removed from a running guest`);
-    this.#world.touch();
-    this.#world.files.remove(path);
+    this.#files.remove(path);
   }
 
   found({ id, share = null }: SimFile): FoundShare {
@@ -64,11 +57,11 @@ export class SimShares {
   }
 
   #find(id: string): SimShare | null {
-    return this.#world.files.get(this.#pathOf(id))?.share ?? null;
+    return this.#files.get(this.#files.layout.share(id))?.share ?? null;
   }
 
   #checkQuota({ quotaGib }: ShareLabel): void {
-    if (quotaGib === null || this.#world.settings.projectQuotas) return;
+    if (quotaGib === null || this.#files.world.settings.projectQuotas) return;
     throw new AgentError('UNSUPPORTED', 'A quota needs project quotas, and the simulated disk keeps none');
   }
 }

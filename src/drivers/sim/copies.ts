@@ -1,0 +1,93 @@
+/** Copies of the volumes of a simulated host's pool, what has changed in them, and volumes made of such. */
+import { AgentError } from '../../model/errors.ts';
+import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
+import type { DirtyBitmap, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
+import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
+import { newFile } from './files.ts';
+import type { PoolFiles } from './pool-files.ts';
+import type { SimFile } from './state.ts';
+import { checkSize, EMPTY_VOLUME_BYTES, type SimVolumes } from './volumes.ts';
+
+export class SimCopies {
+  readonly #files: PoolFiles;
+  readonly #volumes: SimVolumes;
+
+  constructor(files: PoolFiles, volumes: SimVolumes) {
+    this.#files = files;
+    this.#volumes = volumes;
+  }
+
+  make({ copyId, id, layers = [], since }: VolumeCopy): void {
+    const { layout, world } = this.#files;
+    const layer = layers.at(-1) ?? null;
+    const path = layout.layer(id, layer);
+    this.#volumes.get(id, layer);
+    if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+    const written = world.files.written(path) as Written;
+    this.remove(copyId);
+    if (since === undefined) this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
+    else this.#files.put(deltaOf(written, layout.volumeDelta(copyId), since, copyId));
+  }
+
+  bitmaps(id: string): DirtyBitmap[] {
+    this.#files.checkIdle(id, this.#files.layout.volume(id));
+    const bitmaps = Object.entries(this.#volumes.get(id).bitmaps ?? {});
+    return bitmaps.map(([name, { consistent }]) => ({ name, consistent }));
+  }
+
+  read(id: string): DiskExtent[] {
+    const copy = this.find(id);
+    if (copy.path === this.#files.layout.volumeDelta(id)) return extentsOf(copy);
+    return [{ type: 'data', offset: 0, data: Buffer.from(copy.text ?? '') }];
+  }
+
+  /** @throws {AgentError} NOT_FOUND */
+  find(id: string): SimFile {
+    const { layout } = this.#files;
+    const copy = this.#files.get(layout.volumeDelta(id)) ?? this.#files.get(layout.volumeCopy(id));
+    if (copy === undefined) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
+    return copy;
+  }
+
+  remove(id: string): void {
+    this.#files.remove(this.#files.layout.volumeCopy(id));
+    this.#files.remove(this.#files.layout.volumeDelta(id));
+  }
+
+  /** What `fill` writes; null where the volume is there already. */
+  async contentOf(
+    { id, sizeBytes }: VolumeRequest,
+    fill: (sink: DiskSink) => Promise<void>,
+  ): Promise<string | null> {
+    if (this.#files.get(this.#files.layout.volume(id)) !== undefined) return null;
+    checkSize(sizeBytes);
+    const disk = new TextDisk();
+    await fill(disk);
+    return disk.text;
+  }
+
+  restore({ id, sizeBytes, label }: VolumeRequest, content: string): void {
+    const path = this.#files.layout.volume(id);
+    const volume = { sizeBytes, imageId: null, label: label ?? null, content };
+    this.#files.put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
+  }
+}
+
+/** The beginning of a disk, as text; what follows is zero. */
+class TextDisk implements DiskSink {
+  #bytes = Buffer.alloc(0);
+
+  get text(): string {
+    return this.#bytes.toString().replace(/\0+$/, '');
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    const missing = offset + data.length - this.#bytes.length;
+    if (missing > 0) this.#bytes = Buffer.concat([this.#bytes, Buffer.alloc(missing)]);
+    this.#bytes.set(data, offset);
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    this.#bytes.fill(0, offset, offset + length);
+  }
+}
