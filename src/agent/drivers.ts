@@ -6,10 +6,12 @@ import { join, resolve } from 'node:path';
 import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { ObjectStore } from '../drivers/contracts/objects.ts';
 import type { Exec } from '../drivers/host/exec.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
+import { type BucketSection, type FolderSection, isBucket, isFolder } from './config/object-stores.ts';
 import type { Config } from './config/schema.ts';
 import type { Log } from './log.ts';
 
@@ -76,13 +78,25 @@ async function realDrivers(
   };
 }
 
-/** The S3 client is loaded where there is a store: it takes some 8 MB of memory. */
+/** Each kind of store is loaded where there is one: the S3 client takes some 8 MB of memory. */
 async function objectStores({ objects }: Config, clock: Clock): Promise<Drivers['objects']> {
-  if (objects.length === 0) return new Map();
+  const stores = [
+    ...(await buckets(objects.filter(isBucket), clock)),
+    ...(await folders(objects.filter(isFolder), clock)),
+  ];
+  return new Map(stores.map((store) => [store.name, store]));
+}
+
+async function buckets(sections: readonly BucketSection[], clock: Clock): Promise<ObjectStore[]> {
+  if (sections.length === 0) return [];
   const { S3Store } = await import('../drivers/s3/store.ts');
-  return new Map(
-    objects.map((settings) => [settings.name, new S3Store({ settings, clock, random: Math.random })]),
-  );
+  return sections.map((settings) => new S3Store({ settings, clock, random: Math.random }));
+}
+
+async function folders(sections: readonly FolderSection[], clock: Clock): Promise<ObjectStore[]> {
+  if (sections.length === 0) return [];
+  const { FolderStore } = await import('../drivers/folder/store.ts');
+  return sections.map(({ name, path, prefix }) => new FolderStore({ name, path, prefix, clock }));
 }
 
 /** Loaded only where it is asked for: a node that runs guests has no use for it. */
