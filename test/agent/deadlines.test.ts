@@ -28,6 +28,7 @@ const READS: ReadParams = {
   'instance.show': () => ({ id: 'web' }),
   'instance.console': () => ({ id: 'web' }),
   'image.list': () => ({}),
+  'image.append': (sim) => ({ image: uploadedOf(sim) }),
   'image.show': () => ({ id: 'debian' }),
   'volume.list': () => ({}),
   'volume.show': () => ({ id: 'web-disk0' }),
@@ -45,6 +46,12 @@ const READS: ReadParams = {
 
 function anOperation(sim: SimAgent): string {
   return sim.agent.operations.list({ limit: 1 })[0]?.id as string;
+}
+
+/** The image of the upload that waits for bytes; one that none waits for, where there is none. */
+function uploadedOf(sim: SimAgent): string {
+  const [upload] = sim.agent.operations.list({ limit: 100 }).filter(({ kind }) => kind === 'image.upload');
+  return upload?.target.id ?? randomUUID();
 }
 
 /** Such a read says in its summary that it looks at the host, or asks an object store. */
@@ -66,6 +73,7 @@ t.test('no read makes a driver call but those that say so', async (t) => {
   const sim = await readyAgent(t);
   await sim.run('instance.create', { spec: spec() });
   await sim.run('share.create', { name: 'files' });
+  await sim.call('image.upload', { name: 'mine', sizeBytes: 1 });
   for (const method of Object.keys(READS) as ReadMethod[]) {
     const calls = await callsOf(sim, method);
     if (looksAtHost(method)) t.ok(calls > 0, `${method} looks at the host`);

@@ -1,7 +1,7 @@
 /**
 /**
- * The reads of the method table. All but instance.console and those that look at the node's host or database
- * (node.doctor, node.leaks, node.recover, node.backup) answer from memory and the store.
+ * The reads of the method table. All but instance.console, image.append and those that look at the node's host or
+ * database (node.doctor, node.leaks, node.recover, node.backup) answer from memory and the store.
  */
 import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
 import type { Health, NodeStatus } from '../../model/node.ts';
@@ -10,6 +10,7 @@ import { listBackups } from '../backups/view.ts';
 import type { Breakers } from '../health/breakers.ts';
 import type { HealthReporter } from '../health/health-reporter.ts';
 import { problemsOf } from '../health/problems.ts';
+import { appendBase64 } from '../images/uploads.ts';
 import { examineNode } from '../inventory/doctor.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Operations } from '../operations/operations.ts';
@@ -66,6 +67,9 @@ export function makeReaders(services: Services, { operations, collector, identit
 
     'image.list': () => ({ images: store.images.list() }),
     'image.show': ({ id }) => ({ image: store.images.get(id) }),
+    'image.append': async ({ image, at, data }, signal) => ({
+      at: await appendBase64(services.uploads, { image, at, data }, signal),
+    }),
     'volume.list': () => ({ volumes: store.volumes.list() }),
     'volume.show': ({ id }) => ({ volume: store.volumes.get(id) }),
     'snapshot.list': ({ id }) => ({

@@ -14,6 +14,7 @@ import type { Network } from '../../model/network.ts';
 import type { Image, Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import type { Services } from '../services.ts';
+import { admitShares } from '../shares/admit.ts';
 import type { Store } from '../store/store.ts';
 import { userDataBytes } from './user-data.ts';
 
@@ -22,7 +23,7 @@ const MAC_PREFIX = '52:54:00';
 /** Random addresses tried before giving up: with 16 million of them, one try is nearly always enough. */
 const MAC_TRIES = 100;
 
-/** Writes the rows of the instance, its own volumes, its ports and its allocation. @throws {AgentError} */
+/** Writes the rows of the instance, its own volumes, its ports, its shares and its allocation. @throws {AgentError} */
 export function admitInstance(services: Services, id: string, spec: InstanceSpec): void {
   const { store, clock, inventories } = services;
   assertNew(services, id, spec.name);
@@ -45,6 +46,7 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
   for (const [position, disk] of disks.entries())
     insertDisk(services, { id, name: spec.name, position, disk, createdAt });
   for (const [position, nic] of spec.nics.entries()) insertPort(services, { instanceId: id, position, nic });
+  admitShares(services, { id, name: spec.name }, spec.shares ?? []);
   store.tellInstance('instance.created', id);
 }
 

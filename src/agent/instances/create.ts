@@ -1,11 +1,12 @@
 /**
- * instance.create: disks, seed and ports together, then the definition, then the start.
+ * instance.create: disks, seed and ports together, then the definition, with its shares in it, then the start.
  *
  * A create that fails or is cancelled ends as if it had never been asked: every step is undone, the rows go.
  */
 import { randomUUID } from 'node:crypto';
-import type { OperationKind } from '../operations/kind.ts';
+import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { assertSharesUsable } from '../shares/admit.ts';
 import { accountLayer } from '../snapshots/layers.ts';
 import { admitInstance } from './admit.ts';
 import { planInstance } from './plan.ts';
@@ -20,7 +21,7 @@ export function createInstance(services: Services): OperationKind<'instance.crea
     version: 1,
     stages: [
       [makeVolumes(services), makeSeed(services), bindPorts(services)],
-      [define(services)],
+      [defineWithShares(services)],
       [start(services)],
       [confirm(services, ['running'])],
     ],
@@ -41,8 +42,21 @@ export function createInstance(services: Services): OperationKind<'instance.crea
   };
 }
 
+/** The same step; a host that can give guests no shares is asked before. */
+function defineWithShares(services: Services): Step<SeededPlan> {
+  const step = define(services);
+  return {
+    ...step,
+    async act(plan, context) {
+      const { shares = [] } = plan.definition;
+      if (shares.length > 0) await assertSharesUsable(services, { signal: context.signal });
+      return step.act(plan, context);
+    },
+  };
+}
+
 /** Removes every row of an instance; within the transaction that ends its operation. */
-export function forgetInstance({ store }: Services, id: string): void {
+export function forgetInstance({ store }: Services, id: string, { wipe = false } = {}): void {
   const instance = store.instances.find(id);
   if (instance === null) return; // an earlier delete in its queue has done it
   const layers = store.volumes.listOf(id).flatMap((volume) => store.layers.of(volume.id).layers);
@@ -53,5 +67,5 @@ export function forgetInstance({ store }: Services, id: string): void {
   store.shares.releaseOf(id);
   store.allocations.remove(id);
   store.instances.remove(id);
-  store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id });
+  store.events.append('instance.deleted', { kind: 'instance', id, name: instance.name }, { id, wipe });
 }

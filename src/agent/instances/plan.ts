@@ -87,7 +87,7 @@ function defineGuest(
   pool: StoragePool,
   parts: { instance: Instance; volumes: Volume[]; shares: InstanceShare[]; ports: PortOfNetwork[] },
 ): GuestDefinition {
-  const { id, name, generation, spec, createdAt } = parts.instance;
+  const { id, name, generation, generationId, spec, createdAt } = parts.instance;
   const seed: GuestDisk = {
     serial: SEED_SERIAL,
     path: pool.paths.seed(id),
@@ -112,6 +112,7 @@ function defineGuest(
     ...(parts.shares.length > 0 && { shares: parts.shares.map((share) => guestShareOf(pool, share)) }),
     consoleLogPath: pool.paths.consoleLog(id),
     watchdog: spec.watchdog,
+    generationId,
     metadata: writeMetadata({
       id,
       nodeId: store.meta.get('node_id') as string,

@@ -62,8 +62,7 @@ export function define(services: Services): Step<InstancePlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent, and brings an older definition up to date
-    act: ({ definition }, { signal }) =>
-      defineForBaseline(services, onPresentFiles(services, definition), signal),
+    act: ({ definition }, { signal }) => defineForBaseline(services, asOfNow(services, definition), signal),
     record: ({ id }, baseline) => services.store.instances.setBaseline(id, baseline as BaselineRow),
     undo: ({ id }, { signal }) => unlessForeign(services.hypervisor.undefine(id, { signal })),
   };
@@ -75,7 +74,7 @@ export async function defineGuest(
   definition: GuestDefinition,
   signal: AbortSignal,
 ): Promise<void> {
-  await defineAsIs(services, onPresentFiles(services, definition), signal);
+  await defineAsIs(services, asOfNow(services, definition), signal);
 }
 
 async function defineAsIs(
@@ -100,9 +99,9 @@ async function defineForBaseline(
 /**
  * While a plan has waited for its turn, layers of its volumes may have been merged, and volumes detached: its disks are
  * those that the instance has now, with the files of now. A guest that is started on a file of before would lose what it
- * writes.
+ * writes. It may have been taken back to a snapshot meanwhile, too, which its generation ID has to tell.
  */
-function onPresentFiles({ store, pool }: Services, definition: GuestDefinition): GuestDefinition {
+function asOfNow({ store, pool }: Services, definition: GuestDefinition): GuestDefinition {
   const volumes = store.volumes.listOf(definition.id);
   const present = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pool, volume)]));
   const disks = definition.disks.flatMap((disk) => {
@@ -110,7 +109,7 @@ function onPresentFiles({ store, pool }: Services, definition: GuestDefinition):
     const now = present.get(disk.serial);
     return now === undefined ? [] : [{ ...disk, path: now.path, backing: now.backing }];
   });
-  return { ...definition, disks };
+  return { ...definition, generationId: store.instances.generationIdOf(definition.id), disks };
 }
 
 /** The definition that the store says. */

@@ -16,6 +16,7 @@ export interface HostGuest {
   /** The hypervisor's name of it. */
   name: string;
   power: { state: PowerState; reason: string };
+  generationId: string | null;
   /** Null where it can't be believed; `fault` says why. */
   metadata: GuestMetadata | null;
   fault: string | null;
@@ -46,8 +47,8 @@ export function guestsOf(observed: readonly ObservedGuest[]): HostGuest[] {
   return observed.filter(({ ours }) => ours).map(toGuest);
 }
 
-function toGuest({ id, name, power, reason, metadata: text }: ObservedGuest): HostGuest {
-  const guest = { id, name, power: { state: power, reason } };
+function toGuest({ id, name, power, reason, generationId, metadata: text }: ObservedGuest): HostGuest {
+  const guest = { id, name, power: { state: power, reason }, generationId };
   try {
     const metadata = readMetadata(text ?? '');
     if (metadata.id === id) return { ...guest, metadata, fault: null };

@@ -31,6 +31,7 @@ function planInstance(planning: Planning, guest: BelievedGuest): void {
     id,
     spec: { ...metadata.spec, name },
     generation,
+    generationId: guest.generationId ?? id,
     power: { ...power, since: context.now },
     createdAt: metadata.createdAt,
   });

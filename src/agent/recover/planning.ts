@@ -49,6 +49,7 @@ export interface RecoveredInstance {
   id: string;
   spec: InstanceSpec;
   generation: number;
+  generationId: string;
   power: Power;
   createdAt: string;
 }

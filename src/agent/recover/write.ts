@@ -74,6 +74,9 @@ export function settleBehind(store: Store, host: HostView, now: string): void {
     tellOperation(store, id);
   }
   for (const { id } of store.instances.list()) store.instances.raiseGeneration(id, GENERATION_LEAP);
+  // One of before a revert would hide the revert from the guest.
+  for (const { id, generationId } of host.guests)
+    if (generationId !== null) store.instances.setGenerationId(id, generationId);
 }
 
 /** What was being made, and is whole on the host, was made. @returns whether it is such a thing */

@@ -142,9 +142,5 @@ export const commands: readonly Leaf[] = [
     summary: 'Delete a volume that no instance uses',
     loses: 'what is on it',
     wipes: true,
-    details: [
-      'A wipe writes zeros over the bytes of the file. Where the file system or the disk writes elsewhere (btrfs, snapshots,',
-      'SSDs), the old bytes stay until their room is used again: there only encryption of the disk helps.',
-    ].join('\n'),
   }),
 ];

@@ -177,8 +177,8 @@ export interface VolumeStorage {
   ): Promise<void>;
   removeVolume(id: string, options?: CallOptions): Promise<void>;
   /**
-   * Takes a volume away as `removeVolume` does, but for its bytes: they are kept under a name that nothing else has or
-   * lists, until `wipe`. Where there is none it is done.
+   * Takes a volume away as `removeVolume` does, but for its bytes, with those of its layers and memories: they are kept
+   * under names that nothing else has or lists, until `wipe`. Where there is none it is done.
    *
    * @throws {AgentError} ILLEGAL_STATE: a guest uses it.
    */

@@ -172,9 +172,10 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   }
 
   listWipes(options: CallOptions = {}): Promise<string[]> {
-    return this.quick('list what is to be wiped', options, async () =>
-      (await listFolder(this.stores.layout, 'volumes')).filter(isWipe).map(({ id }) => id),
-    );
+    return this.quick('list what is to be wiped', options, async () => {
+      const files = (await listFolder(this.stores.layout, 'volumes')).filter(isWipe);
+      return [...new Set(files.map(({ id }) => id))];
+    });
   }
 
   wipe(id: string, { bytesPerSecond, ...options }: CallOptions & { bytesPerSecond: number }): Promise<void> {

@@ -74,7 +74,7 @@ export function makeStores(parts: Qcow2PoolParts) {
     copies: new CopyStore({ layout, exec, tool, images, volumes }),
     shares: new ShareStore({ layout, exec }),
     flat: new FlatStore({ layout, tool, images, volumes }),
-    wipes: new WipeStore({ layout, tool, volumes, clock }),
+    wipes: new WipeStore({ layout, layers, tool, volumes, clock }),
     deltas: new DeltaStore({ layout, tool, images, volumes }),
     seeds: new SeedStore({ layout, exec }),
     consoles: new ConsoleStore({ layout }),

@@ -49,6 +49,7 @@ const Definition = strict({
   nics: Type.Array(strict({ macAddress: MacAddress, bridge: Interface, tapName: Interface })),
   consoleLogPath: nullable(Path),
   watchdog: Type.Optional(Type.Enum([...WATCHDOGS])),
+  generationId: Type.Optional(Id),
   metadata: Type.String(),
 });
 

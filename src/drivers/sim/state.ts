@@ -119,6 +119,8 @@ export interface SimProcess extends GuestDevices {
   /** Files that it holds open, those below its disks included. */
   paths: string[];
   taps: string[];
+  /** @default none: a foreign guest's, or one that was started by an older version */
+  generationId?: string;
   /** Its memory can be shared with daemons of the host; what it was started with decides. @default false */
   sharesMemory?: boolean;
 }

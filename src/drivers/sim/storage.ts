@@ -261,7 +261,9 @@ export class SimStoragePool implements StoragePool {
   }
 
   listWipes(options?: CallOptions): Promise<string[]> {
-    return this.#run('storage.listWipes', null, options, () => this.#volumes.wipes().map(({ id }) => id));
+    return this.#run('storage.listWipes', null, options, () => [
+      ...new Set(this.#volumes.wipes().map(({ id }) => id)),
+    ]);
   }
 
   wipe(id: string, options: CallOptions & { bytesPerSecond: number }): Promise<void> {

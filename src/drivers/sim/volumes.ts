@@ -3,6 +3,7 @@ import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
+import { besideWipe, isBeside } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import type { SimImages } from './images.ts';
 import type { PoolFiles } from './pool-files.ts';
@@ -90,6 +91,11 @@ export class SimVolumes {
     this.#files.remove(layout.volumeCopy(id));
     this.#files.remove(layout.volume(id));
     if (file !== undefined) this.#files.put({ ...file, path: layout.volumeWipe(id) });
+    const besides = this.#files.all().filter(({ id: of, path }) => of === id && isBeside(path));
+    for (const beside of besides) {
+      this.#files.remove(beside.path);
+      this.#files.put({ ...beside, path: besideWipe(beside.path) });
+    }
   }
 
   /** Those that are set aside. */
@@ -98,7 +104,7 @@ export class SimVolumes {
   }
 
   wipe(id: string): void {
-    this.#files.remove(this.#files.layout.volumeWipe(id));
+    for (const file of this.wipes()) if (file.id === id) this.#files.remove(file.path);
   }
 }
 

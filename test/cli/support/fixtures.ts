@@ -23,6 +23,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     id: idOf(1),
     name: 'demo',
     generation: 3,
+    generationId: idOf(1),
     lifecycle: 'ready',
     power: { state: 'running', since: ago(90), reason: 'booted' },
     desired: 'running',

@@ -27,6 +27,7 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     id,
     name: spec.name,
     generation: 1,
+    generationId: id,
     lifecycle: 'building',
     power: { state: 'stopped', since: AT, reason: 'not started yet' },
     desired: 'running',

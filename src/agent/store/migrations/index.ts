@@ -10,6 +10,7 @@ import { disks } from './008-disks.ts';
 import { snapshots } from './009-snapshots.ts';
 import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
+import { edges } from './016-edges.ts';
 import { indexes } from './018-indexes.ts';
 
 export const migrations: readonly string[] = [
@@ -24,5 +25,6 @@ export const migrations: readonly string[] = [
   snapshots,
   shares,
   seeds,
+  edges,
   indexes,
 ];
