@@ -175,7 +175,7 @@ const CHANGES: [argv: string, method: string, params: Record<string, unknown>, s
   [
     'backup create demo --store far',
     'backup.create',
-    { id: 'demo', store: 'far' },
+    { id: 'demo', store: 'far', quiesce: 'auto' },
     /^Backed up instance demo/,
   ],
   ['network delete lab', 'network.delete', { id: 'lab' }, /^Deleted network lab/],
@@ -362,7 +362,9 @@ const BACKUP: Backup = {
   createdAt: '2026-03-01T11:00:00.000Z',
   parentId: null,
   full: { code: 'asked', message: 'A full backup was asked for' },
+  consistent: 'crash',
   spec: { ...instance().spec, name: 'demo' },
+  nics: null,
   volumes: [
     { id: idOf(2), virtualSizeBytes: 5 * 1024 ** 3, dataBytes: 1024 ** 3 },
     { id: idOf(3), virtualSizeBytes: 2.5 * 1024 ** 3, dataBytes: 1024 ** 2 },
@@ -403,8 +405,11 @@ t.test('a backup is named by its id alone, and its store is asked whose it is', 
 
 t.test('a backup is made of what has changed, or in full, and at a pace', async (t) => {
   const given: [argv: string, params: Record<string, unknown>][] = [
-    ['backup create demo', { id: 'demo' }],
-    ['backup create demo --full --bandwidth 50', { id: 'demo', full: true, bandwidthMibPerSecond: 50 }],
+    ['backup create demo', { id: 'demo', quiesce: 'auto' }],
+    [
+      'backup create demo --full --bandwidth 50 --quiesce required',
+      { id: 'demo', full: true, quiesce: 'required', bandwidthMibPerSecond: 50 },
+    ],
   ];
   for (const [argv, params] of given) {
     const { socketPath, calls } = await fakeAgent(t, working(1));

@@ -23,8 +23,10 @@ import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
 import type { ObjectFacts, ObjectStore } from '../../drivers/contracts/objects.ts';
 import {
   BackupManifest,
+  type BackupNic,
   type BackupVolume,
   CHAIN_LIMIT,
+  type Consistency,
   depthOf,
   type FullReason,
   type IndexEntry,
@@ -61,6 +63,10 @@ export interface BackupRequest {
   id: string;
   instanceId: string;
   instance: InstanceSpec;
+  /** @default not told */
+  nics?: BackupNic[] | undefined;
+  /** @default 'crash' */
+  consistent?: Consistency | undefined;
   /** The backup since which the extents are all that has changed; null for a full one. */
   parent: BackupManifest | null;
   /** Why it is a full one. @default not told */
@@ -68,9 +74,8 @@ export interface BackupRequest {
   volumes: VolumeSource[];
 }
 
-export interface VolumeSource {
-  id: string;
-  virtualSizeBytes: number;
+export interface VolumeSource
+  extends Pick<BackupVolume, 'id' | 'name' | 'device' | 'qos' | 'virtualSizeBytes'> {
   /** All of the disk that is not zero, or all that changed since the parent. */
   extents: AsyncIterable<DiskExtent>;
 }
@@ -78,6 +83,11 @@ export interface VolumeSource {
 export interface WriteOptions extends CallOptions {
   /** Told bytes of disks that are kept, and those of them that had to be sent. */
   onProgress?: (keptBytes: number, sentBytes: number) => void;
+}
+
+export interface ReadOptions extends CallOptions {
+  /** Told bytes of a disk that were read. */
+  onProgress?: (readBytes: number) => void;
 }
 
 export interface RemoveOptions extends CallOptions {
@@ -119,17 +129,19 @@ export class BackupRepository {
       const before = request.parent?.volumes.find(({ id }) => id === source.id) ?? null;
       volumes.push(await this.#writeVolume({ ...source, before }, progress, mayGoOn, options));
     }
-    const { id, instanceId, instance, parent, full } = request;
+    const { id, instanceId, instance, parent, full, nics, consistent } = request;
     const manifest = parse(
       BackupManifest,
       {
-        version: 1,
+        version: 2,
         id,
         instanceId,
         createdAt: timestamp(this.#clock),
         parent: parent?.id ?? null,
         depth: parent === null ? 1 : depthOf(parent) + 1,
         ...(full !== undefined && { full }),
+        ...(consistent !== undefined && { consistent }),
+        ...(nics !== undefined && { nics }),
         instance,
         volumes,
       },
@@ -183,7 +195,7 @@ export class BackupRepository {
   async restore(
     { instanceId, id, volumeId }: { instanceId: string; id: string; volumeId: string },
     sink: DiskSink,
-    options: CallOptions = {},
+    options: ReadOptions = {},
   ): Promise<void> {
     const { volumes } = await this.#existing(instanceId, id, options);
     const volume = volumes.find((each) => each.id === volumeId);
@@ -279,7 +291,7 @@ export class BackupRepository {
   }
 
   async #writeVolume(
-    { id, virtualSizeBytes, extents, before }: VolumeSource & { before: BackupVolume | null },
+    { extents, before, ...volume }: VolumeSource & { before: BackupVolume | null },
     progress: { kept: number; sent: number },
     mayGoOn: () => void,
     options: WriteOptions,
@@ -287,7 +299,7 @@ export class BackupRepository {
     const pages = this.#pageWriter(options);
     const changed = new Ranges();
     let dataBytes = 0;
-    const packed = pack(told(extents, before === null ? null : changed), virtualSizeBytes);
+    const packed = pack(told(extents, before === null ? null : changed), volume.virtualSizeBytes);
     const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk, options) };
     for await (const { bytes, entry, sentBytes } of inFlight(chunksOf(packed), keep)) {
       mayGoOn();
@@ -298,7 +310,7 @@ export class BackupRepository {
       options.onProgress?.(progress.kept, progress.sent);
     }
     const kept = before === null ? [] : await this.#unchangedPages(before, changed, options);
-    return { id, virtualSizeBytes, dataBytes, index: [...kept, ...(await pages.finish())] };
+    return { ...volume, dataBytes, index: [...kept, ...(await pages.finish())] };
   }
 
   /** Pages of which nothing has changed are the same ones. */
@@ -336,7 +348,8 @@ export class BackupRepository {
     return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
   }
 
-  async #restoreVolume(volume: BackupVolume, sink: DiskSink, options: CallOptions): Promise<void> {
+  async #restoreVolume(volume: BackupVolume, sink: DiskSink, options: ReadOptions): Promise<void> {
+    let readBytes = 0;
     const read = { bytesOf: () => CHUNK_BYTES, act: (entry: IndexEntry) => this.#bytesOf(entry, options) };
     for await (const { entry, bytes } of inFlight(this.#entries(volume, options), read)) {
       if (!piecesFit(entry, volume.virtualSizeBytes, bytes?.length ?? null)) {
@@ -346,6 +359,8 @@ export class BackupRepository {
       else {
         for (const [offset, length, at] of placedPieces(entry.pieces))
           await sink.write(offset, bytes.subarray(at, at + length));
+        readBytes += bytes.length;
+        options.onProgress?.(readBytes);
       }
     }
   }

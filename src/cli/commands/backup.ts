@@ -1,5 +1,6 @@
 /** `berth backup …` */
-import type { Backup } from '../../model/backup.ts';
+import type { Backup, Consistency } from '../../model/backup.ts';
+import { QUIESCE, type Quiesce } from '../../model/snapshot.ts';
 import { CliError, EXIT, usageError } from '../failure.ts';
 import type { ArgumentSpec, Given, Leaf, OptionSpec } from '../leaf.ts';
 import { CONFIRM_OPTIONS, confirm, OPERATION_OPTIONS, operate } from '../operate.ts';
@@ -14,6 +15,11 @@ const KEPT = { last: 7, daily: 14, weekly: 8 } as const;
 
 const STORE: OptionSpec = { flag: 'store', value: 'store', summary: 'object store (default: the only one)' };
 const BACKUP: ArgumentSpec = { name: 'backup', summary: 'id of the backup, as `berth backup list` tells it' };
+
+const CONSISTENCY: Readonly<Record<Consistency, string>> = {
+  crash: 'as after a loss of power',
+  'file-system': 'file systems flushed and frozen',
+};
 
 const COLUMNS: Column<Backup>[] = [
   { title: 'INSTANCE', value: ({ spec }) => spec.name },
@@ -59,6 +65,7 @@ const showLeaf: Leaf = {
           ['Made', `${backup.createdAt} (${formatAge(backup.createdAt, look.nowMs)} ago)`],
           ['Store', backup.store],
           ['Kind', kindOf(backup)],
+          ['Consistent', CONSISTENCY[backup.consistent]],
           ['Data', formatBytes(dataBytesOf(backup))],
           ...backup.volumes.map(
             ({ id, virtualSizeBytes }, place) =>
@@ -80,6 +87,12 @@ const createLeaf: Leaf = {
     STORE,
     { flag: 'full', summary: 'read all of the disks, not only what has changed' },
     {
+      flag: 'quiesce',
+      value: 'when',
+      choices: QUIESCE,
+      summary: 'freeze its file systems by the agent in it (default: auto, where that answers)',
+    },
+    {
       flag: 'bandwidth',
       value: 'mib',
       integer: true,
@@ -88,7 +101,7 @@ const createLeaf: Leaf = {
     ...OPERATION_OPTIONS,
   ],
   details:
-    'All of its disks are of one moment, as after a loss of power. Where the changes since the last backup are known, only they are read; `berth backup show` says why one is a full one.',
+    'All of its disks are of one moment: as the guest has flushed them, where it is quiesced, else as after a loss of power. Where the changes since the last backup are known, only they are read; `berth backup show` says why one is a full one.',
   doing: (given) => `back up instance ${nameOf(given)}`,
   run(session, given) {
     const bandwidthMibPerSecond = given.integer('bandwidth');
@@ -96,6 +109,7 @@ const createLeaf: Leaf = {
       id: nameOf(given),
       ...storeOf(given),
       ...(given.on('full') && { full: true }),
+      quiesce: (given.text('quiesce') ?? 'auto') as Quiesce,
       ...(bandwidthMibPerSecond !== undefined && { bandwidthMibPerSecond }),
     };
     const done = `Backed up instance ${nameOf(given)}`;

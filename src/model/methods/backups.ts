@@ -4,6 +4,7 @@ import { Fence, Id, Name, NameOrId, ObjectFence, strict } from '../common.ts';
 import { DISK_GIB_MAX } from '../instance.ts';
 import { type Method, operation, read } from '../method.ts';
 import { Type } from '../schema.ts';
+import { QUIESCE } from '../snapshot.ts';
 
 const BackupStore = {
   store: Type.Optional({ ...Name, description: 'object store; the only one where absent' }),
@@ -33,6 +34,11 @@ export const BACKUP_METHODS = {
       id: NameOrId,
       ...BackupStore,
       full: Type.Optional(Type.Boolean({ description: 'read all of the disks. Default: false' })),
+      quiesce: Type.Enum([...QUIESCE], {
+        default: 'auto',
+        description:
+          "whether the guest's agent flushes and freezes its file systems for the moment of the backup; auto: where it answers",
+      }),
       bandwidthMibPerSecond: Type.Optional(
         Type.Integer({
           minimum: 1,

@@ -49,6 +49,11 @@ export const BACKUPS: Scenario[] = [
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
+    variant: '(never quiesced)',
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT, quiesce: 'never' as const }),
+  }),
+  scenario('backup.create', {
     variant: '(refused)',
     setting: { instance: 'running' },
     arrange: haveCheckpoint,
