@@ -29,20 +29,18 @@ import {
   type Consistency,
   depthOf,
   type FullReason,
-  type IndexEntry,
-  IndexPage,
 } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
-import { parseJson } from '../../model/json.ts';
 import { parse } from '../../model/validate.ts';
-import { placedPieces, Ranges, withoutChanged } from './changed-index.ts';
+import { Ranges, withoutChanged } from './changed-index.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
 import { Markers } from './markers.ts';
 import { inFlight } from './in-flight.ts';
-import { CHUNK_BYTES, pack, type Packed, type PackedChunk, piecesFit } from './packer.ts';
+import { pack, type Packed, type PackedChunk } from './packer.ts';
 import { PageWriter } from './page-writer.ts';
+import { type ReadOptions, readAs, VolumeReader } from './volume-reader.ts';
 
 const ROOT = 'backups';
 const MANIFESTS = `${ROOT}/manifests/`;
@@ -85,9 +83,11 @@ export interface WriteOptions extends CallOptions {
   onProgress?: (keptBytes: number, sentBytes: number) => void;
 }
 
-export interface ReadOptions extends CallOptions {
-  /** Told bytes of a disk that were read. */
-  onProgress?: (readBytes: number) => void;
+export interface VolumeName {
+  instanceId: string;
+  /** Of the backup. */
+  id: string;
+  volumeId: string;
 }
 
 export interface RemoveOptions extends CallOptions {
@@ -104,12 +104,14 @@ export class BackupRepository {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   readonly #chunks: Chunks;
+  readonly #reader: VolumeReader;
   readonly #markers: Markers;
 
   constructor({ store, clock, key }: RepositoryParts) {
     this.#store = store;
     this.#clock = clock;
     this.#chunks = new Chunks(store, new Codec(key), ROOT);
+    this.#reader = new VolumeReader(this.#chunks);
     this.#markers = new Markers(store, clock, ROOT);
   }
 
@@ -192,15 +194,14 @@ export class BackupRepository {
    * @param sink Zero at first, and of the volume's `virtualSizeBytes`.
    * @throws {AgentError} NOT_FOUND. DATA_DAMAGED: what is in the sink then is not to be used.
    */
-  async restore(
-    { instanceId, id, volumeId }: { instanceId: string; id: string; volumeId: string },
-    sink: DiskSink,
-    options: ReadOptions = {},
-  ): Promise<void> {
-    const { volumes } = await this.#existing(instanceId, id, options);
-    const volume = volumes.find((each) => each.id === volumeId);
-    if (volume === undefined) throw new AgentError('NOT_FOUND', `Backup ${id} has no volume ${volumeId}`);
-    await this.#restoreVolume(volume, sink, options);
+  async restore(of: VolumeName, sink: DiskSink, options: ReadOptions = {}): Promise<void> {
+    const volume = await this.#volumeOf(of, options);
+    await this.#reader.restore(volume, sink, options);
+  }
+
+  /** Bytes of data that a volume of a backup has, by its index. @throws {AgentError} NOT_FOUND, DATA_DAMAGED */
+  async dataBytes(of: VolumeName, options: CallOptions = {}): Promise<number> {
+    return await this.#reader.dataBytes(await this.#volumeOf(of, options), options);
   }
 
   /** Reads and checks every byte that a backup names. @throws {AgentError} NOT_FOUND, DATA_DAMAGED */
@@ -210,7 +211,7 @@ export class BackupRepository {
   ): Promise<void> {
     const nowhere: DiskSink = { write: async () => undefined, zero: async () => undefined };
     const { volumes } = await this.#existing(instanceId, id, options);
-    for (const volume of volumes) await this.#restoreVolume(volume, nowhere, options);
+    for (const volume of volumes) await this.#reader.restore(volume, nowhere, options);
   }
 
   /**
@@ -284,6 +285,13 @@ export class BackupRepository {
     }
   }
 
+  async #volumeOf({ instanceId, id, volumeId }: VolumeName, options: CallOptions): Promise<BackupVolume> {
+    const { volumes } = await this.#existing(instanceId, id, options);
+    const volume = volumes.find((each) => each.id === volumeId);
+    if (volume !== undefined) return volume;
+    throw new AgentError('NOT_FOUND', `Backup ${id} has no volume ${volumeId}`);
+  }
+
   async #existing(instanceId: string, id: string, options: CallOptions): Promise<BackupManifest> {
     const manifest = await this.manifest(instanceId, id, options);
     if (manifest !== null) return manifest;
@@ -317,7 +325,7 @@ export class BackupRepository {
   async #unchangedPages(before: BackupVolume, changed: Ranges, options: CallOptions): Promise<string[]> {
     const ids: string[] = [];
     for (const page of before.index) {
-      const entries = await this.#page(before, page, options);
+      const entries = await this.#reader.page(before, page, options);
       const left = entries.map((entry) => withoutChanged(entry, changed));
       if (left.every((each, place) => each[0] === entries[place])) {
         ids.push(page);
@@ -348,45 +356,12 @@ export class BackupRepository {
     return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
   }
 
-  async #restoreVolume(volume: BackupVolume, sink: DiskSink, options: ReadOptions): Promise<void> {
-    let readBytes = 0;
-    const read = { bytesOf: () => CHUNK_BYTES, act: (entry: IndexEntry) => this.#bytesOf(entry, options) };
-    for await (const { entry, bytes } of inFlight(this.#entries(volume, options), read)) {
-      if (!piecesFit(entry, volume.virtualSizeBytes, bytes?.length ?? null)) {
-        throw damaged(`index of volume ${volume.id}`, 'it tells pieces that do not fit');
-      }
-      if (bytes === null || !('chunk' in entry)) await zeroAll(entry, sink);
-      else {
-        for (const [offset, length, at] of placedPieces(entry.pieces))
-          await sink.write(offset, bytes.subarray(at, at + length));
-        readBytes += bytes.length;
-        options.onProgress?.(readBytes);
-      }
-    }
-  }
-
-  /** Null for zeros. */
-  async #bytesOf(
-    entry: IndexEntry,
-    options: CallOptions,
-  ): Promise<{ entry: IndexEntry; bytes: Buffer | null }> {
-    return { entry, bytes: 'chunk' in entry ? await this.#chunks.read(entry.chunk, options) : null };
-  }
-
-  async *#entries(volume: BackupVolume, options: CallOptions): AsyncGenerator<IndexEntry> {
-    for (const page of volume.index) yield* await this.#page(volume, page, options);
-  }
-
-  async #page({ id }: BackupVolume, page: string, options: CallOptions): Promise<IndexEntry[]> {
-    return readAs(IndexPage, await this.#chunks.read(page, options), `index of volume ${id}`);
-  }
-
   async #namedChunks(options: CallOptions): Promise<Set<string>> {
     const named = new Set<string>();
     for await (const { volumes } of this.#manifests(MANIFESTS, options)) {
       for (const volume of volumes) {
         for (const page of volume.index) named.add(page);
-        for await (const entry of this.#entries(volume, options))
+        for await (const entry of this.#reader.entries(volume, options))
           if ('chunk' in entry) named.add(entry.chunk);
         if (named.size > CHUNKS_LIMIT) {
           throw new AgentError('LIMIT_REACHED', `The repository has more than ${CHUNKS_LIMIT} chunks`, {
@@ -448,19 +423,6 @@ async function* chunksOf(packed: AsyncIterable<Packed>): AsyncGenerator<PackedCh
 
 function lengthOf({ bytes }: PackedChunk): number {
   return bytes.length;
-}
-
-async function zeroAll(entry: IndexEntry, sink: DiskSink): Promise<void> {
-  const pieces = 'zero' in entry ? entry.zero : [];
-  for (const [offset = 0, length = 0] of pieces) await sink.zero(offset, length);
-}
-
-function readAs<S extends typeof BackupManifest | typeof IndexPage>(schema: S, plain: Buffer, name: string) {
-  try {
-    return parse(schema, parseJson(plain.toString('utf8')), name);
-  } catch (cause) {
-    throw new AgentError('DATA_DAMAGED', `Cannot read ${name}: it has another form`, { cause });
-  }
 }
 
 function keyOf(instanceId: string, id: string): string {
