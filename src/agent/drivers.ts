@@ -55,6 +55,7 @@ async function realDrivers(
   config: Config,
   { clock, exec, log }: { clock: Clock; exec: Exec; log: Log },
 ): Promise<Drivers> {
+  const objects = await objectStores(config, clock);
   return {
     hypervisor: createLibvirtHypervisor({
       uri: config.hypervisor.uri,
@@ -71,10 +72,11 @@ async function realDrivers(
       clock,
       allowAddresses: config.images.allowAddresses,
       keyring: config.images.keyring ?? null,
+      objects,
     }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
-    objects: await objectStores(config, clock),
+    objects,
   };
 }
 

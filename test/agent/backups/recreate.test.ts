@@ -206,3 +206,17 @@ t.test('where there is no room a backup is not restored to be verified', async (
   });
   t.equal(sim.files.length, before);
 });
+
+t.test('what is kept of disks is imported as an image by nobody', async (t) => {
+  const { sim, backup } = await backedUp(t);
+  const source = `s3://${backup.store}/backups/manifests/${backup.instanceId}/${backup.id}`;
+  for (const params of [
+    { source },
+    { source: '/images/debian.qcow2', mirrors: [source] },
+    { source: '/images/debian.qcow2', signature: source },
+  ])
+    await t.rejects(sim.call('image.import', { name: 'stolen', format: 'raw', ...params }), {
+      code: 'PERMISSION_DENIED',
+    });
+  await t.rejects(sim.call('image.show', { id: 'stolen' }), { code: 'NOT_FOUND' });
+});
