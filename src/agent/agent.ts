@@ -13,12 +13,13 @@ import type { Unsubscribe } from '../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
+import type { Peers } from '../drivers/contracts/peers.ts';
 import type { Health } from '../model/node.ts';
 import type { CommitWatch } from '../sqlite/database.ts';
 import { condemn } from '../sqlite/set-aside.ts';
-import { Dispatcher } from './api/dispatcher.ts';
-import { LocalSocket } from './api/local-socket.ts';
+import type { Dispatcher } from './api/dispatcher.ts';
 import { makeReaders } from './api/readers.ts';
+import { WaysIn } from './api/ways-in.ts';
 import { collectLeaks } from './collector/collect.ts';
 import { Collector } from './collector/collector.ts';
 import type { Config } from './config/schema.ts';
@@ -49,6 +50,7 @@ import { Operations } from './operations/operations.ts';
 import { recogniseBoot } from './policies/host-boot.ts';
 import { Ownership } from './policies/ownership.ts';
 import { Policies } from './policies/policies.ts';
+import { assertConfigured, Pools } from './pools/pools.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
@@ -85,6 +87,8 @@ export interface AgentParts {
   commits?: CommitWatch | undefined;
   /** Looks at all of a database file; where it takes long, in a process of its own. @default in this one */
   checkFile?: CheckFile;
+  /** Tells who calls on a local socket. @default nobody can */
+  peers?: Peers | null;
 }
 
 export class Agent {
@@ -101,8 +105,9 @@ export class Agent {
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
   readonly #layerKeeper: LayerKeeper;
-  readonly #wiper: Wiper;
-  readonly #socket: LocalSocket;
+  /** One for each pool. */
+  readonly #wipers: Wiper[];
+  readonly #ways: WaysIn;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
   readonly #backups: Backups;
@@ -112,24 +117,21 @@ export class Agent {
   #mending: Promise<void> = Promise.resolve();
 
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
-  constructor({ config, drivers: bare, clock, log, commits, checkFile = checkHere }: AgentParts) {
+  constructor({ config, drivers: bare, clock, log, ...rest }: AgentParts) {
+    const { commits, checkFile = checkHere, peers = null } = rest;
     const startedAt = timestamp(clock);
     const folder = config.node.stateDir;
     const vendorData = readVendorData(config.seeds.vendorDataFile);
     const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
+    assertConfigured(store, config);
     store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
     const drivers = guardDrivers(bare, breakers);
     this.#unwatchGuests = watchGuests(bare.hypervisor, breakers);
     this.#reporter = new HealthReporter({ store, clock, log, breakers });
-    const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
-    const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
-    const uploads = new Uploads({ pool: drivers.pool, clock });
-    const repositories = new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock });
-    const { reservedDiskGib } = config.capacity;
-    const parts = { inventories, observer, uploads, repositories, vendorData, reservedDiskGib };
-    this.services = { ...drivers, store, clock, log, ...parts };
+    this.services = servicesOf({ config, drivers, store, clock, log, nodeId, vendorData });
+    const { inventories, uploads } = this.services;
     this.#collector = new Collector({
       drivers,
       store,
@@ -139,14 +141,7 @@ export class Agent {
       nodeId,
       hostname: () => inventories.hostname,
     });
-    this.operations = new Operations({
-      store,
-      clock,
-      log,
-      kinds: kindsOf(this.services, this.#collector, nodeId),
-      parallel: config.operations.parallel,
-      timeoutMs: config.operations.timeoutSeconds * 1000,
-    });
+    this.operations = this.#makeOperations(nodeId);
     this.#backups = new Backups({ store, folder, clock, log, checkFile });
     this.#recovery = new Recovery({ store, drivers, clock, log, nodeId, onAdded: () => this.#onAdded() });
     const { url, ownershipSeconds } = config.scheduler;
@@ -162,7 +157,9 @@ export class Agent {
     const identity = { nodeId, startedAt, health, recovery: this.#recovery, backups: this.#backups };
     const answering = { operations: this.operations, collector: this.#collector, identity };
     const readers = makeReaders(this.services, answering);
-    this.dispatcher = new Dispatcher(this.operations, readers, this.#recovery, log);
+    const forWays = { config, store, uploads, peers, clock, log };
+    this.#ways = new WaysIn({ ...forWays, operations: this.operations, readers, gate: this.#recovery });
+    this.dispatcher = this.#ways.dispatcher;
     this.#reconciler = new Reconciler({
       ...this.services,
       operations: this.operations,
@@ -173,9 +170,7 @@ export class Agent {
     const forKeepers = { store, clock, log, operations: this.operations };
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
-    this.#wiper = new Wiper({ store, pool: drivers.pool, clock, log, ...config.storage });
-    const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
-    this.#socket = new LocalSocket({ ...config.socket, ...ways });
+    this.#wipers = makeWipers(this.services, config);
     this.#link = this.#makeLink(nodeId);
   }
 
@@ -188,7 +183,7 @@ export class Agent {
     this.#guestWatch.start();
     const isKnown = this.#recovery.isServing;
     if (isKnown) this.#takeUp();
-    await this.#socket.listen();
+    await this.#ways.listen();
     this.#backups.start();
     this.#recovery.onServing(() => this.#serve(isKnown));
   }
@@ -213,15 +208,17 @@ export class Agent {
     this.#layerKeeper.close();
     this.#link?.close();
     this.#policies.close();
-    await this.#socket.close();
+    await this.#ways.closeSockets();
     await this.operations.suspend();
-    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close(), this.#wiper.close()]);
+    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
+    await Promise.all(this.#wipers.map((wiper) => wiper.close()));
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
     inventories.close();
     this.#unwatchGuests();
     this.#reporter.close();
+    this.#ways.close();
     store.close();
   }
 
@@ -231,7 +228,7 @@ export class Agent {
     this.#layerKeeper.close();
     this.#policies.close();
     this.#reconciler.close();
-    await this.#socket.close();
+    await this.#ways.closeSockets();
   }
 
   /** What was left unfinished, what the host has that it should not, and the age of images. */
@@ -240,7 +237,7 @@ export class Agent {
     this.#reconciler.begin();
     this.#imageKeeper.start();
     this.#layerKeeper.start();
-    this.#wiper.start();
+    for (const wiper of this.#wipers) wiper.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */
@@ -280,8 +277,15 @@ export class Agent {
     this.#damage.resolve(reason);
   }
 
+  #makeOperations(nodeId: string): Operations {
+    const { store, clock, log } = this.services;
+    const { parallel, timeoutSeconds } = this.#config.operations;
+    const kinds = kindsOf(this.services, this.#collector, nodeId);
+    return new Operations({ store, clock, log, kinds, parallel, timeoutMs: timeoutSeconds * 1000 });
+  }
+
   #makeLink(nodeId: string): Link | null {
-    const { url, tokenFile } = this.#config.scheduler;
+    const { url, tokenFile, role } = this.#config.scheduler;
     if (url === undefined || tokenFile === undefined) return null;
     const { store, inventories, clock, log } = this.services;
     return new Link({
@@ -292,6 +296,7 @@ export class Agent {
       clock,
       log,
       nodeId,
+      role,
       dispatcher: this.dispatcher,
       ownership: this.#ownership,
       random: Math.random,
@@ -301,6 +306,31 @@ export class Agent {
   #schedulerHealth(startedAt: string): Health {
     return this.#link?.health ?? { state: 'ok', since: startedAt, reason: 'none configured' };
   }
+}
+
+function servicesOf(
+  parts: Pick<Services, 'store' | 'clock' | 'log' | 'vendorData'> & {
+    config: Config;
+    drivers: Drivers;
+    nodeId: string;
+  },
+): Services {
+  const { config, drivers, nodeId, ...given } = parts;
+  const { store, clock, log } = given;
+  return {
+    ...drivers,
+    ...given,
+    pools: new Pools(drivers, store),
+    inventories: new Inventories({ store, drivers, clock, log, config, nodeId }),
+    observer: new Observer({ store, hypervisor: drivers.hypervisor, clock, log }),
+    uploads: new Uploads({ pool: drivers.pool, clock }),
+    repositories: new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock }),
+  };
+}
+
+function makeWipers({ pools, store, clock, log }: Services, { storage }: Config): Wiper[] {
+  const { wipeMibps } = storage;
+  return pools.all.map((pool) => new Wiper({ store, pool, clock, log, wipeMibps }));
 }
 
 function keyFilesOf({ objects }: Config): Map<string, string> {

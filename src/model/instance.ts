@@ -33,6 +33,7 @@ export type UserDataEncoding = (typeof USER_DATA_ENCODINGS)[number];
 export const DiskSpec = strict({
   image: Type.Optional(NameOrId),
   volume: Type.Optional(NameOrId),
+  pool: Type.Optional({ ...Name, description: 'pool of a disk that is made; default where absent' }),
   sizeGib: Type.Optional(Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' })),
   device: Type.Optional(DiskDevice),
   qos: Type.Optional(VolumeQos),
@@ -139,6 +140,7 @@ export const InstanceNic = strict({
 export const InstanceDisk = strict({
   volumeId: Id,
   volume: Type.String(),
+  pool: Type.String(),
   sizeGib: Type.Integer({ description: 'GiB' }),
   deletedWithInstance: Type.Boolean(),
 });

@@ -24,6 +24,8 @@ const READS: ReadParams = {
   'node.recover': () => ({ dryRun: true }),
   'node.backup': (sim) => ({ path: join(sim.folder, `backup-${randomUUID()}.sqlite`) }),
   'inventory.get': () => ({}),
+  'pool.list': () => ({}),
+  'pool.show': () => ({ id: 'default' }),
   'instance.list': () => ({}),
   'instance.show': () => ({ id: 'web' }),
   'instance.console': () => ({ id: 'web' }),
@@ -42,6 +44,8 @@ const READS: ReadParams = {
   'operation.get': (sim) => ({ id: anOperation(sim) }),
   'operation.cancel': (sim) => ({ id: anOperation(sim) }),
   'event.list': () => ({}),
+  'audit.list': () => ({}),
+  'audit.verify': () => ({}),
 };
 
 function anOperation(sim: SimAgent): string {
@@ -110,8 +114,9 @@ function recording(clock: SimClock, calls: Recorded[]): (drivers: Drivers) => Dr
         };
       },
     });
-  return ({ hypervisor, pool, network, host, objects }) => ({
+  return ({ hypervisor, pool, pools, network, host, objects }) => ({
     objects,
+    pools,
     hypervisor: around(hypervisor, 'hypervisor'),
     pool: around(pool, 'pool'),
     network: around(network, 'network'),

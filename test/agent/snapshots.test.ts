@@ -96,7 +96,11 @@ t.test('what deleted snapshots leave is merged in the background, while the gues
   await untilMerged(sim, 1);
   t.equal(content(sim), 'now');
   const { volume } = await sim.call('volume.show', { id: 'web-disk0' });
-  t.same(volumeFiles(sim), [sim.agent.services.pool.paths.volume(volume.id)], 'it is its own file again');
+  t.same(
+    volumeFiles(sim),
+    [sim.agent.services.pools.of({}).paths.volume(volume.id)],
+    'it is its own file again',
+  );
   t.match(await sim.run('snapshot.merge', { id: 'web' }), { state: 'succeeded' }, 'with nothing left to do');
   t.equal(sim.agent.services.store.allocations.used().DISK_GB, volume.sizeGib);
   t.same((await sim.call('instance.show', { id: 'web' })).instance.drift, []);
@@ -341,7 +345,7 @@ t.test('a volume is copied as it was at a snapshot, while the guest runs', async
   await t.rejects(sim.call('volume.create', { ...copy, name: 'x', snapshot: 'two' }), { code: 'NOT_FOUND' });
   t.match(await sim.run('volume.create', { ...copy, name: 'then', snapshot: 'one' }), { state: 'succeeded' });
   const { volume } = await sim.call('volume.show', { id: 'then' });
-  t.equal(sim.world.files.contentOf(sim.agent.services.pool.paths.volume(volume.id)), 'first');
+  t.equal(sim.world.files.contentOf(sim.agent.services.pools.of({}).paths.volume(volume.id)), 'first');
 });
 
 t.test('a volume with layers grows, and is backed up and exported with all of them', async (t) => {
@@ -355,5 +359,5 @@ t.test('a volume with layers grows, and is backed up and exported with all of th
   t.equal(sim.agent.services.store.allocations.used().DISK_GB, 18, 'the layer may become as large');
   await sim.run('volume.create', { name: 'copy', sizeGib: 9, volume: 'web-disk0' });
   const { volume } = await sim.call('volume.show', { id: 'copy' });
-  t.equal(sim.world.files.contentOf(sim.agent.services.pool.paths.volume(volume.id)), 'second');
+  t.equal(sim.world.files.contentOf(sim.agent.services.pools.of({}).paths.volume(volume.id)), 'second');
 });

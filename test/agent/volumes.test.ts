@@ -311,7 +311,7 @@ t.test('a volume is a copy of another one that no guest uses', async (t) => {
   t.match(volume, { sizeGib: 6, imageId: null, state: 'ready' });
   t.equal(contentOf(volume.id), 'what the guest wrote');
   t.notOk(sim.files.some(({ path }) => path.endsWith('.copy')));
-  sim.world.faults.fail('storage.restoreVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
+  sim.world.faults.fail('storage.cloneVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
   t.match(await sim.run('volume.create', { ...params, name: 'other' }), { state: 'failed' });
   t.notOk(
     sim.files.some(({ path }) => path.endsWith('.copy')),

@@ -4,7 +4,9 @@
  * database (node.doctor, node.leaks, node.recover, node.backup) answer from memory and the store.
  */
 import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
+import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
 import type { Health, NodeStatus } from '../../model/node.ts';
+import type { Pool } from '../../model/pool.ts';
 import { VERSION } from '../../model/version.ts';
 import { listBackups } from '../backups/view.ts';
 import type { Breakers } from '../health/breakers.ts';
@@ -12,6 +14,7 @@ import type { HealthReporter } from '../health/health-reporter.ts';
 import { problemsOf } from '../health/problems.ts';
 import { appendBase64 } from '../images/uploads.ts';
 import { examineNode } from '../inventory/doctor.ts';
+import type { PoolWatch } from '../inventory/pool-watch.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Recovery } from '../recover/recovery.ts';
@@ -46,12 +49,22 @@ export function makeReaders(services: Services, { operations, collector, identit
   return {
     'node.status': () => nodeStatus(services, operations, identity),
     'node.doctor': async () => ({ findings: await examineNode(services, collector) }),
-    'node.leaks': (_params, signal) => collector.report(signal),
+    'node.leaks': (_params, { signal }) => collector.report(signal),
     'node.foreign': () => ({ guests: observer.foreign.list() }),
-    'node.recover': ({ dryRun }) => identity.recovery.recover(dryRun),
-    'node.backup': ({ path }) => identity.backups.backUp(path),
+    'node.recover': ({ dryRun }, { record }) => {
+      store.db.transaction(record);
+      return identity.recovery.recover(dryRun);
+    },
+    'node.backup': ({ path }, { record }) => {
+      store.db.transaction(record);
+      return identity.backups.backUp(path);
+    },
     'inventory.get': () => inventories.get(),
 
+    'pool.list': () => ({
+      pools: inventories.pools.map((pool) => poolView(services, pool, identity.health)),
+    }),
+    'pool.show': ({ id }) => ({ pool: poolView(services, inventories.pool(id), identity.health) }),
     'share.list': () => ({ shares: store.shares.list() }),
     'share.show': ({ id }) => {
       const share = store.shares.get(id);
@@ -67,7 +80,7 @@ export function makeReaders(services: Services, { operations, collector, identit
 
     'image.list': () => ({ images: store.images.list() }),
     'image.show': ({ id }) => ({ image: store.images.get(id) }),
-    'image.append': async ({ image, at, data }, signal) => ({
+    'image.append': async ({ image, at, data }, { signal }) => ({
       at: await appendBase64(services.uploads, { image, at, data }, signal),
     }),
     'volume.list': () => ({ volumes: store.volumes.list() }),
@@ -75,21 +88,27 @@ export function makeReaders(services: Services, { operations, collector, identit
     'snapshot.list': ({ id }) => ({
       snapshots: store.snapshots.listOf(store.instances.get(id).id).map(snapshotView),
     }),
-    'backup.list': (params, signal) => listBackups(services, params, signal),
+    'backup.list': (params, { signal }) => listBackups(services, params, signal),
     'network.list': () => ({ networks: store.networks.list() }),
     'network.show': ({ id }) => ({ network: store.networks.get(id) }),
 
     'operation.list': (filter) => ({ operations: operations.list(filter) }),
-    'operation.get': async ({ id, waitSeconds }, signal) => ({
+    'operation.get': async ({ id, waitSeconds }, { signal }) => ({
       operation: await operations.wait(id, waitSeconds * 1000, signal),
     }),
-    'operation.cancel': ({ id }) => ({ operation: operations.cancel(id) }),
+    'operation.cancel': ({ id }, { record }) => ({ operation: operations.cancel(id, record) }),
 
     'event.list': ({ after, limit }) => ({
       events: store.events.after(after, limit),
       firstSeq: store.events.firstSeq(),
       lastSeq: store.events.lastSeq(),
     }),
+
+    'audit.list': ({ after, limit }) => ({
+      entries: store.audit.after(after, limit),
+      head: store.audit.head(),
+    }),
+    'audit.verify': ({ noted }) => store.audit.verify(noted),
   };
 }
 
@@ -122,7 +141,11 @@ function nodeStatus(
     ...problemsOf({
       parts: [
         { kind: 'hypervisor', name: 'hypervisor', health: parts.hypervisor },
-        { kind: 'storage', name: services.pool.name, health: parts.storage },
+        ...inventories.pools.map(({ settings: { name }, health }) => ({
+          kind: 'storage' as const,
+          name,
+          health,
+        })),
         { kind: 'scheduler', name: 'scheduler', health: parts.scheduler },
         { kind: 'policies', name: 'policies', health: parts.policies },
         { kind: 'database', name: 'database', health: parts.database },
@@ -135,6 +158,31 @@ function nodeStatus(
       nowMs: services.clock.now(),
     }),
   };
+}
+
+function poolView({ store, inventories }: Services, watch: PoolWatch, { breakers }: NodeHealth): Pool {
+  const { settings, measured, room, health } = watch;
+  const { name, path, nfs } = settings;
+  const { capacity = null, at = null } = measured ?? {};
+  return {
+    name,
+    path,
+    nfs: nfs?.source ?? null,
+    fileSystem: capacity?.fileSystem ?? null,
+    shared: capacity?.shared ?? false,
+    reflink: capacity?.reflink ?? null,
+    disk: inventories.diskOf(watch),
+    bytes: capacity === null ? null : bytesOf(capacity),
+    measuredAt: at,
+    room,
+    volumes: store.volumes.countIn(name),
+    health,
+    breaker: breakers.healthOf({ kind: 'storage', id: name }),
+  };
+}
+
+function bytesOf({ totalBytes, availableBytes, ownBytes }: PoolCapacity): NonNullable<Pool['bytes']> {
+  return { total: totalBytes, available: availableBytes, own: ownBytes };
 }
 
 function healthOfHypervisor(hypervisor: Hypervisor): Health {

@@ -11,7 +11,7 @@
  * before is in the repository already and is not sent.
  */
 import { randomUUID } from 'node:crypto';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Backup, BackupNic, BackupVolume, Consistency } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
@@ -122,7 +122,7 @@ function quiesceOf({ id, quiesce = 'never' }: CreatePlan): QuiesceRequest {
 }
 
 function copy(services: Services): Step<CreatePlan> {
-  const { hypervisor, pool } = services;
+  const { hypervisor, pools } = services;
   return {
     name: 'copy',
     async look(plan, { signal }) {
@@ -131,14 +131,14 @@ function copy(services: Services): Step<CreatePlan> {
     },
     async act(plan, context) {
       const { signal } = context;
-      for (const volume of plan.volumes) await pool.removeCopy(volume.id, { signal });
+      for (const { id } of plan.volumes) await pools.holding(id).removeCopy(id, { signal });
       const running = await runs(services, plan.id, signal);
       const base = await baseOf(services, plan, running, signal);
       try {
         return await copyFrom(services, { plan, base, running }, context);
       } catch (error) {
         if ('full' in base || !(error instanceof AgentError) || error.code !== 'DATA_DAMAGED') throw error;
-        for (const volume of plan.volumes) await pool.removeCopy(volume.id, { signal });
+        for (const { id } of plan.volumes) await pools.holding(id).removeCopy(id, { signal });
         return copyFrom(services, { plan, base: because('bitmap-lost', error.message), running }, context);
       }
     },
@@ -147,7 +147,7 @@ function copy(services: Services): Step<CreatePlan> {
       await thawAfterCrash(services, quiesceOf(plan), signal);
       await hypervisor.stopCopy(id, { signal });
       await hypervisor.forgetCheckpoints(id, [checkpointOf(backupId)], { signal });
-      for (const volume of volumes) await pool.removeCopy(volume.id, { signal });
+      for (const volume of volumes) await pools.holding(volume.id).removeCopy(volume.id, { signal });
     },
   };
 }
@@ -168,7 +168,7 @@ async function copyFrom(
   { plan, base, running }: { plan: CreatePlan; base: Base; running: boolean },
   { signal, onProgress }: ActContext,
 ): Promise<Copied> {
-  const { hypervisor, pool } = services;
+  const { hypervisor, pools } = services;
   const { id, backupId, volumes, bytesPerSecond } = plan;
   await assertRoom(services, { volumes, base }, signal);
   const tell = (done: number, total: number | null) => onProgress(bytesProgress('copying', done, total));
@@ -177,20 +177,20 @@ async function copyFrom(
   if (running) {
     const copies = volumes.map((volume) => ({
       serial: serialOf(volume.id),
-      path: pool.paths.volumeDelta(volume.id),
+      path: pools.holding(volume.id).paths.volumeDelta(volume.id),
     }));
     const request = { copies, since, checkpoint: checkpointOf(backupId), bytesPerSecond };
     const consistent = await copyQuiesced(services, quiesceOf(plan), signal, (onMoment) =>
       hypervisor.copyDisks(id, request, { ...options, onMoment }),
     );
     // Once the copy is journaled, it is gone on with after a loss of power, too.
-    for (const { id: volumeId } of volumes) await pool.keepCopy(volumeId, { signal });
+    for (const { id: volumeId } of volumes) await pools.holding(volumeId).keepCopy(volumeId, { signal });
     return { ...base, consistent };
   }
   for (const { id: volumeId, image } of volumes) {
     const layers = services.store.layers.chainOf(volumeId);
     const source = { id: volumeId, image, layers, since, bytesPerSecond };
-    await pool.copyVolume({ copyId: volumeId, ...source }, options);
+    await pools.holding(volumeId).copyVolume({ copyId: volumeId, ...source }, options);
   }
   return base;
 }
@@ -202,9 +202,19 @@ async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): 
   return guest.power !== 'stopped' && guest.power !== 'crashed';
 }
 
-/** A full pool pauses the guests on it: so there has to be room for all that the copies can come to. */
+/** A full pool pauses the guests on it: so there has to be room in each for all that the copies in it can come to. */
 async function assertRoom(
-  { pool }: Services,
+  { pools }: Services,
+  { volumes, base }: { volumes: readonly PlannedVolume[]; base: Base },
+  signal: AbortSignal,
+): Promise<void> {
+  for (const [pool, ofPool] of Map.groupBy(volumes, ({ id }) => pools.holding(id)))
+    await assertRoomIn(pool, { volumes: ofPool, base }, signal);
+}
+
+/** What has changed is known of all disks together: each pool has to have room for it. */
+async function assertRoomIn(
+  pool: StoragePool,
   { volumes, base }: { volumes: readonly PlannedVolume[]; base: Base },
   signal: AbortSignal,
 ): Promise<void> {
@@ -214,9 +224,9 @@ async function assertRoom(
     const ownBytes = own.reduce((bytes, file) => bytes + file.sizeBytes, 0);
     return sum + Math.min(sizeBytes, ownBytes + ('full' in base ? imageBytes : 0));
   }, 0);
-  const neededBytes = 'full' in base ? wholeBytes : (base.changedBytes ?? wholeBytes);
+  const neededBytes = 'full' in base ? wholeBytes : Math.min(wholeBytes, base.changedBytes ?? wholeBytes);
   if (neededBytes <= availableBytes) return;
-  throw new AgentError('CAPACITY_EXCEEDED', 'The pool has no room for a copy of the disks', {
+  throw new AgentError('CAPACITY_EXCEEDED', `Pool ${pool.name} has no room for a copy of the disks`, {
     details: { neededBytes, availableBytes },
     hint: 'Free some room in the pool, or back the instance up while it has fewer disks.',
   });
@@ -258,7 +268,7 @@ function bytesToRead({ volumes }: CreatePlan, base: Base | undefined): number | 
 }
 
 async function requestFor(
-  { pool, clock }: Services,
+  { pools, clock }: Services,
   { plan, base, repository }: { plan: CreatePlan; base: Copied | undefined; repository: BackupRepository },
   signal: AbortSignal,
 ): Promise<BackupRequest> {
@@ -276,7 +286,7 @@ async function requestFor(
     volumes: volumes.map(({ sizeBytes: virtualSizeBytes, image: _image, imageBytes: _bytes, ...volume }) => ({
       ...volume,
       virtualSizeBytes,
-      extents: pace.keep(pool.readCopy(volume.id, { signal }), signal),
+      extents: pace.keep(pools.holding(volume.id).readCopy(volume.id, { signal }), signal),
     })),
   };
 }
@@ -289,12 +299,12 @@ async function parentOf(repository: BackupRepository, instanceId: string, id: st
   });
 }
 
-function removeCopies({ pool }: Services): Step<CreatePlan> {
+function removeCopies({ pools }: Services): Step<CreatePlan> {
   return {
     name: 'remove-copies',
     look: async () => null, // idempotent
     async act({ volumes }, { signal }) {
-      for (const volume of volumes) await pool.removeCopy(volume.id, { signal });
+      for (const volume of volumes) await pools.holding(volume.id).removeCopy(volume.id, { signal });
     },
   };
 }

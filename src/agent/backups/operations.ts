@@ -3,11 +3,11 @@
  * any other.
  */
 import { randomUUID } from 'node:crypto';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
+import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
@@ -29,11 +29,11 @@ interface RestorePlan extends BackupPlan {
   name: string;
   /** As the backup names it. */
   from: string;
-  volume: VolumeRequest;
+  volume: PlannedVolume;
 }
 
 export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
-  const { store, pool, repositories } = services;
+  const { store, pools, repositories } = services;
   return {
     method: 'backup.restore',
     version: 1,
@@ -43,17 +43,17 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
         {
           name: 'restore',
           look: async ({ volume }, { signal }) =>
-            (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
+            (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
           act: ({ store: place, instanceId, id, from, volume }, { signal, onProgress }) =>
             restoreVolume(services, { store: place, instanceId, id, volumeId: from }, volume, {
               signal,
               onProgress: (done, total) => onProgress(bytesProgress('restoring', done, total)),
             }),
-          undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+          undo: ({ volume }, { signal }) => pools.of(volume).removeVolume(volume.id, { signal }),
         },
       ],
     ],
-    makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
+    makes: ({ volume }) => [{ kind: 'volume', name: pools.of(volume).paths.volume(volume.id) }],
     accept({ id, instanceId, store: storeName, volumeId, name, sizeGib }) {
       const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false });
       const volume = volumeRequest(store, admitted);

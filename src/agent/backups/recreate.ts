@@ -12,10 +12,10 @@ import { randomUUID } from 'node:crypto';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
 import { admitInstance } from '../instances/admit.ts';
-import { forgetInstance } from '../instances/create.ts';
+import { defineWithShares, forgetInstance } from '../instances/create.ts';
 import { planInstance } from '../instances/plan.ts';
 import { type SeededPlan, seedOf, withVendorData } from '../instances/seed.ts';
-import { bindPorts, confirm, define, makeSeed, start } from '../instances/steps.ts';
+import { bindPorts, confirm, makeSeed, makeVolumes, start } from '../instances/steps.ts';
 import { thingsOfInstance } from '../instances/things.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
@@ -30,14 +30,14 @@ interface RecreatePlan extends SeededPlan {
 }
 
 export function recreateInstance(services: Services): OperationKind<'backup.recreate', RecreatePlan> {
-  const { store, pool, repositories } = services;
+  const { store, pools, repositories } = services;
   return {
     method: 'backup.recreate',
     version: 1,
     timeoutMs: () => BACKUP_TIMEOUT_MS,
     stages: [
       [restoreVolumes(services), makeSeed(services), bindPorts(services)],
-      [define(services)],
+      [defineWithShares(services)],
       [start(services)],
       [confirm(services, ['running'])],
     ],
@@ -54,7 +54,7 @@ export function recreateInstance(services: Services): OperationKind<'backup.recr
       assertDisks(asked, from);
       const spec = withVendorData(services, asked);
       admitInstance(services, id, spec);
-      const base = planInstance(store, pool, store.instances.get(id));
+      const base = planInstance(store, pools, store.instances.get(id));
       const plan = { ...base, seed: seedOf(base, spec), backup, from };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },
@@ -89,16 +89,13 @@ function assertDisks({ disks }: InstanceSpec, from: readonly string[]): void {
 }
 
 function restoreVolumes(services: Services): Step<RecreatePlan> {
-  const { pool } = services;
+  // They are looked for and taken back as those of a new instance are.
+  const { look, undo } = makeVolumes(services);
   return {
     name: 'restore-volumes',
-    async look({ ownVolumes }, { signal }) {
-      const found = await Promise.all(ownVolumes.map(({ id }) => pool.lookVolume(id, { signal })));
-      return found.includes(null) ? null : {};
-    },
+    look,
     act: (plan, context) => restoreAll(services, plan, context),
-    undo: async ({ ownVolumes }, { signal }) =>
-      void (await Promise.all(ownVolumes.map(({ id }) => pool.removeVolume(id, { signal })))),
+    ...(undo !== undefined && { undo }),
   };
 }
 

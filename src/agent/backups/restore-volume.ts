@@ -1,10 +1,10 @@
 /** One volume of a backup into a volume of this node, that is made of it and stands on no image. */
 import type { CallOptions } from '../../drivers/contracts/calls.ts';
 import type { DiskSink } from '../../drivers/contracts/extents.ts';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { BackupVolume } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { GIB } from '../../model/units.ts';
+import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
 
@@ -32,9 +32,9 @@ export interface RestoreOptions extends CallOptions {
  * @throws {AgentError} NOT_FOUND. INVALID_ARGUMENT: it has less room than the volume had. DATA_DAMAGED.
  */
 export async function restoreVolume(
-  { pool, repositories }: Services,
+  { pools, repositories }: Services,
   from: VolumeOfBackup,
-  volume: VolumeRequest,
+  volume: PlannedVolume,
   { signal, onProgress, hasRoom, through = (sink) => sink }: RestoreOptions,
 ): Promise<void> {
   const { store, instanceId, id, volumeId } = from;
@@ -48,7 +48,8 @@ export async function restoreVolume(
   if (hasRoom !== undefined) await hasRoom(totalBytes);
   const options = { ...limits, onProgress: (done: number) => onProgress?.(done, totalBytes) };
   const fill = (sink: DiskSink) => repository.restore({ instanceId, id, volumeId }, through(sink), options);
-  await pool.restoreVolume(volume, fill, limits);
+  const { pool: _pool, ...request } = volume;
+  await pools.of(volume).restoreVolume(request, fill, limits);
 }
 
 function absent({ id, volumeId }: VolumeOfBackup, isAllAbsent: boolean): AgentError {
@@ -59,7 +60,7 @@ function absent({ id, volumeId }: VolumeOfBackup, isAllAbsent: boolean): AgentEr
 function assertFits(
   { id, volumeId }: VolumeOfBackup,
   { virtualSizeBytes }: BackupVolume,
-  { sizeBytes }: VolumeRequest,
+  { sizeBytes }: PlannedVolume,
 ): void {
   if (virtualSizeBytes <= sizeBytes) return;
   const neededGib = Math.ceil(virtualSizeBytes / GIB);

@@ -9,7 +9,7 @@
  * QEMU, and the room that it has.
  */
 import { randomUUID } from 'node:crypto';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { BackupVolume } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { GIB } from '../../model/units.ts';
@@ -30,9 +30,10 @@ interface VerifyPlan extends BackupPlan {
 }
 
 export function verifyBackup(services: Services): OperationKind<'backup.verify', VerifyPlan> {
-  const { repositories, store, pool } = services;
+  const { repositories, store } = services;
+  const { paths } = scratchPool(services);
   const scratch = ({ scratchId }: VerifyPlan) =>
-    scratchId === undefined ? [] : [{ kind: 'volume', name: pool.paths.volume(scratchId) } as const];
+    scratchId === undefined ? [] : [{ kind: 'volume', name: paths.volume(scratchId) } as const];
   return {
     method: 'backup.verify',
     version: 1,
@@ -106,7 +107,7 @@ async function compare(
   { id: volumeId, virtualSizeBytes }: BackupVolume,
   { signal, onProgress, place }: CompareOptions,
 ): Promise<void> {
-  const { pool } = services;
+  const pool = scratchPool(services);
   const written = new DiskDigest();
   const sizeBytes = Math.ceil(virtualSizeBytes / GIB) * GIB;
   const scratch: VolumeRequest = { id: scratchId, sizeBytes, image: null };
@@ -127,9 +128,14 @@ async function compare(
   );
 }
 
+/** The default one, whichever its disks were in. */
+function scratchPool({ pools }: Services): StoragePool {
+  return pools.of({});
+}
+
 /** A full pool pauses the guests on it. @throws {AgentError} CAPACITY_EXCEEDED */
-async function assertRoom({ pool }: Services, neededBytes: number, signal: AbortSignal): Promise<void> {
-  const { availableBytes } = await pool.capacity({ signal });
+async function assertRoom(services: Services, neededBytes: number, signal: AbortSignal): Promise<void> {
+  const { availableBytes } = await scratchPool(services).capacity({ signal });
   if (neededBytes <= availableBytes) return;
   throw new AgentError('CAPACITY_EXCEEDED', 'The pool has no room for a scratch volume', {
     details: { neededBytes, availableBytes },
@@ -137,7 +143,8 @@ async function assertRoom({ pool }: Services, neededBytes: number, signal: Abort
   });
 }
 
-async function removeScratch({ pool }: Services, scratchId: string, signal: AbortSignal): Promise<void> {
+async function removeScratch(services: Services, scratchId: string, signal: AbortSignal): Promise<void> {
+  const pool = scratchPool(services);
   await pool.removeCopy(scratchId, { signal });
   await pool.removeVolume(scratchId, { signal });
 }

@@ -12,6 +12,7 @@ import { type AST, getStaticTOMLValue, parseTOML } from 'toml-eslint-parser';
 import { AgentError } from '../../model/errors.ts';
 import { type Fault, findFault } from '../../model/validate.ts';
 import { checkStores } from './object-stores.ts';
+import { faultOfPools } from './pools.ts';
 import { type Config, ConfigSchema } from './schema.ts';
 
 /** A configuration is a page; a larger file is a mistake. */
@@ -66,11 +67,15 @@ function parseToml(text: string, file: string): AST.TOMLProgram {
 
 /** What no single key can show. */
 function checkTogether(config: Config, file: string): void {
-  if (config.socket.path.length > SOCKET_PATH_LIMIT) {
+  for (const key of ['path', 'readOnlyPath'] as const) {
+    if (config.socket[key].length <= SOCKET_PATH_LIMIT) continue;
     throw faultError(file, 1, {
-      path: ['socket', 'path'],
+      path: ['socket', key],
       message: `longer than ${SOCKET_PATH_LIMIT} characters`,
     });
+  }
+  if (config.socket.path === config.socket.readOnlyPath) {
+    throw faultError(file, 1, { path: ['socket', 'readOnlyPath'], message: 'the same as path' });
   }
   if (config.scheduler.url !== undefined && config.scheduler.tokenFile === undefined) {
     throw faultError(file, 1, { path: ['scheduler'], message: 'url needs tokenFile beside it' });
@@ -82,6 +87,8 @@ function checkTogether(config: Config, file: string): void {
       message: `poolWarningPercent (${warning}) is above poolCriticalPercent (${critical})`,
     });
   }
+  const poolFault = faultOfPools(config);
+  if (poolFault !== null) throw faultError(file, 1, poolFault);
   const names = config.objects.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined) {

@@ -5,6 +5,7 @@
  * place where a key is described.
  */
 import { Name } from '../../model/common.ts';
+import { ROLES } from '../../model/method.ts';
 import { type Static, type TObject, type TProperties, Type } from '../../model/schema.ts';
 
 function section<P extends TProperties>(description: string, properties: P): TObject<P> {
@@ -31,6 +32,9 @@ function sections<P extends TProperties>(description: string, limit: number, pro
   });
 }
 
+/** Pools beside the default one; each may hold as many threads as main.ts has for it. */
+export const POOLS_LIMIT = 15;
+
 /** Object stores of one node; each has connections and buffers of its own. */
 const OBJECT_STORES_LIMIT = 16;
 
@@ -53,6 +57,15 @@ export const ConfigSchema = Type.Object(
         default: '',
         description: 'Group that may use the socket besides root; empty for root alone.',
       }),
+      readOnlyPath: AbsolutePath(
+        'Unix socket that can only be asked, and changes nothing; made where readOnlyGroup is given. At most 100 characters.',
+        '/run/berth/berth-ro.sock',
+      ),
+      readOnlyGroup: Type.String({
+        pattern: '^[a-z_][a-z0-9_-]{0,31}$|^$',
+        default: '',
+        description: 'Group that may use the read-only socket; empty for no such socket.',
+      }),
     }),
     scheduler: section('The central scheduler. Without a url the node stands alone.', {
       url: Type.Optional(
@@ -67,12 +80,26 @@ export const ConfigSchema = Type.Object(
           description: 'File with the bearer token, readable by root alone. Absolute path.',
         }),
       ),
+      role: Type.Enum([...ROLES], {
+        default: 'operate',
+        description:
+          'What the scheduler may do here: observe asks, operate changes instances and what they need, admin all that root may.',
+      }),
       ownershipSeconds: Type.Integer({
         minimum: 30,
         maximum: 31_536_000,
         default: 300,
         description:
           'Seconds without the scheduler after which it is asked before a policy starts anything: it may run elsewhere.',
+      }),
+    }),
+    audit: section('The audit log: who has asked for which change.', {
+      keepEntries: Type.Integer({
+        minimum: 1_000,
+        maximum: 1_000_000,
+        default: 20_000,
+        description:
+          'Newest entries that are kept, about half a KiB each; the chain goes on from a checkpoint. `berth audit list --json` exports them before.',
       }),
     }),
     hypervisor: section('What runs the guests.', {
@@ -82,7 +109,7 @@ export const ConfigSchema = Type.Object(
       }),
       uri: Type.String({ maxLength: 1024, default: 'qemu:///system', description: 'URI of libvirt.' }),
     }),
-    storage: section('The pool of disks: images, volumes and seeds as files.', {
+    storage: section('The default pool: images, volumes, seeds and shares as files.', {
       path: AbsolutePath(
         'Folder of the pool, on a file system of its own where possible.',
         '/var/lib/berth/pool',
@@ -94,6 +121,52 @@ export const ConfigSchema = Type.Object(
         description: 'MiB a second at which deleted volumes are overwritten that are to be wiped.',
       }),
     }),
+    pools: sections(
+      'One more pool, for volumes: on faster disks, say, or on NFS. One such section each.',
+      POOLS_LIMIT,
+      {
+        name: Name,
+        path: Type.String({
+          pattern: '^/[^\\x00-\\x1f]*[^/\\x00-\\x1f]$',
+          maxLength: 1024,
+          description:
+            'Folder of the pool, which has to exist; it is marked, and never written to without its mark. Absolute path.',
+        }),
+        nfs: Type.Optional(
+          Type.String({
+            pattern: '^([A-Za-z0-9.-]{1,253}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
+            description: 'server:/export that is mounted on that folder; without it nothing is mounted.',
+          }),
+        ),
+        nfsOptions: Type.String({
+          pattern: '^[A-Za-z0-9_.:=-]+(,[A-Za-z0-9_.:=-]+)*$',
+          maxLength: 512,
+          default: 'hard,nosuid,nodev,noexec',
+          description:
+            'Options of that mount. With hard, guests wait for a server that is away; with soft, they lose writes.',
+        }),
+        diskRatio: Ratio('GiB of thin volumes for each GiB of the pool.', 1),
+        reservedDiskGib: Type.Integer({
+          minimum: 0,
+          maximum: 1_048_576,
+          default: 2,
+          description: 'GiB of the pool kept free.',
+        }),
+        warningPercent: Type.Integer({
+          minimum: 1,
+          maximum: 100,
+          default: 85,
+          description: 'Percent of the pool really used at which it is told as degraded; 100 never.',
+        }),
+        criticalPercent: Type.Integer({
+          minimum: 1,
+          maximum: 100,
+          default: 95,
+          description:
+            'Percent of the pool really used at which no volume is made or grown any more; 100 never.',
+        }),
+      },
+    ),
     seeds: section('What guests are told at their first boot.', {
       vendorDataFile: Type.Optional(
         Type.String({

@@ -49,7 +49,7 @@ export function watchGuests(hypervisor: Hypervisor, breakers: Breakers): Unsubsc
 }
 
 export function guardDrivers(
-  { hypervisor, pool, network, host, objects }: Drivers,
+  { hypervisor, pool, pools, network, host, objects }: Drivers,
   breakers: Breakers,
 ): Drivers {
   const connected = () => hypervisor.health().connected;
@@ -58,6 +58,12 @@ export function guardDrivers(
     // While libvirt itself is away, no guest is to blame: that is told once, as the hypervisor's health.
     hypervisor: guard(hypervisor, HYPERVISOR, { breakers, isToBlame: connected }),
     pool: guard(pool, poolRules(pool), { breakers, isToBlame: always }),
+    pools: new Map(
+      Array.from(pools, ([name, each]) => [
+        name,
+        guard(each, poolRules(each), { breakers, isToBlame: always }),
+      ]),
+    ),
     network: guard(network, NETWORK, { breakers, isToBlame: always }),
     host,
     // Each call has its own attempts and ends; nothing waits behind a store that does not answer.
@@ -146,6 +152,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     roomToFlatten: counts,
     flattenVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    cloneVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     bitmaps: counts,
     readCopy: 'passes',
     keepCopy: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),

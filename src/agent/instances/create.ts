@@ -5,6 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { OperationKind, Step } from '../operations/kind.ts';
+import { BRING_TIMEOUT_MS, needsCopy } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { assertSharesUsable } from '../shares/admit.ts';
 import { accountLayer } from '../snapshots/layers.ts';
@@ -12,10 +13,10 @@ import { admitInstance } from './admit.ts';
 import { planInstance } from './plan.ts';
 import { type SeededPlan, seedOf, withVendorData } from './seed.ts';
 import { bindPorts, confirm, define, makeSeed, makeVolumes, start } from './steps.ts';
-import { thingsOfInstance } from './things.ts';
+import { imagesOfInstance, thingsOfInstance } from './things.ts';
 
 export function createInstance(services: Services): OperationKind<'instance.create', SeededPlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   return {
     method: 'instance.create',
     version: 1,
@@ -25,11 +26,13 @@ export function createInstance(services: Services): OperationKind<'instance.crea
       [start(services)],
       [confirm(services, ['running'])],
     ],
-    makes: (plan) => thingsOfInstance(services, plan),
+    // An image that is copied to another pool takes its time; else the configured limit holds.
+    timeoutMs: ({ ownVolumes }) => (ownVolumes.some(needsCopy) ? BRING_TIMEOUT_MS : undefined),
+    makes: (plan) => [...thingsOfInstance(services, plan), ...imagesOfInstance(services, plan)],
     accept({ id = randomUUID(), spec: asked }) {
       const spec = withVendorData(services, asked);
       admitInstance(services, id, spec);
-      const base = planInstance(store, pool, store.instances.get(id));
+      const base = planInstance(store, pools, store.instances.get(id));
       const plan = { ...base, seed: seedOf(base, spec) };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },
@@ -43,7 +46,7 @@ export function createInstance(services: Services): OperationKind<'instance.crea
 }
 
 /** The same step; a host that can give guests no shares is asked before. */
-function defineWithShares(services: Services): Step<SeededPlan> {
+export function defineWithShares(services: Services): Step<SeededPlan> {
   const step = define(services);
   return {
     ...step,

@@ -20,7 +20,7 @@ interface DeletePlan extends InstancePlan {
 }
 
 export function deleteInstance(services: Services): OperationKind<'instance.delete', DeletePlan> {
-  const { store, pool, hypervisor, network: driver } = services;
+  const { store, pool, pools, hypervisor, network: driver } = services;
   const walk = {
     stages: [
       [forward('destroy', ({ id }, signal) => hypervisor.destroy(id, { signal }))],
@@ -32,9 +32,11 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
         forward('remove-files', async ({ id, ownVolumes, wipe = false }, signal) => {
           await pool.removeSeed(id, { signal });
           await pool.removeConsole(id, { signal });
-          for (const volume of ownVolumes)
-            if (wipe) await pool.setVolumeAside(volume.id, { signal });
-            else await pool.removeVolume(volume.id, { signal });
+          for (const volume of ownVolumes) {
+            const own = pools.of(volume);
+            if (wipe) await own.setVolumeAside(volume.id, { signal });
+            else await own.removeVolume(volume.id, { signal });
+          }
         }),
       ],
     ],
@@ -58,7 +60,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
       store.instances.setRestarts(instance.id, NO_RESTARTS);
       store.instances.nextGeneration(instance.id);
       store.tellInstance('instance.changed', instance.id);
-      return { verdict: 'run', target, plan: { ...planInstance(store, pool, instance), wipe } };
+      return { verdict: 'run', target, plan: { ...planInstance(store, pools, instance), wipe } };
     },
   };
 }

@@ -6,6 +6,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
+import { makeVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import type { BaselineRow } from '../store/instances.ts';
 import { diskOf, type InstancePlan, planInstance, SEED_SERIAL, serialOf } from './plan.ts';
@@ -16,17 +17,20 @@ export interface Redefinition {
   previousDefinition: GuestDefinition;
 }
 
-export function makeVolumes({ pool }: Services): Step<InstancePlan> {
+export function makeVolumes(services: Services): Step<InstancePlan> {
+  const { pools } = services;
   return {
     name: 'make-volumes',
     async look({ ownVolumes }, { signal }) {
-      const found = await Promise.all(ownVolumes.map(({ id }) => pool.lookVolume(id, { signal })));
-      return found.includes(null) ? null : {};
+      const looks = ownVolumes.map((volume) => pools.of(volume).lookVolume(volume.id, { signal }));
+      return (await Promise.all(looks)).includes(null) ? null : {};
     },
     act: async ({ ownVolumes }, { signal }) =>
-      void (await Promise.all(ownVolumes.map((volume) => pool.makeVolume(volume, { signal })))),
+      void (await Promise.all(ownVolumes.map((volume) => makeVolume(services, volume, { signal })))),
     undo: async ({ ownVolumes }, { signal }) =>
-      void (await Promise.all(ownVolumes.map(({ id }) => pool.removeVolume(id, { signal })))),
+      void (await Promise.all(
+        ownVolumes.map((volume) => pools.of(volume).removeVolume(volume.id, { signal })),
+      )),
   };
 }
 
@@ -101,9 +105,9 @@ async function defineForBaseline(
  * those that the instance has now, with the files of now. A guest that is started on a file of before would lose what it
  * writes. It may have been taken back to a snapshot meanwhile, too, which its generation ID has to tell.
  */
-function asOfNow({ store, pool }: Services, definition: GuestDefinition): GuestDefinition {
+function asOfNow({ store, pools }: Services, definition: GuestDefinition): GuestDefinition {
   const volumes = store.volumes.listOf(definition.id);
-  const present = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pool, volume)]));
+  const present = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pools, volume)]));
   const disks = definition.disks.flatMap((disk) => {
     if (disk.serial === SEED_SERIAL) return [disk];
     const now = present.get(disk.serial);
@@ -114,8 +118,8 @@ function asOfNow({ store, pool }: Services, definition: GuestDefinition): GuestD
 
 /** The definition that the store says. */
 export function defineFromStore(services: Services, id: string, signal: AbortSignal): Promise<void> {
-  const { store, pool } = services;
-  return defineAsIs(services, planInstance(store, pool, store.instances.get(id)).definition, signal);
+  const { store, pools } = services;
+  return defineAsIs(services, planInstance(store, pools, store.instances.get(id)).definition, signal);
 }
 
 /** From one definition to another, and back where it is undone. */

@@ -5,8 +5,10 @@
  */
 
 import type { ObjectStore } from '../../drivers/contracts/objects.ts';
+import type { StoragePool } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import { GIB } from '../../model/units.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Services } from '../services.ts';
@@ -24,7 +26,7 @@ export async function examineNode(services: Services, collector: Collector): Pro
   const checks: Check[] = [
     ['host', (options) => services.host.examine(options)],
     ['libvirt', (options) => examineHypervisor(services, options)],
-    ['disk-space', (options) => examinePool(services, options)],
+    ...services.pools.all.map((pool): Check => [spaceCheck(pool), (options) => examinePool(pool, options)]),
     ['ownership', async () => examineOwnership(services)],
     ['network', (options) => examineNetwork(services, options)],
     ['leaks', (options) => examineLeaks(collector, options)],
@@ -83,18 +85,19 @@ function sharesFinding({ usable, reason }: { usable: boolean; reason: string }):
   );
 }
 
-async function examinePool({ pool }: Services, options: { timeoutMs: number }): Promise<Finding[]> {
+/** The default pool's had its name before there were others. */
+function spaceCheck({ name }: StoragePool): string {
+  return name === DEFAULT_POOL ? 'disk-space' : `disk-space-${name}`;
+}
+
+async function examinePool(pool: StoragePool, options: { timeoutMs: number }): Promise<Finding[]> {
+  const check = spaceCheck(pool);
   await pool.prepare(options);
   const { totalBytes, availableBytes } = await pool.capacity(options);
   const message = `${Math.floor(availableBytes / GIB)} of ${Math.floor(totalBytes / GIB)} GiB are free in pool ${pool.name}`;
-  if (availableBytes > totalBytes * FREE_SHARE_WARNING) return [finding('disk-space', 'ok', message)];
+  if (availableBytes > totalBytes * FREE_SHARE_WARNING) return [finding(check, 'ok', message)];
   return [
-    finding(
-      'disk-space',
-      'warning',
-      message,
-      'Delete images and volumes, or give the pool a larger file system.',
-    ),
+    finding(check, 'warning', message, 'Delete images and volumes, or give the pool a larger file system.'),
   ];
 }
 

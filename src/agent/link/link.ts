@@ -79,7 +79,7 @@ export class Link {
     const onReady = () => this.#onReady();
     const onDrop = (why: string) => (reason ||= why);
     socket.on('open', () => {
-      this.#session = new Session(socket, this.#parts, { onReady, onDrop });
+      this.#session = new Session(socket, this.#parts, { name: url, onReady, onDrop });
     });
     socket.on('error', (error) => onDrop(error.message));
     socket.on('close', (_code, text) => this.#onClose(reason || String(text) || 'closed by the scheduler'));

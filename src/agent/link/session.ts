@@ -31,7 +31,7 @@ import {
   readMessage,
   rpcErrorOf,
 } from '../../model/wire.ts';
-import type { Dispatcher } from '../api/dispatcher.ts';
+import type { Caller, Dispatcher } from '../api/dispatcher.ts';
 import type { Inventories } from '../inventory/inventories.ts';
 import type { Log } from '../log.ts';
 import type { Ownership } from '../policies/ownership.ts';
@@ -48,8 +48,6 @@ const UNREAD_BYTES_LIMIT = 2 * MESSAGE_BYTES_LIMIT;
 const HELLO_TIMEOUT_MS = 10_000;
 /** Heartbeats without a word from the scheduler after which the connection is dropped. */
 const SILENT_HEARTBEATS = 3;
-/** What a scheduler may do; finer roles come with certificates. */
-const SCHEDULER_ROLE: Role = 'operate';
 const HELLO_ID = 'hello';
 
 export interface SessionParts {
@@ -60,9 +58,13 @@ export interface SessionParts {
   clock: Clock;
   log: Log;
   nodeId: string;
+  /** What the scheduler may do here. */
+  role: Role;
 }
 
 export interface SessionListener {
+  /** The scheduler as the audit log names it. */
+  name: string;
   /** Called once hello is answered. */
   onReady(): void;
   /** Called with the reason when this side ends the session. */
@@ -251,11 +253,16 @@ export class Session {
 
   async #outcome(method: string, params: unknown): Promise<Outcome> {
     try {
-      const caller = { role: SCHEDULER_ROLE, asker: 'scheduler', signal: this.#gone.signal } as const;
-      return { result: await this.#parts.dispatcher.call(method, params, caller) };
+      return { result: await this.#parts.dispatcher.call(method, params, this.#caller()) };
     } catch (error) {
       return { error: rpcErrorOf(AgentError.from(error)) };
     }
+  }
+
+  #caller(): Caller {
+    const who = async () => ({ via: 'link', name: this.#listener.name, uid: null, pid: null }) as const;
+    const { role } = this.#parts;
+    return { role, asker: 'scheduler', signal: this.#gone.signal, identity: { via: 'link', who } };
   }
 
   /** Whatever goes wrong in here costs this connection, and nothing else. */

@@ -54,7 +54,7 @@ export function attachShare(services: Services): OperationKind<'share.attach', S
 }
 
 export function detachShare(services: Services): OperationKind<'share.detach', DetachPlan> {
-  const { store, pool } = services;
+  const { store, pool, pools } = services;
   return {
     method: 'share.detach',
     version: 1,
@@ -65,10 +65,10 @@ export function detachShare(services: Services): OperationKind<'share.detach', D
       const { instance, target } = requestOf(services, 'change shares of', { id: instanceName, ...fence });
       const share = instance.shares.find((each) => each.shareId === shareId);
       if (share === undefined) return { verdict: 'done', target };
-      const { definition: previousDefinition } = planInstance(store, pool, instance);
+      const { definition: previousDefinition } = planInstance(store, pools, instance);
       store.shares.setLeaving({ instanceId: instance.id, shareId }, true);
       noteChange(services, instance.id);
-      const { definition } = planInstance(store, pool, store.instances.get(instance.id));
+      const { definition } = planInstance(store, pools, store.instances.get(instance.id));
       const plan = { id: instance.id, share: { id: shareId, name }, device: guestShareOf(pool, share) };
       const timeoutMs = timeoutSeconds * 1000;
       return { verdict: 'run', target, plan: { ...plan, definition, previousDefinition, timeoutMs } };
@@ -82,13 +82,13 @@ export function detachShare(services: Services): OperationKind<'share.detach', D
 }
 
 function writeAttached(services: Services, instance: Instance, asked: InstanceShare): SharePlan {
-  const { store, pool } = services;
+  const { store, pool, pools } = services;
   const { id } = instance;
   const { shareId, share: name, tag, access } = asked;
-  const { definition: previousDefinition } = planInstance(store, pool, instance);
+  const { definition: previousDefinition } = planInstance(store, pools, instance);
   store.shares.attach({ instanceId: id, shareId, tag, access });
   noteChange(services, id);
-  const { definition } = planInstance(store, pool, store.instances.get(id));
+  const { definition } = planInstance(store, pools, store.instances.get(id));
   const device = guestShareOf(pool, asked);
   return { id, share: { id: shareId, name }, device, definition, previousDefinition };
 }

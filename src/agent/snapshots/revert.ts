@@ -76,14 +76,14 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
 }
 
 function write(services: Services, { id }: Instance, snapshot: SnapshotRow, start: boolean): RevertPlan {
-  const { store, pool } = services;
+  const { store, pools } = services;
   assertSameDisks(store, id, snapshot);
   const previousId = store.snapshots.listOf(id).find(({ current }) => current)?.id ?? null;
   const { id: snapshotId, memoryVolumeId } = snapshot;
   store.snapshots.setCurrent(id, snapshotId);
   store.instances.nextGeneration(id);
   store.instances.setDesired(id, start || memoryVolumeId !== null ? 'running' : 'stopped');
-  const plan = planInstance(store, pool, store.instances.get(id));
+  const plan = planInstance(store, pools, store.instances.get(id));
   const [layer, generationId] = [randomUUID(), randomUUID()];
   return { ...plan, layer, generationId, snapshotId, previousId, memoryVolumeId, start };
 }
@@ -151,7 +151,7 @@ function define(services: Services): Step<RevertPlan> {
   };
 }
 
-function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
+function resume({ hypervisor, pools }: Services): Step<RevertPlan> {
   return {
     name: 'resume',
     look: async ({ id, memoryVolumeId }, { signal }) =>
@@ -160,7 +160,8 @@ function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
         : null,
     async act({ id, memoryVolumeId, snapshotId }, { signal }) {
       if (memoryVolumeId === null) return;
-      await hypervisor.resumeFrom(id, pool.paths.memory(memoryVolumeId, snapshotId), {
+      const { paths } = pools.holding(memoryVolumeId);
+      await hypervisor.resumeFrom(id, paths.memory(memoryVolumeId, snapshotId), {
         signal,
         timeoutMs: TIMEOUT_MS,
       });

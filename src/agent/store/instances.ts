@@ -334,6 +334,7 @@ function viewOf(row: Row, { volumes, shares, ports, networks }: ViewParts): Inst
     disks: volumes.map((volume) => ({
       volumeId: volume.id,
       volume: volume.name,
+      pool: volume.pool,
       sizeGib: volume.sizeGib,
       deletedWithInstance: volume.deletedWithInstance,
     })),

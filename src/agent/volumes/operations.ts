@@ -3,17 +3,22 @@
  */
 
 import { timestamp } from '../../drivers/contracts/clock.ts';
+import type { ProgressListener, ProgressPhase } from '../../drivers/contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { StoragePool, VolumeChain, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { readyImage } from '../instances/admit.ts';
 import { volumeRequest } from '../instances/plan.ts';
-import type { OperationKind, Step } from '../operations/kind.ts';
+import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
+import { makeVolume, namesOf, needsCopy, type PlannedVolume } from '../pools/images.ts';
+import type { InPool } from '../pools/pools.ts';
 import type { Services } from '../services.ts';
 import { layersAt, snapshotOf } from '../snapshots/layers.ts';
+import type { MadeName } from '../store/names.ts';
 import { admitVolume, assertIdle, assertNameFree, forgetVolume } from './admit.ts';
 
 /** A file with nothing in it, on a busy disk, ms. */
@@ -23,20 +28,21 @@ const COPY_TIMEOUT_MS = 6 * 3600_000;
 
 interface CreatePlan {
   name: string;
-  volume: VolumeRequest;
+  volume: PlannedVolume;
   /** The volume that it is a copy of. @default none */
-  from?: Pick<VolumeRequest, 'id' | 'image'> & {
+  from?: Pick<PlannedVolume, 'id' | 'image' | 'pool'> & {
     /** The snapshot at which it is copied. @default none, as it is */
     snapshotId?: string;
   };
 }
 
 export function createVolume(services: Services): OperationKind<'volume.create', CreatePlan> {
-  const { store, pool } = services;
+  const { store } = services;
   const walk = {
-    stages: [[makeVolume(services)]],
-    timeoutMs: ({ from }: CreatePlan) => (from === undefined ? MAKE_TIMEOUT_MS : COPY_TIMEOUT_MS),
-    makes: ({ volume }: CreatePlan) => [{ kind: 'volume', name: pool.paths.volume(volume.id) } as const],
+    stages: [[make(services)]],
+    timeoutMs: ({ from, volume }: CreatePlan) =>
+      from === undefined && !needsCopy(volume) ? MAKE_TIMEOUT_MS : COPY_TIMEOUT_MS,
+    makes: (plan: CreatePlan) => namesIn(services, plan),
     succeeded({ name, volume: { id } }: CreatePlan) {
       store.volumes.setState(id, 'ready');
       store.events.append('volume.created', { kind: 'volume', id, name }, { volume: store.volumes.get(id) });
@@ -52,6 +58,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
     accept({
       name,
       sizeGib,
+      pool,
       image: imageName,
       volume: sourceName,
       snapshot,
@@ -64,7 +71,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       assertNameFree(services, name);
       const from = sourceName === undefined ? null : copyable(services, { sourceName, snapshot, sizeGib });
       const imageId = imageName === undefined ? null : imageFor(services, imageName, sizeGib);
-      const { id } = admitVolume(services, { name, sizeGib, imageId, protected: isProtected });
+      const { id } = admitVolume(services, { name, sizeGib, pool, imageId, protected: isProtected });
       const volume = volumeRequest(store, store.volumes.get(id));
       const plan = { name, volume, ...(from !== null && { from }) };
       return { verdict: 'run', target: { kind: 'volume', id, name }, plan };
@@ -72,28 +79,88 @@ export function createVolume(services: Services): OperationKind<'volume.create',
   };
 }
 
-function makeVolume({ pool, store }: Services): Step<CreatePlan> {
+/** A copy from another pool lies there for a while, under the name of what is made of it. */
+function namesIn({ pools }: Services, { volume, from }: CreatePlan): MadeName[] {
+  const own = namesOf(pools, volume);
+  if (from === undefined || isSamePool(volume, from)) return own;
+  return [...own, { kind: 'volume', name: pools.of(from).paths.volume(volume.id) }];
+}
+
+function isSamePool({ pool: one = DEFAULT_POOL }: InPool, { pool: other = DEFAULT_POOL }: InPool): boolean {
+  return one === other;
+}
+
+function make(services: Services): Step<CreatePlan> {
+  const { pools } = services;
   return {
     name: 'make-volume',
     // One that is a copy may be there, and what it was made from, too.
     look: async ({ volume, from }, { signal }) =>
-      from !== undefined || (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
-    async act({ volume, from }, { signal, onProgress }) {
-      if (from === undefined) return pool.makeVolume(volume, { signal });
-      if ((await pool.lookVolume(volume.id, { signal })) !== null)
-        return pool.removeCopy(volume.id, { signal });
-      const copyId = volume.id;
-      const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
-      const tell = (done: number, total: number | null) =>
-        onProgress(bytesProgress('copying', done, total, [0, 2]));
-      const { id, image, snapshotId } = from;
-      const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
-      await pool.copyVolume({ id, image, layers, copyId }, { ...options, onProgress: tell });
-      await pool.restoreVolume(volume, (sink) => writeTo(sink, pool.readCopy(copyId, { signal })), options);
-      await pool.removeCopy(copyId, { signal });
+      from !== undefined || (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
+    async act({ volume, from }, context) {
+      if (from === undefined) await makeVolume(services, volume, bringing(context));
+      else await copy(services, { volume, from }, context);
     },
-    undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+    async undo({ volume, from }, { signal }) {
+      await pools.of(volume).removeVolume(volume.id, { signal });
+      if (from !== undefined) await pools.of(from).removeCopy(volume.id, { signal });
+    },
   };
+}
+
+function bringing({ signal, onProgress }: ActContext) {
+  return {
+    signal,
+    onProgress: (done: number, total: number | null, phase: ProgressPhase = 'copying') =>
+      onProgress(bytesProgress(phase, done, total)),
+  };
+}
+
+/** Within one pool blocks are shared, where its file system can; else all bytes go. */
+async function copy(
+  services: Services,
+  { volume, from }: Required<Pick<CreatePlan, 'volume' | 'from'>>,
+  { signal, onProgress }: ActContext,
+): Promise<void> {
+  const { pools, store } = services;
+  const { id, image, snapshotId } = from;
+  const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
+  const chain = { id, image, layers };
+  const { pool: _pool, ...request } = volume;
+  const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
+  const parts = isSamePool(volume, from) ? 1 : 2;
+  const tell = (done: number, total: number | null) =>
+    onProgress(bytesProgress('copying', done, total, [0, parts]));
+  if (parts === 1) {
+    await pools.of(volume).cloneVolume(request, chain, { ...options, onProgress: tell });
+    await pools.of(volume).removeCopy(volume.id, { signal }); // of one that an older version has begun
+  } else {
+    const places = { source: pools.of(from), to: pools.of(volume) };
+    await copyOver({ request, chain, ...places }, { ...options, onProgress: tell });
+  }
+}
+
+/** Through a copy beside the source: it is of one moment, and its pool is not held while the other one is slow. */
+async function copyOver(
+  {
+    request,
+    chain,
+    source,
+    to,
+  }: Record<'source' | 'to', StoragePool> & {
+    request: VolumeRequest;
+    chain: VolumeChain;
+  },
+  options: { signal: AbortSignal; timeoutMs: number; onProgress: ProgressListener },
+): Promise<void> {
+  const { signal, timeoutMs } = options;
+  const copyId = request.id;
+  if ((await to.lookVolume(request.id, { signal })) === null) {
+    await source.copyVolume({ ...chain, copyId }, options);
+    const fill = (sink: DiskSink) => writeTo(sink, source.readCopy(copyId, { signal }));
+    await to.restoreVolume(request, fill, { signal, timeoutMs });
+  }
+  await source.removeCopy(copyId, { signal });
 }
 
 async function writeTo(sink: DiskSink, extents: AsyncIterable<DiskExtent>): Promise<void> {
@@ -118,10 +185,10 @@ function copyable(
   const { store } = services;
   const source = store.volumes.get(sourceName);
   if (sizeGib < source.sizeGib) throw tooSmall(sizeGib, `volume ${source.name}`, source.sizeGib);
-  const { id, image } = volumeRequest(store, source);
-  if (snapshot !== undefined) return { id, image, snapshotId: snapshotOf(store, source, snapshot).id };
+  const { id, image, pool = DEFAULT_POOL } = volumeRequest(store, source);
+  if (snapshot !== undefined) return { id, image, pool, snapshotId: snapshotOf(store, source, snapshot).id };
   assertIdle(services, source);
-  return { id, image };
+  return { id, image, pool };
 }
 
 function tooSmall(sizeGib: number, what: string, hasGib: number): AgentError {
@@ -131,7 +198,7 @@ function tooSmall(sizeGib: number, what: string, hasGib: number): AgentError {
   );
 }
 
-interface DeletePlan {
+interface DeletePlan extends InPool {
   id: string;
   name: string;
   /** Whether its bytes are to be overwritten by the wiper. */
@@ -139,10 +206,10 @@ interface DeletePlan {
 }
 
 export function deleteVolume(services: Services): OperationKind<'volume.delete', DeletePlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   const walk = {
     stages: [[removeFile(services)]],
-    removes: ({ id }: DeletePlan) => [{ kind: 'volume', name: pool.paths.volume(id) } as const],
+    removes: (plan: DeletePlan) => [{ kind: 'volume', name: pools.of(plan).paths.volume(plan.id) } as const],
     succeeded({ id, name, wipe }: DeletePlan) {
       store.allocations.remove(id);
       store.volumes.remove(id);
@@ -160,22 +227,26 @@ export function deleteVolume(services: Services): OperationKind<'volume.delete',
       const volume = store.volumes.get(params.id);
       assertDeletable(volume);
       store.volumes.setState(volume.id, 'deleting');
-      const { id, name } = volume;
+      const { id, name, pool } = volume;
       return {
         verdict: 'run',
         target: { kind: 'volume', id, name },
-        plan: { id, name, wipe: params.wipe === true },
+        plan: { id, name, pool, wipe: params.wipe === true },
       };
     },
   };
 }
 
-function removeFile({ pool }: Services): Step<DeletePlan> {
+function removeFile({ pools }: Services): Step<DeletePlan> {
   return {
     name: 'remove-file',
     look: async () => null, // idempotent
-    act: ({ id, wipe }, { signal }) =>
-      wipe === true ? pool.setVolumeAside(id, { signal }) : pool.removeVolume(id, { signal }),
+    async act(plan, { signal }) {
+      const pool = pools.of(plan);
+      await (plan.wipe === true
+        ? pool.setVolumeAside(plan.id, { signal })
+        : pool.removeVolume(plan.id, { signal }));
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Wiper: overwrites deleted volumes that are to be wiped, one after the other, at a limited speed.
+ * Wiper: overwrites deleted volumes of one pool that are to be wiped, one after the other, at a limited speed.
  *
  *   volume.delete, instance.delete with wipe ─▶ the file is set aside, the operation ends ─▶ wiper: pool.wipe ─▶ volume.wiped
  *
@@ -19,7 +19,7 @@ const LOOK_INTERVAL_MS = 60_000;
 
 export interface WiperParts {
   store: Store;
-  pool: StoragePool;
+  pool: Pick<StoragePool, 'listWipes' | 'wipe'>;
   clock: Clock;
   log: Log;
   /** MiB a second. */

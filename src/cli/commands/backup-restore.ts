@@ -38,7 +38,7 @@ export const restoreLeaf: Leaf = {
     ...OPERATION_OPTIONS,
   ],
   details: [
-    'It need not be the node that was backed up, and needs none of its images.',
+    'It need not be the node that was backed up, and needs none of its images. Shares are in no backup.',
     'An instance gets a new UUID, MAC and IP addresses: cloud-init in the guest does again what it does at a first boot, such as new SSH host keys. With --keep-identity it does not; the instance of before must be gone then, on all nodes.',
     'Examples:',
     '  berth backup restore 5f0c… data-again --disk 1',
@@ -103,8 +103,10 @@ function specOf(backup: Backup, { name, networks, keeps }: Wanted): InstanceSpec
     throw usageError(`the backup has no NIC in network ${unknown}`, {
       hint: `It has: ${[...new Set(nics.map(({ network }) => network))].join(', ') || 'none'}.`,
     });
+  // What is in shares is in no backup.
+  const { shares: _shares, ...spec } = backup.spec;
   return {
-    ...backup.spec,
+    ...spec,
     name,
     disks: backup.volumes.map(diskOf),
     nics: nics.map(({ network, macAddress, ipAddress }) => ({

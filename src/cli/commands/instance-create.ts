@@ -31,6 +31,7 @@ const SPEC_OPTIONS: readonly OptionSpec[] = [
     integer: true,
     summary: "size of the first disk in GiB (default: the image's)",
   },
+  { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool of the first disk (default: default)' },
   {
     flag: 'network',
     value: 'network',
@@ -156,7 +157,8 @@ async function specFromOptions(session: Session, given: Given, name: string | un
 
 function diskOf(given: Given, image: string): DiskSpec {
   const sizeGib = given.integer('size-gib');
-  return sizeGib === undefined ? { image } : { image, sizeGib };
+  const pool = given.text('pool');
+  return { image, ...(sizeGib !== undefined && { sizeGib }), ...(pool !== undefined && { pool }) };
 }
 
 /** As mounts are written elsewhere: what, under which tag, and whether it can be written to. */

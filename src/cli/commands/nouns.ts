@@ -27,7 +27,7 @@ interface ListOf<M extends MethodName> {
 }
 
 export function listLeaf<
-  M extends 'instance.list' | 'image.list' | 'volume.list' | 'share.list' | 'network.list',
+  M extends 'instance.list' | 'image.list' | 'volume.list' | 'share.list' | 'pool.list' | 'network.list',
 >(list: ListOf<M>): Leaf {
   return {
     name: 'list',

@@ -50,6 +50,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./volume.ts')).commands,
   },
   {
+    name: 'pool',
+    summary: 'Pools that volumes are in, as configured',
+    group: async () => (await import('./pool.ts')).commands,
+  },
+  {
     name: 'snapshot',
     summary: 'Snapshots of instances: their disks, and memory, at one moment',
     group: async () => (await import('./snapshot.ts')).commands,
@@ -73,6 +78,11 @@ const ENTRIES: readonly Entry[] = [
     name: 'operation',
     summary: 'Operations: what the agent does, did and will do',
     group: async () => (await import('./operation.ts')).commands,
+  },
+  {
+    name: 'audit',
+    summary: 'The audit log: who asked for which change, and what came of it',
+    group: async () => (await import('./audit.ts')).commands,
   },
   {
     name: 'recover',

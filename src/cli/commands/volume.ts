@@ -14,6 +14,7 @@ const COLUMNS: Column<Volume>[] = [
   { title: 'NAME', value: (volume) => volume.name },
   { title: 'STATE', value: (volume) => volume.state, state: true },
   { title: 'SIZE', value: (volume) => formatGib(volume.sizeGib), align: 'right' },
+  { title: 'POOL', value: (volume) => volume.pool },
   { title: 'INSTANCE', value: (volume) => volume.instanceId ?? '-' },
   { title: 'AGE', value: (volume, { nowMs }) => formatAge(volume.createdAt, nowMs), align: 'right' },
   { title: 'ID', value: (volume) => volume.id },
@@ -25,6 +26,7 @@ const createLeaf: Leaf = {
   args: [{ name: 'name', summary: 'name to give it' }],
   options: [
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (required)' },
+    { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool to make it in (default: default)' },
     { flag: 'image', value: 'image', completes: 'image', summary: 'image to stand on' },
     { flag: 'volume', value: 'volume', completes: 'volume', summary: 'volume to copy' },
     { flag: 'snapshot', value: 'snapshot', summary: 'snapshot at which that volume is copied' },
@@ -37,12 +39,14 @@ const createLeaf: Leaf = {
     if (sizeGib === undefined) {
       throw usageError('--size-gib is missing', { hint: 'Give the size in GiB, as in --size-gib 10.' });
     }
+    const pool = given.text('pool');
     const image = given.text('image');
     const volume = given.text('volume');
     const snapshot = given.text('snapshot');
     const params = {
       name: nameOf(given),
       sizeGib,
+      ...(pool === undefined ? {} : { pool }),
       ...(image === undefined ? {} : { image }),
       ...(volume === undefined ? {} : { volume }),
       ...(snapshot === undefined ? {} : { snapshot }),

@@ -155,6 +155,17 @@ export interface VolumeStorage {
    *   relied on.
    */
   copyVolume(volume: VolumeCopy, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
+  /**
+   * Makes a volume of its own, on no image, with what another one of this pool that no guest uses holds. Where the file
+   * system can, they share blocks until one of them is written to. One that is there already is left as it is.
+   *
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the other one.
+   */
+  cloneVolume(
+    request: VolumeRequest,
+    from: VolumeChain,
+    options?: CallOptions & { onProgress?: ProgressListener },
+  ): Promise<void>;
   /** The bitmaps of a volume that no guest uses. @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it. */
   bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]>;
   /**

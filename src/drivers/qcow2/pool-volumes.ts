@@ -9,6 +9,7 @@ import type {
   FlatVolume,
   FoundLayer,
   LayerRequest,
+  VolumeChain,
   VolumeCopy,
   VolumeExport,
   VolumeLabel,
@@ -31,7 +32,7 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   protected readonly stores: PoolStores;
 
   constructor(parts: Qcow2PoolParts) {
-    super(parts.name);
+    super(parts);
     this.stores = makeStores(parts);
   }
 
@@ -133,6 +134,17 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     return this.call(`keep copy ${copyId}`, options, COPY_TIMEOUT_MS, async () => {
       if (!(await this.stores.deltas.keep(copyId))) await this.stores.copies.keep(copyId);
     });
+  }
+
+  cloneVolume(
+    request: VolumeRequest,
+    from: VolumeChain,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.call(`clone volume ${from.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.stores.clones.make(request, from, limit, onProgress),
+    );
   }
 
   bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {

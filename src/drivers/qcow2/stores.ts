@@ -6,6 +6,7 @@ import type { PoolCapacity } from '../contracts/storage.ts';
 import type { Exec } from '../host/exec.ts';
 import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
+import { CloneStore } from './clones.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
 import { DeltaStore } from './deltas.ts';
@@ -17,6 +18,7 @@ import { ImageStore } from './images.ts';
 import type { ImportParts } from './import.ts';
 import { LayerStore } from './layers.ts';
 import { Layout } from './layout.ts';
+import type { PoolGround } from './pool-ground.ts';
 import { SeedStore } from './seeds.ts';
 import { ShareStore } from './shares.ts';
 import { UploadStore } from './upload.ts';
@@ -35,6 +37,8 @@ export interface Qcow2PoolParts {
   /** Absolute path of the pool's folder. */
   path: string;
   exec: Exec;
+  /** @default null: it is known by its path alone, and its folder made where it is missing */
+  ground?: PoolGround | null;
   clock?: Clock;
   /** Folders that local image sources may lie in, as real paths. @default null, any */
   sourceFolders?: readonly string[] | null;
@@ -75,6 +79,7 @@ export function makeStores(parts: Qcow2PoolParts) {
     uploads: new UploadStore({ layout, availableBytes }),
     exports: new ExportStore({ layout, tool, images, volumes }),
     copies: new CopyStore({ layout, exec, tool, images, volumes }),
+    clones: new CloneStore({ layout, exec, tool, images, volumes }),
     shares: new ShareStore({ layout, exec }),
     flat: new FlatStore({ layout, tool, images, volumes }),
     wipes: new WipeStore({ layout, layers, tool, volumes, clock }),

@@ -105,6 +105,18 @@ export class VolumeStore {
     );
   }
 
+  /** Makes a volume of its own, on no image, from the file that `make` writes; one that is there is left as it is. */
+  async makeBy(
+    request: VolumeRequest,
+    limit: CallLimit,
+    make: (partialPath: string) => Promise<void>,
+  ): Promise<void> {
+    checkSize(request);
+    await this.#lock.hold(checkId(request.id), limit, async () => {
+      if ((await this.#readHeader(request.id)) === null) await this.#publish(request, make);
+    });
+  }
+
   /** @param layer Which file of it; null for its own. */
   async look(id: string, layer: LayerId = null): Promise<{ sizeBytes: number } | null> {
     const header = await readHeader(this.#parts.layout.layer(id, layer));

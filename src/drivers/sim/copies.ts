@@ -1,7 +1,7 @@
 /** Copies of the volumes of a simulated host's pool, what has changed in them, and volumes made of such. */
 import { AgentError } from '../../model/errors.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
-import type { DirtyBitmap, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
+import type { DirtyBitmap, VolumeChain, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
 import { newFile } from './files.ts';
 import type { PoolFiles } from './pool-files.ts';
@@ -27,6 +27,18 @@ export class SimCopies {
     this.remove(copyId);
     if (since === undefined) this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
     else this.#files.put(deltaOf(written, layout.volumeDelta(copyId), since, copyId));
+  }
+
+  /** A volume with what another one holds. */
+  clone(request: VolumeRequest, { id, layers = [] }: VolumeChain): void {
+    const { layout, world } = this.#files;
+    const layer = layers.at(-1) ?? null;
+    const path = layout.layer(id, layer);
+    if (this.#files.get(layout.volume(request.id)) !== undefined) return;
+    checkSize(request.sizeBytes);
+    this.#volumes.get(id, layer);
+    if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+    this.restore(request, world.files.contentOf(path));
   }
 
   bitmaps(id: string): DirtyBitmap[] {

@@ -37,6 +37,13 @@ export interface SimTiming {
   copyMs: number;
 }
 
+export interface SimPoolSettings {
+  name: string;
+  /** Folder of its files; of no two pools the same, or one within the other. */
+  root: string;
+  bytes: number;
+}
+
 export interface WorldSettings {
   /** @default 'sim' */
   hostname: string;
@@ -50,6 +57,8 @@ export interface WorldSettings {
   poolRoot: string;
   /** @default 1 TiB */
   poolBytes: number;
+  /** Pools beside that one. @default none */
+  pools: SimPoolSettings[];
   /** @default 'kvm' */
   acceleration: Acceleration;
   /** @default ['HW_CPU_X86_AVX2'] */
@@ -80,6 +89,7 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   poolName: 'default',
   poolRoot: '/sim/pool',
   poolBytes: 1024 ** 4,
+  pools: [],
   acceleration: 'kvm',
   traits: ['HW_CPU_X86_AVX2'],
   writer: 'sim 1',

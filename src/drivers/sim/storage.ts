@@ -26,6 +26,7 @@ import type {
   ShareLabel,
   ShareRequest,
   StoragePool,
+  VolumeChain,
   VolumeCopy,
   VolumeExport,
   VolumeLabel,
@@ -61,13 +62,16 @@ export class SimStoragePool implements StoragePool {
   readonly #shares: SimShares;
   readonly #seeds: SimSeeds;
 
-  constructor(world: SimWorld, attachment: Attachment) {
-    const layout = new Layout(world.settings.poolRoot);
-    this.name = world.settings.poolName;
+  /** @param place The default pool's, where absent. */
+  constructor(world: SimWorld, attachment: Attachment, place?: { name: string; root: string }) {
+    const { settings } = world;
+    const { name, root } = place ?? { name: settings.poolName, root: settings.poolRoot };
+    const layout = new Layout(root);
+    this.name = name;
     this.paths = layout;
     this.#world = world;
     this.#calls = new Calls(world, 'storage', attachment);
-    this.#files = new PoolFiles(world, layout);
+    this.#files = new PoolFiles(world, layout, name);
     this.#images = new SimImages(this.#files);
     this.#volumes = new SimVolumes(this.#files, this.#images);
     this.#layers = new SimLayers(this.#files, this.#volumes);
@@ -82,9 +86,9 @@ export class SimStoragePool implements StoragePool {
 
   capacity(options?: CallOptions): Promise<PoolCapacity> {
     return this.#run('storage.capacity', null, options, () => ({
-      totalBytes: this.#world.settings.poolBytes,
-      availableBytes: this.#world.files.availableBytes,
-      ownBytes: this.#world.files.usedBytes - this.#wipeBytes(),
+      totalBytes: this.#files.totalBytes,
+      availableBytes: this.#files.availableBytes,
+      ownBytes: this.#files.usedBytes - this.#wipeBytes(),
       fileSystem: null,
       shared: false,
     }));
@@ -117,7 +121,13 @@ export class SimStoragePool implements StoragePool {
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<ImageFacts> {
     const { id } = request;
-    const call = { name: 'storage.makeImage', id, options, timeoutMs: IMAGE_TIMEOUT_MS } as const;
+    const call = {
+      name: 'storage.makeImage',
+      id,
+      pool: this.name,
+      options,
+      timeoutMs: IMAGE_TIMEOUT_MS,
+    } as const;
     return this.#calls.run(call, (waits) => this.#images.make(request, waits, options.onProgress));
   }
 
@@ -141,7 +151,7 @@ export class SimStoragePool implements StoragePool {
     upload: { id: string; at: number; limitBytes: number; bytes: AsyncIterable<Buffer> },
     options?: CallOptions,
   ): Promise<number> {
-    const call = { name: 'storage.appendUpload', id: upload.id, options } as const;
+    const call = { name: 'storage.appendUpload', id: upload.id, pool: this.name, options } as const;
     return this.#calls.run(call, () => this.#images.append(upload));
   }
 
@@ -218,6 +228,10 @@ export class SimStoragePool implements StoragePool {
 
   copyVolume(copy: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', copy.id, options, () => this.#copies.make(copy));
+  }
+
+  cloneVolume(request: VolumeRequest, from: VolumeChain, options?: CallOptions): Promise<void> {
+    return this.#run('storage.cloneVolume', request.id, options, () => this.#copies.clone(request, from));
   }
 
   bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]> {
@@ -343,7 +357,7 @@ export class SimStoragePool implements StoragePool {
     options: CallOptions | undefined,
     act: () => T,
   ): Promise<T> {
-    return this.#calls.run({ name, id, options }, act);
+    return this.#calls.run({ name, id, pool: this.name, options }, act);
   }
 
   #wipeBytes(): number {

@@ -24,6 +24,7 @@ export const NODE_METHODS = {
       RecoveryReport,
     ),
     role: 'admin',
+    changes: true,
   },
   'node.backup': {
     ...read(
@@ -41,6 +42,7 @@ export const NODE_METHODS = {
       }),
     ),
     role: 'admin',
+    changes: true,
   },
   'node.leaks': read(
     'Look at the host for what Berth has made there and nothing owns, and say what proves it.',

@@ -9,6 +9,7 @@ import { Agent } from '../../../src/agent/agent.ts';
 import { parseConfig } from '../../../src/agent/config/load.ts';
 import type { Log } from '../../../src/agent/log.ts';
 import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
+import type { Peers } from '../../../src/drivers/contracts/peers.ts';
 import {
   createSimHost,
   type SimClock,
@@ -32,10 +33,12 @@ const GIB = 1024 ** 3;
 export interface SimAgentOptions extends WorldOptions {
   /** A host that another agent is on already. @default one of its own */
   world?: SimWorld;
-  /** More of the configuration, as TOML. */
-  config?: string;
+  /** More of the configuration, as TOML; it may depend on the state folder. */
+  config?: string | ((folder: string) => string);
   /** State folder, with what is in it. @default a new one */
   folder?: string;
+  /** Tells who calls on a local socket. @default nobody can */
+  peers?: Peers;
 }
 
 export class SimAgent {
@@ -44,19 +47,21 @@ export class SimAgent {
   readonly logged: { level: string; message: string; fields: object }[] = [];
   #host: SimHost;
   readonly #config: string;
+  readonly #peers: Peers | null;
   agent: Agent;
 
   readonly #wrap: (drivers: Drivers) => Drivers;
 
   /** @param wrap Puts something around the drivers before the agent gets them. */
   constructor(
-    { world, config = '', folder, ...options }: SimAgentOptions = {},
+    { world, config = '', folder, peers, ...options }: SimAgentOptions = {},
     wrap: (drivers: Drivers) => Drivers = (drivers) => drivers,
   ) {
     this.#wrap = wrap;
+    this.#peers = peers ?? null;
     this.folder = folder ?? mkdtempSync(join(tmpdir(), 'berth-agent-'));
     this.world = world ?? new SimWorld(options);
-    this.#config = config;
+    this.#config = typeof config === 'string' ? config : config(this.folder);
     this.world.sources.set(IMAGE, { sha256: 'a'.repeat(64), sizeBytes: 1_000_000, virtualSizeBytes: GIB });
     this.#host = createSimHost({ world: this.world });
     this.agent = this.#makeAgent();
@@ -145,12 +150,13 @@ export class SimAgent {
       `[node]\nstateDir = "${this.folder}"\nrunDir = "${this.folder}"\n[socket]\npath = "${this.socketPath}"\n${this.#config}`,
       'test.toml',
     );
-    const { hypervisor, pool, network, host, objects } = this.#host;
+    const { hypervisor, pool, pools, network, host, objects } = this.#host;
     return new Agent({
       config,
-      drivers: this.#wrap({ hypervisor, pool, network, host, objects }),
+      drivers: this.#wrap({ hypervisor, pool, pools, network, host, objects }),
       clock: this.world.clock,
       log: this.#log(),
+      peers: this.#peers,
     });
   }
 

@@ -13,6 +13,12 @@ async function haveBackup({ node }: Stand): Promise<void> {
   backup = (await list())[0] as Backup;
 }
 
+/** A backup whose instance is gone. */
+async function haveBackupAlone(stand: Stand): Promise<void> {
+  await haveBackup(stand);
+  await stand.node.run('instance.delete', { id: SUBJECT });
+}
+
 /**
  * A backup of the running guest that the next one can go on from. A case may have ended with a guest that was killed,
  * or with its power as it was not before.
@@ -35,7 +41,7 @@ function asNew() {
   const { spec, volumes, nics } = backup;
   const disks = volumes.map(({ virtualSizeBytes }) => ({ sizeGib: Math.ceil(virtualSizeBytes / GIB) }));
   const network = (nics ?? []).map((nic) => ({ network: nic.network }));
-  return { volumes: volumes.map(({ id }) => id), spec: { ...spec, name: 'again', disks, nics: network } };
+  return { volumes: volumes.map(({ id }) => id), spec: { ...spec, name: SUBJECT, disks, nics: network } };
 }
 
 export const BACKUPS: Scenario[] = [
@@ -90,13 +96,13 @@ export const BACKUPS: Scenario[] = [
   }),
   scenario('backup.recreate', {
     setting: { instance: 'stopped' },
-    arrange: haveBackup,
+    arrange: haveBackupAlone,
     params: () => ({ ...its(), ...asNew() }),
   }),
   scenario('backup.recreate', {
     variant: '(fails at its end)',
     setting: { instance: 'stopped' },
-    arrange: haveBackup,
+    arrange: haveBackupAlone,
     params: () => ({ ...its(), ...asNew() }),
     failing: { call: 'hypervisor.observeGuest' },
     ends: ['failed'],
@@ -104,7 +110,7 @@ export const BACKUPS: Scenario[] = [
   scenario('backup.recreate', {
     variant: '(cancelled)',
     setting: { instance: 'stopped' },
-    arrange: haveBackup,
+    arrange: haveBackupAlone,
     params: () => ({ ...its(), ...asNew() }),
     cancelledAt: { call: 'hypervisor.define' },
     ends: ['cancelled', 'succeeded'],

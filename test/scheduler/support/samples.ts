@@ -89,6 +89,7 @@ export function anInventory(of: {
     acceleration: 'absent',
     discrepancies: [],
     pool: { name: 'default', fileSystem: 'ext4', shared: false, room: 'ok' },
+    pools: [],
     host: {
       architecture: 'x86_64',
       cpuModel: 'test',
