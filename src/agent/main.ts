@@ -35,6 +35,9 @@ const CHECK_TIMEOUT_MS = 120_000;
 /** Pulse without a watchdog, ms. */
 const IDLE_PULSE_MS = 60_000;
 
+/** What a process that is stopped waits for calls that are still at work, ms: a healthy disk answers in far less. */
+const LAST_CALLS_MS = 3_000;
+
 /** What Node has by default. @see docs.libuv.org/en/v1.x/threadpool.html */
 const NODE_THREADS = 4;
 
@@ -136,7 +139,20 @@ async function run(config: Config): Promise<void> {
     log.info({}, 'stopped');
   } finally {
     await drivers.hypervisor.close();
+    endWithoutDisks(log);
   }
+}
+
+/**
+ * A call that a disk has not answered holds a thread, for which Node waits, also in process.exit(). All that has to be kept
+ * is: a process that has nothing else to do any more is not kept by a disk that hangs.
+ */
+function endWithoutDisks(log: Log): void {
+  const end = () => {
+    log.warn({}, 'a disk has not answered: the process ends without it');
+    process.kill(process.pid, 'SIGKILL');
+  };
+  setTimeout(end, LAST_CALLS_MS).unref();
 }
 
 /** Runs an agent until a signal stops it, or until its database is damaged, for the next one to rebuild. */

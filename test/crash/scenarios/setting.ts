@@ -6,7 +6,7 @@ import type { Params } from '../../../src/model/methods.ts';
 import type { Share } from '../../../src/model/share.ts';
 import type { Volume } from '../../../src/model/storage.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
-import type { LabNode } from '../node/lab-node.ts';
+import { type LabNode, OTHER_POOL } from '../node/lab-node.ts';
 import { until } from '../node/until.ts';
 import type { Stand } from '../stands/stand.ts';
 
@@ -26,6 +26,8 @@ export interface Setting {
   /** Of the subject. @default 'bios' */
   firmware?: 'bios' | 'uefi';
   volumes?: readonly string[];
+  /** In the other pool. */
+  otherVolumes?: readonly string[];
   shares?: readonly string[];
   images?: readonly string[];
   networks?: readonly string[];
@@ -70,7 +72,7 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await forgetFlatSubject(node);
   await bringSubject(node, setting);
   const { volumes } = await node.call('volume.list');
-  const kept = [VOLUME, ...(setting.volumes ?? [])];
+  const kept = [VOLUME, ...(setting.volumes ?? []), ...(setting.otherVolumes ?? [])];
   for (const volume of volumes) if (!mayStay(volume, kept)) await deleteVolume(node, volume);
   const { shares } = await node.call('share.list');
   for (const share of shares) if (!mayShareStay(share, setting.shares ?? [])) await deleteShare(node, share);
@@ -165,6 +167,9 @@ async function bringSubject(
 async function makeMissing({ node, image }: Stand, setting: Setting): Promise<void> {
   for (const name of setting.volumes ?? [])
     if (!(await has(node, 'volume.show', name))) await node.run('volume.create', { name, sizeGib: 1 });
+  for (const name of setting.otherVolumes ?? [])
+    if (!(await has(node, 'volume.show', name)))
+      await node.run('volume.create', { name, sizeGib: 1, pool: OTHER_POOL });
   for (const name of setting.shares ?? [])
     if (!(await has(node, 'share.show', name))) await node.run('share.create', { name });
   for (const name of setting.images ?? [])

@@ -35,6 +35,12 @@ export const SNAPSHOTS: Scenario[] = [
     params: () => ({ ...one(), memory: true }),
   }),
   scenario('snapshot.create', {
+    variant: '(in two pools)',
+    setting: { instance: 'stopped', otherVolumes: ['far'] },
+    arrange: ({ node }) => node.run('volume.attach', { id: 'far', instance: SUBJECT }),
+    params: one,
+  }),
+  scenario('snapshot.create', {
     variant: '(refused)',
     setting: { instance: 'running' },
     params: one,
