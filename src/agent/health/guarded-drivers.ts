@@ -99,6 +99,9 @@ const HYPERVISOR: Rules<Hypervisor> = {
   growDisk: guest,
   // Its disks are slow, or full: that is no guest that hangs.
   copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  // An agent in a guest says nothing of the guest.
+  freezeGuest: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  thawGuest: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   stopCopy: guest,
   // Nor is one whose memory is written, or whose agent does not freeze it.
   switchDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),

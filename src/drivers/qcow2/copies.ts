@@ -20,7 +20,7 @@ import {
   exists,
   PARTIAL_SUFFIX,
   publish,
-  readAt,
+  readInto,
   removeDurably,
   sizeOfRegular,
   syncFolder,
@@ -66,9 +66,10 @@ export class CopyStore {
     const sizeBytes = await sizeOfRegular(path);
     if (sizeBytes === null) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
     await using file = await open(path, 'r');
+    const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
     for (let offset = 0; offset < sizeBytes; offset += BLOCK_BYTES) {
       signal?.throwIfAborted();
-      const data = await readAt(file, offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
+      const data = await readInto(file, offset, block.subarray(0, sizeBytes - offset));
       if (!data.equals(ZEROS.subarray(0, data.length))) yield { type: 'data', offset, data };
     }
   }

@@ -27,6 +27,7 @@ import {
   PARTIAL_SUFFIX,
   publish,
   readAt,
+  readInto,
   removeDurably,
   sizeOfRegular,
   syncFolder,
@@ -144,6 +145,7 @@ export class DeltaStore {
     await using file = await doing(`read ${path}`, () => open(path, O_RDONLY | O_NOFOLLOW));
     checkTables(await readAt(file, 0, HEADER_BYTES), fileBytes);
     const map = await this.#map(path, signal);
+    const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
     for (const { start, length, offset } of map.changed()) {
       if (offset !== null && offset + length > fileBytes) throw damaged('its data lie beyond its end');
       if (offset === null) {
@@ -152,7 +154,7 @@ export class DeltaStore {
       }
       for (let done = 0; done < length; done += BLOCK_BYTES) {
         signal?.throwIfAborted();
-        const data = await readAt(file, offset + done, Math.min(BLOCK_BYTES, length - done));
+        const data = await readInto(file, offset + done, block.subarray(0, length - done));
         yield extentOf(start + done, data);
       }
     }

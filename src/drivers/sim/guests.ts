@@ -408,6 +408,7 @@ export class Guests {
   #loseSystem(guest: SimGuest): void {
     if (guest.booted && guest.agentAnswers) this.#emit({ type: 'agent', id: guest.id, connected: false });
     guest.booted = false;
+    guest.frozen = false;
   }
 
   #become(guest: SimGuest, power: SimPower, reason: string, stoppedBy?: 'guest'): void {

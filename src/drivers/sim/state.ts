@@ -162,6 +162,8 @@ export interface SimGuest {
   obeys: boolean;
   /** Its guest agent connects when it boots, and answers. */
   agentAnswers: boolean;
+  /** Its agent has frozen its file systems. @default false */
+  frozen?: boolean;
   /** Checkpoints, oldest first, with the disks that they are of. @default none */
   checkpoints?: { name: string; serials: string[] }[];
   /** Files that the definition of a foreign guest names. */

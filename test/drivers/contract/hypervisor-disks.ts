@@ -19,6 +19,7 @@ export function diskTests(t: Test, make: MakeBench): void {
   plugTests(t, make);
   unplugTests(t, make);
   copyTests(t, make);
+  freezeTests(t, make);
   flattenTests(t, make);
 }
 
@@ -130,7 +131,10 @@ function copyTests(t: Test, make: MakeBench): void {
     await hypervisor.stopCopy(id);
     await hypervisor.start(id);
     const before = await hypervisor.observeGuest(id);
-    await hypervisor.copyDisks(id, { copies });
+    const moments: boolean[] = [];
+    const onMoment = async () => void moments.push(await bench.exists(copies[0]?.path ?? ''));
+    await hypervisor.copyDisks(id, { copies }, { onMoment });
+    t.same(moments, [true], 'it is told once, when the copies have begun');
     for (const { path } of copies) t.ok(await bench.exists(path), path);
     t.same(await hypervisor.observeGuest(id), before);
     await hypervisor.stopCopy(id);
@@ -143,6 +147,25 @@ function copyTests(t: Test, make: MakeBench): void {
     await hypervisor.undefine(id);
     await rejectsWith(t, 'NOT_FOUND', hypervisor.copyDisks(ABSENT_ID, { copies }));
     await hypervisor.stopCopy(ABSENT_ID);
+  });
+}
+
+function freezeTests(t: Test, make: MakeBench): void {
+  t.test('a guest whose agent does not answer is not frozen, and to thaw it is no harm', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const definition = bench.definition();
+    const { id } = definition;
+    await hypervisor.define(definition);
+    await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.freezeGuest(id));
+    t.equal(await hypervisor.thawGuest(id), true);
+    await hypervisor.start(id);
+    await rejectsWith(t, 'UNAVAILABLE', hypervisor.freezeGuest(id));
+    t.equal(await hypervisor.thawGuest(id), false);
+    await hypervisor.destroy(id);
+    await hypervisor.undefine(id);
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.freezeGuest(ABSENT_ID));
+    t.equal(await hypervisor.thawGuest(ABSENT_ID), true);
   });
 }
 
