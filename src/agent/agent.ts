@@ -32,8 +32,10 @@ import { importImage, uploadImage } from './images/import.ts';
 import { ImageKeeper } from './images/keeper.ts';
 import { deleteImage, pinImage, verifyImage } from './images/operations.ts';
 import { createBackup } from './backups/create.ts';
-import { deleteBackup, pruneBackups, restoreBackup, verifyBackup } from './backups/operations.ts';
+import { deleteBackup, pruneBackups, restoreBackup } from './backups/operations.ts';
+import { recreateInstance } from './backups/recreate.ts';
 import { Repositories } from './backups/repositories.ts';
+import { verifyBackup } from './backups/verify.ts';
 import { Uploads } from './images/uploads.ts';
 import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
@@ -408,6 +410,7 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     createBackup(services),
     verifyBackup(services),
     restoreBackup(services),
+    recreateInstance(services),
     deleteBackup(services),
     pruneBackups(services),
     createNetwork(services),

@@ -11,6 +11,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { type AST, getStaticTOMLValue, parseTOML } from 'toml-eslint-parser';
 import { AgentError } from '../../model/errors.ts';
 import { type Fault, findFault } from '../../model/validate.ts';
+import { checkStores } from './object-stores.ts';
 import { faultOfPools } from './pools.ts';
 import { type Config, ConfigSchema } from './schema.ts';
 
@@ -29,10 +30,14 @@ export function loadConfig(file: string): Config {
 export function parseConfig(text: string, file: string): Config {
   const program = parseToml(text, file);
   const value = getStaticTOMLValue(program);
+  const given = structuredClone(value) as { objects?: unknown };
   const fault = findFault(ConfigSchema, value);
   if (fault !== null) throw faultError(file, lineOf(program, fault.path), fault);
   const config = value as unknown as Config;
   checkTogether(config, file);
+  checkStores(given.objects as object[] | undefined, (path, message) =>
+    faultError(file, lineOf(program, path), { path, message }),
+  );
   return deepFreeze(config);
 }
 
