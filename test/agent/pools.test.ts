@@ -180,6 +180,12 @@ t.test('snapshots and backups of an instance with disks in two pools lie beside 
   t.notOk(sim.files.some(({ path }) => /\.(copy|delta)$/.test(path)));
   await sim.run('instance.stop', { id: 'web', mode: 'forced' });
   t.match(await sim.run('backup.create', { id: 'web' }), { state: 'succeeded' });
+  const { backups } = await sim.call('backup.list', { instance: 'web' });
+  const { id: backupId, instanceId, volumes } = backups[0] as (typeof backups)[number];
+  const restored = { id: backupId, instanceId, volumeId: volumes[0]?.id as string, name: 'again', sizeGib: 4 };
+  t.match(await sim.run('backup.restore', { ...restored, pool: 'fast' }), { state: 'succeeded' });
+  t.equal((await volumeNamed(sim, 'again')).pool, 'fast');
+  await sim.run('volume.delete', { id: 'again' });
   t.match(await sim.run('snapshot.revert', { id: 'web', snapshot: 'first' }), { state: 'succeeded' });
   t.match(await sim.run('snapshot.delete', { id: 'web', snapshot: 'first' }), { state: 'succeeded' });
   t.match(await sim.run('snapshot.merge', { id: 'web' }), { state: 'succeeded' });

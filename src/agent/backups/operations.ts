@@ -54,8 +54,8 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
       ],
     ],
     makes: ({ volume }) => [{ kind: 'volume', name: pools.of(volume).paths.volume(volume.id) }],
-    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib }) {
-      const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false });
+    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib, pool }) {
+      const admitted = admitVolume(services, { name, sizeGib, pool, imageId: null, protected: false });
       const volume = volumeRequest(store, admitted);
       const plan = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId, name, volume };
       return { verdict: 'run', target: { kind: 'volume', id: admitted.id, name }, plan };

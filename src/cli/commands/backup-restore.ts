@@ -24,6 +24,7 @@ export const restoreLeaf: Leaf = {
       summary: 'which of its disks (default: 0, the one that boots)',
     },
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (default: as it was)' },
+    { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool of the volumes (default: default)' },
     { flag: 'instance', value: 'name', summary: 'make an instance of this name, with all of its disks' },
     {
       flag: 'network',
@@ -66,7 +67,7 @@ async function restoreOneVolume(session: Session, given: Given, name: string): P
   const sizeGib = given.integer('size-gib') ?? gibOf(volume);
   return operate(session, given, {
     method: 'backup.restore',
-    params: { id, instanceId, store, volumeId: volume.id, name, sizeGib },
+    params: { id, instanceId, store, volumeId: volume.id, name, sizeGib, ...poolOf(given) },
     done: `Restored volume ${name}`,
   });
 }
@@ -80,7 +81,7 @@ async function restoreInstance(session: Session, given: Given, name: string): Pr
   const params = {
     ...{ id, instanceId, store, volumes: volumes.map((volume) => volume.id) },
     ...(keeps && { as: instanceId }),
-    spec: specOf(backup, { name, networks, keeps }),
+    spec: specOf(backup, { name, networks, keeps, place: poolOf(given) }),
   };
   return operate(session, given, {
     method: 'backup.recreate',
@@ -94,9 +95,16 @@ interface Wanted {
   /** By their names of before. */
   networks: ReadonlyMap<string, string>;
   keeps: boolean;
+  /** Of all its disks. */
+  place: Pick<DiskSpec, 'pool'>;
 }
 
-function specOf(backup: Backup, { name, networks, keeps }: Wanted): InstanceSpec {
+function poolOf(given: Given): Pick<DiskSpec, 'pool'> {
+  const pool = given.text('pool');
+  return pool === undefined ? {} : { pool };
+}
+
+function specOf(backup: Backup, { name, networks, keeps, place }: Wanted): InstanceSpec {
   const nics: NicSpec[] = backup.nics ?? backup.spec.nics;
   const unknown = [...networks.keys()].find((network) => !nics.some((nic) => nic.network === network));
   if (unknown !== undefined)
@@ -108,7 +116,7 @@ function specOf(backup: Backup, { name, networks, keeps }: Wanted): InstanceSpec
   return {
     ...spec,
     name,
-    disks: backup.volumes.map(diskOf),
+    disks: backup.volumes.map((volume) => ({ ...diskOf(volume), ...place })),
     nics: nics.map(({ network, macAddress, ipAddress }) => ({
       network: networks.get(network) ?? network,
       ...(keeps && macAddress !== undefined && { macAddress }),

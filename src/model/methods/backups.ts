@@ -3,6 +3,7 @@ import { Backup, Retention } from '../backup.ts';
 import { Fence, Id, Name, NameOrId, ObjectFence, strict } from '../common.ts';
 import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec } from '../instance.ts';
 import { type Method, operation, read } from '../method.ts';
+import { PoolName } from '../pool.ts';
 import { Type } from '../schema.ts';
 import { QUIESCE } from '../snapshot.ts';
 
@@ -74,6 +75,7 @@ export const BACKUP_METHODS = {
         maximum: DISK_GIB_MAX,
         description: 'GiB of the new volume, not less than it had',
       }),
+      pool: Type.Optional(PoolName),
       ...Fence,
     }),
   ),
