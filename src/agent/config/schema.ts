@@ -165,7 +165,7 @@ export const ConfigSchema = Type.Object(
         }),
         nfs: Type.Optional(
           Type.String({
-            pattern: '^([A-Za-z0-9.-]{1,253}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
+            pattern: '^([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
             description: 'server:/export that is mounted on that folder; without it nothing is mounted.',
           }),
         ),

@@ -19,6 +19,7 @@ import { type Static, type TSchema, Type } from '../../model/schema.ts';
 import { parse } from '../../model/validate.ts';
 import { replaceDurably, syncFolder } from '../../sqlite/set-aside.ts';
 
+const SCHEDULER_FILE = 'scheduler.json';
 const FOLDER_MODE = 0o700;
 const FILE_BYTES_LIMIT = 64 * 1024;
 
@@ -54,12 +55,17 @@ export class IdentityFolder {
     this.#path = join(stateDir, 'identity');
   }
 
+  /** Whether it was enrolled at a scheduler, whatever has become of the files since. */
+  get isEnrolled(): boolean {
+    return existsSync(join(this.#path, SCHEDULER_FILE));
+  }
+
   scheduler(): SchedulerFile | null {
-    return this.#readJson('scheduler.json', SchedulerFile);
+    return this.#readJson(SCHEDULER_FILE, SchedulerFile);
   }
 
   writeScheduler(file: SchedulerFile): void {
-    this.#write('scheduler.json', JSON.stringify(file));
+    this.#write(SCHEDULER_FILE, JSON.stringify(file));
   }
 
   pending(): PendingFile | null {

@@ -44,6 +44,7 @@ export class Identity implements Credentials {
   readonly #folder: IdentityFolder;
   #avoidsNext = false;
   #isEnrolling = false;
+  #isClosed = false;
   #problem: string | null = null;
   #cancelTimer: () => void = () => undefined;
   #onChange: () => void = () => undefined;
@@ -59,7 +60,7 @@ export class Identity implements Credentials {
   }
 
   get isEnrolled(): boolean {
-    return this.#folder.scheduler() !== null;
+    return this.#folder.isEnrolled;
   }
 
   /** What keeps it from being enrolled or renewed. */
@@ -141,11 +142,13 @@ export class Identity implements Credentials {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#cancelTimer();
     this.#onChange = () => undefined;
   }
 
   #later(delayMs: number, ask: AskScheduler): void {
+    if (this.#isClosed) return;
     this.#cancelTimer = this.#parts.clock.after(delayMs, () => this.linked(ask));
   }
 

@@ -97,14 +97,17 @@ export class Link {
     });
     this.#socket = socket;
     const end: End = { reason: '', accepted: false, aboutTime: false };
+    let name = dial.url;
     const onDrop = (why: string) => (end.reason ||= why);
     const onReady = () => {
       end.accepted = true;
       dial.onAccepted();
       this.#onReady(dial);
     };
+    socket.on('upgrade', (response) => {
+      name = nameOf(dial, response);
+    });
     socket.on('open', () => {
-      const name = nameOf(dial, socket);
       this.#session = new Session(socket, this.#parts, { name, onReady, onDrop });
     });
     socket.on('unexpected-response', (_request, response) => void this.#onRefused(socket, response, onDrop));
@@ -185,8 +188,8 @@ interface End {
 }
 
 /** The scheduler for the audit log: what its certificate says, where it has proven that, and its address. */
-function nameOf({ url }: Dial, socket: WebSocket): string {
-  const stream = (socket as unknown as { _socket?: Partial<TLSSocket> })._socket;
-  const name = stream?.getPeerCertificate?.().subject?.CN;
+function nameOf({ url }: Dial, response: IncomingMessage): string {
+  const { getPeerCertificate } = response.socket as Partial<TLSSocket>;
+  const name = getPeerCertificate?.call(response.socket as TLSSocket).subject?.CN;
   return name === undefined ? url : `${name} at ${url}`;
 }

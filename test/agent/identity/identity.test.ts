@@ -1,4 +1,5 @@
 /** The node's side of trust: enrolment, renewal, and schedulers that are not who they say, over real TLS. */
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -237,7 +238,6 @@ t.test('an enrolment whose answer was lost gets the same certificate with the sa
   const token = await lab.token();
   const keys = newKeys();
   const request = requestOf(host.nodeId, keys);
-  const { createHash } = await import('node:crypto');
   const tokenDigest = createHash('sha256').update(secretOf(token)).digest('hex');
   new IdentityFolder(host.folder).writePending({ version: 1, key: keys.key, request, tokenDigest });
   const { body } = await lab.enrol({ secret: secretOf(token), nodeId: host.nodeId, request });
@@ -267,4 +267,7 @@ t.test('files of the identity that are damaged are told, and not guessed at', as
   writeFileSync(fileOf(host, 'current.pem'), whole);
   writeFileSync(fileOf(host, 'scheduler.json'), '{"version":1,"url":"wss://x"}');
   await t.rejects(call(host, 'node.identity'), { code: 'DATA_DAMAGED' });
+  await host.restart();
+  await schedulerIs(host, 'unavailable', /scheduler\.json is not what was written/);
+  t.match(await call(host, 'instance.list'), { instances: [] }, 'the node works on without its scheduler');
 });
