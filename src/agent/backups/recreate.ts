@@ -54,6 +54,8 @@ export function recreateInstance(services: Services): OperationKind<'backup.recr
       assertDisks(asked, from);
       const spec = withVendorData(services, asked);
       admitInstance(services, id, spec);
+      // Its disks are of a moment of before, and it may have the id that it had then.
+      store.instances.setGenerationId(id, randomUUID());
       const base = planInstance(store, pools, store.instances.get(id));
       const plan = { ...base, seed: seedOf(base, spec), backup, from };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };

@@ -100,6 +100,8 @@ t.test('the same instance again has its UUID and its addresses', async (t) => {
   t.match(await sim.run('backup.recreate', same), { state: 'succeeded' });
   const { instance } = await sim.call('instance.show', { id: 'web' });
   t.equal(instance.id, was.id);
+  t.not(instance.generationId, was.generationId, 'its system learns that it was taken back');
+  t.equal(sim.guests[0]?.live?.generationId, instance.generationId);
   t.match(instance.nics[0], { macAddress: was.nics[0]?.macAddress, ipAddress: was.nics[0]?.ipAddress });
 });
 
