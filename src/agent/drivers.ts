@@ -47,10 +47,15 @@ const SIM_IMAGE = {
   facts: { sha256: '0'.repeat(64), sizeBytes: 64 * 1024 * 1024, virtualSizeBytes: 1024 ** 3 },
 };
 
-export async function makeDrivers(
-  config: Config,
-  parts: { clock: Clock; exec: Exec; log: Log },
-): Promise<Drivers> {
+interface DriverParts {
+  clock: Clock;
+  exec: Exec;
+  /** Makes one that shares no places with others. @default a HostExec */
+  newExec?: () => Exec;
+  log: Log;
+}
+
+export async function makeDrivers(config: Config, parts: DriverParts): Promise<Drivers> {
   switch (config.hypervisor.driver) {
     case 'libvirt':
       return realDrivers(config, parts);
@@ -61,7 +66,7 @@ export async function makeDrivers(
 
 async function realDrivers(
   config: Config,
-  { clock, exec, log }: { clock: Clock; exec: Exec; log: Log },
+  { clock, exec, newExec = () => new HostExec(), log }: DriverParts,
 ): Promise<Drivers> {
   const objects = await objectStores(config, clock);
   return {
@@ -82,7 +87,7 @@ async function realDrivers(
       keyring: config.images.keyring ?? null,
       objects,
     }),
-    pools: otherPools(config, clock),
+    pools: otherPools(config, { clock, newExec }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
     objects,
@@ -90,13 +95,16 @@ async function realDrivers(
 }
 
 /** Each has an exec of its own: children that hang on one disk take no place of others. */
-function otherPools(config: Config, clock: Clock): Drivers['pools'] {
+function otherPools(
+  config: Config,
+  { clock, newExec }: { clock: Clock; newExec: () => Exec },
+): Drivers['pools'] {
   const [, ...others] = poolSettings(config);
   const known: KnownMarks = new Map();
   return new Map(
     others.map((settings) => {
       const { name, path } = settings;
-      const exec = new HostExec();
+      const exec = newExec();
       const ground = groundOf(settings, { exec, known, stateDir: config.node.stateDir });
       return [name, new Qcow2Pool({ name, path, exec, clock, ground })];
     }),

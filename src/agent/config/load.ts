@@ -77,9 +77,8 @@ function checkTogether(config: Config, file: string): void {
   if (config.socket.path === config.socket.readOnlyPath) {
     throw faultError(file, 1, { path: ['socket', 'readOnlyPath'], message: 'the same as path' });
   }
-  if (config.scheduler.url !== undefined && config.scheduler.tokenFile === undefined) {
-    throw faultError(file, 1, { path: ['scheduler'], message: 'url needs tokenFile beside it' });
-  }
+  const wrong = faultOfScheduler(config.scheduler);
+  if (wrong !== null) throw faultError(file, 1, { path: ['scheduler'], message: wrong });
   const { poolWarningPercent: warning, poolCriticalPercent: critical } = config.capacity;
   if (warning > critical) {
     throw faultError(file, 1, {
@@ -94,6 +93,17 @@ function checkTogether(config: Config, file: string): void {
   if (twice !== undefined) {
     throw faultError(file, 1, { path: ['objects'], message: `two object stores are named ${twice}` });
   }
+}
+
+function faultOfScheduler(scheduler: Config['scheduler']): string | null {
+  const { url, tokenFile, caFile, certFile, keyFile, enrolTokenFile } = scheduler;
+  const isSecure = url?.startsWith('wss://') ?? false;
+  if ((certFile === undefined) !== (keyFile === undefined)) return 'certFile and keyFile go together';
+  if (!isSecure && (caFile ?? certFile) !== undefined)
+    return 'caFile and certFile need a wss:// url beside them';
+  if (enrolTokenFile !== undefined && certFile !== undefined) return 'either enrolTokenFile or certFile';
+  if (url === undefined || tokenFile !== undefined || isSecure) return null;
+  return 'url needs tokenFile beside it';
 }
 
 function faultError(file: string, line: number, fault: Fault): AgentError {

@@ -80,6 +80,37 @@ export const ConfigSchema = Type.Object(
           description: 'File with the bearer token, readable by root alone. Absolute path.',
         }),
       ),
+      enrolTokenFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'File with an enrolment token, readable by root alone: with it the node gets its certificate at the start, once; what it says of the scheduler holds where there is no url. Absolute path.',
+        }),
+      ),
+      caFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            "Certificate authorities of a wss:// scheduler, PEM, in place of the system's. Not for a node that is enrolled. Absolute path.",
+        }),
+      ),
+      certFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'Certificate of this node by an authority of your own, PEM, with the name URI:berth:node:<id of the node>. Read at each try. Absolute path.',
+        }),
+      ),
+      keyFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description: 'Key of certFile, PEM, readable by root alone. Absolute path.',
+        }),
+      ),
       role: Type.Enum([...ROLES], {
         default: 'operate',
         description:
@@ -134,7 +165,7 @@ export const ConfigSchema = Type.Object(
         }),
         nfs: Type.Optional(
           Type.String({
-            pattern: '^([A-Za-z0-9.-]{1,253}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
+            pattern: '^([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
             description: 'server:/export that is mounted on that folder; without it nothing is mounted.',
           }),
         ),

@@ -113,6 +113,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   checkpoints: guest,
   forgetCheckpoints: guest,
   limitDisk: guest,
+  keepNvram: guest,
+  restoreNvram: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
 
@@ -146,6 +148,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     moveLayer: counts,
     removeLayer: counts,
     removeMemory: counts,
+    removeNvram: counts,
     // As long as there is to copy.
     commitLayer: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     isFlat: counts,

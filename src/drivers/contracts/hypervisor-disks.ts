@@ -1,6 +1,8 @@
 /** The part of Hypervisor that is about the disks of guests: what they are made of, and what is done to them while they run. */
 import type { DiskDevice, VolumeQos } from '../../model/disk.ts';
-import type { CallOptions, ProgressListener } from './calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from './calls.ts';
+
+export type { FlattenOptions } from './calls.ts';
 
 /** What a qcow2 file stands on, to the end of its chain, so that nothing is probed. */
 export interface BackingFile {
@@ -84,11 +86,6 @@ export interface CopyOptions extends CallOptions {
   onProgress?: ProgressListener;
   /** Called once all disks are of one moment, while they are still being copied; where it fails, so does the copy. */
   onMoment?: () => Promise<void>;
-}
-
-export interface FlattenOptions {
-  bytesPerSecond?: number | null;
-  onProgress?: ProgressListener;
 }
 
 export interface DiskHypervisor {

@@ -7,8 +7,8 @@
  */
 import type { CallLimit } from '../host/call-limit.ts';
 
-/** Of 16 threads (bin/berthd), beside those of the pools. @see UV_THREADPOOL_SIZE, docs.libuv.org/en/v1.x/threadpool.html */
-const PLACES = 2;
+/** Most threads that one store holds; main.ts has as many for each. */
+export const THREADS_OF_FOLDER = 2;
 
 export class Gate {
   #taken = 0;
@@ -29,7 +29,7 @@ export class Gate {
   }
 
   async #enter(limit: CallLimit): Promise<void> {
-    while (this.#taken >= PLACES) {
+    while (this.#taken >= THREADS_OF_FOLDER) {
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#waiting.add(resolve);
       try {

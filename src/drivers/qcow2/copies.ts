@@ -9,13 +9,13 @@
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
-import { MIB } from '../../model/units.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type { VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { SparseFile } from '../host/sparse-file.ts';
+import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import {
   exists,
   PARTIAL_SUFFIX,
@@ -31,9 +31,6 @@ import { type VolumeParts, writeWhole } from './whole-volume.ts';
 
 /** All bytes of a guest: for the agent alone. */
 const COPY_MODE = 0o600;
-/** Bytes read at once, of which each that is not all zeros is told as one extent. */
-const BLOCK_BYTES = MIB;
-const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
 export interface CopyStoreParts extends VolumeParts {
   exec: Exec;

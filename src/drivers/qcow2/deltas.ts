@@ -18,6 +18,7 @@ import type { DiskExtent } from '../contracts/extents.ts';
 import type { DirtyBitmap, VolumeCopy } from '../contracts/storage.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import { BackupTalk } from './backup-talk.ts';
+import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import { convertLimits } from './convert.ts';
 import {
   doing,
@@ -40,9 +41,6 @@ import type { VolumeParts } from './whole-volume.ts';
 const { O_RDONLY, O_NOFOLLOW } = constants;
 /** All bytes of a guest: for the agent alone. */
 const DELTA_MODE = 0o600;
-/** Bytes read at once, of which each that is not all zeros is told as one extent of data. */
-const BLOCK_BYTES = MIB;
-const ZEROS = Buffer.alloc(BLOCK_BYTES);
 const TIMEOUT_MS = 6 * 3600_000;
 const GROWTH_BYTES = 64 * MIB;
 

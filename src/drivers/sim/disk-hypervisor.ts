@@ -231,7 +231,7 @@ function serialsOf(disks: readonly { serial: string | null }[]): string {
 }
 
 /** The id that a file of the pool bears in its name. */
-function idIn(path: string): string {
+export function idIn(path: string): string {
   return basename(path).split('.')[0] as string;
 }
 

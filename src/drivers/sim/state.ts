@@ -207,6 +207,11 @@ export interface SimFile extends StoredFile {
   changed?: boolean;
 }
 
+export interface SimKept extends KeptFile {
+  /** What a guest's firmware has in it. @default nothing that is known */
+  text?: string;
+}
+
 export interface SimBridge {
   name: string;
   /** What it was made from: our mark. Null for a bridge that is not ours. */
@@ -255,7 +260,7 @@ export interface WorldState {
   /** By kind and name. */
   traces: Map<string, SimTrace>;
   /** By path. */
-  kept: Map<string, KeptFile>;
+  kept: Map<string, SimKept>;
   sources: Map<string, SimSource>;
   /** By the store's name. */
   buckets: Map<string, SimBucket>;

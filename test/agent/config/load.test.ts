@@ -51,6 +51,14 @@ const REFUSED: [name: string, text: string, message: RegExp][] = [
   ['a relative path', '[storage]\npath = "pool"', /^f\.toml:2: storage\.path/],
   ['what is not TOML', '[log\nlevel', /^f\.toml:\d: /],
   ['a key given twice', '[log]\nlevel = "info"\nlevel = "warn"', /^f\.toml:/],
+  ['a certificate without its key', '[scheduler]\nurl = "wss://a"\ncertFile = "/c"', /go together/],
+  [
+    'a certificate without TLS',
+    '[scheduler]\nurl = "ws://a"\ncertFile = "/c"\nkeyFile = "/k"\ntokenFile = "/t"',
+    /need a wss:\/\/ url/,
+  ],
+  ['a role that there is not', '[scheduler]\nrole = "root"', /role/],
+  ['two sockets at one place', '[socket]\nreadOnlyPath = "/run/berth/berth.sock"', /the same as path/],
   ['a scheduler without a token', '[scheduler]\nurl = "ws://127.0.0.1:1"', /url needs tokenFile/],
   [
     'an object store without a bucket',

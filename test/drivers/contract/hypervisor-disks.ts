@@ -2,10 +2,17 @@
  * The part of Hypervisor's contract that is about the disks of a guest that runs.
  */
 import type { Test } from 'tap';
-import { rejectsWith, type HypervisorBench, able, type MakeBench, until } from './hypervisor-bench.ts';
+import {
+  ABSENT_ID,
+  rejectsWith,
+  type HypervisorBench,
+  able,
+  type MakeBench,
+  until,
+  started,
+} from './hypervisor-bench.ts';
 
 const MIB = 1024 ** 2;
-const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
 const LIMITS = { iops: { perSecond: 100, burst: 500, burstSeconds: 10 }, readBytes: { perSecond: MIB } };
 
 export function diskTests(t: Test, make: MakeBench): void {
@@ -50,12 +57,7 @@ function plugTests(t: Test, make: MakeBench): void {
   });
 
   t.test('a disk is plugged in as its device says', async (t) => {
-    const bench = await make(t);
-    const { hypervisor } = bench;
-    const definition = bench.definition();
-    const { id } = definition;
-    await hypervisor.define(definition);
-    await hypervisor.start(id);
+    const { bench, hypervisor, definition, id } = await started(t, make);
     const devices = [
       { bus: 'scsi', cache: 'writeback' },
       { iothread: true, cache: 'directsync', aio: 'native' },

@@ -77,6 +77,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     wipeTests(t, prepared);
     wipeLayersTests(t, prepared);
     copyTests(t, prepared);
+    cloneTests(t, prepared);
     layerTests(t, prepared);
     deltaTests(t, prepared);
     listTests(t, prepared);
@@ -434,6 +435,38 @@ function copyTests(t: Test, make: MakePool): void {
     t.same(await pool.lookVolume(volume.id), { sizeBytes: 4 * MIB });
     await pool.removeVolume(volume.id);
     t.same(await pool.list(), [], 'and nothing beside it');
+  });
+}
+
+function cloneTests(t: Test, make: MakePool): void {
+  t.test('a volume is made with what another one holds, once, and larger if that is asked for', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const from = { id: randomUUID(), image };
+    const sizeBytes = 2 * valid.virtualSizeBytes;
+    await pool.makeVolume({ ...from, sizeBytes });
+    const label = { name: 'clone', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    const clone = { id: randomUUID(), sizeBytes: 2 * sizeBytes, image: null, label };
+    await pool.cloneVolume(clone, from);
+    await pool.cloneVolume(clone, from);
+    t.same(await pool.lookVolume(clone.id), { sizeBytes: 2 * sizeBytes });
+    t.ok(await pool.isFlat(clone.id));
+    for (const volume of [from, { ...clone, image: null }])
+      await pool.copyVolume({ copyId: volume.id, id: volume.id, image: volume.image });
+    t.same(await extentsOf(pool, clone.id), await extentsOf(pool, from.id), 'byte for byte');
+    for (const { id } of [from, clone]) await pool.removeCopy(id);
+    const { volumes } = await pool.survey();
+    t.match(
+      volumes.find(({ id }) => id === clone.id),
+      { image: null, label: { name: 'clone' }, fault: null },
+    );
+    await pool.removeVolume(from.id);
+    await pool.removeImage(image.id, image.format);
+    t.same(await pool.lookVolume(clone.id), { sizeBytes: 2 * sizeBytes }, 'it needs neither');
+    const other = { ...clone, id: randomUUID() };
+    await rejectsWith(t, 'NOT_FOUND', () => pool.cloneVolume(other, { id: randomUUID(), image: null }));
+    await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.cloneVolume({ ...other, sizeBytes: 511 }, clone));
+    t.equal(await pool.lookVolume(other.id), null);
   });
 }
 
