@@ -2,7 +2,8 @@
  * Named, encoded objects of a repository: chunks by the identity of their bytes, and the rest by their own names.
  */
 import type { CallOptions } from '../../drivers/contracts/calls.ts';
-import type { ObjectStore } from '../../drivers/contracts/objects.ts';
+import type { ObjectRead, ObjectStore } from '../../drivers/contracts/objects.ts';
+import { free } from '../../model/free.ts';
 import { type Codec, damaged, ENCODED_BYTES_LIMIT } from './codec.ts';
 
 export class Chunks {
@@ -62,9 +63,10 @@ export class Chunks {
     if (facts.sizeBytes > ENCODED_BYTES_LIMIT) throw damaged(key, `it has ${facts.sizeBytes} bytes`);
     const range = { offset: 0, length: facts.sizeBytes };
     if (range.length === 0) throw damaged(key, 'it is empty');
-    const pieces: Uint8Array[] = [];
-    for await (const piece of await this.#store.get(key, { ...options, range })) pieces.push(piece);
-    return this.#codec.decode(Buffer.concat(pieces), key);
+    const encoded = await whole(await this.#store.get(key, { ...options, range }));
+    const plain = await this.#codec.decode(encoded, key);
+    if (plain.buffer !== encoded.buffer) free(encoded);
+    return plain;
   }
 
   async #keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
@@ -77,12 +79,25 @@ export class Chunks {
     const sizeBytes = frame.reduce((sum, piece) => sum + piece.length, 0);
     if (there?.sizeBytes === sizeBytes) return 0;
     await this.#store.put(key, each(frame), { ...options, sizeBytes });
+    for (const piece of frame) if (piece !== plain) free(piece);
     return sizeBytes;
   }
 
   #keyOf(id: string): string {
     return `${this.prefix}${id.slice(0, 2)}/${id}`;
   }
+}
+
+async function whole(read: ObjectRead): Promise<Uint8Array> {
+  let bytes: Uint8Array | null = null;
+  let filled = 0;
+  for await (const piece of read) {
+    if (piece.length === read.lengthBytes) return piece;
+    bytes ??= Buffer.allocUnsafeSlow(read.lengthBytes);
+    bytes.set(piece, filled);
+    filled += piece.length;
+  }
+  return bytes?.subarray(0, filled) ?? new Uint8Array(0);
 }
 
 async function* each(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {

@@ -8,8 +8,11 @@
  */
 import { MIB } from '../../model/units.ts';
 
-/** Plain bytes of a transfer that are under way: with their packed forms and a store's buffers about three times as much. */
-const UNDER_WAY_BYTES = 16 * MIB;
+/**
+ * Plain bytes of a transfer that are under way: with their packed forms and a store's buffers about three times as much, and
+ * the agent as a whole stays below 120 MB.
+ */
+const UNDER_WAY_BYTES = 8 * MIB;
 /** Requests at once for small things: half of the connections that an S3 store makes. */
 const UNDER_WAY_LIMIT = 8;
 

@@ -10,7 +10,7 @@ export type DiskExtent =
   | { type: 'data'; offset: number; data: Uint8Array }
   | { type: 'zero'; offset: number; length: number };
 
-/** Where a disk is written to; it is all zero at first. */
+/** Where a disk is written to; it is all zero at first. Data are valid until `write` has ended. */
 export interface DiskSink {
   write(offset: number, data: Uint8Array): Promise<void>;
   zero(offset: number, length: number): Promise<void>;

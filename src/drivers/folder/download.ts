@@ -13,6 +13,8 @@ import type { Tree } from './tree.ts';
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 /** Read at once. */
 const PIECE_BYTES = MIB;
+/** What is not larger comes in one piece, so that nobody has to put it together: a chunk of a backup. */
+const SMALL_BYTES = 8 * MIB;
 
 export interface DownloadParts {
   store: string;
@@ -87,8 +89,12 @@ export class Download implements ObjectRead {
     await this.#close();
   }
 
+  get #pieceBytes(): number {
+    return this.lengthBytes <= SMALL_BYTES ? SMALL_BYTES : PIECE_BYTES;
+  }
+
   async #read(done: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, this.lengthBytes - done));
+    const buffer = Buffer.allocUnsafeSlow(Math.min(this.#pieceBytes, this.lengthBytes - done));
     const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, this.#offset + done);
     if (bytesRead === 0) throw this.#damaged('it was cut off while it was read');
     return buffer.subarray(0, bytesRead);
