@@ -182,7 +182,13 @@ t.test('snapshots and backups of an instance with disks in two pools lie beside 
   t.match(await sim.run('backup.create', { id: 'web' }), { state: 'succeeded' });
   const { backups } = await sim.call('backup.list', { instance: 'web' });
   const { id: backupId, instanceId, volumes } = backups[0] as (typeof backups)[number];
-  const restored = { id: backupId, instanceId, volumeId: volumes[0]?.id as string, name: 'again', sizeGib: 4 };
+  const restored = {
+    id: backupId,
+    instanceId,
+    volumeId: volumes[0]?.id as string,
+    name: 'again',
+    sizeGib: 4,
+  };
   t.match(await sim.run('backup.restore', { ...restored, pool: 'fast' }), { state: 'succeeded' });
   t.equal((await volumeNamed(sim, 'again')).pool, 'fast');
   await sim.run('volume.delete', { id: 'again' });
