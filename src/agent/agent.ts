@@ -26,12 +26,16 @@ import type { Config } from './config/schema.ts';
 import { Breakers } from './health/breakers.ts';
 import { guardDrivers, watchGuests } from './health/guarded-drivers.ts';
 import { HealthReporter } from './health/health-reporter.ts';
+import { enrolAtStart } from './identity/enrol-at-start.ts';
+import { Identity } from './identity/identity.ts';
 import { importImage, uploadImage } from './images/import.ts';
 import { ImageKeeper } from './images/keeper.ts';
 import { deleteImage, pinImage, verifyImage } from './images/operations.ts';
 import { createBackup } from './backups/create.ts';
-import { deleteBackup, pruneBackups, restoreBackup, verifyBackup } from './backups/operations.ts';
+import { deleteBackup, pruneBackups, restoreBackup } from './backups/operations.ts';
+import { recreateInstance } from './backups/recreate.ts';
 import { Repositories } from './backups/repositories.ts';
+import { verifyBackup } from './backups/verify.ts';
 import { Uploads } from './images/uploads.ts';
 import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
@@ -40,7 +44,8 @@ import { rebootInstance, startInstance, stopInstance } from './instances/power.t
 import { restoreInstance } from './instances/restore.ts';
 import { readVendorData } from './instances/vendor-data.ts';
 import { Inventories } from './inventory/inventories.ts';
-import { Link } from './link/link.ts';
+import { type Credentials, FileCredentials, firstOf } from './link/credentials.ts';
+import { Link, NO_SCHEDULER } from './link/link.ts';
 import type { Log } from './log.ts';
 import { Metering } from './metering/metering.ts';
 import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
@@ -107,7 +112,8 @@ export class Agent {
   /** One for each pool. */
   readonly #wipers: Wiper[];
   readonly #ways: WaysIn;
-  readonly #link: Link | null;
+  readonly #identity: Identity;
+  readonly #link: Link;
   readonly #recovery: Recovery;
   readonly #backups: Backups;
   readonly #stopping = new AbortController();
@@ -144,7 +150,8 @@ export class Agent {
     this.#backups = new Backups({ store, folder, clock, log, checkFile });
     this.#recovery = new Recovery({ store, drivers, clock, log, nodeId, onAdded: () => this.#onAdded() });
     const { url, ownershipSeconds } = config.scheduler;
-    const limitMs = url === undefined ? null : ownershipSeconds * 1000;
+    this.#identity = new Identity({ stateDir: folder, nodeId, clock, log, url });
+    const limitMs = url === undefined && !this.#identity.isEnrolled ? null : ownershipSeconds * 1000;
     this.#ownership = new Ownership({ store, clock, log, limitMs });
     this.#policies = new Policies(this.services, this.operations, this.#ownership);
     const health = {
@@ -154,7 +161,8 @@ export class Agent {
       policies: () => this.#ownership.health,
     };
     const identity = { nodeId, startedAt, health, recovery: this.#recovery, backups: this.#backups };
-    const answering = { operations: this.operations, collector: this.#collector, identity };
+    const { operations } = this;
+    const answering = { operations, collector: this.#collector, identity, credentials: this.#identity };
     const readers = makeReaders(this.services, answering);
     const forWays = { config, store, uploads, peers, clock, log };
     this.#ways = new WaysIn({ ...forWays, operations: this.operations, readers, gate: this.#recovery });
@@ -206,7 +214,8 @@ export class Agent {
     this.#recovery.close();
     this.#imageKeeper.close();
     this.#layerKeeper.close();
-    this.#link?.close();
+    this.#identity.close();
+    this.#link.close();
     this.#policies.close();
     await this.#ways.closeSockets();
     await this.operations.suspend();
@@ -245,7 +254,7 @@ export class Agent {
   /** @param isResumed Whether the unfinished operations were taken up already. */
   #serve(isResumed: boolean): void {
     if (!isResumed) this.#takeUp();
-    this.#link?.start();
+    this.#beginLink();
     this.#collector.start(() => this.operations.submit('node.collect', {}, 'collector-policy'));
     this.#mending = this.#mendAndBegin();
   }
@@ -286,28 +295,57 @@ export class Agent {
     return new Operations({ store, clock, log, kinds, parallel, timeoutMs: timeoutSeconds * 1000 });
   }
 
-  #makeLink(nodeId: string): Link | null {
-    const { url, tokenFile, role } = this.#config.scheduler;
-    if (url === undefined || tokenFile === undefined) return null;
+  #makeLink(nodeId: string): Link {
     const { store, inventories, clock, log } = this.services;
     return new Link({
-      url,
-      tokenFile,
+      credentials: credentialsOf(this.#config, this.#identity),
       store,
       inventories,
       clock,
       log,
       nodeId,
-      role,
+      role: this.#config.scheduler.role,
       dispatcher: this.dispatcher,
       ownership: this.#ownership,
+      onLinked: (ask) => this.#identity.linked(ask),
       random: Math.random,
     });
   }
 
-  #schedulerHealth(startedAt: string): Health {
-    return this.#link?.health ?? { state: 'ok', since: startedAt, reason: 'none configured' };
+  #beginLink(): void {
+    const { enrolTokenFile: tokenFile, ownershipSeconds } = this.#config.scheduler;
+    const { clock, log } = this.services;
+    this.#identity.onChange(() => {
+      this.#ownership.limitTo(ownershipSeconds * 1000);
+      this.#link.redial();
+    });
+    this.#link.start();
+    if (tokenFile === undefined) return;
+    void enrolAtStart({ identity: this.#identity, tokenFile, clock, log, signal: this.#stopping.signal });
   }
+
+  #schedulerHealth(startedAt: string): Health {
+    const { health } = this.#link;
+    if (health.reason !== NO_SCHEDULER) return health;
+    const { url, enrolTokenFile } = this.#config.scheduler;
+    const { problem } = this.#identity;
+    const isWanted = (url ?? enrolTokenFile ?? problem ?? undefined) !== undefined;
+    if (!isWanted) return { state: 'ok', since: startedAt, reason: NO_SCHEDULER };
+    return {
+      ...health,
+      state: 'unavailable',
+      reason: `this node is not enrolled${problem === null ? '' : `: ${problem}`}`,
+    };
+  }
+}
+
+/** A certificate of the operator's, else that of the enrolment, else a bearer token. */
+function credentialsOf({ scheduler }: Config, identity: Identity): Credentials {
+  const { url, tokenFile, certFile } = scheduler;
+  if (url === undefined) return identity;
+  const files = new FileCredentials({ ...scheduler, url });
+  if (certFile !== undefined) return files;
+  return tokenFile === undefined ? identity : firstOf(identity, files);
 }
 
 function servicesOf(
@@ -382,6 +420,7 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     createBackup(services),
     verifyBackup(services),
     restoreBackup(services),
+    recreateInstance(services),
     deleteBackup(services),
     pruneBackups(services),
     createNetwork(services),

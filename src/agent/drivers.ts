@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { ObjectStore } from '../drivers/contracts/objects.ts';
 import { type Exec, HostExec } from '../drivers/host/exec.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
@@ -13,6 +14,7 @@ import { NfsMount } from '../drivers/qcow2/nfs-mount.ts';
 import type { PoolGround } from '../drivers/qcow2/pool-ground.ts';
 import { type KnownMarks, PoolMark } from '../drivers/qcow2/pool-mark.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
+import { type BucketSection, type FolderSection, isBucket, isFolder } from './config/object-stores.ts';
 import { DEFAULT_POOL } from '../model/pool.ts';
 import { type PoolSettings, poolSettings } from './config/pools.ts';
 import type { Config } from './config/schema.ts';
@@ -66,6 +68,7 @@ async function realDrivers(
   config: Config,
   { clock, exec, newExec = () => new HostExec(), log }: DriverParts,
 ): Promise<Drivers> {
+  const objects = await objectStores(config, clock);
   return {
     hypervisor: createLibvirtHypervisor({
       uri: config.hypervisor.uri,
@@ -82,11 +85,12 @@ async function realDrivers(
       clock,
       allowAddresses: config.images.allowAddresses,
       keyring: config.images.keyring ?? null,
+      objects,
     }),
     pools: otherPools(config, { clock, newExec }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
-    objects: await objectStores(config, clock),
+    objects,
   };
 }
 
@@ -129,13 +133,25 @@ function machineId(): string | null {
   }
 }
 
-/** The S3 client is loaded where there is a store: it takes some 8 MB of memory. */
+/** Each kind of store is loaded where there is one: the S3 client takes some 8 MB of memory. */
 async function objectStores({ objects }: Config, clock: Clock): Promise<Drivers['objects']> {
-  if (objects.length === 0) return new Map();
+  const stores = [
+    ...(await buckets(objects.filter(isBucket), clock)),
+    ...(await folders(objects.filter(isFolder), clock)),
+  ];
+  return new Map(stores.map((store) => [store.name, store]));
+}
+
+async function buckets(sections: readonly BucketSection[], clock: Clock): Promise<ObjectStore[]> {
+  if (sections.length === 0) return [];
   const { S3Store } = await import('../drivers/s3/store.ts');
-  return new Map(
-    objects.map((settings) => [settings.name, new S3Store({ settings, clock, random: Math.random })]),
-  );
+  return sections.map((settings) => new S3Store({ settings, clock, random: Math.random }));
+}
+
+async function folders(sections: readonly FolderSection[], clock: Clock): Promise<ObjectStore[]> {
+  if (sections.length === 0) return [];
+  const { FolderStore } = await import('../drivers/folder/store.ts');
+  return sections.map(({ name, path, prefix }) => new FolderStore({ name, path, prefix, clock }));
 }
 
 /** Loaded only where it is asked for: a node that runs guests has no use for it. */

@@ -13,6 +13,7 @@ import { systemClock } from '../drivers/contracts/clock.ts';
 import { HostExec } from '../drivers/host/exec.ts';
 import { ServiceNotifier } from '../drivers/host/notify.ts';
 import { PeerReader } from '../drivers/host/peers.ts';
+import { THREADS_OF_FOLDER } from '../drivers/folder/gate.ts';
 import { THREADS_OF_POOL } from '../drivers/qcow2/places.ts';
 import { AgentError } from '../model/errors.ts';
 import { VERSION } from '../model/version.ts';
@@ -104,11 +105,13 @@ function checkInChild(exec: HostExec): (path: string) => Promise<string | null> 
 }
 
 /**
- * Node makes its threads for files with the first use of one: as many as all pools together may hold while they hang, and
- * those that it has by default besides.
+ * Node makes its threads for files with the first use of one: as many as all pools and folders of objects together may hold
+ * while they hang, and those that it has by default besides.
  */
 function reserveThreads(config: Config): void {
-  const threads = NODE_THREADS + poolSettings(config).length * THREADS_OF_POOL;
+  const folders = config.objects.filter((store) => 'path' in store);
+  const threads =
+    NODE_THREADS + poolSettings(config).length * THREADS_OF_POOL + folders.length * THREADS_OF_FOLDER;
   process.env['UV_THREADPOOL_SIZE'] = String(threads);
 }
 

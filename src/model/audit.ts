@@ -46,7 +46,7 @@ export const AuditBody = strict({
   operation: nullable(Id),
   outcome: nullable(
     Type.Enum(['accepted', 'done', 'refused', 'succeeded', 'failed', 'cancelled'], {
-      description: 'done: at once, without an operation that runs',
+      description: 'accepted: taken, and begun after this entry; done: it was so already',
     }),
   ),
   code: nullable(Type.Enum(Object.keys(ERROR_CODES) as ErrorCode[]), 'of the error'),

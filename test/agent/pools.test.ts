@@ -1,4 +1,5 @@
 import t from 'tap';
+import { newFile } from '../../src/drivers/sim/files.ts';
 import { AgentError } from '../../src/model/errors.ts';
 import { readyAgent, SimAgent, type SimAgentOptions, spec } from './support/sim-agent.ts';
 
@@ -116,6 +117,28 @@ t.test('each pool is claimed by itself', async (t) => {
   t.match(await sim.call('pool.show', { id: 'fast' }), { pool: { volumes: 0, disk: { available: 18 } } });
 });
 
+t.test('each pool that fills up is told by itself, and takes no volumes when it is critical', async (t) => {
+  const sim = await twoPools(t, { config: `${CONFIG}warningPercent = 50\ncriticalPercent = 60\n` });
+  await sim.run('volume.create', { name: 'data', sizeGib: 1, pool: 'fast' });
+  const filling = { kind: 'console', id: '00000000-0000-4000-8000-000000000000' } as const;
+  sim.world.files.put(newFile({ ...filling, path: `${FAST}/filling`, sizeBytes: 7 * GIB }));
+  await sim.clock.advance(60_000);
+  const full = { code: 'CAPACITY_EXCEEDED', message: /while pool fast is that full: 70 % of it are used/ };
+  await t.rejects(sim.call('volume.create', { name: 'more', sizeGib: 1, pool: 'fast' }), full);
+  await t.rejects(sim.call('volume.grow', { id: 'data', sizeGib: 2 }), full);
+  t.match(await sim.run('volume.create', { name: 'more', sizeGib: 1 }), { state: 'succeeded' });
+  t.match((await sim.call('inventory.get')).pools, [{ room: 'ok' }, { room: 'critical', state: 'degraded' }]);
+  t.match((await sim.call('node.status')).problems, [{ object: { kind: 'storage', name: 'fast' } }]);
+  const { events } = await sim.call('event.list');
+  t.match(
+    events.filter(({ type }) => type === 'health.changed').map(({ data }) => data),
+    [{ object: { name: 'fast' }, room: 'critical' }],
+  );
+  await sim.stop();
+  await sim.restart();
+  t.match((await sim.call('pool.show', { id: 'fast' })).pool, { room: 'critical' }, 'no restart forgets it');
+});
+
 t.test('what is asked of a pool that there is not is refused', async (t) => {
   const sim = await twoPools(t);
   const unknown = { code: 'NOT_FOUND', message: 'No pool slow on this node' };
@@ -157,6 +180,18 @@ t.test('snapshots and backups of an instance with disks in two pools lie beside 
   t.notOk(sim.files.some(({ path }) => /\.(copy|delta)$/.test(path)));
   await sim.run('instance.stop', { id: 'web', mode: 'forced' });
   t.match(await sim.run('backup.create', { id: 'web' }), { state: 'succeeded' });
+  const { backups } = await sim.call('backup.list', { instance: 'web' });
+  const { id: backupId, instanceId, volumes } = backups[0] as (typeof backups)[number];
+  const restored = {
+    id: backupId,
+    instanceId,
+    volumeId: volumes[0]?.id as string,
+    name: 'again',
+    sizeGib: 4,
+  };
+  t.match(await sim.run('backup.restore', { ...restored, pool: 'fast' }), { state: 'succeeded' });
+  t.equal((await volumeNamed(sim, 'again')).pool, 'fast');
+  await sim.run('volume.delete', { id: 'again' });
   t.match(await sim.run('snapshot.revert', { id: 'web', snapshot: 'first' }), { state: 'succeeded' });
   t.match(await sim.run('snapshot.delete', { id: 'web', snapshot: 'first' }), { state: 'succeeded' });
   t.match(await sim.run('snapshot.merge', { id: 'web' }), { state: 'succeeded' });

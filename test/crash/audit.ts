@@ -53,8 +53,9 @@ function imageThings({ id, format }: Row, driver: DriverName): string[] {
   return [`file images/${id}.${format}`, ...recordOf(`images/${id}`, driver)];
 }
 
-function memoryOf(rows: Rows, { id, memory_volume_id: volume }: Row): string[] {
-  return volume === null ? [] : [`file ${volumesOf(rows, volume)}/${volume}.${id}.memory`];
+function memoryOf(rows: Rows, { id, memory_volume_id: volume, nvram_volume_id: other }: Row): string[] {
+  const memory = volume === null ? [] : [`file ${volumesOf(rows, volume)}/${volume}.${id}.memory`];
+  return other === null ? memory : [...memory, `file ${volumesOf(rows, other)}/${other}.${id}.nvram`];
 }
 
 /** The folder that a volume's files are in. */

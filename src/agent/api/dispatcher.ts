@@ -67,6 +67,8 @@ const ALWAYS_ANSWERED: ReadonlySet<MethodName> = new Set<MethodName>([
   'node.status',
   'node.doctor',
   'node.backup',
+  'node.identity',
+  'node.enrol',
   'operation.list',
   'operation.get',
   'event.list',

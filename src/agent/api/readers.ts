@@ -13,6 +13,7 @@ import type { Breakers } from '../health/breakers.ts';
 import type { HealthReporter } from '../health/health-reporter.ts';
 import { listUsage } from '../metering/view.ts';
 import { problemsOf } from '../health/problems.ts';
+import type { Identity } from '../identity/identity.ts';
 import { appendBase64 } from '../images/uploads.ts';
 import { examineNode } from '../inventory/doctor.ts';
 import type { PoolWatch } from '../inventory/pool-watch.ts';
@@ -40,12 +41,17 @@ export interface NodeHealth {
 }
 
 export interface ReaderParts {
+  /** By which the node shows itself to its scheduler. */
+  credentials: Identity;
   operations: Operations;
   collector: Collector;
   identity: NodeIdentity & { health: NodeHealth; recovery: Recovery; backups: Backups };
 }
 
-export function makeReaders(services: Services, { operations, collector, identity }: ReaderParts): Readers {
+export function makeReaders(
+  services: Services,
+  { operations, collector, identity, credentials }: ReaderParts,
+): Readers {
   const { store, pool, inventories, observer } = services;
   return {
     'node.status': () => nodeStatus(services, operations, identity),
@@ -59,6 +65,11 @@ export function makeReaders(services: Services, { operations, collector, identit
     'node.backup': ({ path }, { record }) => {
       store.db.transaction(record);
       return identity.backups.backUp(path);
+    },
+    'node.identity': () => credentials.view(),
+    'node.enrol': ({ token }, { record }) => {
+      store.db.transaction(record);
+      return credentials.enrol(token);
     },
     'inventory.get': () => inventories.get(),
 

@@ -24,7 +24,7 @@ export function callEntry(
   who: Principal,
   operation: Pick<OperationRow, 'id' | 'state'> | null,
 ): NewEntry {
-  const isDone = operation === null || hasEnded(operation.state);
+  const isDone = operation !== null && hasEnded(operation.state);
   return {
     kind: 'call',
     who,

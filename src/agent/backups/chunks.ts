@@ -2,13 +2,16 @@
  * Named, encoded objects of a repository: chunks by the identity of their bytes, and the rest by their own names.
  */
 import type { CallOptions } from '../../drivers/contracts/calls.ts';
-import type { ObjectStore } from '../../drivers/contracts/objects.ts';
+import type { ObjectRead, ObjectStore } from '../../drivers/contracts/objects.ts';
+import { free } from '../../model/free.ts';
 import { type Codec, damaged, ENCODED_BYTES_LIMIT } from './codec.ts';
 
 export class Chunks {
   readonly #store: ObjectStore;
   readonly #codec: Codec;
   readonly #root: string;
+  /** Those that are being kept just now. */
+  readonly #underWay = new Map<string, Promise<number>>();
 
   constructor(store: ObjectStore, codec: Codec, root: string) {
     this.#store = store;
@@ -32,13 +35,11 @@ export class Chunks {
 
   /** Keeps plain bytes; those that are kept already are not sent again. Answers the bytes that were sent. */
   async keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
-    const key = this.#keyOf(id);
-    const encoded = await this.#codec.encode(plain, key);
-    const there = await this.#store.head(key, options);
-    // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
-    if (there?.sizeBytes === encoded.length) return 0;
-    await this.#write(key, encoded, options);
-    return encoded.length;
+    const twin = this.#underWay.get(id);
+    if (twin !== undefined) return twin.then(() => 0);
+    const kept = this.#keep(id, plain, options).finally(() => this.#underWay.delete(id));
+    this.#underWay.set(id, kept);
+    return kept;
   }
 
   /** @throws {AgentError} DATA_DAMAGED: it is not what its id says, or is gone. */
@@ -51,7 +52,8 @@ export class Chunks {
   }
 
   async writeNamed(key: string, plain: Uint8Array, options: CallOptions): Promise<void> {
-    await this.#write(key, await this.#codec.encode(plain, key), options);
+    const encoded = await this.#codec.encode(plain, key);
+    await this.#store.put(key, each([encoded]), { ...options, sizeBytes: encoded.length });
   }
 
   /** Null where there is none. */
@@ -61,20 +63,43 @@ export class Chunks {
     if (facts.sizeBytes > ENCODED_BYTES_LIMIT) throw damaged(key, `it has ${facts.sizeBytes} bytes`);
     const range = { offset: 0, length: facts.sizeBytes };
     if (range.length === 0) throw damaged(key, 'it is empty');
-    const pieces: Uint8Array[] = [];
-    for await (const piece of await this.#store.get(key, { ...options, range })) pieces.push(piece);
-    return this.#codec.decode(Buffer.concat(pieces), key);
+    const encoded = await whole(await this.#store.get(key, { ...options, range }));
+    const plain = await this.#codec.decode(encoded, key);
+    if (plain.buffer !== encoded.buffer) free(encoded);
+    return plain;
+  }
+
+  async #keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
+    const key = this.#keyOf(id);
+    const [frame, there] = await Promise.all([
+      this.#codec.frame(plain, key, id),
+      this.#store.head(key, options),
+    ]);
+    // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
+    const sizeBytes = frame.reduce((sum, piece) => sum + piece.length, 0);
+    if (there?.sizeBytes === sizeBytes) return 0;
+    await this.#store.put(key, each(frame), { ...options, sizeBytes });
+    for (const piece of frame) if (piece !== plain) free(piece);
+    return sizeBytes;
   }
 
   #keyOf(id: string): string {
     return `${this.prefix}${id.slice(0, 2)}/${id}`;
   }
-
-  async #write(key: string, encoded: Buffer, options: CallOptions): Promise<void> {
-    await this.#store.put(key, one(encoded), { ...options, sizeBytes: encoded.length });
-  }
 }
 
-async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
+async function whole(read: ObjectRead): Promise<Uint8Array> {
+  let bytes: Uint8Array | null = null;
+  let filled = 0;
+  for await (const piece of read) {
+    if (piece.length === read.lengthBytes) return piece;
+    bytes ??= Buffer.allocUnsafeSlow(read.lengthBytes);
+    bytes.set(piece, filled);
+    filled += piece.length;
+  }
+  return bytes?.subarray(0, filled) ?? new Uint8Array(0);
+}
+
+async function* each(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* pieces;
 }

@@ -1,19 +1,19 @@
 /**
- * backup.verify, backup.restore, backup.delete and backup.prune: what is done with backups that are there, of instances
- * of this node or of any other.
+ * backup.restore, backup.delete and backup.prune: what is done with backups that are there, of instances of this node or of
+ * any other.
  */
 import { randomUUID } from 'node:crypto';
 import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
-import { AgentError } from '../../model/errors.ts';
-import { GIB } from '../../model/units.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
+import { bytesProgress } from '../operations/progress.ts';
 import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
+import { restoreVolume } from './restore-volume.ts';
 
-interface BackupPlan {
+export interface BackupPlan {
   store: string;
   instanceId: string;
   /** Of the backup. */
@@ -32,31 +32,6 @@ interface RestorePlan extends BackupPlan {
   volume: PlannedVolume;
 }
 
-export function verifyBackup({ repositories, store }: Services): OperationKind<'backup.verify', BackupPlan> {
-  return {
-    method: 'backup.verify',
-    version: 1,
-    timeoutMs: () => BACKUP_TIMEOUT_MS,
-    stages: [
-      [
-        {
-          name: 'read-all',
-          look: async () => null,
-          act: async (plan, { signal }) =>
-            (await repositories.open(plan.store)).verify(plan, { signal, timeoutMs: BACKUP_TIMEOUT_MS }),
-        },
-      ],
-    ],
-    accept: ({ id, instanceId, store: storeName }) => ({
-      verdict: 'run',
-      target: targetOf(id),
-      plan: { store: repositories.nameOf(storeName), instanceId, id },
-    }),
-    succeeded: ({ id, ...rest }) => void store.events.append('backup.verified', targetOf(id), rest),
-    undone: () => undefined,
-  };
-}
-
 export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
   const { store, pools, repositories } = services;
   return {
@@ -69,14 +44,18 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
           name: 'restore',
           look: async ({ volume }, { signal }) =>
             (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
-          act: (plan, context) => restore(services, plan, context),
+          act: ({ store: place, instanceId, id, from, volume }, { signal, onProgress }) =>
+            restoreVolume(services, { store: place, instanceId, id, volumeId: from }, volume, {
+              signal,
+              onProgress: (done, total) => onProgress(bytesProgress('restoring', done, total)),
+            }),
           undo: ({ volume }, { signal }) => pools.of(volume).removeVolume(volume.id, { signal }),
         },
       ],
     ],
     makes: ({ volume }) => [{ kind: 'volume', name: pools.of(volume).paths.volume(volume.id) }],
-    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib }) {
-      const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false });
+    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib, pool }) {
+      const admitted = admitVolume(services, { name, sizeGib, pool, imageId: null, protected: false });
       const volume = volumeRequest(store, admitted);
       const plan = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId, name, volume };
       return { verdict: 'run', target: { kind: 'volume', id: admitted.id, name }, plan };
@@ -88,31 +67,6 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
     },
     undone: ({ volume: { id } }) => forgetVolume(services, id),
   };
-}
-
-async function restore(
-  { pools, repositories }: Services,
-  { store, instanceId, id, from, volume }: RestorePlan,
-  { signal }: StepContext,
-): Promise<void> {
-  const repository = await repositories.open(store);
-  const manifest = await repository.manifest(instanceId, id, { signal });
-  const found = manifest?.volumes.find((each) => each.id === from);
-  if (found === undefined) {
-    const what = manifest === null ? `There is no backup ${id}` : `Backup ${id} has no volume ${from}`;
-    throw new AgentError('NOT_FOUND', what, { hint: 'List them with `berth backup list`.' });
-  }
-  if (found.virtualSizeBytes > volume.sizeBytes) {
-    const neededGib = Math.ceil(found.virtualSizeBytes / GIB);
-    throw new AgentError('INVALID_ARGUMENT', `Volume ${from} has ${neededGib} GiB in backup ${id}`, {
-      hint: `Restore it with sizeGib ${neededGib} or more.`,
-    });
-  }
-  const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS };
-  const fill = (sink: Parameters<typeof repository.restore>[1]) =>
-    repository.restore({ instanceId, id, volumeId: from }, sink, options);
-  const { pool: _pool, ...request } = volume;
-  await pools.of(volume).restoreVolume(request, fill, options);
 }
 
 export function deleteBackup(services: Services): OperationKind<'backup.delete', RemovePlan> {
@@ -184,6 +138,6 @@ function removing<P extends RemovePlan>(
   };
 }
 
-function targetOf(id: string): Target {
+export function targetOf(id: string): Target {
   return { kind: 'backup', id, name: id };
 }

@@ -85,6 +85,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./usage.ts')).commands,
   },
   {
+    name: 'node',
+    summary: 'The identity of this node towards its scheduler: enrolment, certificate',
+    group: async () => (await import('./node-identity.ts')).commands,
+  },
+  {
     name: 'audit',
     summary: 'The audit log: who asked for which change, and what came of it',
     group: async () => (await import('./audit.ts')).commands,

@@ -5,12 +5,12 @@
  * backups are kept.
  */
 
-/** Bytes at `offset`; what no extent covers is as it was, in a full backup zero. */
+/** Bytes at `offset`, valid until the next extent is asked for; what no extent covers is as it was, in a full backup zero. */
 export type DiskExtent =
   | { type: 'data'; offset: number; data: Uint8Array }
   | { type: 'zero'; offset: number; length: number };
 
-/** Where a disk is written to; it is all zero at first. */
+/** Where a disk is written to; it is all zero at first. Data are valid until `write` has ended. */
 export interface DiskSink {
   write(offset: number, data: Uint8Array): Promise<void>;
   zero(offset: number, length: number): Promise<void>;

@@ -60,11 +60,15 @@ export async function writeWhole(
   });
 }
 
-/** A chain by descriptors, the top first: the names in the headers are not followed. */
-export function chainOptions(formats: readonly string[]): string {
+/**
+ * A chain by descriptors, the top first: the names in the headers are not followed.
+ *
+ * @param under What stands above it of filters, each as `file.`. @default none
+ */
+export function chainOptions(formats: readonly string[], under = ''): string {
   return formats
     .flatMap((format, index) => {
-      const at = 'backing.'.repeat(index);
+      const at = under + 'backing.'.repeat(index);
       return [`${at}driver=${format}`, `${at}file.driver=file`, `${at}file.filename=${lent(index)}`];
     })
     .join(',');

@@ -14,6 +14,7 @@
  * then tells.
  */
 import { AgentError } from '../../model/errors.ts';
+import { free } from '../../model/free.ts';
 import type { PutOptions, StoredObject, UploadName } from '../contracts/objects.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import { errorOf, faultOf, StoreFault } from './faults.ts';
@@ -49,6 +50,7 @@ export class Upload {
       partBytes: this.#partBytes,
       buffers: buffersFor(this.#partBytes),
       limit,
+      sizeBytes: options.sizeBytes,
     });
   }
 
@@ -76,6 +78,7 @@ export class Upload {
       this.#requests.sendingMs(part.bytes.length),
     );
     this.#checkTag(tag, part.md5);
+    free(part.bytes);
     this.#options.onProgress?.(stored.sizeBytes, stored.sizeBytes);
     return stored;
   }

@@ -1,5 +1,7 @@
 /** Methods of the node itself: its status, host, database and inventory. */
 import { Fence, Sha256, strict } from '../common.ts';
+import { TOKEN_LIMIT } from '../enrolment.ts';
+import { NodeIdentity } from '../identity.ts';
 import { LEAKS_LISTED_MAX, NodeLeaks, ThingName } from '../leak.ts';
 import { type Method, none, operation, read } from '../method.ts';
 import { Finding, ForeignGuest, Inventory, NodeStatus } from '../node.ts';
@@ -40,6 +42,26 @@ export const NODE_METHODS = {
         bytes: Type.Integer({ description: 'bytes of the file' }),
         sha256: Sha256,
       }),
+    ),
+    role: 'admin',
+    changes: true,
+  },
+  'node.identity': read(
+    'Tell by which certificate the node shows itself to its scheduler, and when that is renewed.',
+    none,
+    NodeIdentity,
+  ),
+  'node.enrol': {
+    ...read(
+      'Exchange an enrolment token for a certificate of this node; its key is made here and stays here.',
+      strict({
+        token: Type.String({
+          maxLength: TOKEN_LIMIT,
+          writeOnly: true,
+          description: 'as `berth-scheduler token create` writes it',
+        }),
+      }),
+      NodeIdentity,
     ),
     role: 'admin',
     changes: true,

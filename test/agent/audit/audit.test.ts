@@ -72,7 +72,7 @@ t.test('an operation that fails or is cancelled ends so in the audit log, with i
   release();
   await sim.ended(operation.id);
   t.match(entriesOf(sim).slice(-2), [
-    { kind: 'call', who: ALICE, method: 'operation.cancel', operation: null, outcome: 'done' },
+    { kind: 'call', who: ALICE, method: 'operation.cancel', operation: null, outcome: 'accepted' },
     { kind: 'end', operation: operation.id, outcome: 'cancelled', code: 'CANCELLED' },
   ]);
 });
@@ -96,7 +96,7 @@ t.test('reads are not there; a change that is called a read is', async (t) => {
   await as(sim, 'instance.list', {});
   t.same(entriesOf(sim, seq), []);
   await sim.passTimeUntil(as(sim, 'node.recover', { dryRun: true }));
-  t.match(entriesOf(sim, seq), [{ kind: 'call', method: 'node.recover', outcome: 'done' }]);
+  t.match(entriesOf(sim, seq), [{ kind: 'call', method: 'node.recover', outcome: 'accepted' }]);
 });
 
 t.test('a repeat under its key is the first operation, and no second entry', async (t) => {

@@ -23,6 +23,8 @@ const BOOT_MS = 60_000;
 export interface Setting {
   /** Of the subject. @default there is none */
   instance?: 'running' | 'stopped';
+  /** Of the subject. @default 'bios' */
+  firmware?: 'bios' | 'uefi';
   volumes?: readonly string[];
   /** In the other pool. */
   otherVolumes?: readonly string[];
@@ -68,7 +70,7 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await takeVolumesBack(node);
   await takeSharesBack(node);
   await forgetFlatSubject(node);
-  await bringSubject(node, setting.instance);
+  await bringSubject(node, setting);
   const { volumes } = await node.call('volume.list');
   const kept = [VOLUME, ...(setting.volumes ?? []), ...(setting.otherVolumes ?? [])];
   for (const volume of volumes) if (!mayStay(volume, kept)) await deleteVolume(node, volume);
@@ -142,15 +144,18 @@ async function forgetFlatSubject(node: LabNode): Promise<void> {
   if (isFlat) await node.run('instance.delete', { id: SUBJECT });
 }
 
-async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise<void> {
+async function bringSubject(
+  node: LabNode,
+  { instance: wanted, firmware = 'bios' }: Pick<Setting, 'instance' | 'firmware'>,
+): Promise<void> {
   const { instances } = await node.call('instance.list');
-  const found = instances.find(({ name }) => name === SUBJECT);
-  if (wanted === undefined) {
-    if (found !== undefined) await node.run('instance.delete', { id: SUBJECT });
-    return;
-  }
+  const there = instances.find(({ name }) => name === SUBJECT);
+  const isRight = wanted !== undefined && there?.spec.firmware === firmware;
+  if (there !== undefined && !isRight) await node.run('instance.delete', { id: SUBJECT });
+  if (wanted === undefined) return;
+  const found = isRight ? there : undefined;
   const marks = found === undefined ? 0 : await bootMarks(node, SUBJECT);
-  if (found === undefined) await node.run('instance.create', { spec: instanceSpec(SUBJECT) });
+  if (found === undefined) await node.run('instance.create', { spec: instanceSpec(SUBJECT, { firmware }) });
   // Done already, but where a case of instance.configure came before.
   else await node.run('instance.configure', { id: SUBJECT, policies: instanceSpec(SUBJECT).policies });
   if (wanted === 'stopped') return node.run('instance.stop', { id: SUBJECT, mode: 'forced' });

@@ -52,6 +52,23 @@ export const SNAPSHOTS: Scenario[] = [
     arrange: haveSnapshot,
     params: old,
   }),
+  scenario('snapshot.create', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    params: one,
+  }),
+  scenario('snapshot.revert', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    arrange: haveSnapshot,
+    params: old,
+  }),
+  scenario('snapshot.delete', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    arrange: haveSnapshot,
+    params: old,
+  }),
   scenario('snapshot.revert', {
     variant: '(memory)',
     setting: { instance: 'stopped' },

@@ -39,6 +39,16 @@ export const STORAGE: Scenario[] = [
     params: () => ({ id: 'old' }),
     ...again,
   }),
+  scenario('image.delete', {
+    variant: '(with a copy in another pool)',
+    setting: { images: ['old'] },
+    async arrange({ node }) {
+      await node.run('volume.create', { name: 'far', sizeGib: 1, image: 'old', pool: OTHER_POOL });
+      await node.run('volume.delete', { id: 'far' });
+    },
+    params: () => ({ id: 'old' }),
+    ...again,
+  }),
   scenario('volume.create', {
     setting: {},
     params: () => ({ name: 'new', sizeGib: 1, image: IMAGE }),

@@ -43,6 +43,7 @@ export class SimStand implements Stand {
     const { settings, guests, files, bridges, devices } = this.#read();
     return [
       ...[...guests.values()].map(({ id, power }) => `guest ${id} ${power}`),
+      ...[...guests.values()].flatMap(({ id, frozen }) => (frozen === true ? [`frozen ${id}`] : [])),
       // One is gone on from; nothing needs those before it.
       ...[...guests.values()].flatMap(({ id, checkpoints = [] }) =>
         checkpoints.slice(1).map(({ name }) => `checkpoint ${id} ${name}`),

@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { FileCredentials } from '../../../../src/agent/link/credentials.ts';
 import { Link } from '../../../../src/agent/link/link.ts';
 import type { Role } from '../../../../src/model/methods.ts';
 import { Ownership } from '../../../../src/agent/policies/ownership.ts';
@@ -60,7 +61,19 @@ export function linkOf(
   const ownership = new Ownership({ store, clock, log, limitMs: 300_000 });
   const { dispatcher } = sim.agent;
   const role = parts.role ?? 'operate';
-  return new Link({ ...parts, role, store, inventories, clock, log, nodeId, dispatcher, ownership });
+  const credentials = new FileCredentials(parts);
+  return new Link({
+    random: parts.random,
+    credentials,
+    role,
+    store,
+    inventories,
+    clock,
+    log,
+    nodeId,
+    dispatcher,
+    ownership,
+  });
 }
 
 /** Lets time pass in small steps, with turns of the event loop for the sockets between them. */
