@@ -124,7 +124,7 @@ export class Agent {
     const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
     const uploads = new Uploads({ pool: drivers.pool, clock });
-    const repositories = new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock });
+    const repositories = repositoriesOf(config, drivers, clock);
     const { reservedDiskGib } = config.capacity;
     const parts = { inventories, observer, uploads, repositories, vendorData, reservedDiskGib };
     this.services = { ...drivers, store, clock, log, ...parts };
@@ -299,6 +299,10 @@ export class Agent {
   #schedulerHealth(startedAt: string): Health {
     return this.#link?.health ?? { state: 'ok', since: startedAt, reason: 'none configured' };
   }
+}
+
+function repositoriesOf(config: Config, { objects, keys }: Drivers, clock: Clock): Repositories {
+  return new Repositories({ objects, keys, keyFiles: keyFilesOf(config), clock });
 }
 
 function keyFilesOf({ objects }: Config): Map<string, string> {

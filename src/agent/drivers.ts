@@ -7,6 +7,7 @@ import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Exec } from '../drivers/host/exec.ts';
+import { FileKeys } from '../drivers/host/file-keys.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
@@ -53,10 +54,12 @@ async function realDrivers(
   config: Config,
   { clock, exec, log }: { clock: Clock; exec: Exec; log: Log },
 ): Promise<Drivers> {
+  const keys = new FileKeys(new Map(config.keys.map(({ name, file }) => [name, file])));
   return {
     hypervisor: createLibvirtHypervisor({
       uri: config.hypervisor.uri,
       ...readOnlyProgram(),
+      keys,
       clock,
       exec,
       log: ({ level, message, error }) =>
@@ -65,6 +68,7 @@ async function realDrivers(
     pool: new Qcow2Pool({
       name: POOL_NAME,
       path: config.storage.path,
+      keys,
       exec,
       clock,
       allowAddresses: config.images.allowAddresses,
@@ -72,6 +76,7 @@ async function realDrivers(
     }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
+    keys,
     objects: await objectStores(config, clock),
   };
 }
@@ -90,11 +95,12 @@ async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
   const { createSimHost } = await import('../drivers/sim/index.ts');
   // The store makes it, too, but later.
   mkdirSync(config.node.stateDir, { recursive: true, mode: STATE_DIR_MODE });
-  const { hypervisor, pool, network, host, objects, world } = createSimHost({
+  const { hypervisor, pool, network, host, keys, objects, world } = createSimHost({
     clock,
     statePath: join(config.node.stateDir, 'sim.json'),
     objectStores: config.objects.map(({ name }) => name),
+    keys: Object.fromEntries(config.keys.map(({ name, file }) => [name, file])),
   });
   world.sources.set(SIM_IMAGE.path, SIM_IMAGE.facts);
-  return { hypervisor, pool, network, host, objects };
+  return { hypervisor, pool, network, host, keys, objects };
 }

@@ -102,7 +102,8 @@ function recording(clock: SimClock, calls: Recorded[]): (drivers: Drivers) => Dr
         };
       },
     });
-  return ({ hypervisor, pool, network, host, objects }) => ({
+  return ({ hypervisor, pool, network, host, keys, objects }) => ({
+    keys,
     objects,
     hypervisor: around(hypervisor, 'hypervisor'),
     pool: around(pool, 'pool'),

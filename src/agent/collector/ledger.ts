@@ -28,6 +28,7 @@ function owns(store: Store, thing: Thing): boolean {
     case 'console':
       return store.instances.find(id) !== null;
     case 'volume':
+    case 'secret':
       return store.volumes.find(id) !== null;
     case 'share':
       return store.shares.find(id) !== null;

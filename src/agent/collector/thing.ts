@@ -27,6 +27,7 @@ export interface Thing {
 export function partOf(kind: ThingKind): HostPart {
   switch (kind) {
     case 'guest':
+    case 'secret':
     case 'nvram':
     case 'saved-memory':
       return 'guests';

@@ -77,11 +77,20 @@ function checkTogether(config: Config, file: string): void {
       message: `poolWarningPercent (${warning}) is above poolCriticalPercent (${critical})`,
     });
   }
-  const names = config.objects.map(({ name }) => name);
+  assertNamedOnce(config.objects, file, 'objects', 'object stores');
+  assertNamedOnce(config.keys, file, 'keys', 'keys');
+}
+
+function assertNamedOnce(
+  sections: readonly { name: string }[],
+  file: string,
+  key: 'objects' | 'keys',
+  what: string,
+): void {
+  const names = sections.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
-  if (twice !== undefined) {
-    throw faultError(file, 1, { path: ['objects'], message: `two object stores are named ${twice}` });
-  }
+  if (twice === undefined) return;
+  throw faultError(file, 1, { path: [key], message: `two ${what} are named ${twice}` });
 }
 
 function faultError(file: string, line: number, fault: Fault): AgentError {

@@ -5,6 +5,7 @@
  * place where a key is described.
  */
 import { Name } from '../../model/common.ts';
+import { KeyName } from '../../model/disk.ts';
 import { type Static, type TObject, type TProperties, Type } from '../../model/schema.ts';
 
 function section<P extends TProperties>(description: string, properties: P): TObject<P> {
@@ -31,6 +32,8 @@ function sections<P extends TProperties>(description: string, limit: number, pro
   });
 }
 
+/** Keys of one node: a new one each month, for five years. */
+const KEYS_LIMIT = 64;
 /** Object stores of one node; each has connections and buffers of its own. */
 const OBJECT_STORES_LIMIT = 16;
 
@@ -94,6 +97,19 @@ export const ConfigSchema = Type.Object(
         description: 'MiB a second at which deleted volumes are overwritten that are to be wiped.',
       }),
     }),
+    keys: sections(
+      'A key that volumes can be encrypted with. Keep a copy of its file elsewhere: without it they are lost. One such section each.',
+      KEYS_LIMIT,
+      {
+        name: KeyName,
+        file: Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'File with 64 hexadecimal digits, readable by root alone; one of LoadCredential= is such a file. Absolute path.',
+        }),
+      },
+    ),
     seeds: section('What guests are told at their first boot.', {
       vendorDataFile: Type.Optional(
         Type.String({

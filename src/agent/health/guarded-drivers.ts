@@ -49,7 +49,7 @@ export function watchGuests(hypervisor: Hypervisor, breakers: Breakers): Unsubsc
 }
 
 export function guardDrivers(
-  { hypervisor, pool, network, host, objects }: Drivers,
+  { hypervisor, pool, network, host, keys, objects }: Drivers,
   breakers: Breakers,
 ): Drivers {
   const connected = () => hypervisor.health().connected;
@@ -60,6 +60,7 @@ export function guardDrivers(
     pool: guard(pool, poolRules(pool), { breakers, isToBlame: always }),
     network: guard(network, NETWORK, { breakers, isToBlame: always }),
     host,
+    keys,
     // Each call has its own attempts and ends; nothing waits behind a store that does not answer.
     objects,
   };
@@ -79,6 +80,10 @@ const HYPERVISOR: Rules<Hypervisor> = {
   uses: 'passes',
   listKept: 'passes',
   keptPaths: 'passes',
+  // libvirt keeps them in memory, whatever becomes of a guest.
+  giveKeys: 'passes',
+  forgetKey: 'passes',
+  listKeys: 'passes',
   define: ({ id }) => guest(id),
   start: guest,
   requestShutdown: guest,
@@ -131,6 +136,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     makeVolume: counts,
     lookVolume: counts,
     labelVolume: counts,
+    checkKey: counts,
     growVolume: counts,
     makeLayer: counts,
     lookLayer: counts,
@@ -142,6 +148,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     isFlat: counts,
     roomToFlatten: counts,
     flattenVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    cloneVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     bitmaps: counts,
     readCopy: 'passes',

@@ -15,6 +15,7 @@ import type { Image, Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import type { Services } from '../services.ts';
 import type { Store } from '../store/store.ts';
+import { knownEncryption } from '../volumes/encryption.ts';
 import { userDataBytes } from './user-data.ts';
 
 /** Locally administered prefix that QEMU's and libvirt's guests have by convention. */
@@ -48,7 +49,7 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
   store.tellInstance('instance.created', id);
 }
 
-type Attributes = Pick<Volume, 'device' | 'qos'>;
+type Attributes = Pick<Volume, 'device' | 'qos' | 'encryption'>;
 type ResolvedDisk = Attributes & ({ volumeId: string } | { image: Image | null; sizeGib: number });
 
 function assertNew({ store }: Services, id: string, name: string): void {
@@ -63,7 +64,8 @@ function assertNew({ store }: Services, id: string, name: string): void {
 function resolveDisk(services: Services, disk: DiskSpec): ResolvedDisk {
   const { device = {}, qos = null } = disk;
   assertPossible(device, qos);
-  return { ...sourceOf(services, disk), device, qos };
+  const encryption = knownEncryption(services, disk.encryption);
+  return { ...sourceOf(services, disk), device, qos, encryption };
 }
 
 /** @throws {AgentError} INVALID_ARGUMENT */
@@ -89,6 +91,11 @@ function sourceOf(services: Services, disk: DiskSpec) {
 }
 
 function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): { volumeId: string } {
+  if (disk.encryption !== undefined) {
+    throw new AgentError('INVALID_ARGUMENT', 'A disk that is an existing volume is encrypted as that is', {
+      hint: 'Leave its encryption out.',
+    });
+  }
   if (disk.image !== undefined || disk.sizeGib !== undefined) {
     throw new AgentError(
       'INVALID_ARGUMENT',
@@ -150,6 +157,7 @@ function insertDisk(
       protected: false,
       device: disk.device,
       qos: disk.qos,
+      encryption: disk.encryption,
       state: 'creating',
       createdAt,
     },

@@ -20,6 +20,7 @@ import { GIB } from '../../model/units.ts';
 import { type Port, planOf } from '../store/networks.ts';
 import type { SnapshotRow } from '../store/snapshots.ts';
 import type { Store } from '../store/store.ts';
+import { keyed } from '../volumes/encryption.ts';
 import { type GuestMetadata, writeMetadata } from './metadata.ts';
 
 /** Marks our guests among those of the host, for people who look at it with the hypervisor's own tools. */
@@ -78,7 +79,9 @@ export function volumeRequest(store: Store, volume: Volume): VolumeRequest {
       createdAt: volume.createdAt,
       instanceId: volume.deletedWithInstance ? volume.instanceId : null,
       ...(volume.protected && { protected: true }),
+      ...(volume.encryption !== null && { encryption: volume.encryption }),
     },
+    ...(volume.encryption !== null && { encryption: volume.encryption }),
   };
 }
 
@@ -136,10 +139,17 @@ function carriedShare({ shareId: id, share: name, tag, access }: InstanceShare) 
 }
 
 function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number] {
-  const { id, name, sizeGib, imageId, deletedWithInstance, createdAt, device, qos } = volume;
+  const { id, name, sizeGib, imageId, deletedWithInstance, createdAt, device, qos, encryption } = volume;
   const image = imageId === null ? null : { id: imageId, format: store.images.get(imageId).format };
   const kept = { id, name, sizeGib, image, deletedWithInstance, createdAt };
-  return { ...kept, protected: volume.protected, device, qos };
+  return {
+    ...kept,
+    protected: volume.protected,
+    device,
+    qos,
+    // Absent where it is not: the definition is then as it was before there were any.
+    ...(encryption !== null && { encryption }),
+  };
 }
 
 function snapshotOf({ instanceId: _instance, state: _state, ...row }: SnapshotRow) {
@@ -152,13 +162,14 @@ export function serialOf(volumeId: string): string {
 }
 
 export function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {
-  const { path, backing } = chainOf(store, pool, volume);
+  const chain = chainOf(store, pool, volume);
   const { device, qos } = volume;
-  return { serial: serialOf(volume.id), path, format: 'qcow2', readOnly: false, backing, device, qos };
+  return { serial: serialOf(volume.id), ...chain, readOnly: false, device, qos };
 }
 
 /** The active file of a volume, with all that it stands on. */
-function chainOf(store: Store, pool: StoragePool, { id, imageId }: Volume) {
+function chainOf(store: Store, pool: StoragePool, volume: Volume) {
+  const { id, imageId } = volume;
   const image = imageId === null ? null : store.images.get(imageId);
   const base =
     image === null ? null : { path: pool.paths.image(image.id, image.format), format: image.format };
@@ -166,13 +177,17 @@ function chainOf(store: Store, pool: StoragePool, { id, imageId }: Volume) {
     path: pool.paths.volume(id),
     format: 'qcow2',
     backing: base,
+    ...keyed(volume),
   };
-  return store.layers
-    .chainOf(id)
-    .reduce(
-      (below, layer) => ({ path: pool.paths.layer(id, layer), format: 'qcow2' as const, backing: below }),
-      own,
-    );
+  return store.layers.chainOf(id).reduce(
+    (below, layer) => ({
+      path: pool.paths.layer(id, layer),
+      format: 'qcow2' as const,
+      backing: below,
+      ...keyed(volume),
+    }),
+    own,
+  );
 }
 
 function portOf(store: Store, port: Port, hostname: string): PortOfNetwork {

@@ -7,6 +7,7 @@ import type { PowerState } from '../../model/instance.ts';
 import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { handOverKeys, secretsOf } from '../volumes/encryption.ts';
 import { diskOf, type InstancePlan, planInstance, SEED_SERIAL, serialOf } from './plan.ts';
 import { type SeededPlan, withoutSeedSecrets } from './seed.ts';
 
@@ -15,7 +16,7 @@ export interface Redefinition {
   previousDefinition: GuestDefinition;
 }
 
-export function makeVolumes({ pool }: Services): Step<InstancePlan> {
+export function makeVolumes({ pool, hypervisor }: Services): Step<InstancePlan> {
   return {
     name: 'make-volumes',
     async look({ ownVolumes }, { signal }) {
@@ -24,8 +25,10 @@ export function makeVolumes({ pool }: Services): Step<InstancePlan> {
     },
     act: async ({ ownVolumes }, { signal }) =>
       void (await Promise.all(ownVolumes.map((volume) => pool.makeVolume(volume, { signal })))),
-    undo: async ({ ownVolumes }, { signal }) =>
-      void (await Promise.all(ownVolumes.map(({ id }) => pool.removeVolume(id, { signal })))),
+    async undo({ ownVolumes }, { signal }) {
+      await Promise.all(ownVolumes.map(({ id }) => pool.removeVolume(id, { signal })));
+      for (const { name } of secretsOf(ownVolumes)) await hypervisor.forgetKey(name, { signal });
+    },
   };
 }
 
@@ -133,6 +136,7 @@ export function start(services: Services): Step<InstancePlan> {
       (await hypervisor.observeGuest(id, { signal }))?.power === 'running' ? {} : null,
     async act({ id }, { signal }) {
       await assertBasesIntact(services, id, { signal });
+      await handOverKeys(services, services.store.volumes.listOf(id), signal);
       await hypervisor.start(id, { signal });
     },
     async undo({ id }, { signal }) {

@@ -2,6 +2,7 @@
  * The names of what an instance is made of on the host: what is journaled before any of it exists. Pure.
  */
 import type { Drivers } from '../../drivers/contracts/drivers.ts';
+import { secretsOf } from '../volumes/encryption.ts';
 import type { MadeName } from '../store/names.ts';
 import type { InstancePlan } from './plan.ts';
 
@@ -17,6 +18,7 @@ export function thingsOfInstance(
     { kind: 'console', name: pool.paths.consoleLog(id) },
     ...(definition.firmware === 'uefi' ? [{ kind: 'nvram', name: nvram } as const] : []),
     ...ownVolumes.map(({ id }) => ({ kind: 'volume', name: pool.paths.volume(id) }) as const),
+    ...secretsOf(ownVolumes),
     ...definition.nics.map(({ tapName }) => ({ kind: 'tap', name: tapName }) as const),
     ...ports.map(({ network, port }) => driver.reservationName(network.id, port.id)),
   ];

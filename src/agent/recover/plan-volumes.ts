@@ -6,6 +6,7 @@
  */
 import type { FoundVolume } from '../../drivers/contracts/storage.ts';
 import { leaveOut, type Planning } from './planning.ts';
+import { encryptionFault } from './plan-encryption.ts';
 import { gibOf } from './plan-instances.ts';
 
 export function planFreeVolumes(planning: Planning): void {
@@ -41,6 +42,7 @@ function planOne(planning: Planning, found: FoundVolume): void {
       protected: label?.protected ?? false,
       device: {},
       qos: null,
+      encryption: label?.encryption ?? null,
       state: 'ready',
       createdAt: label?.createdAt ?? context.now,
     },
@@ -50,9 +52,12 @@ function planOne(planning: Planning, found: FoundVolume): void {
   plan.added.push({ kind: 'volume', id, name, note: noteOn(found, name) });
 }
 
-function faultOf(planning: Planning, { id, fault, layers }: FoundVolume): string | null {
+function faultOf(planning: Planning, found: FoundVolume): string | null {
+  const { id, fault, layers } = found;
   const { host, context } = planning;
   if (fault !== null) return fault;
+  const keyFault = encryptionFault(found, found.label?.encryption);
+  if (keyFault !== null) return keyFault;
   const path = context.volumePath(id);
   const user = host.uses.find(({ files }) => files.includes(path));
   if (user !== undefined) return `guest ${user.name} has it as a disk`;

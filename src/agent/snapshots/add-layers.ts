@@ -56,8 +56,9 @@ export function makeLayers(services: Services): Step<LayerPlan> {
     look: async () => null, // idempotent
     async act(plan, { signal }) {
       for (const { volumeId, parent } of parentsOf(store, plan)) {
-        const sizeBytes = store.volumes.get(volumeId).sizeGib * GIB;
-        await pool.makeLayer({ volumeId, layer: plan.layer, parent, sizeBytes }, { signal });
+        const { sizeGib, encryption } = store.volumes.get(volumeId);
+        const sizeBytes = sizeGib * GIB;
+        await pool.makeLayer({ volumeId, layer: plan.layer, parent, sizeBytes, encryption }, { signal });
       }
     },
     async undo({ id: instanceId, layer }, { signal }) {

@@ -99,8 +99,9 @@ export interface Merge {
  * stays.
  */
 export async function mergeLayer(services: Services, merge: Merge, options: MergeOptions): Promise<void> {
-  const { pool } = services;
+  const { pool, store } = services;
   const { instanceId, volumeId, layer, into, children } = merge;
+  const { encryption } = store.volumes.get(volumeId);
   const look = () => openChain(services, instanceId, volumeId, options.signal);
   let chain = await look();
   if (chain?.includes(pool.paths.layer(volumeId, layer))) {
@@ -114,7 +115,7 @@ export async function mergeLayer(services: Services, merge: Merge, options: Merg
     await mergeAtRest(services, merge, chain === null, options.signal);
   for (const child of children)
     if (!chain?.includes(pool.paths.layer(volumeId, child)))
-      await pool.moveLayer({ volumeId, layer: child, parent: into }, options);
+      await pool.moveLayer({ volumeId, layer: child, parent: into, encryption }, options);
 }
 
 function mergeLive(
@@ -173,7 +174,8 @@ async function mergeAtRest(
 ): Promise<void> {
   if (await isMergedAtRest(services, merge, signal)) return;
   if (isDown) await services.hypervisor.forgetCheckpoints(merge.instanceId, null, { signal });
-  await services.pool.commitLayer(merge.volumeId, merge.layer, { signal });
+  const { encryption } = services.store.volumes.get(merge.volumeId);
+  await services.pool.commitLayer(merge.volumeId, merge.layer, { signal, encryption });
 }
 
 /**

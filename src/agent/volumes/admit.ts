@@ -7,7 +7,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { Volume } from '../../model/storage.ts';
 import type { Services } from '../services.ts';
 
-type Asked = Pick<Volume, 'name' | 'sizeGib' | 'imageId' | 'protected'>;
+type Asked = Pick<Volume, 'name' | 'sizeGib' | 'imageId' | 'protected'> & Partial<Pick<Volume, 'encryption'>>;
 
 /** @throws {AgentError} ALREADY_EXISTS, CAPACITY_EXCEEDED */
 export function admitVolume({ store, pool, clock, inventories }: Services, asked: Asked): Volume {
@@ -19,6 +19,7 @@ export function admitVolume({ store, pool, clock, inventories }: Services, asked
     deletedWithInstance: false,
     device: {},
     qos: null,
+    encryption: asked.encryption ?? null,
     state: 'creating',
   } as const;
   store.volumes.insert({ ...asked, ...rest, id, pool: pool.name, createdAt: timestamp(clock) }, null);

@@ -5,6 +5,7 @@
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
@@ -15,6 +16,7 @@ import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
 import { layersAt, snapshotOf } from '../snapshots/layers.ts';
 import { admitVolume, assertIdle, assertNameFree, forgetVolume } from './admit.ts';
+import { knownEncryption, secretsOf } from './encryption.ts';
 
 /** A file with nothing in it, on a busy disk, ms. */
 const MAKE_TIMEOUT_MS = 15 * 60_000;
@@ -25,7 +27,7 @@ interface CreatePlan {
   name: string;
   volume: VolumeRequest;
   /** The volume that it is a copy of. @default none */
-  from?: Pick<VolumeRequest, 'id' | 'image'> & {
+  from?: Pick<VolumeRequest, 'id' | 'image' | 'encryption'> & {
     /** The snapshot at which it is copied. @default none, as it is */
     snapshotId?: string;
   };
@@ -36,7 +38,10 @@ export function createVolume(services: Services): OperationKind<'volume.create',
   const walk = {
     stages: [[makeVolume(services)]],
     timeoutMs: ({ from }: CreatePlan) => (from === undefined ? MAKE_TIMEOUT_MS : COPY_TIMEOUT_MS),
-    makes: ({ volume }: CreatePlan) => [{ kind: 'volume', name: pool.paths.volume(volume.id) } as const],
+    makes: ({ volume }: CreatePlan) => [
+      { kind: 'volume', name: pool.paths.volume(volume.id) } as const,
+      ...secretsOf([volume]),
+    ],
     succeeded({ name, volume: { id } }: CreatePlan) {
       store.volumes.setState(id, 'ready');
       store.events.append('volume.created', { kind: 'volume', id, name }, { volume: store.volumes.get(id) });
@@ -56,6 +61,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       volume: sourceName,
       snapshot,
       protected: isProtected = false,
+      encryption: asked,
     }) {
       if (imageName !== undefined && sourceName !== undefined)
         throw new AgentError('INVALID_ARGUMENT', 'A volume is made of an image, or of a volume; not of both');
@@ -64,7 +70,9 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       assertNameFree(services, name);
       const from = sourceName === undefined ? null : copyable(services, { sourceName, snapshot, sizeGib });
       const imageId = imageName === undefined ? null : imageFor(services, imageName, sizeGib);
-      const { id } = admitVolume(services, { name, sizeGib, imageId, protected: isProtected });
+      const encryption = knownEncryption(services, asked === undefined ? from?.encryption : asked);
+      const attributes = { protected: isProtected, encryption };
+      const { id } = admitVolume(services, { name, sizeGib, imageId, ...attributes });
       const volume = volumeRequest(store, store.volumes.get(id));
       const plan = { name, volume, ...(from !== null && { from }) };
       return { verdict: 'run', target: { kind: 'volume', id, name }, plan };
@@ -84,10 +92,16 @@ function makeVolume({ pool, store }: Services): Step<CreatePlan> {
         return pool.removeCopy(volume.id, { signal });
       const copyId = volume.id;
       const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
+      const { id, image, snapshotId, encryption = null } = from;
+      const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
+      if (encryption !== null || (volume.encryption ?? null) !== null) {
+        const tell = (done: number, total: number | null) =>
+          onProgress(bytesProgress('copying', done, total));
+        await pool.cloneVolume({ id, image, layers, encryption }, volume, { ...options, onProgress: tell });
+        return;
+      }
       const tell = (done: number, total: number | null) =>
         onProgress(bytesProgress('copying', done, total, [0, 2]));
-      const { id, image, snapshotId } = from;
-      const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
       await pool.copyVolume({ id, image, layers, copyId }, { ...options, onProgress: tell });
       await pool.restoreVolume(volume, (sink) => writeTo(sink, pool.readCopy(copyId, { signal })), options);
       await pool.removeCopy(copyId, { signal });
@@ -118,10 +132,11 @@ function copyable(
   const { store } = services;
   const source = store.volumes.get(sourceName);
   if (sizeGib < source.sizeGib) throw tooSmall(sizeGib, `volume ${source.name}`, source.sizeGib);
-  const { id, image } = volumeRequest(store, source);
-  if (snapshot !== undefined) return { id, image, snapshotId: snapshotOf(store, source, snapshot).id };
+  const { id, image, encryption = null } = volumeRequest(store, source);
+  const from = { id, image, ...(encryption !== null && { encryption }) };
+  if (snapshot !== undefined) return { ...from, snapshotId: snapshotOf(store, source, snapshot).id };
   assertIdle(services, source);
-  return { id, image };
+  return from;
 }
 
 function tooSmall(sizeGib: number, what: string, hasGib: number): AgentError {
@@ -136,13 +151,18 @@ interface DeletePlan {
   name: string;
   /** Whether its bytes are to be overwritten by the wiper. */
   wipe: boolean;
+  /** @default null, it is not encrypted */
+  encryption?: Encryption | null;
 }
 
 export function deleteVolume(services: Services): OperationKind<'volume.delete', DeletePlan> {
   const { store, pool } = services;
   const walk = {
     stages: [[removeFile(services)]],
-    removes: ({ id }: DeletePlan) => [{ kind: 'volume', name: pool.paths.volume(id) } as const],
+    removes: ({ id, encryption = null }: DeletePlan) => [
+      { kind: 'volume', name: pool.paths.volume(id) } as const,
+      ...secretsOf([{ id, encryption }]),
+    ],
     succeeded({ id, name, wipe }: DeletePlan) {
       store.allocations.remove(id);
       store.volumes.remove(id);
@@ -160,22 +180,25 @@ export function deleteVolume(services: Services): OperationKind<'volume.delete',
       const volume = store.volumes.get(params.id);
       assertDeletable(volume);
       store.volumes.setState(volume.id, 'deleting');
-      const { id, name } = volume;
+      const { id, name, encryption } = volume;
+      const kept = encryption === null ? {} : { encryption };
       return {
         verdict: 'run',
         target: { kind: 'volume', id, name },
-        plan: { id, name, wipe: params.wipe === true },
+        plan: { id, name, wipe: params.wipe === true, ...kept },
       };
     },
   };
 }
 
-function removeFile({ pool }: Services): Step<DeletePlan> {
+function removeFile({ pool, hypervisor }: Services): Step<DeletePlan> {
   return {
     name: 'remove-file',
     look: async () => null, // idempotent
-    act: ({ id, wipe }, { signal }) =>
-      wipe === true ? pool.setVolumeAside(id, { signal }) : pool.removeVolume(id, { signal }),
+    async act({ id, wipe, encryption = null }, { signal }) {
+      await (wipe === true ? pool.setVolumeAside(id, { signal }) : pool.removeVolume(id, { signal }));
+      if (encryption !== null) await hypervisor.forgetKey(id, { signal });
+    },
   };
 }
 

@@ -7,6 +7,7 @@ import { readJsonFile, readTextFile, readUserData } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { checkSpec } from '../spec.ts';
 import { FIRMWARES, SEED_FORMATS, WATCHDOGS } from '../words.ts';
+import { ENCRYPTION_OPTION, encryptionOf } from './encryption-option.ts';
 import { POLICY_OPTIONS, policiesOf } from './policy-options.ts';
 
 /** What a small server needs; the options name them as their defaults. */
@@ -29,6 +30,7 @@ const SPEC_OPTIONS: readonly OptionSpec[] = [
     integer: true,
     summary: "size of the first disk in GiB (default: the image's)",
   },
+  ENCRYPTION_OPTION,
   {
     flag: 'network',
     value: 'network',
@@ -145,7 +147,7 @@ async function specFromOptions(session: Session, given: Given, name: string | un
 
 function diskOf(given: Given, image: string): DiskSpec {
   const sizeGib = given.integer('size-gib');
-  return sizeGib === undefined ? { image } : { image, sizeGib };
+  return { image, ...(sizeGib !== undefined && { sizeGib }), ...encryptionOf(given) };
 }
 
 async function publicKeys({ io }: Session, paths: readonly string[]): Promise<string[]> {

@@ -6,6 +6,7 @@
  *   LibvirtHypervisor ── deadline and words for each call, what is observed
  *     ├─ Session        the connection, its health, its events
  *     ├─ GuestCommands  what changes a guest
+ *     ├─ Secrets        the passphrases of encrypted volumes
  *     ├─ DiskCopies, Checkpoints  what disks hold at one moment, and what changes after it
  *     ├─ GuestRelay     domain events → guest events, in order
  *     ├─ Definitions    what domains' definitions say, remembered until an event says otherwise
@@ -19,6 +20,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, ProgressListener, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
+import type { KeyOfVolume, Keys } from '../contracts/keys.ts';
 import type {
   DiskCopies as CopyRequest,
   DiskMerge,
@@ -54,6 +56,7 @@ import { CallLimits } from './limits.ts';
 import type { DriverLog } from './listeners.ts';
 import { type CommandContext, findDomain, ownDomain, powerOf } from './own-domain.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
+import { Secrets } from './secrets.ts';
 import { Session } from './session.ts';
 import { READ_ONLY_PROGRAM_PATH } from './share-xml.ts';
 import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
@@ -67,6 +70,8 @@ export interface LibvirtHypervisorOptions extends HostPlatformOptions {
   keptFolder?: string;
   /** Within which all definitions are read again, milliseconds. @default SWEEP_ROUND_MS */
   sweepRoundMs?: number | undefined;
+  /** What encrypted volumes are encrypted with. */
+  keys: Keys;
   clock: Clock;
   log: DriverLog;
 }
@@ -110,6 +115,7 @@ export class LibvirtHypervisor implements Hypervisor {
   readonly #commands: GuestCommands;
   readonly #checkpoints: Checkpoints;
   readonly #copies: DiskCopies;
+  readonly #secrets: Secrets;
   readonly #layers: DiskLayers;
   readonly #pulls: DiskPulls;
   readonly #definitions = new Definitions();
@@ -124,6 +130,7 @@ export class LibvirtHypervisor implements Hypervisor {
     this.#commands = new GuestCommands(options.clock, options.readOnlyProgram ?? READ_ONLY_PROGRAM_PATH);
     this.#checkpoints = new Checkpoints(options.exec);
     this.#copies = new DiskCopies(options.clock, this.#checkpoints);
+    this.#secrets = new Secrets(options.keys);
     this.#layers = new DiskLayers(options.clock);
     this.#pulls = new DiskPulls(options.clock);
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
@@ -242,6 +249,26 @@ export class LibvirtHypervisor implements Hypervisor {
         this.#definitions.forget(id);
       }
     });
+  }
+
+  giveKeys(volumes: readonly KeyOfVolume[], options: CallOptions = {}): Promise<void> {
+    const what = 'Cannot hand the passphrases of volumes to libvirt';
+    return this.#command(what, options, TIMEOUT_MS.request, (context) =>
+      this.#secrets.give(context, volumes),
+    );
+  }
+
+  forgetKey(volumeId: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot take the passphrase of volume ${volumeId} from libvirt`;
+    return this.#command(what, options, TIMEOUT_MS.request, (context) =>
+      this.#secrets.forget(context, volumeId),
+    );
+  }
+
+  listKeys(options: CallOptions = {}): Promise<string[]> {
+    return this.#ask('Cannot list the passphrases that libvirt has', options, TIMEOUT_MS.observe, (context) =>
+      this.#secrets.list(context),
+    );
   }
 
   plugDisk(id: string, disk: GuestDisk, options: CallOptions = {}): Promise<void> {

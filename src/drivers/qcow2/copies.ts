@@ -56,7 +56,7 @@ export class CopyStore {
     await this.remove(copyId);
     await writeWhole(
       this.#parts,
-      { ...volume, output: ['-O', 'raw', ...rate], path: path + PARTIAL_SUFFIX },
+      { ...volume, output: { args: ['-O', 'raw', ...rate] }, path: path + PARTIAL_SUFFIX },
       limit,
       onProgress,
     );

@@ -6,17 +6,20 @@
  *             ├─ VolumeStore  qemu-img create, headers
  *             ├─ LayerStore   what snapshots leave of volumes
  *             ├─ ExportStore  volumes as files for elsewhere
+ *             ├─ CloneStore   volumes of volumes
  *             ├─ CopyStore    volumes as bytes, to backups and back
  *             ├─ ShareStore   folders that guests mount
  *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
  *             └─ ConsoleStore logs that virtlogd writes
+ *             Passphrases     of encrypted volumes, to the tools
  *
  * The folders belong to the agent's user and let others only pass through (0711), so that QEMU's user reaches
  * the files it is given and can list none. A folder that is missing is never taken for an empty one: the file
  * system may not be mounted, and that is UNAVAILABLE.
  */
 import { readdir, statfs } from 'node:fs/promises';
+import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
@@ -39,16 +42,20 @@ import type {
   ShareRequest,
   StoragePool,
   StoredFile,
+  VolumeChain,
   VolumeCopy,
   VolumeExport,
   VolumeLabel,
   VolumeRequest,
 } from '../contracts/storage.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
+import type { Keys } from '../contracts/keys.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
+import { FileKeys } from '../host/file-keys.ts';
 import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
+import { CloneStore } from './clones.ts';
 import { ConsoleStore } from './consoles.ts';
 import { CopyStore } from './copies.ts';
 import { fileSystemOf } from './file-system.ts';
@@ -62,6 +69,7 @@ import type { ImportParts } from './import.ts';
 import { LayerStore } from './layers.ts';
 import { type Folder, Layout } from './layout.ts';
 import { GRACE_MS, Overdue } from './overdue.ts';
+import { Passphrases } from './passphrases.ts';
 import { preparePoolFolder } from './pool-folder.ts';
 import { SeedStore } from './seeds.ts';
 import { holdsAnything, REMOVE_TIMEOUT_MS, ShareStore } from './shares.ts';
@@ -93,6 +101,8 @@ export interface Qcow2PoolParts {
   /** Absolute path of the pool's folder. */
   path: string;
   exec: Exec;
+  /** What encrypted volumes are encrypted with. @default there are no keys */
+  keys?: Keys;
   clock?: Clock;
   /** Folders that local image sources may lie in, as real paths. @default null, any */
   sourceFolders?: readonly string[] | null;
@@ -122,6 +132,7 @@ export class Qcow2Pool implements StoragePool {
   readonly #layers: LayerStore;
   readonly #exports: ExportStore;
   readonly #copies: CopyStore;
+  readonly #clones: CloneStore;
   readonly #shares: ShareStore;
   readonly #flat: FlatStore;
   readonly #wipes: WipeStore;
@@ -132,24 +143,28 @@ export class Qcow2Pool implements StoragePool {
 
   /** @throws {AgentError} INVALID_ARGUMENT: the path is not absolute and normal. */
   constructor(parts: Qcow2PoolParts) {
-    const { name, path, exec, sandbox = sandboxUser() } = parts;
+    const { name, path, exec, keys = new FileKeys(new Map()), sandbox = sandboxUser() } = parts;
     const layout = new Layout(path);
     this.name = name;
     this.paths = layout;
     this.#layout = layout;
     const availableBytes = async () => (await measure(path)).availableBytes;
     const tool = new ImageTool({ exec, user: sandbox });
+    const passphrases = new Passphrases(keys, sandbox);
     this.#images = new ImageStore({ layout, tool, availableBytes, ...importParts(parts) });
     this.#uploads = new UploadStore({ layout, availableBytes });
-    this.#layers = new LayerStore({ layout, exec });
-    this.#volumes = new VolumeStore({ layout, exec, images: this.#images, layers: this.#layers });
-    this.#exports = new ExportStore({ layout, tool, images: this.#images, volumes: this.#volumes });
-    this.#copies = new CopyStore({ layout, exec, tool, images: this.#images, volumes: this.#volumes });
+    this.#layers = new LayerStore({ layout, exec, passphrases });
+    const { images, layers } = { images: this.#images, layers: this.#layers };
+    this.#volumes = new VolumeStore({ layout, exec, passphrases, images, layers });
+    const volumeParts = { layout, tool, passphrases, images, volumes: this.#volumes };
+    this.#exports = new ExportStore(volumeParts);
+    this.#copies = new CopyStore({ ...volumeParts, exec });
+    this.#clones = new CloneStore(volumeParts);
     this.#shares = new ShareStore({ layout, exec });
-    this.#flat = new FlatStore({ layout, tool, images: this.#images, volumes: this.#volumes });
+    this.#flat = new FlatStore(volumeParts);
     const { clock = systemClock } = parts;
     this.#wipes = new WipeStore({ layout, tool, volumes: this.#volumes, clock });
-    this.#deltas = new DeltaStore({ layout, tool, images: this.#images, volumes: this.#volumes });
+    this.#deltas = new DeltaStore(volumeParts);
     this.#seeds = new SeedStore({ layout, exec });
     this.#consoles = new ConsoleStore({ layout });
   }
@@ -255,9 +270,22 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
-  growVolume(id: string, sizeBytes: number, options: CallOptions & { layer?: LayerId } = {}): Promise<void> {
+  checkKey(
+    volume: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.#call(`try the key of volume ${volume.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.#volumes.checkKey(volume, limit),
+    );
+  }
+
+  growVolume(
+    id: string,
+    sizeBytes: number,
+    options: CallOptions & { layer?: LayerId; encryption?: Encryption | null } = {},
+  ): Promise<void> {
     return this.#call(`grow volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
-      this.#volumes.grow(id, sizeBytes, options.layer ?? null, limit),
+      this.#volumes.grow(id, sizeBytes, options, limit),
     );
   }
 
@@ -273,9 +301,13 @@ export class Qcow2Pool implements StoragePool {
     );
   }
 
-  commitLayer(volumeId: string, layer: string, options: CallOptions = {}): Promise<void> {
+  commitLayer(
+    volumeId: string,
+    layer: string,
+    options: CallOptions & { encryption?: Encryption | null } = {},
+  ): Promise<void> {
     return this.#call(`commit a layer of volume ${volumeId}`, options, COPY_TIMEOUT_MS, (limit) =>
-      this.#layers.commit(volumeId, layer, limit),
+      this.#layers.commit(volumeId, layer, options.encryption ?? null, limit),
     );
   }
 
@@ -328,6 +360,17 @@ export class Qcow2Pool implements StoragePool {
       if (since === undefined) await this.#copies.make(volume, limit, onProgress);
       else await this.#deltas.make({ ...volume, since }, limit);
     });
+  }
+
+  cloneVolume(
+    source: VolumeChain,
+    request: VolumeRequest,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.#call(`clone volume ${source.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.#clones.make(source, request, limit, onProgress),
+    );
   }
 
   keepCopy(copyId: string, options: CallOptions = {}): Promise<void> {

@@ -1,7 +1,7 @@
 /** Copies of the volumes of a simulated host's pool, what has changed in them, and volumes made of such. */
 import { AgentError } from '../../model/errors.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
-import type { DirtyBitmap, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
+import type { DirtyBitmap, VolumeChain, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
 import { newFile } from './files.ts';
 import type { PoolFiles } from './pool-files.ts';
@@ -17,16 +17,28 @@ export class SimCopies {
     this.#volumes = volumes;
   }
 
-  make({ copyId, id, layers = [], since }: VolumeCopy): void {
+  make({ copyId, id, layers = [], since, encryption }: VolumeCopy): void {
     const { layout, world } = this.#files;
     const layer = layers.at(-1) ?? null;
     const path = layout.layer(id, layer);
     this.#volumes.get(id, layer);
+    this.#volumes.checkKey(id, encryption, layer);
     if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
     const written = world.files.written(path) as Written;
     this.remove(copyId);
     if (since === undefined) this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
     else this.#files.put(deltaOf(written, layout.volumeDelta(copyId), since, copyId));
+  }
+
+  clone({ id, layers = [], encryption }: VolumeChain, request: VolumeRequest): void {
+    const { layout, world } = this.#files;
+    if (this.#volumes.find(request.id) !== null) return;
+    const layer = layers.at(-1) ?? null;
+    this.#volumes.get(id, layer);
+    this.#volumes.checkKey(id, encryption, layer);
+    const path = layout.layer(id, layer);
+    if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+    this.restore(request, world.files.contentOf(path));
   }
 
   bitmaps(id: string): DirtyBitmap[] {
@@ -66,9 +78,10 @@ export class SimCopies {
     return disk.text;
   }
 
-  restore({ id, sizeBytes, label }: VolumeRequest, content: string): void {
+  restore({ id, sizeBytes, label, encryption }: VolumeRequest, content: string): void {
     const path = this.#files.layout.volume(id);
-    const volume = { sizeBytes, imageId: null, label: label ?? null, content };
+    const passphrase = this.#files.passphraseOf(id, encryption);
+    const volume = { sizeBytes, imageId: null, label: label ?? null, content, ...passphrase };
     this.#files.put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
   }
 }

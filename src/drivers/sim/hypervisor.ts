@@ -10,6 +10,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import { MIB } from '../../model/units.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import {
   type DiskCopies,
   type DiskMerge,
@@ -36,6 +37,7 @@ import { type Attachment, type CallRequest, Calls } from './call.ts';
 import { checkDefinition, checkDisk } from './definition.ts';
 import type { CallName } from './faults.ts';
 import { newFile } from './files.ts';
+import { passphraseIn } from './keys.ts';
 import { newGuest } from './outside.ts';
 import { keptOf, noEdits } from './shape.ts';
 import type { SimFile, SimGuest } from './state.ts';
@@ -168,6 +170,25 @@ export class SimHypervisor implements Hypervisor {
     });
   }
 
+  giveKeys(volumes: readonly KeyOfVolume[], options?: CallOptions): Promise<void> {
+    return this.#run({ name: 'hypervisor.giveKeys', id: null, options }, () => {
+      for (const volume of volumes)
+        this.#world.secrets.set(volume.volumeId, passphraseIn(this.#world, volume));
+      this.#world.touch();
+    });
+  }
+
+  forgetKey(volumeId: string, options?: CallOptions): Promise<void> {
+    return this.#run({ name: 'hypervisor.forgetKey', id: volumeId, options }, () => {
+      this.#world.secrets.delete(volumeId);
+      this.#world.touch();
+    });
+  }
+
+  listKeys(options?: CallOptions): Promise<string[]> {
+    return this.#ask('hypervisor.listKeys', null, options, () => [...this.#world.secrets.keys()]);
+  }
+
   plugDisk(id: string, disk: GuestDisk, options?: CallOptions): Promise<void> {
     return this.#change('hypervisor.plugDisk', id, options, (maybe) => {
       const guest = there(maybe, id);
@@ -280,7 +301,8 @@ export class SimHypervisor implements Hypervisor {
       if (quiesce && !(guest.booted && guest.agentAnswers))
         throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
       if (memoryPath !== null) this.#world.files.put(memoryOf(guest, memoryPath));
-      for (const { serial, path } of overlays) this.#world.guests.switch(guest, plugged(guest, serial), path);
+      for (const overlay of overlays)
+        this.#world.guests.switch(guest, plugged(guest, overlay.serial), overlay);
     });
   }
 

@@ -16,6 +16,7 @@
 import type { Attachment } from './call.ts';
 import { SimHostFacts } from './host.ts';
 import { SimHypervisor } from './hypervisor.ts';
+import { SimKeys } from './keys.ts';
 import { SimNetwork } from './network.ts';
 import { SimObjectStore } from './objects.ts';
 import { SimStoragePool } from './storage.ts';
@@ -45,6 +46,7 @@ export interface SimHost {
   pool: SimStoragePool;
   network: SimNetwork;
   host: SimHostFacts;
+  keys: SimKeys;
   /** By name, as `world.settings.objectStores` says. */
   objects: ReadonlyMap<string, SimObjectStore>;
   world: SimWorld;
@@ -64,6 +66,7 @@ export function createSimHost(options: WorldOptions | { world: SimWorld } = {}):
     pool: new SimStoragePool(world, attachment),
     network: new SimNetwork(world, attachment),
     host: new SimHostFacts(world, attachment),
+    keys: new SimKeys(world),
     objects: new Map(
       world.settings.objectStores.map((name) => [name, new SimObjectStore(name, world, attachment)]),
     ),

@@ -5,6 +5,7 @@
  * (qcow2/layout.ts). Here is the way of each call; what it does is in the file of its noun.
  */
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
+import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
@@ -26,6 +27,7 @@ import type {
   ShareLabel,
   ShareRequest,
   StoragePool,
+  VolumeChain,
   VolumeCopy,
   VolumeExport,
   VolumeLabel,
@@ -167,9 +169,24 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.labelVolume', id, options, () => this.#volumes.label(id, label));
   }
 
-  growVolume(id: string, sizeBytes: number, options: CallOptions & { layer?: LayerId } = {}): Promise<void> {
-    const { layer = null } = options;
-    return this.#run('storage.growVolume', id, options, () => this.#volumes.grow(id, sizeBytes, layer));
+  checkKey(
+    { id, layers = [], encryption = null }: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>,
+    options?: CallOptions,
+  ): Promise<void> {
+    return this.#run('storage.checkKey', id, options, () => {
+      if (encryption !== null) this.#volumes.checkKey(id, encryption, layers.at(-1) ?? null);
+    });
+  }
+
+  growVolume(
+    id: string,
+    sizeBytes: number,
+    options: CallOptions & { layer?: LayerId; encryption?: Encryption | null } = {},
+  ): Promise<void> {
+    const { layer = null, encryption = null } = options;
+    return this.#run('storage.growVolume', id, options, () =>
+      this.#volumes.grow(id, sizeBytes, layer, encryption),
+    );
   }
 
   makeLayer(request: LayerRequest, options?: CallOptions): Promise<void> {
@@ -180,8 +197,15 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.lookLayer', volumeId, options, () => this.#layers.look(volumeId, layer));
   }
 
-  commitLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void> {
-    return this.#run('storage.commitLayer', volumeId, options, () => this.#layers.commit(volumeId, layer));
+  commitLayer(
+    volumeId: string,
+    layer: string,
+    options: CallOptions & { encryption?: Encryption | null } = {},
+  ): Promise<void> {
+    const { encryption = null } = options;
+    return this.#run('storage.commitLayer', volumeId, options, () =>
+      this.#layers.commit(volumeId, layer, encryption),
+    );
   }
 
   moveLayer(request: Omit<LayerRequest, 'sizeBytes'>, options?: CallOptions): Promise<void> {
@@ -207,17 +231,21 @@ export class SimStoragePool implements StoragePool {
   }
 
   flattenVolume(
-    { id }: FlatVolume,
+    volume: FlatVolume,
     options?: CallOptions & { onProgress?: ProgressListener },
   ): Promise<void> {
-    return this.#run('storage.flattenVolume', id, options, () => {
-      this.#volumes.flatten(id);
+    return this.#run('storage.flattenVolume', volume.id, options, () => {
+      this.#volumes.flatten(volume);
       options?.onProgress?.(1, 1, 'copying');
     });
   }
 
   copyVolume(copy: VolumeCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.copyVolume', copy.id, options, () => this.#copies.make(copy));
+  }
+
+  cloneVolume(source: VolumeChain, request: VolumeRequest, options?: CallOptions): Promise<void> {
+    return this.#run('storage.cloneVolume', request.id, options, () => this.#copies.clone(source, request));
   }
 
   bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]> {
@@ -365,8 +393,9 @@ export class SimStoragePool implements StoragePool {
     if (volume === null) {
       return { id, sizeBytes: null, image: null, label: null, layers: [], fault: `${path} is no volume` };
     }
-    const { sizeBytes, imageId, format = 'qcow2', label = null } = volume;
+    const { sizeBytes, imageId, format = 'qcow2', label = null, passphrase } = volume;
+    const encrypted = passphrase === undefined ? {} : { encrypted: true };
     const image = imageId === null ? null : { id: imageId, format };
-    return { id, sizeBytes, image, label, layers: this.#layers.of(id), fault: null };
+    return { id, sizeBytes, image, ...encrypted, label, layers: this.#layers.of(id), fault: null };
   }
 }

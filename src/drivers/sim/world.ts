@@ -98,6 +98,11 @@ export class SimWorld {
     return this.#state.kept;
   }
 
+  /** Passphrases that the hypervisor has, by the volume's id. */
+  get secrets(): Map<string, string> {
+    return this.#state.secrets;
+  }
+
   /** What the object store `name` holds. */
   bucket(name: string): SimBucket {
     const known = this.#state.buckets.get(name);

@@ -76,6 +76,7 @@ function simDrivers(statePath: string): Drivers {
     pool: sim.pool,
     network: sim.network,
     host: sim.host,
+    keys: sim.keys,
     objects: sim.objects,
   };
 }

@@ -10,6 +10,7 @@ import { disks } from './008-disks.ts';
 import { snapshots } from './009-snapshots.ts';
 import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
+import { encryption } from './014-encryption.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -23,4 +24,5 @@ export const migrations: readonly string[] = [
   snapshots,
   shares,
   seeds,
+  encryption,
 ];
