@@ -7,6 +7,7 @@ import type { PowerState } from '../../model/instance.ts';
 import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import type { BaselineRow } from '../store/instances.ts';
 import { handOverKeys, secretsOf } from '../volumes/encryption.ts';
 import { diskOf, type InstancePlan, planInstance, SEED_SERIAL, serialOf } from './plan.ts';
 import { type SeededPlan, withoutSeedSecrets } from './seed.ts';
@@ -64,7 +65,9 @@ export function define(services: Services): Step<InstancePlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent, and brings an older definition up to date
-    act: ({ definition }, { signal }) => defineGuest(services, definition, signal),
+    act: ({ definition }, { signal }) =>
+      defineForBaseline(services, onPresentFiles(services, definition), signal),
+    record: ({ id }, baseline) => services.store.instances.setBaseline(id, baseline as BaselineRow),
     undo: ({ id }, { signal }) => unlessForeign(services.hypervisor.undefine(id, { signal })),
   };
 }
@@ -79,12 +82,22 @@ export async function defineGuest(
 }
 
 async function defineAsIs(
-  { hypervisor, store }: Services,
+  services: Services,
   definition: GuestDefinition,
   signal: AbortSignal,
 ): Promise<void> {
+  const baseline = await defineForBaseline(services, definition, signal);
+  const { store } = services;
+  store.db.transaction(() => store.instances.setBaseline(definition.id, baseline));
+}
+
+async function defineForBaseline(
+  { hypervisor }: Services,
+  definition: GuestDefinition,
+  signal: AbortSignal,
+): Promise<BaselineRow> {
   const { digest, writer } = await hypervisor.define(definition, { signal });
-  store.db.transaction(() => store.instances.setBaseline(definition.id, { digest, writer }));
+  return { digest, writer };
 }
 
 /**

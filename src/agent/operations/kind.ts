@@ -53,6 +53,8 @@ export interface Step<P> {
   look(plan: P, context: StepContext): Promise<Looked>;
   /** Does it; what it answers is journaled as the step's result. */
   act(plan: P, context: ActContext): Promise<unknown>;
+  /** Writes rows that tell what it has learnt, in the transaction that journals its end: no commit of its own. */
+  record?(plan: P, result: unknown): void;
   /** Takes it back, done in part or whole. Idempotent. Steps that change nothing have none. */
   undo?(plan: P, context: StepContext): Promise<void>;
   /**

@@ -3,7 +3,7 @@
  *
  * Theory of operation: the journal row is the truth, this object only walks it. A step is journaled as
  * `begun` before it acts and as `done` after; the end of one stage and the beginning of the next are one
- * commit. A step found `begun` at the start was cut off by a crash: the host is looked at before it is run
+ * commit, and so are the end of the last one and that of the operation. A step found `begun` at the start was cut off by a crash: the host is looked at before it is run
  * again. What its error asks for (retry.ts) is done with a failed step: it is tried again with growing pauses
  * until the operation is out of time, or it sends the walk backwards through the undo of every step that was
  * begun. Undo is tried until it works: an operation that can't be undone stays visible as `undoing`, with its
@@ -30,6 +30,9 @@ const WARNINGS = {
   undo: 'an undo failed and is tried again',
   journal: 'a run broke off and is tried again',
 } as const;
+
+/** The steps that begin with the end of a stage; after the last one the operation ends, if nobody has stopped it. */
+type Following = readonly number[] | 'end';
 
 /** Breaks off a walk whose daemon goes down. */
 class Suspended extends Error {}
@@ -152,10 +155,10 @@ export class Run {
       const stages = this.#openStages();
       if (stages.length > 0) this.#begin(stages[0] as number[], 'running');
       for (const [index, positions] of stages.entries()) {
-        await this.#runStage(positions, stages[index + 1] ?? []);
+        await this.#runStage(positions, stages[index + 1] ?? 'end');
       }
       this.#throwIfStopped();
-      this.#succeed();
+      if (this.#row.state === 'running') this.#store.db.transaction(() => this.#succeed());
     } catch (error) {
       this.#down.signal.throwIfAborted();
       this.#turnBack(this.#reasonFor(error));
@@ -172,7 +175,7 @@ export class Run {
   }
 
   /** The first step that fails stops those beside it, and is the reason. */
-  async #runStage(positions: number[], following: number[]): Promise<void> {
+  async #runStage(positions: number[], following: Following): Promise<void> {
     const failed = new AbortController();
     let left = positions.length;
     await Promise.allSettled(
@@ -276,14 +279,12 @@ export class Run {
     });
   }
 
-  #succeed(): void {
-    const results = this.#results();
-    this.#store.db.transaction(() =>
-      this.#end('succeeded', () => {
-        this.#walk.succeeded(this.#row.plan as never, results);
-        this.#release(this.#walk.removes);
-      }),
-    );
+  /** @param last What the last step has answered, whose end is in the same commit. */
+  #succeed(last: Record<string, unknown> = {}): void {
+    this.#end('succeeded', () => {
+      this.#walk.succeeded(this.#row.plan as never, { ...this.#results(), ...last });
+      this.#release(this.#walk.removes);
+    });
   }
 
   #undone(error?: AgentError): void {
@@ -319,15 +320,18 @@ export class Run {
     });
   }
 
-  #endStep(position: number, result: unknown, following: number[]): void {
+  #endStep(position: number, result: unknown, following: Following): void {
     this.#down.signal.throwIfAborted();
     this.#progress.delete(position);
     this.#store.db.transaction(() => {
       const at = timestamp(this.#clock);
       this.#store.operations.endStep(this.#row.id, position, { state: 'done', result, at });
       this.#onCommit(this.#stepRow(position), { state: 'done', result, endedAt: at });
-      this.#forget(this.#step(position));
-      this.#beginSteps(following);
+      const step = this.#step(position);
+      step.record?.(this.#row.plan, result);
+      this.#forget(step);
+      if (following !== 'end') this.#beginSteps(following);
+      else if (!this.#stop.signal.aborted) this.#succeed({ [step.name]: result });
     });
   }
 
@@ -338,7 +342,7 @@ export class Run {
     this.#onCommit(this.#row, { plan });
   }
 
-  #beginSteps(positions: number[]): void {
+  #beginSteps(positions: readonly number[]): void {
     const at = timestamp(this.#clock);
     for (const position of positions) {
       this.#store.operations.beginStep(this.#row.id, position, at);

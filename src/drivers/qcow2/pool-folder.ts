@@ -2,10 +2,11 @@
  * The pool's own folders: made once, and never trusted because of their names alone.
  */
 import { constants, type Stats } from 'node:fs';
-import { access, chmod, lstat, mkdir } from 'node:fs/promises';
+import { access, chmod, lstat, mkdir, readdir } from 'node:fs/promises';
 import { AgentError } from '../../model/errors.ts';
+import type { StoredFile } from '../contracts/storage.ts';
 import { errno } from './files.ts';
-import type { Layout } from './layout.ts';
+import type { Folder, Layout } from './layout.ts';
 
 /** Others pass through to files they are given, and list nothing. */
 const FOLDER_MODE = 0o711;
@@ -58,4 +59,14 @@ function wrongWith(stats: Stats): string | null {
   if (!stats.isDirectory()) return 'it is no folder';
   if (stats.uid !== process.getuid?.()) return `it belongs to user ${stats.uid}, not to the agent's`;
   return (stats.mode & WRITABLE_BY_OTHERS) === 0 ? null : 'others may write to it';
+}
+
+export async function listFolder(layout: Layout, folder: Folder): Promise<StoredFile[]> {
+  const names = await readdir(layout.folder(folder));
+  return names.sort().flatMap((name) => layout.identify(folder, name) ?? []);
+}
+
+/** It is no object's any more, and goes by itself. */
+export function isWipe({ path }: StoredFile): boolean {
+  return path.endsWith('.wipe');
 }

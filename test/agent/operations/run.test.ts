@@ -611,12 +611,12 @@ function commitsOf(sim: SimAgent): number {
   return commits;
 }
 
-t.test('a create costs at most 12 commits from the request to its end', async (t) => {
+t.test('a create costs at most 10 commits from the request to its end', async (t) => {
   const sim = await readyAgent(t);
   const before = commitsOf(sim);
   const { state } = await sim.run('instance.create', { spec: spec() });
   const commits = commitsOf(sim) - before;
   t.equal(state, 'succeeded');
   t.comment(`${commits} commits`);
-  t.ok(commits > 1 && commits <= 12, `${commits} commits`);
+  t.ok(commits > 1 && commits <= 10, `${commits} commits`);
 });

@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
-import { Qcow2Pool, type Qcow2PoolParts } from '../../../src/drivers/qcow2/pool.ts';
+import { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
+import type { Qcow2PoolParts } from '../../../src/drivers/qcow2/stores.ts';
 import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { MakePool, ValidSource } from '../contract/storage.ts';
 

@@ -5,7 +5,8 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Qcow2Pool, Qcow2PoolParts } from '../../../src/drivers/qcow2/pool.ts';
+import type { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
+import type { Qcow2PoolParts } from '../../../src/drivers/qcow2/stores.ts';
 import type { ErrorCode } from '../../../src/model/errors.ts';
 import { MIB, makeFolder, makePool, makeQcow2, refuses, sha256Of } from './fixtures.ts';
 

@@ -11,6 +11,7 @@ import { snapshots } from './009-snapshots.ts';
 import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
 import { encryption } from './014-encryption.ts';
+import { indexes } from './018-indexes.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -25,4 +26,5 @@ export const migrations: readonly string[] = [
   shares,
   seeds,
   encryption,
+  indexes,
 ];

@@ -1,0 +1,242 @@
+/** The part of Qcow2Pool that is about volumes. */
+import type { Encryption } from '../../model/disk.ts';
+import type { LayerId } from '../../model/layers.ts';
+import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
+import type {
+  DirtyBitmap,
+  ExportFacts,
+  ExportPlace,
+  FlatVolume,
+  FoundLayer,
+  LayerRequest,
+  VolumeChain,
+  VolumeCopy,
+  VolumeExport,
+  VolumeLabel,
+  VolumeRequest,
+  VolumeStorage,
+} from '../contracts/storage.ts';
+import { removeDurably } from './files.ts';
+import {
+  COPY_TIMEOUT_MS,
+  IMPORT_TIMEOUT_MS,
+  MAKE_TIMEOUT_MS,
+  PoolCalls,
+  QUICK_TIMEOUT_MS,
+  WIPE_TIMEOUT_MS,
+} from './pool-calls.ts';
+import { isWipe, listFolder } from './pool-folder.ts';
+import { makeStores, type PoolStores, type Qcow2PoolParts } from './stores.ts';
+
+export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
+  protected readonly stores: PoolStores;
+
+  constructor(parts: Qcow2PoolParts) {
+    super(parts.name);
+    this.stores = makeStores(parts);
+  }
+
+  makeVolume(request: VolumeRequest, options: CallOptions = {}): Promise<void> {
+    return this.call(`make volume ${request.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.volumes.make(request, limit),
+    );
+  }
+
+  lookVolume(
+    id: string,
+    options: CallOptions & { layer?: LayerId } = {},
+  ): Promise<{ sizeBytes: number } | null> {
+    return this.quick(`look at volume ${id}`, options, () => this.stores.volumes.look(id, options.layer));
+  }
+
+  labelVolume(id: string, label: VolumeLabel, options: CallOptions = {}): Promise<void> {
+    return this.call(`label volume ${id}`, options, QUICK_TIMEOUT_MS, (limit) =>
+      this.stores.volumes.label(id, label, limit),
+    );
+  }
+
+  checkKey(
+    volume: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.call(`try the key of volume ${volume.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.volumes.checkKey(volume, limit),
+    );
+  }
+
+  growVolume(
+    id: string,
+    sizeBytes: number,
+    options: CallOptions & { layer?: LayerId; encryption?: Encryption | null } = {},
+  ): Promise<void> {
+    return this.call(`grow volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.volumes.grow(id, sizeBytes, options, limit),
+    );
+  }
+
+  makeLayer(request: LayerRequest, options: CallOptions = {}): Promise<void> {
+    return this.call(`make a layer of volume ${request.volumeId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.layers.make(request, limit),
+    );
+  }
+
+  lookLayer(volumeId: string, layer: string, options: CallOptions = {}): Promise<FoundLayer | null> {
+    return this.quick(`look at a layer of volume ${volumeId}`, options, () =>
+      this.stores.layers.look(volumeId, layer),
+    );
+  }
+
+  commitLayer(
+    volumeId: string,
+    layer: string,
+    options: CallOptions & { encryption?: Encryption | null } = {},
+  ): Promise<void> {
+    return this.call(`commit a layer of volume ${volumeId}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.stores.layers.commit(volumeId, layer, options.encryption ?? null, limit),
+    );
+  }
+
+  moveLayer(request: Omit<LayerRequest, 'sizeBytes'>, options: CallOptions = {}): Promise<void> {
+    return this.call(`move a layer of volume ${request.volumeId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.layers.move(request, limit),
+    );
+  }
+
+  removeLayer(volumeId: string, layer: string, options: CallOptions = {}): Promise<void> {
+    return this.call(`remove a layer of volume ${volumeId}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.layers.remove(volumeId, layer, limit),
+    );
+  }
+
+  removeMemory(volumeId: string, snapshotId: string, options: CallOptions = {}): Promise<void> {
+    return this.quick(`remove memory of snapshot ${snapshotId}`, options, () =>
+      removeDurably(this.stores.layout.memory(volumeId, snapshotId)),
+    );
+  }
+
+  isFlat(id: string, options: CallOptions = {}): Promise<boolean> {
+    return this.quick(`look at volume ${id}`, options, () => this.stores.flat.look(id));
+  }
+
+  roomToFlatten(volume: FlatVolume, options: CallOptions = {}): Promise<number> {
+    return this.call(`measure volume ${volume.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.flat.room(volume, limit),
+    );
+  }
+
+  flattenVolume(
+    volume: FlatVolume,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.call(`flatten volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.stores.flat.flatten(volume, limit, onProgress),
+    );
+  }
+
+  copyVolume(
+    volume: VolumeCopy,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    const { since } = volume;
+    return this.call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, async (limit) => {
+      await this.#removeCopies(volume.copyId);
+      if (since === undefined) await this.stores.copies.make(volume, limit, onProgress);
+      else await this.stores.deltas.make({ ...volume, since }, limit);
+    });
+  }
+
+  cloneVolume(
+    source: VolumeChain,
+    request: VolumeRequest,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.call(`clone volume ${source.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.stores.clones.make(source, request, limit, onProgress),
+    );
+  }
+
+  keepCopy(copyId: string, options: CallOptions = {}): Promise<void> {
+    return this.call(`keep copy ${copyId}`, options, COPY_TIMEOUT_MS, async () => {
+      if (!(await this.stores.deltas.keep(copyId))) await this.stores.copies.keep(copyId);
+    });
+  }
+
+  bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {
+    return this.call(`list the bitmaps of volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.deltas.bitmaps(id, limit),
+    );
+  }
+
+  async *readCopy(copyId: string, { signal }: CallOptions = {}): AsyncGenerator<DiskExtent> {
+    yield* (await this.stores.deltas.find(copyId, signal)) ?? this.stores.copies.read(copyId, signal);
+  }
+
+  removeCopy(copyId: string, options: CallOptions = {}): Promise<void> {
+    return this.quick(`remove copy ${copyId}`, options, () => this.#removeCopies(copyId));
+  }
+
+  restoreVolume(
+    request: VolumeRequest,
+    fill: (sink: DiskSink) => Promise<void>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.call(`restore volume ${request.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.stores.copies.restore(request, fill, limit),
+    );
+  }
+
+  removeVolume(id: string, options: CallOptions = {}): Promise<void> {
+    return this.call(`remove volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.volumes.remove(id, limit),
+    );
+  }
+
+  setVolumeAside(id: string, options: CallOptions = {}): Promise<void> {
+    return this.call(`set volume ${id} aside`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.wipes.setAside(id, limit),
+    );
+  }
+
+  listWipes(options: CallOptions = {}): Promise<string[]> {
+    return this.quick('list what is to be wiped', options, async () =>
+      (await listFolder(this.stores.layout, 'volumes')).filter(isWipe).map(({ id }) => id),
+    );
+  }
+
+  wipe(id: string, { bytesPerSecond, ...options }: CallOptions & { bytesPerSecond: number }): Promise<void> {
+    return this.call(`wipe volume ${id}`, options, WIPE_TIMEOUT_MS, (limit) =>
+      this.stores.wipes.wipe(id, bytesPerSecond, limit),
+    );
+  }
+
+  exportVolume(
+    request: VolumeExport,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<ExportFacts> {
+    const { onProgress = () => undefined } = options;
+    return this.call(`export volume ${request.volumeId}`, options, IMPORT_TIMEOUT_MS, (limit) =>
+      this.stores.exports.make(request, limit, onProgress),
+    );
+  }
+
+  lookExport(place: ExportPlace, options: CallOptions = {}): Promise<ExportFacts | null> {
+    return this.quick('look at an export', options, () => this.stores.exports.look(place));
+  }
+
+  finishExport(place: ExportPlace, options: CallOptions = {}): Promise<void> {
+    return this.quick('finish an export', options, () => this.stores.exports.finish(place));
+  }
+
+  removeExport(place: ExportPlace, options: CallOptions = {}): Promise<void> {
+    return this.call('remove an export', options, MAKE_TIMEOUT_MS, () => this.stores.exports.remove(place));
+  }
+
+  async #removeCopies(copyId: string): Promise<void> {
+    await this.stores.copies.remove(copyId);
+    await this.stores.deltas.remove(copyId);
+  }
+}
