@@ -38,7 +38,11 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
     ...rows.shares.flatMap(({ id }) => [`file shares/${id}`, ...recordOf(`shares/${id}`, driver)]),
     ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
   ];
-  return { must, may: rows.instances.map(({ id }) => `file consoles/${id}.log`) };
+  const may = [
+    ...rows.instances.map(({ id }) => `file consoles/${id}.log`),
+    ...rows.volumes.filter((row) => row['encryption_key'] !== null).map(({ id }) => `secret ${id}`),
+  ];
+  return { must, may };
 }
 
 function imageThings({ id, format }: Row, driver: DriverName): string[] {

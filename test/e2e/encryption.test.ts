@@ -89,15 +89,15 @@ async function secrets(): Promise<Map<string, Buffer>> {
 
 /** What every process of the host was started with. */
 function processes(): Buffer {
-  const read = (pid: string, file: string): Buffer<ArrayBuffer> => {
+  const read = (pid: string, file: string): string => {
     try {
-      return readFileSync(`/proc/${pid}/${file}`);
+      return readFileSync(`/proc/${pid}/${file}`, 'latin1');
     } catch {
-      return Buffer.alloc(0); // it has ended meanwhile
+      return ''; // it has ended meanwhile
     }
   };
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return Buffer.concat(pids.flatMap((pid) => [read(pid, 'cmdline'), read(pid, 'environ')]));
+  return Buffer.from(pids.map((pid) => read(pid, 'cmdline') + read(pid, 'environ')).join('\n'), 'latin1');
 }
 
 /** Everything in the node's folder: database, WAL, log, pool; the guest's log; definitions. */
@@ -105,7 +105,7 @@ function traces(): Map<string, Buffer> {
   const files = readdirSync(node.folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
-  const all = new Map(
+  const all = new Map<string, Buffer>(
     [...files, `/var/log/libvirt/qemu/${DOMAIN}.log`].map((path) => [path, readFileSync(path)]),
   );
   all.set('processes', processes());

@@ -22,6 +22,7 @@ import { requestOf } from '../instances/request.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
+import { handOverKeys, keyed } from '../volumes/encryption.ts';
 import { type Base, because, checkpointOf, chooseBase } from './base.ts';
 import { Pace } from './pace.ts';
 import type { BackupRequest, BackupRepository } from './repository.ts';
@@ -30,7 +31,7 @@ import { viewOf } from './view.ts';
 /** The largest disks, over a slow line, ms. */
 export const BACKUP_TIMEOUT_MS = 24 * 3600_000;
 
-interface PlannedVolume extends Pick<VolumeRequest, 'id' | 'sizeBytes' | 'image'> {
+interface PlannedVolume extends Pick<VolumeRequest, 'id' | 'sizeBytes' | 'image' | 'encryption'> {
   /** What of its image it may hold, bytes. */
   imageBytes: number;
 }
@@ -68,13 +69,15 @@ export function createBackup(services: Services): OperationKind<'backup.create',
     past: [{ ...walk, version: 1, stages }],
     accept({ id, store: storeName, full, bandwidthMibPerSecond, ...fence }) {
       const { instance, target } = requestOf(services, 'back up', { id, ...fence });
+      const disks = store.volumes.listOf(instance.id);
+      assertKeptSecret(services, disks, storeName);
       const plan = {
         id: instance.id,
         name: instance.name,
         backupId: randomUUID(),
         store: repositories.nameOf(storeName),
         instance: withoutSecrets(instance.spec),
-        volumes: store.volumes.listOf(instance.id).map((volume) => plannedVolume(services, volume)),
+        volumes: disks.map((volume) => plannedVolume(services, volume)),
         ...(full === true && { full }),
         ...(bandwidthMibPerSecond !== undefined && { bytesPerSecond: bandwidthMibPerSecond * MIB }),
       };
@@ -83,9 +86,29 @@ export function createBackup(services: Services): OperationKind<'backup.create',
   };
 }
 
+/** What is encrypted here is not sent to where it would be in clear. @throws {AgentError} ILLEGAL_STATE */
+function assertKeptSecret(
+  { repositories }: Services,
+  volumes: readonly Volume[],
+  storeName: string | undefined,
+): void {
+  const store = repositories.nameOf(storeName);
+  const encrypted = volumes.find(({ encryption }) => encryption !== null);
+  if (encrypted === undefined || repositories.isEncrypted(store)) return;
+  const what = `Volume ${encrypted.name} is encrypted, and backups in ${store} are in clear`;
+  throw new AgentError('ILLEGAL_STATE', what, {
+    hint: `Give the object store ${store} a backupKeyFile in the configuration, and restart berthd.`,
+  });
+}
+
+function isEncrypted({ volumes }: Pick<CreatePlan, 'volumes'>): boolean {
+  return volumes.some(({ encryption = null }) => encryption !== null);
+}
+
 function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
-  const { id, sizeBytes, image } = volumeRequest(store, volume);
+  const { id, sizeBytes, image, encryption = null } = volumeRequest(store, volume);
   return {
+    ...(encryption !== null && { encryption }),
     id,
     sizeBytes,
     image,
@@ -121,11 +144,14 @@ function copy(services: Services): Step<CreatePlan> {
 
 async function baseOf(
   services: Services,
-  { id, store, volumes, full = false }: CreatePlan,
+  plan: CreatePlan,
   running: boolean,
   signal: AbortSignal,
 ): Promise<Base> {
+  const { id, store, volumes, full = false } = plan;
   if (full) return because('asked', 'A full backup was asked for');
+  // A bitmap in an encrypted file can't be removed while no guest runs but by its key, and no chain is worth that.
+  if (isEncrypted(plan)) return because('encrypted', 'Changes of encrypted disks are not kept');
   return chooseBase(services, { id, store, volumes, running }, signal);
 }
 
@@ -142,25 +168,37 @@ async function copyFrom(
   const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS, onProgress: tell };
   const since = 'full' in base ? undefined : base.checkpoint;
   if (running) {
+    const prepared = isEncrypted(plan);
+    if (prepared) await prepareCopies(services, plan, signal);
     const copies = volumes.map((volume) => ({
       serial: serialOf(volume.id),
       path: pool.paths.volumeDelta(volume.id),
+      ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
     }));
-    await hypervisor.copyDisks(
-      id,
-      { copies, since, checkpoint: checkpointOf(backupId), bytesPerSecond },
-      options,
-    );
+    const checkpoint = prepared ? undefined : checkpointOf(backupId);
+    await hypervisor.copyDisks(id, { copies, prepared, since, checkpoint, bytesPerSecond }, options);
     // Once the copy is journaled, it is gone on with after a loss of power, too.
     for (const { id: volumeId } of volumes) await pool.keepCopy(volumeId, { signal });
     return base;
   }
-  for (const { id: volumeId, image } of volumes) {
+  for (const { id: volumeId, image, encryption = null } of volumes) {
     const layers = services.store.layers.chainOf(volumeId);
-    const source = { id: volumeId, image, layers, since, bytesPerSecond };
+    const source = { id: volumeId, image, layers, encryption, since, bytesPerSecond };
     await pool.copyVolume({ copyId: volumeId, ...source }, options);
   }
   return base;
+}
+
+/** QEMU writes to files that are there, each encrypted as its volume is. */
+async function prepareCopies(
+  services: Services,
+  { id, volumes }: CreatePlan,
+  signal: AbortSignal,
+): Promise<void> {
+  const { pool, store } = services;
+  await handOverKeys(services, store.volumes.listOf(id), signal);
+  for (const { id: volumeId, sizeBytes, encryption = null } of volumes)
+    await pool.prepareCopy({ copyId: volumeId, id: volumeId, sizeBytes, encryption }, { signal });
 }
 
 async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): Promise<boolean> {
@@ -242,7 +280,8 @@ async function requestFor(
     volumes: volumes.map((volume) => ({
       id: volume.id,
       virtualSizeBytes: volume.sizeBytes,
-      extents: pace.keep(pool.readCopy(volume.id, { signal }), signal),
+      ...(volume.encryption != null && { encryption: volume.encryption }),
+      extents: pace.keep(pool.readCopy(volume.id, { signal, encryption: volume.encryption ?? null }), signal),
     })),
   };
 }

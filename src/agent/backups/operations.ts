@@ -5,12 +5,14 @@
 import { randomUUID } from 'node:crypto';
 import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
+import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { GIB } from '../../model/units.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
+import { knownEncryption, secretsOf } from '../volumes/encryption.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
 
 interface BackupPlan {
@@ -30,6 +32,8 @@ interface RestorePlan extends BackupPlan {
   /** As the backup names it. */
   from: string;
   volume: VolumeRequest;
+  /** Whether it is encrypted as the backup says, which is known once that is read. @default false */
+  encryptedAsBefore?: boolean;
 }
 
 export function verifyBackup({ repositories, store }: Services): OperationKind<'backup.verify', BackupPlan> {
@@ -74,11 +78,16 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
         },
       ],
     ],
-    makes: ({ volume }) => [{ kind: 'volume', name: pool.paths.volume(volume.id) }],
-    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib }) {
-      const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false });
+    makes: ({ volume, encryptedAsBefore = false }) => [
+      { kind: 'volume', name: pool.paths.volume(volume.id) },
+      ...(encryptedAsBefore ? [{ kind: 'secret', name: volume.id } as const] : secretsOf([volume])),
+    ],
+    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib, encryption: asked }) {
+      const encryption = knownEncryption(services, asked);
+      const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false, encryption });
       const volume = volumeRequest(store, admitted);
-      const plan = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId, name, volume };
+      const place = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId };
+      const plan = { ...place, name, volume, ...(asked === undefined && { encryptedAsBefore: true }) };
       return { verdict: 'run', target: { kind: 'volume', id: admitted.id, name }, plan };
     },
     succeeded({ name, volume: { id }, instanceId, id: backupId }) {
@@ -91,10 +100,11 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
 }
 
 async function restore(
-  { pool, repositories }: Services,
-  { store, instanceId, id, from, volume }: RestorePlan,
+  services: Services,
+  { store, instanceId, id, from, volume, encryptedAsBefore = false }: RestorePlan,
   { signal }: StepContext,
 ): Promise<void> {
+  const { pool, repositories } = services;
   const repository = await repositories.open(store);
   const manifest = await repository.manifest(instanceId, id, { signal });
   const found = manifest?.volumes.find((each) => each.id === from);
@@ -111,7 +121,16 @@ async function restore(
   const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS };
   const fill = (sink: Parameters<typeof repository.restore>[1]) =>
     repository.restore({ instanceId, id, volumeId: from }, sink, options);
-  await pool.restoreVolume(volume, fill, options);
+  const request = encryptedAsBefore ? encryptedAs(services, volume, found.encryption ?? null) : volume;
+  await pool.restoreVolume(request, fill, options);
+}
+
+/** The row follows before the file is there. @throws {AgentError} NOT_FOUND: this node has no such key */
+function encryptedAs(services: Services, volume: VolumeRequest, asked: Encryption | null): VolumeRequest {
+  const { store } = services;
+  const encryption = knownEncryption(services, asked);
+  store.db.transaction(() => store.volumes.setEncryption(volume.id, encryption));
+  return volumeRequest(store, store.volumes.get(volume.id));
 }
 
 export function deleteBackup(services: Services): OperationKind<'backup.delete', RemovePlan> {

@@ -30,6 +30,7 @@ import {
   type IndexEntry,
   IndexPage,
 } from '../../model/backup.ts';
+import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
 import { parseJson } from '../../model/json.ts';
@@ -70,6 +71,8 @@ export interface BackupRequest {
 export interface VolumeSource {
   id: string;
   virtualSizeBytes: number;
+  /** By which key of this node it is encrypted here. @default it is not */
+  encryption?: Encryption;
   /** All of the disk that is not zero, or all that changed since the parent. */
   extents: AsyncIterable<DiskExtent>;
 }
@@ -278,7 +281,7 @@ export class BackupRepository {
   }
 
   async #writeVolume(
-    { id, virtualSizeBytes, extents, before }: VolumeSource & { before: BackupVolume | null },
+    { id, virtualSizeBytes, extents, encryption, before }: VolumeSource & { before: BackupVolume | null },
     progress: { kept: number; sent: number },
     mayGoOn: () => void,
     options: WriteOptions,
@@ -298,7 +301,8 @@ export class BackupRepository {
       options.onProgress?.(progress.kept, progress.sent);
     }
     const kept = before === null ? [] : await this.#unchangedPages(before, changed, options);
-    return { id, virtualSizeBytes, dataBytes, index: [...kept, ...(await pages.finish())] };
+    const index = [...kept, ...(await pages.finish())];
+    return { id, virtualSizeBytes, dataBytes, ...(encryption !== undefined && { encryption }), index };
   }
 
   /** Pages of which nothing has changed are the same ones. */

@@ -16,7 +16,7 @@ export function viewOf(store: string, manifest: BackupManifest): Backup {
     parentId: parent,
     full,
     spec: instance,
-    volumes: volumes.map(({ id, virtualSizeBytes, dataBytes }) => ({ id, virtualSizeBytes, dataBytes })),
+    volumes: volumes.map(({ index: _index, ...volume }) => volume),
   };
 }
 

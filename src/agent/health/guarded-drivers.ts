@@ -151,6 +151,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     cloneVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     bitmaps: counts,
+    prepareCopy: counts,
     readCopy: 'passes',
     keepCopy: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     removeCopy: counts,

@@ -54,6 +54,11 @@ export class VolumeStore {
     this.#db.sql('UPDATE volumes SET image_id = NULL WHERE id = ?').run(id);
   }
 
+  setEncryption(id: string, encryption: Volume['encryption']): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE volumes SET encryption_key = ? WHERE id = ?').run(encryption?.key ?? null, id);
+  }
+
   setDevice(id: string, device: DiskDevice): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE volumes SET device = ? WHERE id = ?').run(JSON.stringify(device), id);

@@ -6,6 +6,7 @@ import { CONFIRM_OPTIONS, confirm, OPERATION_OPTIONS, operate } from '../operate
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatBytes } from '../render/units.ts';
 import type { Session } from '../session.ts';
+import { ENCRYPTION_OPTION, encryptionOf } from './encryption-option.ts';
 import { nameArgument, nameOf } from './nouns.ts';
 
 const GIB = 1024 ** 3;
@@ -129,6 +130,7 @@ const restoreLeaf: Leaf = {
       summary: 'which of its disks (default: 0, the one that boots)',
     },
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (default: as it was)' },
+    ENCRYPTION_OPTION,
     ...OPERATION_OPTIONS,
   ],
   details:
@@ -142,7 +144,15 @@ const restoreLeaf: Leaf = {
     const sizeGib = given.integer('size-gib') ?? Math.ceil(volume.virtualSizeBytes / GIB);
     return operate(session, given, {
       method: 'backup.restore',
-      params: { id, instanceId, store, volumeId: volume.id, name: nameOf(given), sizeGib },
+      params: {
+        id,
+        instanceId,
+        store,
+        volumeId: volume.id,
+        name: nameOf(given),
+        sizeGib,
+        ...encryptionOf(given),
+      },
       done: `Restored volume ${nameOf(given)}`,
     });
   },

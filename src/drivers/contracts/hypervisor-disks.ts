@@ -31,7 +31,7 @@ export interface GuestDisk {
 
 export interface DiskCopy {
   serial: string;
-  /** Absolute path of the file to make; where it is encrypted, of one that is there and empty. */
+  /** Absolute path of the file to make. */
   path: string;
   /** By which the file is encrypted. @default null, it is not */
   encryption?: KeyOfVolume | null;
@@ -66,6 +66,8 @@ export interface DiskMerge {
 export interface DiskCopies {
   /** The file of each disk, by its serial; nothing may be there yet. */
   copies: readonly DiskCopy[];
+  /** The files are there, empty and as large as the disks: `StoragePool.prepareCopy`. @default false */
+  prepared?: boolean | undefined;
   /** A checkpoint: only what has changed since. @default all of it */
   since?: string | undefined;
   /**

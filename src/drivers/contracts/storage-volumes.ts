@@ -173,7 +173,7 @@ export interface VolumeStorage {
   flattenVolume(volume: FlatVolume, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
   /**
    * Writes a volume that no guest uses into a copy: all of it, with what it stands on (`paths.volumeCopy`), or what has
-   * changed (`paths.volumeDelta`), as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
+   * changed, as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
    *
    * @param volume.copyId What the copy is called; that of the volume that it is a part of the making of.
    *
@@ -197,9 +197,21 @@ export interface VolumeStorage {
   /**
    * What a copy has: all that is not zero, or all that has changed, also to zero.
    *
+   * @param options.encryption That of the volume that it is of. @default null, none
    * @throws {AgentError} NOT_FOUND, with the first extent. DATA_DAMAGED: it is not what QEMU writes.
    */
-  readCopy(copyId: string, options?: CallOptions): AsyncIterable<DiskExtent>;
+  readCopy(
+    copyId: string,
+    options?: CallOptions & { encryption?: Encryption | null },
+  ): AsyncIterable<DiskExtent>;
+  /**
+   * Makes the file, empty, that the hypervisor is to write a copy to (`paths.volumeDelta`): one that is encrypted takes
+   * QEMU seconds, in which a guest would stand still. A copy of before is replaced.
+   */
+  prepareCopy(
+    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
+    options?: CallOptions,
+  ): Promise<void>;
   /** Makes a copy durable that the hypervisor has written, before it is relied on. @throws {AgentError} NOT_FOUND */
   keepCopy(copyId: string, options?: CallOptions): Promise<void>;
   removeCopy(copyId: string, options?: CallOptions): Promise<void>;

@@ -103,14 +103,12 @@ async function begin(
   { limits }: CommandContext,
   domain: Domain,
   disks: readonly ChosenDisk[],
-  { since, checkpoint }: CopyRequest,
+  { since, checkpoint, prepared = false }: CopyRequest,
 ): Promise<void> {
   const text = writeXml(backupXml(disks, since));
   const moment = checkpoint === undefined ? null : writeXml(checkpointXml(disks, checkpoint));
   try {
-    // QEMU would stand still for seconds while it makes an encrypted file, and its guest with it: so they are there.
-    const flags = disks.some(({ encryption }) => encryption !== null) ? REUSE : 0;
-    await domain.backupBegin(text, moment, flags, limits.next());
+    await domain.backupBegin(text, moment, prepared ? REUSE : 0, limits.next());
   } catch (error) {
     const isLost =
       isLibvirtError(error, 'VIR_ERR_CHECKPOINT_INCONSISTENT') ||

@@ -15,6 +15,7 @@ import type { CallLimit } from '../host/call-limit.ts';
 import { convertLimits, progressTo } from './convert.ts';
 import { explainUse, STAT_BLOCK_BYTES } from './files.ts';
 import { explainKey, type LentKey, secretArgs } from './passphrases.ts';
+import { readHeader } from './volumes.ts';
 import { chainOptions, type VolumeParts } from './whole-volume.ts';
 
 /** The largest image, to a slow disk, milliseconds. */
@@ -35,16 +36,18 @@ export class FlatStore {
     return base === null;
   }
 
-  /** The whole of it, less what is there. */
+  /** The whole of it, less what is there; a LUKS header is no part of either. */
   async room(volume: FlatVolume, limit: CallLimit): Promise<number> {
     if (await this.look(volume.id)) return 0;
-    const { blocks } = await lstat(this.#parts.layout.volume(volume.id));
+    const path = this.#parts.layout.volume(volume.id);
+    const { blocks } = await lstat(path);
+    const headerBytes = (await readHeader(path))?.keyArea?.length ?? 0;
     const args = ['measure', '-U', '--output=json', '-O', 'qcow2'];
     const { stdout } = await this.#lent(volume, (files, options) =>
       this.#parts.tool.run('qemu-img', [...args, ...options], { files }, limit),
     );
     const { required } = JSON.parse(stdout) as { required: number };
-    return Math.max(0, required - blocks * STAT_BLOCK_BYTES);
+    return Math.max(0, required - Math.max(0, blocks * STAT_BLOCK_BYTES - headerBytes));
   }
 
   async flatten(volume: FlatVolume, limit: CallLimit, onProgress: ProgressListener): Promise<void> {

@@ -140,10 +140,11 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
-    const { since } = volume;
+    const { since, encryption = null } = volume;
     return this.call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, async (limit) => {
       await this.#removeCopies(volume.copyId);
-      if (since === undefined) await this.stores.copies.make(volume, limit, onProgress);
+      if (encryption !== null) await this.stores.deltas.makeWhole(volume, limit, onProgress);
+      else if (since === undefined) await this.stores.copies.make(volume, limit, onProgress);
       else await this.stores.deltas.make({ ...volume, since }, limit);
     });
   }
@@ -171,8 +172,22 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  async *readCopy(copyId: string, { signal }: CallOptions = {}): AsyncGenerator<DiskExtent> {
-    yield* (await this.stores.deltas.find(copyId, signal)) ?? this.stores.copies.read(copyId, signal);
+  prepareCopy(
+    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.call(`prepare a copy of volume ${copy.id}`, options, MAKE_TIMEOUT_MS, async (limit) => {
+      await this.#removeCopies(copy.copyId);
+      await this.stores.deltas.makeEmpty(copy, limit);
+    });
+  }
+
+  async *readCopy(
+    copyId: string,
+    { signal, encryption = null }: CallOptions & { encryption?: Encryption | null } = {},
+  ): AsyncGenerator<DiskExtent> {
+    const delta = await this.stores.deltas.find(copyId, encryption, signal);
+    yield* delta ?? this.stores.copies.read(copyId, signal);
   }
 
   removeCopy(copyId: string, options: CallOptions = {}): Promise<void> {

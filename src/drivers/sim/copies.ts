@@ -1,5 +1,6 @@
 /** Copies of the volumes of a simulated host's pool, what has changed in them, and volumes made of such. */
 import { AgentError } from '../../model/errors.ts';
+import type { Encryption } from '../../model/disk.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type { DirtyBitmap, VolumeChain, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
@@ -26,7 +27,12 @@ export class SimCopies {
     if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
     const written = world.files.written(path) as Written;
     this.remove(copyId);
-    if (since === undefined) this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
+    const { passphrase } = this.#files.passphraseOf(id, encryption);
+    if (passphrase !== undefined) {
+      const copy = deltaOf(written, layout.volumeDelta(copyId), undefined, copyId);
+      this.#files.put({ ...copy, copyPassphrase: passphrase });
+    } else if (since === undefined)
+      this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
     else this.#files.put(deltaOf(written, layout.volumeDelta(copyId), since, copyId));
   }
 
@@ -47,8 +53,19 @@ export class SimCopies {
     return bitmaps.map(([name, { consistent }]) => ({ name, consistent }));
   }
 
-  read(id: string): DiskExtent[] {
+  /** An empty one, for the hypervisor to write to. */
+  prepare({ copyId, id, encryption }: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'>): void {
+    const path = this.#files.layout.volumeDelta(copyId);
+    const { passphrase } = this.#files.passphraseOf(id, encryption);
+    this.remove(copyId);
+    const copy = newFile({ kind: 'volume', id: copyId, path, sizeBytes: 0, text: '[]' });
+    this.#files.put({ ...copy, ...(passphrase !== undefined && { copyPassphrase: passphrase }) });
+  }
+
+  read(id: string, encryption: Encryption | null): DiskExtent[] {
     const copy = this.find(id);
+    if (copy.copyPassphrase !== this.#files.passphraseOf(id, encryption).passphrase)
+      throw new AgentError('PERMISSION_DENIED', `What is given does not open copy ${id}`);
     if (copy.path === this.#files.layout.volumeDelta(id)) return extentsOf(copy);
     return [{ type: 'data', offset: 0, data: Buffer.from(copy.text ?? '') }];
   }

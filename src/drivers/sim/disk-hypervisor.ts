@@ -7,6 +7,7 @@ import type { CallOptions } from '../contracts/calls.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
 import type {
   DiskCopies,
+  DiskCopy,
   DiskHypervisor,
   DiskMerge,
   DiskOverlay,
@@ -82,10 +83,10 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     return this.change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
-      const { copies, since, checkpoint } = request;
-      const disks = copies.map(({ serial, path }) => ({ written: this.#written(guest, serial), path }));
-      const deltas = disks.flatMap(({ written, path }) =>
-        written === null ? [] : [deltaOf(written, path, since)],
+      const { copies, since, checkpoint, prepared = false } = request;
+      const disks = copies.map((copy) => ({ written: this.#written(guest, copy.serial), copy }));
+      const deltas = disks.flatMap(({ written, copy }) =>
+        written === null ? [] : [this.#copied(deltaOf(written, copy.path, since), copy, prepared)],
       );
       for (const delta of deltas) this.world.files.put(delta);
       if (checkpoint === undefined) return;
@@ -94,6 +95,17 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       const serials = copies.map(({ serial }) => serial);
       guest.checkpoints = [...(guest.checkpoints ?? []), { name: checkpoint, serials }];
     });
+  }
+
+  /** As QEMU writes to a file that is there, where there is one, by the passphrase that it is given. */
+  #copied(delta: SimFile, { path, encryption = null }: DiskCopy, prepared: boolean): SimFile {
+    const before = this.world.files.get(path);
+    const secret = encryption === null ? undefined : this.world.secrets.get(encryption.volumeId);
+    if (encryption !== null && secret === undefined)
+      throw new AgentError('UNAVAILABLE', `There is no secret of ${encryption.volumeId}`);
+    if (prepared !== (before !== undefined) || before?.copyPassphrase !== secret)
+      throw new AgentError('INTERNAL', `${path} is not what it should be`);
+    return { ...delta, ...(secret !== undefined && { copyPassphrase: secret }) };
   }
 
   checkpoints(id: string, options?: CallOptions): Promise<GuestCheckpoint[]> {

@@ -62,7 +62,7 @@ export interface WorldSettings {
   sharesMissing: string | null;
   /** Network features that are not usable, with the reason. @default none */
   missingFeatures: Partial<Record<'bridge' | 'nat' | 'dhcp', string>>;
-  /** Keys that volumes can be encrypted with: a word for each name. @default one, named `disks` */
+  /** Keys that volumes can be encrypted with: a word for each name. @default `disks` and `other` */
   keys: Record<string, string>;
   /** Names of the object stores. @default ['backups'] */
   objectStores: string[];
@@ -88,7 +88,7 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   projectQuotas: true,
   sharesMissing: null,
   missingFeatures: {},
-  keys: { disks: 'sesame' },
+  keys: { disks: 'sesame', other: 'open' },
   objectStores: ['backups'],
   findings: [{ check: 'simulation', verdict: 'ok', message: 'this host is simulated', mend: null }],
   bootId: 'boot-1',
@@ -190,6 +190,8 @@ export interface SimFile extends StoredFile {
   } | null;
   /** @default none */
   share?: { label: ShareLabel | null; files: number } | null;
+  /** What opens a copy of a volume. @default it is in clear */
+  copyPassphrase?: string;
   /** A seed's contents as JSON, a console's text, or the bytes of an upload in base64. */
   text: string | null;
   /** Files of one inode share their room. @default a file of its own */

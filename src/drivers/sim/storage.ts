@@ -252,8 +252,19 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.bitmaps', id, options, () => this.#copies.bitmaps(id));
   }
 
-  async *readCopy(id: string, options?: CallOptions): AsyncGenerator<DiskExtent> {
-    yield* await this.#run('storage.readCopy', id, options, () => this.#copies.read(id));
+  prepareCopy(
+    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
+    options?: CallOptions,
+  ): Promise<void> {
+    return this.#run('storage.prepareCopy', copy.id, options, () => this.#copies.prepare(copy));
+  }
+
+  async *readCopy(
+    id: string,
+    options: CallOptions & { encryption?: Encryption | null } = {},
+  ): AsyncGenerator<DiskExtent> {
+    const { encryption = null } = options;
+    yield* await this.#run('storage.readCopy', id, options, () => this.#copies.read(id, encryption));
   }
 
   keepCopy(id: string, options?: CallOptions): Promise<void> {

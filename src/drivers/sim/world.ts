@@ -135,5 +135,7 @@ export class SimWorld {
 }
 
 function settingsOf(base: WorldSettings, given: Omit<WorldOptions, 'clock' | 'statePath'>): WorldSettings {
-  return { ...base, ...given, timing: { ...base.timing, ...given.timing } };
+  // Files of worlds before there were keys have none.
+  const keys = { ...(given.keys ?? base.keys ?? {}) };
+  return { ...base, ...given, keys, timing: { ...base.timing, ...given.timing } };
 }

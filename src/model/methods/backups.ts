@@ -1,6 +1,7 @@
 /** Methods of backups. */
 import { Backup, Retention } from '../backup.ts';
 import { Fence, Id, Name, NameOrId, ObjectFence, strict } from '../common.ts';
+import { AskedEncryption } from '../disk.ts';
 import { DISK_GIB_MAX } from '../instance.ts';
 import { type Method, operation, read } from '../method.ts';
 import { Type } from '../schema.ts';
@@ -58,6 +59,11 @@ export const BACKUP_METHODS = {
         minimum: 1,
         maximum: DISK_GIB_MAX,
         description: 'GiB of the new volume, not less than it had',
+      }),
+      encryption: Type.Optional({
+        ...AskedEncryption,
+        description:
+          'by which key of the node its bytes are encrypted; null for not at all; where absent, as the backup says',
       }),
       ...Fence,
     }),

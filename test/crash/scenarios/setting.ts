@@ -17,6 +17,9 @@ export const BYSTANDER = 'bystander';
 /** What scenarios are about. */
 export const SUBJECT = 'web';
 
+/** By the key of the laboratory. */
+export const ENCRYPTION = { key: 'disks' };
+
 /** Bound of a guest's boot, ms. */
 const BOOT_MS = 60_000;
 
@@ -24,6 +27,8 @@ export interface Setting {
   /** Of the subject. @default there is none */
   instance?: 'running' | 'stopped';
   volumes?: readonly string[];
+  /** Volumes that are encrypted. */
+  encrypted?: readonly string[];
   shares?: readonly string[];
   images?: readonly string[];
   networks?: readonly string[];
@@ -68,7 +73,7 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await forgetFlatSubject(node);
   await bringSubject(node, setting.instance);
   const { volumes } = await node.call('volume.list');
-  const kept = [VOLUME, ...(setting.volumes ?? [])];
+  const kept = [VOLUME, ...(setting.volumes ?? []), ...(setting.encrypted ?? [])];
   for (const volume of volumes) if (!mayStay(volume, kept)) await deleteVolume(node, volume);
   const { shares } = await node.call('share.list');
   for (const share of shares) if (!mayShareStay(share, setting.shares ?? [])) await deleteShare(node, share);
@@ -160,6 +165,9 @@ async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise
 async function makeMissing({ node, image }: Stand, setting: Setting): Promise<void> {
   for (const name of setting.volumes ?? [])
     if (!(await has(node, 'volume.show', name))) await node.run('volume.create', { name, sizeGib: 1 });
+  for (const name of setting.encrypted ?? [])
+    if (!(await has(node, 'volume.show', name)))
+      await node.run('volume.create', { name, sizeGib: 1, encryption: ENCRYPTION });
   for (const name of setting.shares ?? [])
     if (!(await has(node, 'share.show', name))) await node.run('share.create', { name });
   for (const name of setting.images ?? [])

@@ -13,6 +13,8 @@ import { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
 import type { Qcow2PoolParts } from '../../../src/drivers/qcow2/stores.ts';
 import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { MakePool, ValidSource } from '../contract/storage.ts';
+import { KEYS } from '../contract/storage-encryption.ts';
+import { TestKeys } from '../keys.ts';
 
 export const MIB = 1024 * 1024;
 export const exec = new HostExec();
@@ -75,7 +77,9 @@ export async function fixtureMaker(t: Test): Promise<MakePool> {
   const backing = ['-u', '-b', '/etc/shadow', '-F', 'raw'];
   const hostile = await makeQcow2(join(sources, 'hostile.qcow2'), backing);
   return async (t) => {
-    const pool = new Qcow2Pool({ name: 'main', path: join(await makeFolder(t), 'pool'), exec });
+    const folder = await makeFolder(t);
+    const keys = new TestKeys(folder, Object.values(KEYS));
+    const pool = new Qcow2Pool({ name: 'main', path: join(folder, 'pool'), exec, keys: keys.keys });
     return {
       pool,
       valid,
@@ -90,6 +94,7 @@ export async function fixtureMaker(t: Test): Promise<MakePool> {
       },
       writeConsole: (instanceId, text) => writeFile(pool.paths.consoleLog(instanceId), text),
       writeInto: (path) => writeFile(join(path, 'file'), 'of a guest'),
+      replaceKey: (name) => keys.replace(name),
       keepsQuotas: false,
     };
   };
