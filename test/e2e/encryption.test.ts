@@ -6,7 +6,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { hkdfSync, randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -144,3 +144,157 @@ t.test(
     await assertNoSecrets(t);
   },
 );
+
+t.test(
+  'snapshots of it are encrypted, go back and are merged, with berthd killed in between',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    await write('sda', 'first-word-of-the-guest');
+    await run('snapshot.create', { id: GUEST, name: 'one', quiesce: 'never' });
+    await write('sda', 'second-word-of-the-guest');
+    await inGuest(DOMAIN, 'sync');
+    t.same(filesWith('-word-of-the-guest'), [], 'nor is it in a layer');
+    await node.end('SIGKILL');
+    await node.start();
+    await run('snapshot.revert', { id: GUEST, snapshot: 'one', force: true, start: true });
+    await untilUp(DOMAIN);
+    t.equal(await read('sda'), 'first-word-of-the-guest');
+    await run('snapshot.create', { id: GUEST, name: 'two', quiesce: 'never' });
+    await write('sda', 'third-word-of-the-guest');
+    for (const snapshot of ['one', 'two']) await run('snapshot.delete', { id: GUEST, snapshot });
+    await run('snapshot.merge', { id: GUEST });
+    t.equal(await read('sda'), 'third-word-of-the-guest', 'merged under the guest');
+    await run('snapshot.create', { id: GUEST, name: 'three', quiesce: 'never' });
+    await write('sda', 'fourth-word-of-the-guest');
+    await run('instance.stop', { id: GUEST, mode: 'forced' });
+    await run('snapshot.delete', { id: GUEST, snapshot: 'three' });
+    await run('snapshot.merge', { id: GUEST });
+    await run('instance.start', { id: GUEST });
+    await untilUp(DOMAIN);
+    t.equal(await read('sda'), 'fourth-word-of-the-guest', 'merged at rest');
+    await t.rejects(node.call('snapshot.create', { id: GUEST, memory: true }), {
+      code: 'UNSUPPORTED',
+      message: /is encrypted/,
+    });
+    t.same(filesWith('-word-of-the-guest'), []);
+    t.same((await node.call('instance.show', { id: GUEST })).instance.drift, []);
+    await assertNoSecrets(t);
+  },
+);
+
+t.test(
+  'it grows and is flattened, under a guest and without one, and stays encrypted',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    await run('volume.grow', { id: 'secret-virtio', sizeGib: 2 });
+    t.match(await inGuest(DOMAIN, 'cat /sys/block/vdc/size'), { output: `${2 * 2 ** 21}\n` });
+    await run('volume.flatten', { id: `${GUEST}-disk0` });
+    t.same((await inGuest(DOMAIN, 'true')).code, 0);
+    await run('volume.create', { name: 'rest', sizeGib: 2, image: 'test', encryption: { key: 'other' } });
+    await run('volume.grow', { id: 'rest', sizeGib: 3 });
+    await run('volume.flatten', { id: 'rest' });
+    const { volumes } = await node.call('volume.list', {});
+    t.same(
+      volumes.filter(({ imageId }) => imageId !== null),
+      [],
+    );
+    for (const name of [`${GUEST}-disk0`, 'rest']) {
+      const path = join(node.folder, 'state/pool/volumes', `${await idOf(name)}.qcow2`);
+      const info = execFileSync('qemu-img', ['info', '-U', '--output=json', path], { encoding: 'utf8' });
+      t.match(JSON.parse(info), { encrypted: true });
+    }
+    await run('volume.delete', { id: 'rest', wipe: true });
+  },
+);
+
+t.test('a copy is as encrypted as its source, unless that is said', { skip, timeout: TEST_MS }, async (t) => {
+  await run('instance.stop', { id: GUEST, mode: 'forced' });
+  const copy = async (name: string, ...more: string[]) =>
+    node.berth('volume', 'create', name, '--size-gib', '1', '--volume', 'secret-scsi', ...more);
+  t.match(await copy('same'), { code: 0 });
+  t.match(await copy('rekeyed', '--encryption-key', 'other'), { code: 0 });
+  t.same(filesWith('-word-of-the-guest'), []);
+  t.match(await copy('in-clear', '--encryption-key', 'none'), { code: 0 });
+  t.same(filesWith('fourth-word-of-the-guest'), [`${await idOf('in-clear')}.qcow2`]);
+  const keys = Object.fromEntries(
+    (await node.call('volume.list', {})).volumes.map(({ name, encryption }) => [name, encryption]),
+  );
+  t.match(keys, { same: { key: 'disks' }, rekeyed: { key: 'other' }, 'in-clear': null });
+  t.match(await copy('no', '--encryption-key', 'none-such'), {
+    code: 1,
+    stderr: /no encryption key none-such/,
+  });
+  const path = join(node.folder, 'exported.raw');
+  const refused = await node.berth('volume', 'export', 'same', path, '--format', 'raw');
+  t.match(refused, { code: 1, stderr: /is encrypted/ });
+  t.match(await node.berth('volume', 'export', 'same', path, '--format', 'raw', '--decrypt'), { code: 0 });
+  t.ok(readFileSync(path).includes('fourth-word-of-the-guest'));
+  rmSync(path);
+  for (const id of ['same', 'rekeyed', 'in-clear']) await run('volume.delete', { id });
+});
+
+t.test(
+  'a key that is another one, or gone, is told before QEMU is started, and its return mends all',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    const doctor = async () => (await node.call('node.doctor', {})).findings;
+    t.match(
+      (await doctor()).find(({ check }) => check === 'key-disks'),
+      { verdict: 'ok' },
+    );
+    renameSync(keyFile, `${keyFile}.kept`);
+    t.match(await node.run('instance.start', { id: GUEST }), {
+      state: 'failed',
+      error: { code: 'PERMISSION_DENIED', message: /key disks in .*cannot be read/ },
+    });
+    writeFileSync(keyFile, randomBytes(32).toString('hex'), { mode: 0o600 });
+    t.match(await node.run('instance.start', { id: GUEST }), {
+      state: 'failed',
+      error: { code: 'PERMISSION_DENIED', message: /Key disks of this node does not open volume/ },
+    });
+    const found = (await doctor()).find(({ check }) => check === 'key-disks');
+    t.match(found, { verdict: 'failure', message: /volumes can't be opened/, mend: /Put back the file/ });
+    renameSync(`${keyFile}.kept`, keyFile);
+    await run('instance.start', { id: GUEST });
+    await untilUp(DOMAIN);
+    t.equal(await read('sda'), 'fourth-word-of-the-guest');
+  },
+);
+
+t.test(
+  'a node whose database is lost knows by which key each volume is encrypted',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    const keysNow = async () =>
+      (await node.call('volume.list', {})).volumes.map(({ id, encryption }) => ({ id, encryption }));
+    const before = await keysNow();
+    await run('volume.create', { name: 'alone', sizeGib: 1, encryption: { key: 'other' } });
+    const alone = await idOf('alone');
+    await node.end('SIGTERM');
+    for (const name of readdirSync(join(node.folder, 'state')))
+      if (name.startsWith('berth.sqlite')) rmSync(join(node.folder, 'state', name));
+    await node.start();
+    const after = await keysNow();
+    t.same(
+      new Set(after.map((each) => JSON.stringify(each))),
+      new Set([...before, { id: alone, encryption: { key: 'other' } }].map((each) => JSON.stringify(each))),
+    );
+    await run('volume.delete', { id: alone });
+    await run('instance.stop', { id: GUEST, mode: 'forced' });
+    await run('instance.start', { id: GUEST });
+    await untilUp(DOMAIN);
+    t.equal(await read('sda'), 'fourth-word-of-the-guest');
+  },
+);
+
+t.test('with its volume the passphrase goes from libvirt', { skip, timeout: TEST_MS }, async (t) => {
+  const secretsNow = () =>
+    execFileSync('virsh', ['-c', 'qemu:///system', 'secret-list'], { encoding: 'utf8' });
+  const id = await idOf('secret-virtio');
+  t.ok(secretsNow().includes(id));
+  t.match((await node.call('node.leaks', {})).leaks, []);
+  await run('instance.stop', { id: GUEST, mode: 'forced' });
+  await run('volume.detach', { id: 'secret-virtio' });
+  await run('volume.delete', { id: 'secret-virtio', wipe: true });
+  t.notOk(secretsNow().includes(id));
+});

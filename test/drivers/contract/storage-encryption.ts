@@ -18,6 +18,13 @@ const BY_OTHER = { key: KEYS.other };
 const LABEL = { name: 'secret', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
 
 export function encryptionTests(t: Test, make: MakePool): void {
+  makingTests(t, make);
+  keyTests(t, make);
+  layerTests(t, make);
+  copyTests(t, make);
+}
+
+function makingTests(t: Test, make: MakePool): void {
   t.test('an encrypted volume says so, is made once, and grows', async (t) => {
     const { pool } = await make(t);
     const request = encrypted();
@@ -48,7 +55,9 @@ export function encryptionTests(t: Test, make: MakePool): void {
     await pool.makeVolume(plain);
     await pool.checkKey({ id: plain.id });
   });
+}
 
+function keyTests(t: Test, make: MakePool): void {
   t.test('a key that there is not, is another one or was replaced opens nothing', async (t) => {
     const { pool, replaceKey } = await make(t);
     const unknown = encrypted({ encryption: { key: 'none-such' } });
@@ -96,7 +105,9 @@ export function encryptionTests(t: Test, make: MakePool): void {
     );
     t.equal(await pool.lookVolume(request.id), null);
   });
+}
 
+function layerTests(t: Test, make: MakePool): void {
   t.test('layers of one are encrypted, and made, merged and moved by its key', async (t) => {
     const { pool } = await make(t);
     const { id: volumeId } = await written(pool);
@@ -135,7 +146,9 @@ export function encryptionTests(t: Test, make: MakePool): void {
     t.same(await bytesOf(pool, { ...volume, image: null }), before);
     t.match((await pool.survey()).volumes, [{ encrypted: true }]);
   });
+}
 
+function copyTests(t: Test, make: MakePool): void {
   t.test('a clone has the bytes of its source, by the key that it is asked for', async (t) => {
     const { pool } = await make(t);
     const { id } = await written(pool);

@@ -195,7 +195,9 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     replaceKey: async (name) => {
       const word = world.settings.keys[name] as string;
       world.settings.keys[name] = `not ${word}`;
-      return async () => void (world.settings.keys[name] = word);
+      return async () => {
+        world.settings.keys[name] = word;
+      };
     },
     keepsQuotas: world.settings.projectQuotas,
   };
