@@ -47,6 +47,7 @@ import { Operations } from './operations/operations.ts';
 import { recogniseBoot } from './policies/host-boot.ts';
 import { Ownership } from './policies/ownership.ts';
 import { Policies } from './policies/policies.ts';
+import { assertConfigured, Pools } from './pools/pools.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
@@ -99,7 +100,8 @@ export class Agent {
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
   readonly #layerKeeper: LayerKeeper;
-  readonly #wiper: Wiper;
+  /** One for each pool. */
+  readonly #wipers: Wiper[];
   readonly #socket: LocalSocket;
   readonly #link: Link | null;
   readonly #recovery: Recovery;
@@ -115,19 +117,15 @@ export class Agent {
     const folder = config.node.stateDir;
     const vendorData = readVendorData(config.seeds.vendorDataFile);
     const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
+    assertConfigured(store, config);
     store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
     const drivers = guardDrivers(bare, breakers);
     this.#unwatchGuests = watchGuests(bare.hypervisor, breakers);
     this.#reporter = new HealthReporter({ store, clock, log, breakers });
-    const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
-    const observer = new Observer({ store, hypervisor: drivers.hypervisor, clock, log });
     this.#config = config;
-    const uploads = new Uploads({ pool: drivers.pool, clock });
-    const repositories = repositoriesOf(config, drivers, clock);
-    const { reservedDiskGib } = config.capacity;
-    const parts = { inventories, observer, uploads, repositories, vendorData, reservedDiskGib };
-    this.services = { ...drivers, store, clock, log, ...parts };
+    this.services = servicesOf({ config, drivers, store, clock, log, nodeId, vendorData });
+    const { inventories, uploads } = this.services;
     this.#collector = new Collector({
       drivers,
       store,
@@ -171,7 +169,7 @@ export class Agent {
     const forKeepers = { store, clock, log, operations: this.operations };
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
-    this.#wiper = new Wiper({ store, pool: drivers.pool, clock, log, ...config.storage });
+    this.#wipers = makeWipers(this.services, config);
     const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
     this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);
@@ -213,7 +211,8 @@ export class Agent {
     this.#policies.close();
     await this.#socket.close();
     await this.operations.suspend();
-    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close(), this.#wiper.close()]);
+    await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
+    await Promise.all(this.#wipers.map((wiper) => wiper.close()));
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
@@ -238,7 +237,7 @@ export class Agent {
     this.#reconciler.begin();
     this.#imageKeeper.start();
     this.#layerKeeper.start();
-    this.#wiper.start();
+    for (const wiper of this.#wipers) wiper.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */
@@ -301,8 +300,34 @@ export class Agent {
   }
 }
 
-function repositoriesOf(config: Config, { objects, keys }: Drivers, clock: Clock): Repositories {
-  return new Repositories({ objects, keys, keyFiles: keyFilesOf(config), clock });
+function servicesOf(
+  parts: Pick<Services, 'store' | 'clock' | 'log' | 'vendorData'> & {
+    config: Config;
+    drivers: Drivers;
+    nodeId: string;
+  },
+): Services {
+  const { config, drivers, nodeId, ...given } = parts;
+  const { store, clock, log } = given;
+  return {
+    ...drivers,
+    ...given,
+    pools: new Pools(drivers, store),
+    inventories: new Inventories({ store, drivers, clock, log, config, nodeId }),
+    observer: new Observer({ store, hypervisor: drivers.hypervisor, clock, log }),
+    uploads: new Uploads({ pool: drivers.pool, clock }),
+    repositories: new Repositories({
+      objects: drivers.objects,
+      keys: drivers.keys,
+      keyFiles: keyFilesOf(config),
+      clock,
+    }),
+  };
+}
+
+function makeWipers({ pools, store, clock, log }: Services, { storage }: Config): Wiper[] {
+  const { wipeMibps } = storage;
+  return pools.all.map((pool) => new Wiper({ store, pool, clock, log, wipeMibps }));
 }
 
 function keyFilesOf({ objects }: Config): Map<string, string> {

@@ -1,22 +1,28 @@
 /**
  * Names the drivers that the configuration asks for; part of the composition root.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
-import type { Exec } from '../drivers/host/exec.ts';
+import type { Keys } from '../drivers/contracts/keys.ts';
+import { type Exec, HostExec } from '../drivers/host/exec.ts';
 import { FileKeys } from '../drivers/host/file-keys.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
+import { NfsMount } from '../drivers/qcow2/nfs-mount.ts';
+import type { PoolGround } from '../drivers/qcow2/pool-ground.ts';
+import { type KnownMarks, PoolMark } from '../drivers/qcow2/pool-mark.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
+import { DEFAULT_POOL } from '../model/pool.ts';
+import { type PoolSettings, poolSettings } from './config/pools.ts';
 import type { Config } from './config/schema.ts';
 import type { Log } from './log.ts';
 
 /** QEMU's user on Debian and Ubuntu, who has to pass through the pool's folders. */
 const QEMU_USER = 'libvirt-qemu';
-const POOL_NAME = 'default';
+const MACHINE_ID_FILE = '/etc/machine-id';
 /** As the store makes it. */
 const STATE_DIR_MODE = 0o711;
 
@@ -31,6 +37,9 @@ function readOnlyProgram(): { readOnlyProgram?: string } {
   const own = resolve(import.meta.dirname, '../../bin/berth-virtiofsd-readonly');
   return own.startsWith(INSTALLED) ? {} : { readOnlyProgram: own };
 }
+
+/** What a simulated host has in each pool beside the default one. */
+const SIM_POOL_BYTES = 1024 ** 4;
 
 /** The one image that a simulated host can import. */
 const SIM_IMAGE = {
@@ -66,7 +75,7 @@ async function realDrivers(
         level === 'warning' ? log.warn({ error }, message) : log.info({ error }, message),
     }),
     pool: new Qcow2Pool({
-      name: POOL_NAME,
+      name: DEFAULT_POOL,
       path: config.storage.path,
       keys,
       exec,
@@ -74,11 +83,48 @@ async function realDrivers(
       allowAddresses: config.images.allowAddresses,
       keyring: config.images.keyring ?? null,
     }),
+    pools: otherPools(config, keys, clock),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
     keys,
     objects: await objectStores(config, clock),
   };
+}
+
+/** Each has an exec of its own: children that hang on one disk take no place of others. */
+function otherPools(config: Config, keys: Keys, clock: Clock): Drivers['pools'] {
+  const [, ...others] = poolSettings(config);
+  const known: KnownMarks = new Map();
+  return new Map(
+    others.map((settings) => {
+      const { name, path } = settings;
+      const exec = new HostExec();
+      const ground = groundOf(settings, { exec, known, stateDir: config.node.stateDir });
+      return [name, new Qcow2Pool({ name, path, keys, exec, clock, ground })];
+    }),
+  );
+}
+
+/** Where a pool's mark is remembered, nothing of the pool can be lost with it. */
+function groundOf(
+  { name, path, nfs }: PoolSettings,
+  { exec, known, stateDir }: { exec: Exec; known: KnownMarks; stateDir: string },
+): PoolGround {
+  const memoryPath = join(stateDir, 'pools', `${name}.json`);
+  return {
+    mark: new PoolMark({ name, root: path, memoryPath, machine: machineId(), known }),
+    mount: nfs === null ? null : new NfsMount({ path, ...nfs, exec }),
+  };
+}
+
+/** Null where the host has none. @see machine-id(5) */
+function machineId(): string | null {
+  try {
+    return readFileSync(MACHINE_ID_FILE, 'utf8').trim() || null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 /** The S3 client is loaded where there is a store: it takes some 8 MB of memory. */
@@ -95,12 +141,13 @@ async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
   const { createSimHost } = await import('../drivers/sim/index.ts');
   // The store makes it, too, but later.
   mkdirSync(config.node.stateDir, { recursive: true, mode: STATE_DIR_MODE });
-  const { hypervisor, pool, network, host, keys, objects, world } = createSimHost({
+  const { hypervisor, pool, pools, network, host, keys, objects, world } = createSimHost({
     clock,
     statePath: join(config.node.stateDir, 'sim.json'),
     objectStores: config.objects.map(({ name }) => name),
     keys: Object.fromEntries(config.keys.map(({ name, file }) => [name, file])),
+    pools: config.pools.map(({ name, path }) => ({ name, root: path, bytes: SIM_POOL_BYTES })),
   });
   world.sources.set(SIM_IMAGE.path, SIM_IMAGE.facts);
-  return { hypervisor, pool, network, host, keys, objects };
+  return { hypervisor, pool, pools, network, host, keys, objects };
 }

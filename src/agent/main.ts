@@ -12,10 +12,12 @@ import { destination, pino, stdSerializers } from 'pino';
 import { systemClock } from '../drivers/contracts/clock.ts';
 import { HostExec } from '../drivers/host/exec.ts';
 import { ServiceNotifier } from '../drivers/host/notify.ts';
+import { THREADS_OF_POOL } from '../drivers/qcow2/places.ts';
 import { AgentError } from '../model/errors.ts';
 import { VERSION } from '../model/version.ts';
 import { Agent } from './agent.ts';
 import { loadConfig } from './config/load.ts';
+import { poolSettings } from './config/pools.ts';
 import type { Config } from './config/schema.ts';
 import { makeDrivers } from './drivers.ts';
 import { readVendorData } from './instances/vendor-data.ts';
@@ -31,6 +33,9 @@ const CHECK_TIMEOUT_MS = 120_000;
 
 /** Pulse without a watchdog, ms. */
 const IDLE_PULSE_MS = 60_000;
+
+/** What Node has by default. @see docs.libuv.org/en/v1.x/threadpool.html */
+const NODE_THREADS = 4;
 
 /** Databases that are set aside in one life of the process; a disk that breaks more of them is broken itself. */
 const DAMAGED_LIMIT = 3;
@@ -94,7 +99,17 @@ function checkInChild(exec: HostExec): (path: string) => Promise<string | null> 
   };
 }
 
+/**
+ * Node makes its threads for files with the first use of one: as many as all pools together may hold while they hang, and
+ * those that it has by default besides.
+ */
+function reserveThreads(config: Config): void {
+  const threads = NODE_THREADS + poolSettings(config).length * THREADS_OF_POOL;
+  process.env['UV_THREADPOOL_SIZE'] = String(threads);
+}
+
 async function run(config: Config): Promise<void> {
+  reserveThreads(config);
   const log = pino(
     { level: config.log.level, serializers: { error: stdSerializers.errWithCause } },
     destination({ fd: 1, sync: false }),

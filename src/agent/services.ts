@@ -3,14 +3,20 @@
  */
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { HomePool } from '../drivers/contracts/storage.ts';
 import type { Repositories } from './backups/repositories.ts';
 import type { Uploads } from './images/uploads.ts';
 import type { Inventories } from './inventory/inventories.ts';
 import type { Log } from './log.ts';
+import type { Pools } from './pools/pools.ts';
 import type { Observer } from './reconcile/observer.ts';
 import type { Store } from './store/store.ts';
 
-export interface Services extends Drivers {
+export interface Services extends Omit<Drivers, 'pool' | 'pools'> {
+  /** The default one, of which everything is but volumes. */
+  pool: HomePool;
+  /** Where volumes are. */
+  pools: Pools;
   store: Store;
   clock: Clock;
   log: Log;
@@ -20,6 +26,4 @@ export interface Services extends Drivers {
   repositories: Repositories;
   /** Vendor-data of instances whose spec says nothing of it; null for none. */
   vendorData: string | null;
-  /** GiB of the pool that are kept free. */
-  reservedDiskGib: number;
 }

@@ -5,7 +5,7 @@ import type { ExitCode } from './failure.ts';
 import type { Session } from './session.ts';
 
 /** What a shell offers for a word. */
-export type Completes = 'instance' | 'image' | 'volume' | 'share' | 'network' | 'operation' | 'file';
+export type Completes = 'instance' | 'image' | 'volume' | 'share' | 'network' | 'pool' | 'operation' | 'file';
 
 export interface ArgumentSpec {
   name: string;

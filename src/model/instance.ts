@@ -7,7 +7,7 @@ import { AskedEncryption, DiskDevice, VolumeQos } from './disk.ts';
 import { DRIFTS_LIMIT, Drift, Restores } from './drift.ts';
 import { DEFAULT_POLICIES, Policies, WATCHDOGS } from './policy.ts';
 import { type Static, Type } from './schema.ts';
-import { InstanceShare } from './share.ts';
+import { InstanceShare, ShareSpec, SHARES_MAX } from './share.ts';
 
 /** QEMU's own limit for the machine types in use. @see hw/i386/pc_q35.c, max_cpus */
 export const VCPUS_MAX = 255;
@@ -33,6 +33,7 @@ export type UserDataEncoding = (typeof USER_DATA_ENCODINGS)[number];
 export const DiskSpec = strict({
   image: Type.Optional(NameOrId),
   volume: Type.Optional(NameOrId),
+  pool: Type.Optional({ ...Name, description: 'pool of a disk that is made; default where absent' }),
   sizeGib: Type.Optional(Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' })),
   device: Type.Optional(DiskDevice),
   qos: Type.Optional(VolumeQos),
@@ -61,6 +62,12 @@ export const InstanceSpec = strict({
   firmware: Type.Enum([...FIRMWARES], { default: 'bios' }),
   disks: Type.Array(DiskSpec, { minItems: 1, maxItems: DISKS_MAX, description: 'the first one boots' }),
   nics: Type.Array(NicSpec, { maxItems: NICS_MAX, default: [] }),
+  shares: Type.Optional(
+    Type.Array(ShareSpec, {
+      maxItems: SHARES_MAX,
+      description: 'mounted by their tags, from the first boot on',
+    }),
+  ),
   sshAuthorizedKeys: Type.Array(Type.String({ pattern: '^[^\\r\\n]{1,16384}$' }), {
     maxItems: 64,
     default: [],
@@ -135,6 +142,7 @@ export const InstanceNic = strict({
 export const InstanceDisk = strict({
   volumeId: Id,
   volume: Type.String(),
+  pool: Type.String(),
   sizeGib: Type.Integer({ description: 'GiB' }),
   deletedWithInstance: Type.Boolean(),
 });
@@ -155,6 +163,11 @@ export const Instance = strict({
   id: Id,
   name: Name,
   generation: Type.Integer({ minimum: 1 }),
+  generationId: Type.String({
+    format: 'uuid',
+    description:
+      'its system learns from it that it was taken back to a moment of before: it is another one then',
+  }),
   lifecycle: Type.Enum([...LIFECYCLES]),
   power: Power,
   desired: Type.Enum([...DESIRES], { description: 'what its user last asked for' }),

@@ -76,11 +76,13 @@ export type Leak = Static<typeof Leak>;
 export const HOST_PARTS = ['guests', 'network', 'files'] as const;
 export type HostPart = (typeof HOST_PARTS)[number];
 
+const pool = nullable(Type.String(), 'whose files; null for another part than files');
+
 export const NodeLeaks = strict({
   at: Type.String({ description: 'when the host was looked at; RFC 3339, UTC' }),
   total: Type.Integer({ minimum: 0 }),
   leaks: Type.Array(Leak, { description: `at most ${LEAKS_LISTED_MAX}, what could be removed first` }),
-  unknown: Type.Array(strict({ part: Type.Enum([...HOST_PARTS]), reason: Type.String() }), {
+  unknown: Type.Array(strict({ part: Type.Enum([...HOST_PARTS]), pool, reason: Type.String() }), {
     description: 'parts of the host that could not be asked: nothing is known of their leaks',
   }),
   confirmInMs: nullable(

@@ -12,6 +12,7 @@ import { INSTANCE_METHODS } from './methods/instances.ts';
 import { NETWORK_METHODS } from './methods/networks.ts';
 import { NODE_METHODS } from './methods/node.ts';
 import { OPERATION_METHODS } from './methods/operations.ts';
+import { POOL_METHODS } from './methods/pools.ts';
 import { SNAPSHOT_METHODS } from './methods/snapshots.ts';
 import { SHARE_METHODS } from './methods/shares.ts';
 import { VOLUME_METHODS } from './methods/volumes.ts';
@@ -23,6 +24,7 @@ export const METHODS = {
   ...NODE_METHODS,
   ...INSTANCE_METHODS,
   ...IMAGE_METHODS,
+  ...POOL_METHODS,
   ...VOLUME_METHODS,
   ...SNAPSHOT_METHODS,
   ...SHARE_METHODS,

@@ -54,6 +54,17 @@ export const Inventory = strict({
     shared: Type.Boolean({ description: 'other hosts may have it, too: its room is not of this node alone' }),
     room: Type.Enum([...ROOM_LEVELS], { description: 'by what is really used; critical: no volume is made' }),
   }),
+  pools: Type.Array(
+    strict({
+      name: Type.String(),
+      fileSystem: nullable(Type.String()),
+      shared: Type.Boolean(),
+      room: Type.Enum([...ROOM_LEVELS]),
+      disk: nullable(ResourceInventory, 'DISK_GB of this pool; null until it was measured'),
+      state: Type.Enum(['ok', 'degraded', 'unavailable']),
+    }),
+    { description: 'every pool, the default one first; its DISK_GB is that of `resources`' },
+  ),
   host: strict({
     architecture: Type.String(),
     cpuModel: Type.String(),

@@ -3,7 +3,7 @@
  *
  * A share is no disk: any number of guests may have it at once, and see each other's files in it.
  */
-import { Id, Name, nullable, strict, Timestamp } from './common.ts';
+import { Id, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
 import { type Static, Type } from './schema.ts';
 
 /** As the largest volume. */
@@ -23,9 +23,10 @@ export const MountTag = Type.String({
 export const SHARE_ACCESSES = ['read-write', 'read-only'] as const;
 export type ShareAccess = (typeof SHARE_ACCESSES)[number];
 
-export const Access = Type.Enum([...SHARE_ACCESSES], {
-  description: 'read-only: not even root in the guest can write, and the host sees to that',
-});
+const ACCESS = 'read-only: not even root in the guest can write, and the host sees to that';
+export const Access = Type.Enum([...SHARE_ACCESSES], { description: ACCESS });
+/** As it is asked for. */
+export const AskedAccess = Type.Enum([...SHARE_ACCESSES], { default: 'read-write', description: ACCESS });
 
 export const QuotaGib = Type.Integer({
   minimum: 1,
@@ -53,6 +54,14 @@ export const Share = strict({
   createdAt: Timestamp,
 });
 export type Share = Static<typeof Share>;
+
+/** A share as an instance is to have it from its first boot on. */
+export const ShareSpec = strict({
+  share: NameOrId,
+  tag: Type.Optional(MountTag),
+  access: AskedAccess,
+});
+export type ShareSpec = Static<typeof ShareSpec>;
 
 /** A share as its instance has it. */
 export const InstanceShare = strict({

@@ -24,10 +24,13 @@ const READS: ReadParams = {
   'node.recover': () => ({ dryRun: true }),
   'node.backup': (sim) => ({ path: join(sim.folder, `backup-${randomUUID()}.sqlite`) }),
   'inventory.get': () => ({}),
+  'pool.list': () => ({}),
+  'pool.show': () => ({ id: 'default' }),
   'instance.list': () => ({}),
   'instance.show': () => ({ id: 'web' }),
   'instance.console': () => ({ id: 'web' }),
   'image.list': () => ({}),
+  'image.append': (sim) => ({ image: uploadedOf(sim) }),
   'image.show': () => ({ id: 'debian' }),
   'volume.list': () => ({}),
   'volume.show': () => ({ id: 'web-disk0' }),
@@ -45,6 +48,12 @@ const READS: ReadParams = {
 
 function anOperation(sim: SimAgent): string {
   return sim.agent.operations.list({ limit: 1 })[0]?.id as string;
+}
+
+/** The image of the upload that waits for bytes; one that none waits for, where there is none. */
+function uploadedOf(sim: SimAgent): string {
+  const [upload] = sim.agent.operations.list({ limit: 100 }).filter(({ kind }) => kind === 'image.upload');
+  return upload?.target.id ?? randomUUID();
 }
 
 /** Such a read says in its summary that it looks at the host, or asks an object store. */
@@ -66,6 +75,7 @@ t.test('no read makes a driver call but those that say so', async (t) => {
   const sim = await readyAgent(t);
   await sim.run('instance.create', { spec: spec() });
   await sim.run('share.create', { name: 'files' });
+  await sim.call('image.upload', { name: 'mine', sizeBytes: 1 });
   for (const method of Object.keys(READS) as ReadMethod[]) {
     const calls = await callsOf(sim, method);
     if (looksAtHost(method)) t.ok(calls > 0, `${method} looks at the host`);
@@ -102,9 +112,10 @@ function recording(clock: SimClock, calls: Recorded[]): (drivers: Drivers) => Dr
         };
       },
     });
-  return ({ hypervisor, pool, network, host, keys, objects }) => ({
+  return ({ hypervisor, pool, pools, network, host, keys, objects }) => ({
     keys,
     objects,
+    pools,
     hypervisor: around(hypervisor, 'hypervisor'),
     pool: around(pool, 'pool'),
     network: around(network, 'network'),

@@ -90,6 +90,27 @@ t.test('what is no upload, or no bytes, is refused', async (t) => {
   t.same(sim.files, []);
 });
 
+t.test('the bytes of an upload come by messages, too, as the link of a scheduler brings them', async (t) => {
+  const sim = await simAgent(t);
+  const { id, target } = await beginUpload(sim, 10);
+  const { id: image } = target;
+  const base64 = (text: string) => Buffer.from(text).toString('base64');
+  t.same(await sim.call('image.append', { image }), { at: 0 });
+  t.same(await sim.call('image.append', { image, data: base64('01234') }), { at: 5 });
+  t.same(await sim.call('image.append', { image }), { at: 5 });
+  const stale = { code: 'STALE', details: { at: 5 } };
+  await t.rejects(sim.call('image.append', { image, at: 4, data: base64('4') }), stale);
+  const invalid = { code: 'INVALID_ARGUMENT' };
+  for (const data of ['MDEy\n', 'MDE', 'M=Ey', '#!'])
+    await t.rejects(sim.call('image.append', { image, data }), invalid);
+  await t.rejects(sim.call('image.append', { image: '../../etc', data: '' }), invalid);
+  await t.rejects(sim.call('image.append', { image, at: 5, data: base64('567890') }), {
+    code: 'LIMIT_REACHED',
+  });
+  t.same(await sim.call('image.append', { image, at: 5, data: base64('56789') }), { at: 10 });
+  t.equal((await sim.ended(id)).state, 'succeeded');
+});
+
 t.test('an upload goes on after a crash of the agent, from where it was', async (t) => {
   const sim = await simAgent(t);
   const { id, target } = await beginUpload(sim, 10);

@@ -82,6 +82,79 @@ t.test('a stopped instance gets shares with its next start, and keeps them over 
   t.match(guestOf(sim, 'web')?.live?.shares, [{ tag: 'data' }]);
 });
 
+t.test('an instance is made with its shares, which its guest has at its first boot', async (t) => {
+  const sim = await readyAgent(t);
+  for (const name of ['files', 'conf', 'more']) await sim.run('share.create', { name });
+  const shares = [
+    { share: 'files', tag: 'data', access: 'read-write' as const },
+    { share: 'conf', access: 'read-only' as const },
+  ];
+  const made = await sim.run('instance.create', { spec: spec('web', { shares }) });
+  t.match(made, { state: 'succeeded' });
+  t.match(guestOf(sim, 'web')?.live?.shares, [
+    { tag: 'data', readOnly: false },
+    { tag: 'conf', readOnly: true },
+  ]);
+  t.match(await sharesOf(sim), [
+    { share: 'files', tag: 'data', access: 'read-write' },
+    { share: 'conf', tag: 'conf', access: 'read-only' },
+  ]);
+  t.match(await sim.run('share.attach', { id: 'more', instance: 'web' }), { state: 'succeeded' });
+  t.equal(guestOf(sim, 'web')?.live?.shares?.length, 3, 'and gets others while it runs');
+  const { instance } = await sim.call('instance.show', { id: 'web' });
+  t.same(instance.drift, []);
+  await sim.crash();
+  deleteDatabase(sim);
+  await sim.restart();
+  t.equal((await sharesOf(sim)).length, 3, 'its shares come back with it');
+  t.match((await sim.call('instance.show', { id: 'web' })).instance.spec.shares, shares);
+  await sim.run('instance.delete', { id: 'web' });
+  t.same((await shown(sim, 'files')).users, []);
+});
+
+t.test('an instance whose shares are not to be had is not made, and leaves nothing', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('share.create', { name: 'files' });
+  await sim.run('share.create', { name: 'a'.repeat(40) });
+  const files = { share: 'files', access: 'read-write' as const };
+  const refused = async (code: string, ...shares: object[]) =>
+    t.rejects(
+      sim.call('instance.create', { spec: spec('web', { shares: shares as (typeof files)[] }) }),
+      { code },
+      JSON.stringify(shares).slice(0, 80),
+    );
+  await refused('NOT_FOUND', { ...files, share: 'none' });
+  await refused('ALREADY_EXISTS', files, files);
+  await refused('ALREADY_EXISTS', files, { ...files, share: 'a'.repeat(40), tag: 'files' });
+  await refused('INVALID_ARGUMENT', { ...files, share: 'a'.repeat(40) });
+  await refused('INVALID_ARGUMENT', { ...files, tag: 'no such tag' });
+  await refused('INVALID_ARGUMENT', { ...files, tag: '../data' });
+  await refused('INVALID_ARGUMENT', { ...files, access: 'write-only' });
+  await refused('INVALID_ARGUMENT', { ...files, path: '/etc' });
+  await refused('INVALID_ARGUMENT', ...Array.from({ length: 17 }, (_one, n) => ({ ...files, tag: `t${n}` })));
+  t.same((await sim.call('instance.list')).instances, []);
+  t.same((await shown(sim, 'files')).users, []);
+  sim.world.settings.sharesMissing = 'virtiofsd is not installed';
+  const ended = await sim.run('instance.create', { spec: spec('web', { shares: [files] }) });
+  t.match(ended, { state: 'failed', error: { code: 'UNSUPPORTED', message: /virtiofsd is not installed/ } });
+  t.same((await shown(sim, 'files')).users, []);
+  t.same(sim.guests, []);
+  t.match(await sim.run('instance.create', { spec: spec('web') }), { state: 'succeeded' }, 'without any');
+});
+
+t.test('a share is not deleted while an instance is made with it', async (t) => {
+  const sim = await readyAgent(t);
+  await sim.run('share.create', { name: 'files' });
+  const release = sim.world.faults.hang('storage.makeVolume');
+  const shares = [{ share: 'files', access: 'read-write' as const }];
+  const { operation } = await sim.call('instance.create', { spec: spec('web', { shares }) });
+  await t.rejects(sim.call('share.delete', { id: 'files' }), { code: 'ILLEGAL_STATE', message: /in use/ });
+  await sim.call('operation.cancel', { id: operation.id });
+  release();
+  t.match(await sim.ended(operation.id), { state: 'cancelled' });
+  t.match(await sim.run('share.delete', { id: 'files' }), { state: 'succeeded' });
+});
+
 t.test('a guest that was started without shares is given none while it runs', async (t) => {
   const sim = await readyAgent(t);
   await withInstance(sim);

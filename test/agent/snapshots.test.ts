@@ -96,7 +96,11 @@ t.test('what deleted snapshots leave is merged in the background, while the gues
   await untilMerged(sim, 1);
   t.equal(content(sim), 'now');
   const { volume } = await sim.call('volume.show', { id: 'web-disk0' });
-  t.same(volumeFiles(sim), [sim.agent.services.pool.paths.volume(volume.id)], 'it is its own file again');
+  t.same(
+    volumeFiles(sim),
+    [sim.agent.services.pools.of({}).paths.volume(volume.id)],
+    'it is its own file again',
+  );
   t.match(await sim.run('snapshot.merge', { id: 'web' }), { state: 'succeeded' }, 'with nothing left to do');
   t.equal(sim.agent.services.store.allocations.used().DISK_GB, volume.sizeGib);
   t.same((await sim.call('instance.show', { id: 'web' })).instance.drift, []);
@@ -118,6 +122,59 @@ t.test('layers of an instance that is stopped are merged, too, and its next star
   await sim.run('instance.start', { id: 'web' });
   t.equal(content(sim), 'second');
   t.same(sim.world.mishaps, []);
+});
+
+t.test('the system in a guest learns from its generation ID that it was taken back', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  const seen: string[] = [];
+  const differs = async (what: string) => {
+    const { instance } = await sim.call('instance.show', { id: 'web' });
+    const [guest] = sim.guests;
+    t.equal(guest?.definition?.generationId, instance.generationId, 'the definition has it');
+    if (guest?.live != null) t.equal(guest.live.generationId, instance.generationId, 'and what runs');
+    t.same(instance.drift, []);
+    const isNew = !seen.includes(instance.generationId);
+    seen.push(instance.generationId);
+    t.ok(isNew, what);
+  };
+  const same = async (what: string) => {
+    const { instance } = await sim.call('instance.show', { id: 'web' });
+    t.equal(instance.generationId, seen.at(-1), what);
+    t.equal(sim.guests[0]?.live?.generationId, seen.at(-1), what);
+  };
+  await differs('at its creation');
+  await sim.run('snapshot.create', { id: 'web', name: 'disks' });
+  await sim.run('snapshot.create', { id: 'web', name: 'memory', memory: true });
+  await same('a snapshot takes nothing back');
+  const back = { id: 'web', force: true } as const;
+  await sim.run('snapshot.revert', { ...back, snapshot: 'disks', start: true });
+  await differs('back to its disks');
+  await sim.run('snapshot.revert', { ...back, snapshot: 'memory' });
+  await differs('back to its memory');
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  await sim.run('instance.start', { id: 'web' });
+  await same('a start takes nothing back');
+  await sim.run('snapshot.revert', { ...back, snapshot: 'memory' });
+  await differs('back to the same memory');
+  await sim.run('snapshot.revert', { ...back, snapshot: 'disks' });
+  await differs('back to its disks, and stopped');
+  await sim.run('instance.start', { id: 'web' });
+  await same('and started then');
+});
+
+t.test('a start that waits behind a revert has the generation ID of after it', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim);
+  await sim.run('snapshot.create', { id: 'web', name: 'one' });
+  const release = sim.world.faults.hang('storage.makeLayer');
+  await sim.call('snapshot.revert', { id: 'web', snapshot: 'one', force: true });
+  const { operation } = await sim.call('instance.start', { id: 'web' });
+  release();
+  await sim.ended(operation.id);
+  const { instance } = await sim.call('instance.show', { id: 'web' });
+  t.not(instance.generationId, instance.id);
+  t.equal(sim.guests[0]?.live?.generationId, instance.generationId);
 });
 
 t.test('an instance goes back to its memory', async (t) => {
@@ -288,7 +345,7 @@ t.test('a volume is copied as it was at a snapshot, while the guest runs', async
   await t.rejects(sim.call('volume.create', { ...copy, name: 'x', snapshot: 'two' }), { code: 'NOT_FOUND' });
   t.match(await sim.run('volume.create', { ...copy, name: 'then', snapshot: 'one' }), { state: 'succeeded' });
   const { volume } = await sim.call('volume.show', { id: 'then' });
-  t.equal(sim.world.files.contentOf(sim.agent.services.pool.paths.volume(volume.id)), 'first');
+  t.equal(sim.world.files.contentOf(sim.agent.services.pools.of({}).paths.volume(volume.id)), 'first');
 });
 
 t.test('a volume with layers grows, and is backed up and exported with all of them', async (t) => {
@@ -302,5 +359,5 @@ t.test('a volume with layers grows, and is backed up and exported with all of th
   t.equal(sim.agent.services.store.allocations.used().DISK_GB, 18, 'the layer may become as large');
   await sim.run('volume.create', { name: 'copy', sizeGib: 9, volume: 'web-disk0' });
   const { volume } = await sim.call('volume.show', { id: 'copy' });
-  t.equal(sim.world.files.contentOf(sim.agent.services.pool.paths.volume(volume.id)), 'second');
+  t.equal(sim.world.files.contentOf(sim.agent.services.pools.of({}).paths.volume(volume.id)), 'second');
 });

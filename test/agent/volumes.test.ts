@@ -311,7 +311,7 @@ t.test('a volume is a copy of another one that no guest uses', async (t) => {
   t.match(volume, { sizeGib: 6, imageId: null, state: 'ready' });
   t.equal(contentOf(volume.id), 'what the guest wrote');
   t.notOk(sim.files.some(({ path }) => path.endsWith('.copy')));
-  sim.world.faults.fail('storage.restoreVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
+  sim.world.faults.fail('storage.cloneVolume', new AgentError('CAPACITY_EXCEEDED', 'full'), { times: 1 });
   t.match(await sim.run('volume.create', { ...params, name: 'other' }), { state: 'failed' });
   t.notOk(
     sim.files.some(({ path }) => path.endsWith('.copy')),
@@ -421,6 +421,24 @@ t.test('a volume that is to be wiped is deleted at once, and wiped after', async
       { type: 'volume.wiped', target: { id } },
     ],
   );
+});
+
+t.test('the disks of an instance are wiped with it, with all that its snapshots keep', async (t) => {
+  const sim = await readyAgent(t);
+  await withVolume(sim);
+  await sim.run('instance.create', { spec: spec('web') });
+  await sim.run('snapshot.create', { id: 'web', name: 'one', memory: true });
+  const kept = sim.files.filter(({ path }) => /images|volumes.*qcow2$/.test(path)).length;
+  sim.world.faults.delay('storage.wipe', 10_000);
+  t.match(await sim.run('instance.delete', { id: 'web', wipe: true }), { state: 'succeeded' });
+  const waiting = sim.files.filter(({ path }) => path.endsWith('.wipe'));
+  t.equal(waiting.length, 3, 'its own file, its layer and its memory');
+  t.equal(sim.files.filter(({ path }) => /images|volumes.*qcow2$/.test(path)).length, kept - 2);
+  await sim.until(() => !sim.files.some(({ path }) => path.endsWith('.wipe')));
+  const { events } = await sim.call('event.list');
+  t.ok(events.some(({ type, data }) => type === 'instance.deleted' && data['wipe'] === true));
+  t.equal(events.filter(({ type }) => type === 'volume.wiped').length, 1);
+  t.match(await sim.call('volume.show', { id: 'data' }), { volume: { name: 'data' } }, 'no other volume');
 });
 
 t.test('what is to be wiped is wiped after a crash, and after a failure', async (t) => {

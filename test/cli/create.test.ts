@@ -60,6 +60,28 @@ t.test('an instance is made with a watchdog and policies of its own', async (t) 
   t.equal(calls.length, 1, 'which is asked of no agent');
 });
 
+t.test('an instance is made with its shares', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, HANDLERS);
+  const words = 'instance create --name web --image test'.split(' ');
+  const made = async (...shares: string[]) =>
+    berth([...words, ...shares.flatMap((share) => ['--share', share])], { socketPath });
+  t.match(await made('files', 'files:data', 'conf:etc:ro', 'conf::ro', 'more:m:rw'), { code: 0, stderr: '' });
+  t.match(calls[0]?.params['spec'], {
+    shares: [
+      { share: 'files' },
+      { share: 'files', tag: 'data' },
+      { share: 'conf', tag: 'etc', access: 'read-only' },
+      { share: 'conf', access: 'read-only' },
+      { share: 'more', tag: 'm', access: 'read-write' },
+    ],
+  });
+  for (const bad of ['', ':', ':data', 'a:b:c', 'a:b:ro:x', 'a:b:toString', 'a:b:'])
+    t.match(await made(bad), { code: 2, stderr: /NAME:TAG/ }, JSON.stringify(bad));
+  t.match(await made('../etc:data'), { code: 2, stderr: /shares/ });
+  t.match(await made('a:two words'), { code: 2, stderr: /tag/ });
+  t.equal(calls.length, 1, 'which is asked of no agent');
+});
+
 t.test('an instance is made from options, with the files that they name', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'gcli-'));
   t.teardown(() => rm(folder, { recursive: true }));

@@ -152,7 +152,15 @@ t.test('nothing that came from outside reaches a terminal unprintable', async (t
   const hostile = instance({
     name: 'demo',
     power: { state: 'crashed', since: HOSTILE, reason: HOSTILE },
-    disks: [{ volumeId: instance().id, volume: HOSTILE.repeat(40), sizeGib: 1, deletedWithInstance: true }],
+    disks: [
+      {
+        volumeId: instance().id,
+        volume: HOSTILE.repeat(40),
+        pool: HOSTILE,
+        sizeGib: 1,
+        deletedWithInstance: true,
+      },
+    ],
     nics: [{ ...instance().nics[0]!, network: HOSTILE, tapName: HOSTILE }],
     guest: {
       seenAt: HOSTILE,

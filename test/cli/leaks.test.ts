@@ -19,7 +19,7 @@ t.test('names choose what is shown', async (t) => {
 });
 
 t.test('a part of the host that could not be asked is said, and is the exit code', async (t) => {
-  const unknown = [{ part: 'guests' as const, reason: 'libvirtd is down' }];
+  const unknown = [{ part: 'guests' as const, pool: null, reason: 'libvirtd is down' }];
   const { socketPath } = await fakeAgent(t, {
     'node.leaks': () => ({ ...LEAKS, leaks: [], total: 0, unknown }),
   });

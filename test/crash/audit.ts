@@ -118,7 +118,7 @@ export interface Left {
 }
 
 export interface NormalOptions {
-  /** A request that failed has raised it, too, and has said what is wanted from then on. */
+  /** A request that failed has raised it, too, may have given a new ID, and has said what is wanted from then on. */
   generation: 'kept' | 'left out';
   /** With all that goes with it. */
   power: 'kept' | 'left out';
@@ -130,6 +130,8 @@ export function normalRows({ rows, since }: Left, { generation, power }: NormalO
   const text = (row: Row, column: string, value: Row[string]) => {
     if (VOLATILE.test(column) || (power === 'left out' && OF_POWER.includes(column))) return [];
     if (column === 'desired' && generation === 'left out') return [];
+    if (column === 'generation_id')
+      return generation === 'left out' ? [] : [`generation ID ${isKept(since, row) ? 'kept' : 'new'}`];
     if (column !== 'generation') return [`${column}=${labelled(value, labels)}`];
     return generation === 'left out' ? [] : [`generation +${Number(value) - generationOf(since, row['id'])}`];
   };
@@ -148,6 +150,11 @@ function labelled(value: Row[string], labels: ReadonlyMap<unknown, string>): str
 
 function generationOf({ instances }: Rows, id: unknown): number {
   return Number(instances.find((instance) => instance['id'] === id)?.['generation'] ?? 0);
+}
+
+/** Whether an instance's system has been told nothing of a way back. */
+function isKept({ instances }: Rows, { id, generation_id: generationId }: Row): boolean {
+  return instances.some((instance) => instance['id'] === id && instance['generation_id'] === generationId);
 }
 
 function labelsOf(rows: Rows): Map<unknown, string> {

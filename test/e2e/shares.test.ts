@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Params } from '../../src/model/methods.ts';
 import { inGuest, untilUp } from './support/in-guest.ts';
 import { cannotRun, prepare, qemuPid, RealNode, spec, until } from './support/node.ts';
 
@@ -20,18 +21,21 @@ t.before(async () => {
   await node.start();
   await prepare(node);
   for (const share of ['files', 'conf', 'more']) await ran('share', 'create', share);
-  for (const name of [A, B]) {
-    const made = await node.run('instance.create', { spec: spec(name) });
-    if (made.state !== 'succeeded') throw new Error(made.error?.message);
-    await ran('instance', 'stop', name, '--mode', 'forced');
-  }
+  await made(spec(A));
+  await ran('instance', 'stop', A, '--mode', 'forced');
   await ran('share', 'attach', 'files', A, '--tag', 'data');
   await ran('share', 'attach', 'conf', A, '--read-only');
-  await ran('share', 'attach', 'files', B);
-  for (const name of [A, B]) await ran('instance', 'start', name);
+  await ran('instance', 'start', A);
+  // The other one is made with its share, and has it at its first boot.
+  await made(spec(B, { shares: [{ share: 'files', access: 'read-write' }] }));
   await mountAll();
 });
 t.teardown(() => (skip ? undefined : node.remove()));
+
+async function made(spec: Params<'instance.create'>['spec']): Promise<void> {
+  const { state, error } = await node.run('instance.create', { spec });
+  if (state !== 'succeeded') throw new Error(error?.message);
+}
 
 async function ran(...words: string[]): Promise<void> {
   const { code, stderr } = await node.berth(...words);

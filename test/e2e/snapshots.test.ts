@@ -98,6 +98,16 @@ async function ok(...args: string[]): Promise<string> {
   return stdout;
 }
 
+/** That of the instance, which the definition and the running guest have, too. */
+async function generationId(t: Test): Promise<string> {
+  const { generationId } = (await node.call('instance.show', { id: GUEST })).instance;
+  for (const which of [[], ['--inactive']]) {
+    const text = execFileSync('virsh', ['-c', 'qemu:///system', 'dumpxml', ...which, `berth-${GUEST}`]);
+    t.match(text.toString(), `<genid>${generationId}</genid>`, which.join());
+  }
+  return generationId;
+}
+
 /** What the data disk held at a snapshot, or holds where none is named, by a copy of it. */
 async function digestAt(snapshot?: string): Promise<string> {
   const at = snapshot === undefined ? {} : { snapshot };
@@ -130,6 +140,7 @@ t.test(
   { skip, timeout: TEST_MS },
   async (t) => {
     const pid = qemuPid(`berth-${GUEST}`);
+    const born = await generationId(t);
     const first = await letWrite();
     await ok('snapshot', 'create', GUEST, 'one');
     const second = await letWrite();
@@ -144,6 +155,7 @@ t.test(
     t.match(await node.berth('snapshot', 'revert', GUEST, 'one', '--yes'), { code: 1, stderr: /--force/ });
     await ok('snapshot', 'revert', GUEST, 'one', '--yes', '--force', '--start');
     await said(new RegExp(`FOUND ${first.digest}`));
+    t.not(await generationId(t), born, 'its system learns that it was taken back');
     await ok('snapshot', 'revert', GUEST, 'two', '--yes', '--force');
     t.equal(await digestAt(), second.digest);
     await withoutDrift(t);
@@ -172,11 +184,13 @@ t.test(
   async (t) => {
     const before = await letWrite();
     await ok('snapshot', 'create', GUEST, 'awake', '--memory');
+    const known = await generationId(t);
     const after = await letWrite();
     t.equal(after.round, before.round + 1);
     await ok('snapshot', 'revert', GUEST, 'awake', '--yes', '--force');
     const again = await letWrite();
     t.equal(again.round, before.round + 1, 'it counts on from what it remembers');
+    t.not(await generationId(t), known);
     t.not(again.digest, after.digest, 'it draws other random numbers than it drew then');
     t.equal(await digestAt('awake'), before.digest);
     await withoutDrift(t);

@@ -1,16 +1,20 @@
 /**
 /**
- * The reads of the method table. All but instance.console and those that look at the node's host or database
- * (node.doctor, node.leaks, node.recover, node.backup) answer from memory and the store.
+ * The reads of the method table. All but instance.console, image.append and those that look at the node's host or
+ * database (node.doctor, node.leaks, node.recover, node.backup) answer from memory and the store.
  */
 import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
+import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
 import type { Health, NodeStatus } from '../../model/node.ts';
+import type { Pool } from '../../model/pool.ts';
 import { VERSION } from '../../model/version.ts';
 import { listBackups } from '../backups/view.ts';
 import type { Breakers } from '../health/breakers.ts';
 import type { HealthReporter } from '../health/health-reporter.ts';
 import { problemsOf } from '../health/problems.ts';
+import { appendBase64 } from '../images/uploads.ts';
 import { examineNode } from '../inventory/doctor.ts';
+import type { PoolWatch } from '../inventory/pool-watch.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Recovery } from '../recover/recovery.ts';
@@ -51,6 +55,10 @@ export function makeReaders(services: Services, { operations, collector, identit
     'node.backup': ({ path }) => identity.backups.backUp(path),
     'inventory.get': () => inventories.get(),
 
+    'pool.list': () => ({
+      pools: inventories.pools.map((pool) => poolView(services, pool, identity.health)),
+    }),
+    'pool.show': ({ id }) => ({ pool: poolView(services, inventories.pool(id), identity.health) }),
     'share.list': () => ({ shares: store.shares.list() }),
     'share.show': ({ id }) => {
       const share = store.shares.get(id);
@@ -66,6 +74,9 @@ export function makeReaders(services: Services, { operations, collector, identit
 
     'image.list': () => ({ images: store.images.list() }),
     'image.show': ({ id }) => ({ image: store.images.get(id) }),
+    'image.append': async ({ image, at, data }, signal) => ({
+      at: await appendBase64(services.uploads, { image, at, data }, signal),
+    }),
     'volume.list': () => ({ volumes: store.volumes.list() }),
     'volume.show': ({ id }) => ({ volume: store.volumes.get(id) }),
     'snapshot.list': ({ id }) => ({
@@ -118,7 +129,11 @@ function nodeStatus(
     ...problemsOf({
       parts: [
         { kind: 'hypervisor', name: 'hypervisor', health: parts.hypervisor },
-        { kind: 'storage', name: services.pool.name, health: parts.storage },
+        ...inventories.pools.map(({ settings: { name }, health }) => ({
+          kind: 'storage' as const,
+          name,
+          health,
+        })),
         { kind: 'scheduler', name: 'scheduler', health: parts.scheduler },
         { kind: 'policies', name: 'policies', health: parts.policies },
         { kind: 'database', name: 'database', health: parts.database },
@@ -131,6 +146,31 @@ function nodeStatus(
       nowMs: services.clock.now(),
     }),
   };
+}
+
+function poolView({ store, inventories }: Services, watch: PoolWatch, { breakers }: NodeHealth): Pool {
+  const { settings, measured, room, health } = watch;
+  const { name, path, nfs } = settings;
+  const { capacity = null, at = null } = measured ?? {};
+  return {
+    name,
+    path,
+    nfs: nfs?.source ?? null,
+    fileSystem: capacity?.fileSystem ?? null,
+    shared: capacity?.shared ?? false,
+    reflink: capacity?.reflink ?? null,
+    disk: inventories.diskOf(watch),
+    bytes: capacity === null ? null : bytesOf(capacity),
+    measuredAt: at,
+    room,
+    volumes: store.volumes.countIn(name),
+    health,
+    breaker: breakers.healthOf({ kind: 'storage', id: name }),
+  };
+}
+
+function bytesOf({ totalBytes, availableBytes, ownBytes }: PoolCapacity): NonNullable<Pool['bytes']> {
+  return { total: totalBytes, available: availableBytes, own: ownBytes };
 }
 
 function healthOfHypervisor(hypervisor: Hypervisor): Health {

@@ -103,7 +103,7 @@ function isAsBefore(
 
 /** A volume whose changes are not all known; null for none. */
 async function lostVolume(
-  { pool }: Services,
+  { pools }: Services,
   { volumes, running }: BaseQuestion,
   { name, disks }: GuestCheckpoint,
   signal: AbortSignal,
@@ -111,7 +111,7 @@ async function lostVolume(
   for (const { id } of volumes) {
     if (!disks.some(({ serial }) => serial === serialOf(id))) return id;
     if (running) continue;
-    const bitmaps = await pool.bitmaps(id, { signal });
+    const bitmaps = await pools.holding(id).bitmaps(id, { signal });
     if (!bitmaps.some((bitmap) => bitmap.name === name && bitmap.consistent)) return id;
   }
   return null;

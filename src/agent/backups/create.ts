@@ -11,7 +11,7 @@
  * before is in the repository already and is not sent.
  */
 import { randomUUID } from 'node:crypto';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Backup } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
@@ -22,7 +22,7 @@ import { requestOf } from '../instances/request.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
-import { handOverKeys, keyed } from '../volumes/encryption.ts';
+import { handOverKeys, keyed, keyOf } from '../volumes/encryption.ts';
 import { type Base, because, checkpointOf, chooseBase } from './base.ts';
 import { Pace } from './pace.ts';
 import type { BackupRequest, BackupRepository } from './repository.ts';
@@ -117,27 +117,27 @@ function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
 }
 
 function copy(services: Services): Step<CreatePlan> {
-  const { hypervisor, pool } = services;
+  const { hypervisor, pools } = services;
   return {
     name: 'copy',
     look: async () => null, // the moment of what a crash has left is not known
     async act(plan, context) {
       const { signal } = context;
-      for (const volume of plan.volumes) await pool.removeCopy(volume.id, { signal });
+      for (const { id } of plan.volumes) await pools.holding(id).removeCopy(id, { signal });
       const running = await runs(services, plan.id, signal);
       const base = await baseOf(services, plan, running, signal);
       try {
         return await copyFrom(services, { plan, base, running }, context);
       } catch (error) {
         if ('full' in base || !(error instanceof AgentError) || error.code !== 'DATA_DAMAGED') throw error;
-        for (const volume of plan.volumes) await pool.removeCopy(volume.id, { signal });
+        for (const { id } of plan.volumes) await pools.holding(id).removeCopy(id, { signal });
         return copyFrom(services, { plan, base: because('bitmap-lost', error.message), running }, context);
       }
     },
     async undo({ id, backupId, volumes }, { signal }) {
       await hypervisor.stopCopy(id, { signal });
       await hypervisor.forgetCheckpoints(id, [checkpointOf(backupId)], { signal });
-      for (const volume of volumes) await pool.removeCopy(volume.id, { signal });
+      for (const volume of volumes) await pools.holding(volume.id).removeCopy(volume.id, { signal });
     },
   };
 }
@@ -161,7 +161,7 @@ async function copyFrom(
   { plan, base, running }: { plan: CreatePlan; base: Base; running: boolean },
   { signal, onProgress }: ActContext,
 ): Promise<Base> {
-  const { hypervisor, pool } = services;
+  const { hypervisor, pools } = services;
   const { id, backupId, volumes, bytesPerSecond } = plan;
   await assertRoom(services, { volumes, base }, signal);
   const tell = (done: number, total: number | null) => onProgress(bytesProgress('copying', done, total));
@@ -172,19 +172,19 @@ async function copyFrom(
     if (prepared) await prepareCopies(services, plan, signal);
     const copies = volumes.map((volume) => ({
       serial: serialOf(volume.id),
-      path: pool.paths.volumeDelta(volume.id),
+      path: pools.holding(volume.id).paths.volumeDelta(volume.id),
       ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
     }));
     const checkpoint = prepared ? undefined : checkpointOf(backupId);
     await hypervisor.copyDisks(id, { copies, prepared, since, checkpoint, bytesPerSecond }, options);
     // Once the copy is journaled, it is gone on with after a loss of power, too.
-    for (const { id: volumeId } of volumes) await pool.keepCopy(volumeId, { signal });
+    for (const { id: volumeId } of volumes) await pools.holding(volumeId).keepCopy(volumeId, { signal });
     return base;
   }
   for (const { id: volumeId, image, encryption = null } of volumes) {
     const layers = services.store.layers.chainOf(volumeId);
     const source = { id: volumeId, image, layers, encryption, since, bytesPerSecond };
-    await pool.copyVolume({ copyId: volumeId, ...source }, options);
+    await pools.holding(volumeId).copyVolume({ copyId: volumeId, ...source }, options);
   }
   return base;
 }
@@ -195,10 +195,12 @@ async function prepareCopies(
   { id, volumes }: CreatePlan,
   signal: AbortSignal,
 ): Promise<void> {
-  const { pool, store } = services;
+  const { pools, store } = services;
   await handOverKeys(services, store.volumes.listOf(id), signal);
-  for (const { id: volumeId, sizeBytes, encryption = null } of volumes)
-    await pool.prepareCopy({ copyId: volumeId, id: volumeId, sizeBytes, encryption }, { signal });
+  for (const { id: volumeId, sizeBytes, encryption = null } of volumes) {
+    const copy = { copyId: volumeId, id: volumeId, sizeBytes, encryption };
+    await pools.holding(volumeId).prepareCopy(copy, { signal });
+  }
 }
 
 async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): Promise<boolean> {
@@ -208,9 +210,19 @@ async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): 
   return guest.power !== 'stopped' && guest.power !== 'crashed';
 }
 
-/** A full pool pauses the guests on it: so there has to be room for all that the copies can come to. */
+/** A full pool pauses the guests on it: so there has to be room in each for all that the copies in it can come to. */
 async function assertRoom(
-  { pool }: Services,
+  { pools }: Services,
+  { volumes, base }: { volumes: readonly PlannedVolume[]; base: Base },
+  signal: AbortSignal,
+): Promise<void> {
+  for (const [pool, ofPool] of Map.groupBy(volumes, ({ id }) => pools.holding(id)))
+    await assertRoomIn(pool, { volumes: ofPool, base }, signal);
+}
+
+/** What has changed is known of all disks together: each pool has to have room for it. */
+async function assertRoomIn(
+  pool: StoragePool,
   { volumes, base }: { volumes: readonly PlannedVolume[]; base: Base },
   signal: AbortSignal,
 ): Promise<void> {
@@ -220,9 +232,9 @@ async function assertRoom(
     const ownBytes = own.reduce((bytes, file) => bytes + file.sizeBytes, 0);
     return sum + Math.min(sizeBytes, ownBytes + ('full' in base ? imageBytes : 0));
   }, 0);
-  const neededBytes = 'full' in base ? wholeBytes : (base.changedBytes ?? wholeBytes);
+  const neededBytes = 'full' in base ? wholeBytes : Math.min(wholeBytes, base.changedBytes ?? wholeBytes);
   if (neededBytes <= availableBytes) return;
-  throw new AgentError('CAPACITY_EXCEEDED', 'The pool has no room for a copy of the disks', {
+  throw new AgentError('CAPACITY_EXCEEDED', `Pool ${pool.name} has no room for a copy of the disks`, {
     details: { neededBytes, availableBytes },
     hint: 'Free some room in the pool, or back the instance up while it has fewer disks.',
   });
@@ -264,13 +276,13 @@ function bytesToRead({ volumes }: CreatePlan, base: Base | undefined): number | 
 }
 
 async function requestFor(
-  { pool, clock }: Services,
+  services: Services,
   { plan, base, repository }: { plan: CreatePlan; base: Base | undefined; repository: BackupRepository },
   signal: AbortSignal,
 ): Promise<BackupRequest> {
   const { id, backupId, instance, volumes, bytesPerSecond } = plan;
   const isFull = base === undefined || 'full' in base;
-  const pace = new Pace(clock, bytesPerSecond);
+  const pace = new Pace(services.clock, bytesPerSecond);
   return {
     id: backupId,
     instanceId: id,
@@ -281,9 +293,13 @@ async function requestFor(
       id: volume.id,
       virtualSizeBytes: volume.sizeBytes,
       ...(volume.encryption != null && { encryption: volume.encryption }),
-      extents: pace.keep(pool.readCopy(volume.id, { signal, encryption: volume.encryption ?? null }), signal),
+      extents: pace.keep(copyOf(services, volume, signal), signal),
     })),
   };
+}
+
+function copyOf({ pools }: Services, { id, encryption = null }: PlannedVolume, signal: AbortSignal) {
+  return pools.holding(id).readCopy(id, { signal, key: keyOf({ id, encryption }) });
 }
 
 async function parentOf(repository: BackupRepository, instanceId: string, id: string, signal: AbortSignal) {
@@ -294,12 +310,12 @@ async function parentOf(repository: BackupRepository, instanceId: string, id: st
   });
 }
 
-function removeCopies({ pool }: Services): Step<CreatePlan> {
+function removeCopies({ pools }: Services): Step<CreatePlan> {
   return {
     name: 'remove-copies',
     look: async () => null, // idempotent
     async act({ volumes }, { signal }) {
-      for (const volume of volumes) await pool.removeCopy(volume.id, { signal });
+      for (const volume of volumes) await pools.holding(volume.id).removeCopy(volume.id, { signal });
     },
   };
 }

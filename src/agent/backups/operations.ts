@@ -3,13 +3,13 @@
  * of this node or of any other.
  */
 import { randomUUID } from 'node:crypto';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
 import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
 import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { GIB } from '../../model/units.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
+import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
 import { knownEncryption, secretsOf } from '../volumes/encryption.ts';
@@ -31,7 +31,7 @@ interface RestorePlan extends BackupPlan {
   name: string;
   /** As the backup names it. */
   from: string;
-  volume: VolumeRequest;
+  volume: PlannedVolume;
   /** Whether it is encrypted as the backup says, which is known once that is read. @default false */
   encryptedAsBefore?: boolean;
 }
@@ -62,7 +62,7 @@ export function verifyBackup({ repositories, store }: Services): OperationKind<'
 }
 
 export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
-  const { store, pool, repositories } = services;
+  const { store, pools, repositories } = services;
   return {
     method: 'backup.restore',
     version: 1,
@@ -72,14 +72,14 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
         {
           name: 'restore',
           look: async ({ volume }, { signal }) =>
-            (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
+            (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
           act: (plan, context) => restore(services, plan, context),
-          undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+          undo: ({ volume }, { signal }) => pools.of(volume).removeVolume(volume.id, { signal }),
         },
       ],
     ],
     makes: ({ volume, encryptedAsBefore = false }) => [
-      { kind: 'volume', name: pool.paths.volume(volume.id) },
+      { kind: 'volume', name: pools.of(volume).paths.volume(volume.id) },
       ...(encryptedAsBefore ? [{ kind: 'secret', name: volume.id } as const] : secretsOf([volume])),
     ],
     accept({ id, instanceId, store: storeName, volumeId, name, sizeGib, encryption: asked }) {
@@ -104,7 +104,7 @@ async function restore(
   { store, instanceId, id, from, volume, encryptedAsBefore = false }: RestorePlan,
   { signal }: StepContext,
 ): Promise<void> {
-  const { pool, repositories } = services;
+  const { pools, repositories } = services;
   const repository = await repositories.open(store);
   const manifest = await repository.manifest(instanceId, id, { signal });
   const found = manifest?.volumes.find((each) => each.id === from);
@@ -122,11 +122,12 @@ async function restore(
   const fill = (sink: Parameters<typeof repository.restore>[1]) =>
     repository.restore({ instanceId, id, volumeId: from }, sink, options);
   const request = encryptedAsBefore ? encryptedAs(services, volume, found.encryption ?? null) : volume;
-  await pool.restoreVolume(request, fill, options);
+  const { pool: _pool, ...made } = request;
+  await pools.of(volume).restoreVolume(made, fill, options);
 }
 
 /** The row follows before the file is there. @throws {AgentError} NOT_FOUND: this node has no such key */
-function encryptedAs(services: Services, volume: VolumeRequest, asked: Encryption | null): VolumeRequest {
+function encryptedAs(services: Services, volume: PlannedVolume, asked: Encryption | null): PlannedVolume {
   const { store } = services;
   const encryption = knownEncryption(services, asked);
   store.db.transaction(() => store.volumes.setEncryption(volume.id, encryption));

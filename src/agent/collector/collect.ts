@@ -5,10 +5,10 @@
  * of its things judged again, against the rows as they are then: what has an owner meanwhile, is used, or is not seen
  * twice, stays. Nothing is taken back: what is removed was nobody's.
  */
-import type { Drivers } from '../../drivers/contracts/drivers.ts';
 import type { NetworkThingKind } from '../../drivers/contracts/network.ts';
 import { AgentError } from '../../model/errors.ts';
 import { LEAKS_LISTED_MAX, type ThingKind } from '../../model/leak.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import { IMAGE_FORMATS } from '../../model/storage.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
@@ -16,7 +16,7 @@ import type { MadeName, NameRow } from '../store/names.ts';
 import type { Collector, FoundLeak, LookResult } from './collector.ts';
 import { judge } from './judge.ts';
 import { storeLedger } from './ledger.ts';
-import { keyOf, partOf, type Thing } from './thing.ts';
+import { type Asked, isSameAsked, keyOf, partOf, type Thing } from './thing.ts';
 
 /** Kinds that are removed, in this order: a guest holds its taps and disks, a tap its bridge, a volume its image. */
 const REMOVED_KINDS = [
@@ -43,6 +43,8 @@ const LOOK_FRESH_MS = 1_000;
 interface PlannedThing extends MadeName {
   /** The name that the journal has for it. */
   journalName: string;
+  /** Of a file. @default the default one, for plans of older versions; null for what is no file */
+  pool?: string | null;
 }
 
 interface CollectPlan {
@@ -103,8 +105,8 @@ function removable({ leaks }: LookResult, names: readonly string[] | undefined):
 }
 
 function planned({ thing, proof }: FoundLeak): PlannedThing {
-  const { kind, name } = thing;
-  return { kind, name, journalName: proof?.name ?? name };
+  const { kind, name, pool } = thing;
+  return { kind, name, journalName: proof?.name ?? name, pool };
 }
 
 function removeKind(parts: CollectParts, kind: RemovedKind): Step<CollectPlan> {
@@ -112,11 +114,13 @@ function removeKind(parts: CollectParts, kind: RemovedKind): Step<CollectPlan> {
     name: `remove-${kind}`,
     look: async () => null, // what is gone already is found gone
     async act({ things }, { signal }): Promise<Outcome> {
-      const keys = new Set(things.filter((one) => one.kind === kind).map(keyOf));
+      const ofKind = things.filter((one) => one.kind === kind);
+      const keys = new Set(ofKind.map(keyOf));
+      const asked = ofKind.map(askedFor);
       const outcome: Outcome = { removed: [], spared: [] };
       if (keys.size === 0) return outcome;
       for (let left: ReadonlySet<string> = keys; left.size > 0; ) {
-        left = await removeWhileFresh(parts, { keys: left, kind, signal, outcome });
+        left = await removeWhileFresh(parts, { keys: left, asked, kind, signal, outcome });
       }
       return outcome;
     },
@@ -126,10 +130,20 @@ function removeKind(parts: CollectParts, kind: RemovedKind): Step<CollectPlan> {
 /** Looks, and removes one thing after the other until the look is too old; answers with the keys that are left. */
 async function removeWhileFresh(
   { services, collector }: CollectParts,
-  { keys, ...run }: { keys: ReadonlySet<string>; kind: RemovedKind; signal: AbortSignal; outcome: Outcome },
+  {
+    keys,
+    asked,
+    ...run
+  }: {
+    keys: ReadonlySet<string>;
+    asked: readonly Asked[];
+    kind: RemovedKind;
+    signal: AbortSignal;
+    outcome: Outcome;
+  },
 ): Promise<ReadonlySet<string>> {
   const { leaks, unknown } = await collector.confirmed(keys, run.signal);
-  assertAsked(unknown, run.kind);
+  assertAsked(unknown, asked);
   const staleAtMs = services.clock.monotonicMs() + LOOK_FRESH_MS;
   const left = new Map(
     leaks.map(({ thing }) => [keyOf(thing), thing] as const).filter(([key]) => keys.has(key)),
@@ -168,11 +182,12 @@ async function removeOne(
 }
 
 function removeThing(
-  { hypervisor, pool, network }: Drivers,
+  { hypervisor, pools, network }: Services,
   { kind, thing, proof }: { kind: RemovedKind; thing: Thing; proof: NameRow },
   signal: AbortSignal,
 ): Promise<void> {
   const id = thing.objectId ?? '';
+  const pool = pools.of(thing.pool === null ? {} : { pool: thing.pool });
   switch (kind) {
     case 'guest':
       return hypervisor.undefine(id, { signal });
@@ -210,7 +225,7 @@ function verify({ collector }: CollectParts): Step<CollectPlan> {
     look: async () => null,
     async act({ things, asked }, { signal }) {
       const look = await collector.look({ signal });
-      for (const { kind } of things) assertAsked(look.unknown, kind);
+      assertAsked(look.unknown, things.map(askedFor));
       const keys = new Set(things.map(keyOf));
       const left = look.leaks.find(({ thing }) => keys.has(keyOf(thing)));
       if (left !== undefined && asked === 'named') throw stays(left);
@@ -218,13 +233,20 @@ function verify({ collector }: CollectParts): Step<CollectPlan> {
   };
 }
 
+function askedFor({ kind, pool }: PlannedThing): Asked {
+  const part = partOf(kind);
+  return { part, pool: part === 'files' ? (pool ?? DEFAULT_POOL) : null };
+}
+
 /** Where a part of the host can't be asked, nothing is known of what is there, or of what uses it. */
-function assertAsked(unknown: LookResult['unknown'], kind: ThingKind): void {
-  const silent = unknown.find(({ part }) => part === 'guests' || part === partOf(kind));
+function assertAsked(unknown: LookResult['unknown'], asked: readonly Asked[]): void {
+  const silent = unknown.find(
+    (each) => each.part === 'guests' || asked.some((one) => isSameAsked(one, each)),
+  );
   if (silent === undefined) return;
   throw new AgentError(
     'UNAVAILABLE',
-    `Cannot remove leaks: the ${silent.part} could not be asked: ${silent.reason}`,
+    `Cannot remove leaks: the ${silent.part}${silent.pool === null ? '' : ` of pool ${silent.pool}`} could not be asked: ${silent.reason}`,
   );
 }
 

@@ -16,7 +16,7 @@
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { Drivers } from '../../drivers/contracts/drivers.ts';
 import { AgentError } from '../../model/errors.ts';
-import { type HostPart, type Leak, LEAKS_LISTED_MAX, type NodeLeaks } from '../../model/leak.ts';
+import { type Leak, LEAKS_LISTED_MAX, type NodeLeaks } from '../../model/leak.ts';
 import type { Log } from '../log.ts';
 import { pause } from '../operations/pause.ts';
 import type { NameRow } from '../store/names.ts';
@@ -24,7 +24,7 @@ import type { Store } from '../store/store.ts';
 import { find } from './find.ts';
 import { judge } from './judge.ts';
 import { storeLedger } from './ledger.ts';
-import { keyOf, partOf, type Thing } from './thing.ts';
+import { type Asked, askedOf, isSameAsked, keyOf, type Thing } from './thing.ts';
 
 /**
  * Between two looks that agree, ms: as long as a look may take at most, so that an operation which began or ended
@@ -68,7 +68,7 @@ export interface FoundLeak {
 export interface LookResult {
   at: string;
   leaks: FoundLeak[];
-  unknown: { part: HostPart; reason: string }[];
+  unknown: (Asked & { reason: string })[];
   /** Milliseconds until a look can confirm all that is not confirmed; null for nothing to confirm. */
   confirmInMs: number | null;
 }
@@ -77,7 +77,7 @@ interface Sighting {
   since: string;
   /** When the look that saw it first had ended, by the monotonic clock. */
   atMs: number;
-  part: HostPart;
+  asked: Asked;
   confirmed: boolean;
 }
 
@@ -120,7 +120,7 @@ export class Collector {
     const beganMs = clock.monotonicMs();
     const found = await find(drivers, { timeoutMs: options.timeoutMs ?? LOOK_TIMEOUT_MS, signal });
     const leaks = this.#judged(found.things, beganMs);
-    this.#forgetOthers(leaks, new Set(found.unknown.map(({ part }) => part)));
+    this.#forgetOthers(leaks, found.unknown);
     const waits = leaks.filter(({ confirmed }) => !confirmed).map((leak) => this.#confirmInMs(leak));
     const confirmInMs = waits.length === 0 ? null : Math.max(...waits);
     const result = { at: timestamp(clock), leaks, unknown: found.unknown, confirmInMs };
@@ -167,17 +167,18 @@ export class Collector {
     const before = this.#sightings.get(key);
     const sighting: Sighting =
       before === undefined
-        ? { since: timestamp(clock), atMs: clock.monotonicMs(), part: partOf(thing.kind), confirmed: false }
+        ? { since: timestamp(clock), atMs: clock.monotonicMs(), asked: askedOf(thing), confirmed: false }
         : { ...before, confirmed: before.confirmed || beganMs - before.atMs >= CONFIRM_MS };
     this.#sightings.set(key, sighting);
     return sighting;
   }
 
   /** What is no leak now begins anew when it is one again. */
-  #forgetOthers(leaks: readonly FoundLeak[], unknown: ReadonlySet<HostPart>): void {
+  #forgetOthers(leaks: readonly FoundLeak[], unknown: readonly Asked[]): void {
     const seen = new Set(leaks.map(({ thing }) => keyOf(thing)));
-    for (const [key, { part }] of this.#sightings) {
-      if (!seen.has(key) && !unknown.has(part)) this.#sightings.delete(key);
+    for (const [key, { asked }] of this.#sightings) {
+      const isSilent = unknown.some((each) => isSameAsked(each, asked));
+      if (!seen.has(key) && !isSilent) this.#sightings.delete(key);
     }
   }
 

@@ -14,11 +14,11 @@ import { AgentError } from '../../model/errors.ts';
 import type { HostPart } from '../../model/leak.ts';
 import { IMAGE_FORMATS } from '../../model/storage.ts';
 import { GUEST_NAME_PREFIX } from '../instances/plan.ts';
-import type { Thing } from './thing.ts';
+import type { Asked, Thing } from './thing.ts';
 
 export interface Found {
   things: Thing[];
-  unknown: { part: HostPart; reason: string }[];
+  unknown: (Asked & { reason: string })[];
 }
 
 interface Guests {
@@ -33,23 +33,28 @@ const HOLDS_FILES = 'it holds files: they are removed by share.delete alone, or 
 const NOT_ASKED = 'the guests of the host could not be asked whether they use it';
 
 export async function find(drivers: Drivers, options: CallOptions): Promise<Found> {
-  const { pool, network } = drivers;
+  const { pool, pools, network } = drivers;
   const unknown: Found['unknown'] = [];
-  const ask = <T>(part: HostPart, answer: Promise<T>): Promise<T | null> =>
+  const ask = <T>(part: HostPart, answer: Promise<T>, ofPool: string | null = null): Promise<T | null> =>
     answer.catch((error: unknown) => {
-      unknown.push({ part, reason: AgentError.from(error).toBody().message });
+      unknown.push({ part, pool: ofPool, reason: AgentError.from(error).toBody().message });
       return null;
     });
   const [guests, links, files] = await Promise.all([
     ask('guests', askGuests(drivers, options)),
     ask('network', network.survey(options)),
-    ask('files', pool.list(options)),
+    Promise.all(
+      [pool, ...pools.values()].map(async (each) => ({
+        pool: each,
+        files: (await ask('files', each.list(options), each.name)) ?? [],
+      })),
+    ),
   ]);
   options.signal?.throwIfAborted();
   const things = [
     ...(guests === null ? [] : guestThings(guests)),
     ...(links ?? []).map((thing) => networkThing(thing, guests)),
-    ...fileThings(pool, files ?? [], guests),
+    ...files.flatMap((found) => fileThings(found.pool, found.files, guests)),
   ];
   return { things, unknown };
 }
@@ -113,6 +118,7 @@ function fileThings(pool: StoragePool, files: readonly ListedFile[], guests: Gue
       ...thing({ kind, name: group.find((file) => journalNames.includes(file.path))?.path ?? path }),
       journalNames,
       objectId: id,
+      pool: pool.name,
       sizeBytes: group.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
       blocked:
         fileUse(paths, guests) ??
@@ -166,5 +172,6 @@ function thing({ kind, name }: Pick<Thing, 'kind' | 'name'>): Thing {
     files: [],
     blocked: null,
     sizeBytes: null,
+    pool: null,
   };
 }

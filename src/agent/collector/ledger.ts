@@ -27,9 +27,10 @@ function owns(store: Store, thing: Thing): boolean {
     case 'seed':
     case 'console':
       return store.instances.find(id) !== null;
-    case 'volume':
     case 'secret':
       return store.volumes.find(id) !== null;
+    case 'volume': // a copy of it in another pool is none of its files
+      return store.volumes.find(id)?.pool === thing.pool;
     case 'share':
       return store.shares.find(id) !== null;
     case 'image':

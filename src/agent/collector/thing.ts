@@ -21,6 +21,15 @@ export interface Thing {
   blocked: string | null;
   /** Bytes on the disk; null for what is no file. */
   sizeBytes: number | null;
+  /** The pool whose file it is; null for what is no file of a pool. */
+  pool: string | null;
+}
+
+/** What of the host is asked by itself: a part of it, and of the files those of one pool. */
+export interface Asked {
+  part: HostPart;
+  /** Null for another part than files. */
+  pool: string | null;
 }
 
 /** Of which part of the host a kind of thing is. */
@@ -40,6 +49,14 @@ export function partOf(kind: ThingKind): HostPart {
     default:
       return 'network';
   }
+}
+
+export function askedOf({ kind, pool }: Pick<Thing, 'kind' | 'pool'>): Asked {
+  return { part: partOf(kind), pool };
+}
+
+export function isSameAsked(one: Asked, other: Asked): boolean {
+  return one.part === other.part && one.pool === other.pool;
 }
 
 /** One key for a kind and a name. */

@@ -11,6 +11,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { type AST, getStaticTOMLValue, parseTOML } from 'toml-eslint-parser';
 import { AgentError } from '../../model/errors.ts';
 import { type Fault, findFault } from '../../model/validate.ts';
+import { faultOfPools } from './pools.ts';
 import { type Config, ConfigSchema } from './schema.ts';
 
 /** A configuration is a page; a larger file is a mistake. */
@@ -77,6 +78,8 @@ function checkTogether(config: Config, file: string): void {
       message: `poolWarningPercent (${warning}) is above poolCriticalPercent (${critical})`,
     });
   }
+  const poolFault = faultOfPools(config);
+  if (poolFault !== null) throw faultError(file, 1, poolFault);
   assertNamedOnce(config.objects, file, 'objects', 'object stores');
   assertNamedOnce(config.keys, file, 'keys', 'keys');
 }

@@ -34,6 +34,9 @@ function sections<P extends TProperties>(description: string, limit: number, pro
 
 /** Keys of one node: a new one each month, for five years. */
 const KEYS_LIMIT = 64;
+/** Pools beside the default one; each may hold as many threads as main.ts has for it. */
+export const POOLS_LIMIT = 15;
+
 /** Object stores of one node; each has connections and buffers of its own. */
 const OBJECT_STORES_LIMIT = 16;
 
@@ -85,7 +88,7 @@ export const ConfigSchema = Type.Object(
       }),
       uri: Type.String({ maxLength: 1024, default: 'qemu:///system', description: 'URI of libvirt.' }),
     }),
-    storage: section('The pool of disks: images, volumes and seeds as files.', {
+    storage: section('The default pool: images, volumes, seeds and shares as files.', {
       path: AbsolutePath(
         'Folder of the pool, on a file system of its own where possible.',
         '/var/lib/berth/pool',
@@ -107,6 +110,52 @@ export const ConfigSchema = Type.Object(
           maxLength: 1024,
           description:
             'File with 64 hexadecimal digits, readable by root alone; one of LoadCredential= is such a file. Absolute path.',
+        }),
+      },
+    ),
+    pools: sections(
+      'One more pool, for volumes: on faster disks, say, or on NFS. One such section each.',
+      POOLS_LIMIT,
+      {
+        name: Name,
+        path: Type.String({
+          pattern: '^/[^\\x00-\\x1f]*[^/\\x00-\\x1f]$',
+          maxLength: 1024,
+          description:
+            'Folder of the pool, which has to exist; it is marked, and never written to without its mark. Absolute path.',
+        }),
+        nfs: Type.Optional(
+          Type.String({
+            pattern: '^([A-Za-z0-9.-]{1,253}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
+            description: 'server:/export that is mounted on that folder; without it nothing is mounted.',
+          }),
+        ),
+        nfsOptions: Type.String({
+          pattern: '^[A-Za-z0-9_.:=-]+(,[A-Za-z0-9_.:=-]+)*$',
+          maxLength: 512,
+          default: 'hard,nosuid,nodev,noexec',
+          description:
+            'Options of that mount. With hard, guests wait for a server that is away; with soft, they lose writes.',
+        }),
+        diskRatio: Ratio('GiB of thin volumes for each GiB of the pool.', 1),
+        reservedDiskGib: Type.Integer({
+          minimum: 0,
+          maximum: 1_048_576,
+          default: 2,
+          description: 'GiB of the pool kept free.',
+        }),
+        warningPercent: Type.Integer({
+          minimum: 1,
+          maximum: 100,
+          default: 85,
+          description: 'Percent of the pool really used at which it is told as degraded; 100 never.',
+        }),
+        criticalPercent: Type.Integer({
+          minimum: 1,
+          maximum: 100,
+          default: 95,
+          description:
+            'Percent of the pool really used at which no volume is made or grown any more; 100 never.',
         }),
       },
     ),

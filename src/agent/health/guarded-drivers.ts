@@ -49,7 +49,7 @@ export function watchGuests(hypervisor: Hypervisor, breakers: Breakers): Unsubsc
 }
 
 export function guardDrivers(
-  { hypervisor, pool, network, host, keys, objects }: Drivers,
+  { hypervisor, pool, pools, network, host, keys, objects }: Drivers,
   breakers: Breakers,
 ): Drivers {
   const connected = () => hypervisor.health().connected;
@@ -58,6 +58,12 @@ export function guardDrivers(
     // While libvirt itself is away, no guest is to blame: that is told once, as the hypervisor's health.
     hypervisor: guard(hypervisor, HYPERVISOR, { breakers, isToBlame: connected }),
     pool: guard(pool, poolRules(pool), { breakers, isToBlame: always }),
+    pools: new Map(
+      Array.from(pools, ([name, each]) => [
+        name,
+        guard(each, poolRules(each), { breakers, isToBlame: always }),
+      ]),
+    ),
     network: guard(network, NETWORK, { breakers, isToBlame: always }),
     host,
     keys,
@@ -148,8 +154,8 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     isFlat: counts,
     roomToFlatten: counts,
     flattenVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
-    cloneVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
+    cloneVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     bitmaps: counts,
     prepareCopy: counts,
     readCopy: 'passes',

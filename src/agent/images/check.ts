@@ -3,6 +3,7 @@
  */
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { CallOptions, ProgressListener } from '../../drivers/contracts/calls.ts';
+import type { StoragePool } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Image } from '../../model/storage.ts';
 import type { Services } from '../services.ts';
@@ -34,9 +35,26 @@ export async function assertBasesIntact(
   instanceId: string,
   options: CallOptions,
 ): Promise<void> {
-  const { store } = services;
-  const ids = new Set(store.volumes.listOf(instanceId).flatMap(({ imageId }) => imageId ?? []));
-  for (const id of ids) await checkImage(services, store.images.get(id), { ...options, depth: 'seal' });
+  const { store, pools } = services;
+  const seal = { ...options, depth: 'seal' } as const;
+  const volumes = store.volumes.listOf(instanceId);
+  const bases = new Map(volumes.map(({ pool, imageId }) => [`${pool} ${imageId}`, { pool, imageId }]));
+  for (const { pool, imageId } of bases.values()) {
+    if (imageId === null) continue;
+    const image = store.images.get(imageId);
+    if (pool === image.pool) await checkImage(services, image, seal);
+    else await checkCopy(pools.of({ pool }), image, seal);
+  }
+}
+
+/** A damaged copy says nothing of the image itself: it is what its volumes stand on that is refused. */
+async function checkCopy(
+  pool: StoragePool,
+  { id, name, format }: Image,
+  options: CallOptions & { depth: 'seal' },
+): Promise<void> {
+  const checked = await pool.checkImage(id, format, options);
+  if (!checked.intact) throw damaged(`${name} in pool ${pool.name}`, checked.reason);
 }
 
 function keepVerdict({ store, clock }: Services, id: string, damage: string | null): void {

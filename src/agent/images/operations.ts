@@ -17,6 +17,11 @@ interface ImagePlan {
   format: ImageFormat;
 }
 
+interface DeletePlan extends ImagePlan {
+  /** Pools beside the default one that have, or may have, a copy. @default none: plans of older versions do not say */
+  copies?: string[];
+}
+
 export function verifyImage(services: Services): OperationKind<'image.verify', ImagePlan> {
   const { store } = services;
   return {
@@ -67,8 +72,9 @@ export function pinImage(services: Services): OperationKind<'image.pin', ImagePl
   };
 }
 
-export function deleteImage(services: Services): OperationKind<'image.delete', ImagePlan> {
-  const { store, pool } = services;
+export function deleteImage(services: Services): OperationKind<'image.delete', DeletePlan> {
+  const { store, pool, pools } = services;
+  const poolsOf = ({ copies = [] }: DeletePlan) => [...copies.map((name) => pools.of({ pool: name })), pool];
   return {
     method: 'image.delete',
     version: 1,
@@ -77,11 +83,14 @@ export function deleteImage(services: Services): OperationKind<'image.delete', I
         {
           name: 'remove-files',
           look: async () => null,
-          act: ({ id, format }, { signal }) => pool.removeImage(id, format, { signal }),
+          async act(plan, { signal }) {
+            for (const each of poolsOf(plan)) await each.removeImage(plan.id, plan.format, { signal });
+          },
         },
       ],
     ],
-    removes: ({ id, format }) => [{ kind: 'image', name: pool.paths.image(id, format) }],
+    removes: (plan) =>
+      poolsOf(plan).map(({ paths }) => ({ kind: 'image', name: paths.image(plan.id, plan.format) })),
     accept(params) {
       const image = store.images.get(params.id);
       if (image.state === 'importing') throw beingImported(image);
@@ -91,7 +100,8 @@ export function deleteImage(services: Services): OperationKind<'image.delete', I
           hint: 'Delete them first.',
         });
       store.images.setState(image.id, 'deleting');
-      return { verdict: 'run', target: targetOf(image), plan: planOf(image) };
+      const plan = { ...planOf(image), copies: store.images.copiesOf(image.id) };
+      return { verdict: 'run', target: targetOf(image), plan };
     },
     succeeded({ id, name }) {
       store.images.remove(id);

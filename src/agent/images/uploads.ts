@@ -8,6 +8,7 @@
  */
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { StoragePool } from '../../drivers/contracts/storage.ts';
+import { bytesOfBase64 } from '../../model/base64.ts';
 import { AgentError } from '../../model/errors.ts';
 
 /** Pause between two pieces after which a caller is taken for gone, ms: time to come back over a restart. */
@@ -119,6 +120,21 @@ export class Uploads {
     waiting.delete(wake);
     if (waiting.size === 0) this.#waiting.delete(id);
   }
+}
+
+/** Bytes of an upload as a message brings them; where it brings none, how many are there. */
+export async function appendBase64(
+  uploads: Uploads,
+  { image, at, data }: { image: string; at: number; data: string },
+  signal: AbortSignal = new AbortController().signal,
+): Promise<number> {
+  const bytes = bytesOfBase64(data);
+  if (bytes === null) throw new AgentError('INVALID_ARGUMENT', 'data is no base64');
+  return bytes.length === 0 ? uploads.look(image, signal) : uploads.append(image, at, pieces(bytes), signal);
+}
+
+async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
 }
 
 function idle(doneBytes: number, sizeBytes: number): AgentError {

@@ -6,14 +6,18 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
+import { claimsOf } from '../../model/capacity.ts';
 import { type DiskDevice, objectionToDevice, objectionToQos, type VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { DiskSpec, InstanceSpec, NicSpec } from '../../model/instance.ts';
 import { firstFree, isGuestAddress, parseCidr } from '../../model/ipv4.ts';
 import type { Network } from '../../model/network.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Image, Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
+import { noteImageOf } from '../pools/images.ts';
 import type { Services } from '../services.ts';
+import { admitShares } from '../shares/admit.ts';
 import type { Store } from '../store/store.ts';
 import { knownEncryption } from '../volumes/encryption.ts';
 import { userDataBytes } from './user-data.ts';
@@ -23,13 +27,13 @@ const MAC_PREFIX = '52:54:00';
 /** Random addresses tried before giving up: with 16 million of them, one try is nearly always enough. */
 const MAC_TRIES = 100;
 
-/** Writes the rows of the instance, its own volumes, its ports and its allocation. @throws {AgentError} */
+/** Writes the rows of the instance, its own volumes, its ports, its shares and its allocation. @throws {AgentError} */
 export function admitInstance(services: Services, id: string, spec: InstanceSpec): void {
   const { store, clock, inventories } = services;
   assertNew(services, id, spec.name);
   const disks = spec.disks.map((disk) => resolveDisk(services, disk));
-  const newGib = disks.reduce((sum, disk) => sum + ('sizeGib' in disk ? disk.sizeGib : 0), 0);
-  const claim = { VCPU: spec.vcpus, MEMORY_MB: spec.memoryMib, DISK_GB: newGib };
+  const made = disks.flatMap((disk) => ('sizeGib' in disk ? [{ pool: disk.pool, gib: disk.sizeGib }] : []));
+  const claim = { VCPU: spec.vcpus, MEMORY_MB: spec.memoryMib, disks: claimsOf(made) };
   inventories.assertRoom(claim);
   const createdAt = timestamp(clock);
   store.instances.insert({
@@ -46,11 +50,13 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
   for (const [position, disk] of disks.entries())
     insertDisk(services, { id, name: spec.name, position, disk, createdAt });
   for (const [position, nic] of spec.nics.entries()) insertPort(services, { instanceId: id, position, nic });
+  admitShares(services, { id, name: spec.name }, spec.shares ?? []);
   store.tellInstance('instance.created', id);
 }
 
 type Attributes = Pick<Volume, 'device' | 'qos' | 'encryption'>;
-type ResolvedDisk = Attributes & ({ volumeId: string } | { image: Image | null; sizeGib: number });
+type ResolvedDisk = Attributes &
+  ({ volumeId: string } | { image: Image | null; pool: string; sizeGib: number });
 
 function assertNew({ store }: Services, id: string, name: string): void {
   for (const taken of [name, id]) {
@@ -87,7 +93,12 @@ function sourceOf(services: Services, disk: DiskSpec) {
       `A disk of ${sizeGib} GiB is smaller than its image ${image?.name}, which has ${imageGib} GiB`,
     );
   }
-  return { image, sizeGib };
+  return { image, pool: poolFor(services, disk.pool), sizeGib };
+}
+
+/** The name of a pool that there is. @throws {AgentError} NOT_FOUND */
+export function poolFor({ pools }: Pick<Services, 'pools'>, asked: string | undefined): string {
+  return pools.of({ pool: asked ?? DEFAULT_POOL }).name;
 }
 
 function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): { volumeId: string } {
@@ -96,10 +107,10 @@ function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): {
       hint: 'Leave its encryption out.',
     });
   }
-  if (disk.image !== undefined || disk.sizeGib !== undefined) {
+  if (disk.image !== undefined || disk.sizeGib !== undefined || disk.pool !== undefined) {
     throw new AgentError(
       'INVALID_ARGUMENT',
-      'A disk names an existing volume, or an image and a size; not both',
+      'A disk names an existing volume, or an image, a size and a pool; not both',
     );
   }
   return { volumeId: freeVolume(store, nameOrId).id };
@@ -130,7 +141,7 @@ export function readyImage({ store }: Services, nameOrId: string): Image {
 }
 
 function insertDisk(
-  { store, pool }: Services,
+  { store }: Services,
   parts: { id: string; name: string; position: number; disk: ResolvedDisk; createdAt: string },
 ): void {
   const { id, position, disk, createdAt } = parts;
@@ -149,7 +160,7 @@ function insertDisk(
     {
       id: randomUUID(),
       name,
-      pool: pool.name,
+      pool: disk.pool,
       sizeGib: disk.sizeGib,
       imageId: disk.image?.id ?? null,
       instanceId: id,
@@ -163,6 +174,7 @@ function insertDisk(
     },
     position,
   );
+  noteImageOf(store, { pool: disk.pool, imageId: disk.image?.id ?? null });
 }
 
 function insertPort(

@@ -40,18 +40,18 @@ function changes({ spec, disowned }: Instance, { policies = {}, ownership }: Par
 }
 
 function write(
-  { store, pool }: Services,
+  { store, pools }: Services,
   instance: Instance,
   { policies = {}, ownership }: Params<'instance.configure'>,
 ): ConfigurePlan {
   const { id, spec } = instance;
   const after = changedPolicies(spec.policies, policies);
-  const { definition: previousDefinition } = planInstance(store, pool, instance);
+  const { definition: previousDefinition } = planInstance(store, pools, instance);
   store.instances.setPolicies(id, after);
   if (ownership === 'take-back') store.instances.setDisowned(id, null);
   store.instances.nextGeneration(id);
   store.tellInstance('instance.changed', id);
-  const { definition } = planInstance(store, pool, store.instances.get(id));
+  const { definition } = planInstance(store, pools, store.instances.get(id));
   return { id, before: spec.policies, after, definition, previousDefinition };
 }
 

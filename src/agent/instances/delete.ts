@@ -1,6 +1,7 @@
 /**
  * instance.delete: plug, definition, ports, then the files that were made with the instance.
  *
+ * Its own volumes may be wiped: they are set aside for the wiper, layers and memories of snapshots with them.
  * Nothing is taken back: a delete that fails leaves the instance `deleting`, and is asked for again.
  */
 import type { OperationKind, Step } from '../operations/kind.ts';
@@ -14,11 +15,14 @@ import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
 import { thingsOfInstance } from './things.ts';
 
-export function deleteInstance(services: Services): OperationKind<'instance.delete', InstancePlan> {
-  const { store, pool, hypervisor, network: driver } = services;
-  return {
-    method: 'instance.delete',
-    version: 1,
+interface DeletePlan extends InstancePlan {
+  /** Whether the bytes of its own volumes are to be overwritten by the wiper. @default false: a plan of version 1 */
+  wipe?: boolean;
+}
+
+export function deleteInstance(services: Services): OperationKind<'instance.delete', DeletePlan> {
+  const { store, pool, pools, hypervisor, network: driver } = services;
+  const walk = {
     stages: [
       [forward('destroy', ({ id }, signal) => hypervisor.destroy(id, { signal }))],
       [forward('undefine', ({ id }, signal) => hypervisor.undefine(id, { signal }))],
@@ -26,16 +30,29 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
         forward('unbind-ports', async ({ ports }, signal) => {
           for (const { network, port } of ports) await driver.removePort(network, port, { signal });
         }),
-        forward('remove-files', async ({ id, ownVolumes }, signal) => {
+        forward('remove-files', async ({ id, ownVolumes, wipe = false }, signal) => {
           await pool.removeSeed(id, { signal });
           await pool.removeConsole(id, { signal });
-          for (const volume of ownVolumes) await pool.removeVolume(volume.id, { signal });
+          for (const volume of ownVolumes) {
+            const own = pools.of(volume);
+            if (wipe) await own.setVolumeAside(volume.id, { signal });
+            else await own.removeVolume(volume.id, { signal });
+          }
           for (const { name } of secretsOf(ownVolumes)) await hypervisor.forgetKey(name, { signal });
         }),
       ],
     ],
-    removes: (plan) => thingsOfInstance(services, plan),
-    accept(params) {
+    removes: (plan: DeletePlan) => thingsOfInstance(services, plan),
+    succeeded: ({ id, wipe = false }: DeletePlan) => forgetInstance(services, id, { wipe }),
+    undone: () => undefined,
+  };
+  return {
+    ...walk,
+    method: 'instance.delete',
+    version: 2,
+    // Version 1 wiped nothing; its plans do not say so.
+    past: [{ ...walk, version: 1 }],
+    accept({ wipe = false, ...params }) {
       const { instance, target } = requestOf(services, 'delete', params);
       const volumes = store.volumes.listOf(instance.id);
       assertUnprotected(volumes.filter(({ deletedWithInstance }) => deletedWithInstance));
@@ -45,17 +62,15 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
       store.instances.setRestarts(instance.id, NO_RESTARTS);
       store.instances.nextGeneration(instance.id);
       store.tellInstance('instance.changed', instance.id);
-      return { verdict: 'run', target, plan: planInstance(store, pool, instance) };
+      return { verdict: 'run', target, plan: { ...planInstance(store, pools, instance), wipe } };
     },
-    succeeded: ({ id }) => forgetInstance(services, id),
-    undone: () => undefined,
   };
 }
 
 /** A step whose driver calls are all idempotent and are not taken back. */
 function forward(
   name: string,
-  act: (plan: InstancePlan, signal: AbortSignal) => Promise<void>,
-): Step<InstancePlan> {
+  act: (plan: DeletePlan, signal: AbortSignal) => Promise<void>,
+): Step<DeletePlan> {
   return { name, look: async () => null, act: (plan, { signal }) => act(plan, signal) };
 }

@@ -28,6 +28,8 @@ const SizeGib = Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX });
 const GuestVolume = strict({
   id: Id,
   name: VolumeName,
+  /** Absent where it is the default one: the definition is then as it was before there were others. */
+  pool: Type.Optional(Name),
   sizeGib: SizeGib,
   image: nullable(strict({ id: Id, format: Type.Enum([...IMAGE_FORMATS]) })),
   deletedWithInstance: Type.Boolean(),

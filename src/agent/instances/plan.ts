@@ -12,11 +12,14 @@ import type {
   GuestShare,
 } from '../../drivers/contracts/hypervisor.ts';
 import type { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
-import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { HomePool } from '../../drivers/contracts/storage.ts';
 import type { Instance } from '../../model/instance.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { InstanceShare } from '../../model/share.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
+import type { PlannedVolume } from '../pools/images.ts';
+import type { Pools } from '../pools/pools.ts';
 import { type Port, planOf } from '../store/networks.ts';
 import type { SnapshotRow } from '../store/snapshots.ts';
 import type { Store } from '../store/store.ts';
@@ -40,7 +43,7 @@ export interface InstancePlan {
   name: string;
   definition: GuestDefinition;
   /** Volumes that are made with the instance and deleted with it. */
-  ownVolumes: VolumeRequest[];
+  ownVolumes: PlannedVolume[];
   ports: PortOfNetwork[];
 }
 
@@ -51,7 +54,7 @@ export interface InstancePlan {
  */
 export function planInstance(
   store: Store,
-  pool: StoragePool,
+  pools: Pools,
   instance: Instance,
   volumes: Volume[] = store.volumes.listOf(instance.id),
 ): InstancePlan {
@@ -60,7 +63,7 @@ export function planInstance(
   return {
     id,
     name,
-    definition: defineGuest(store, pool, { instance, volumes, ports, shares: store.shares.stayingOf(id) }),
+    definition: defineGuest(store, pools, { instance, volumes, ports, shares: store.shares.stayingOf(id) }),
     ownVolumes: volumes
       .filter((volume) => volume.deletedWithInstance)
       .map((volume) => volumeRequest(store, volume)),
@@ -68,10 +71,11 @@ export function planInstance(
   };
 }
 
-export function volumeRequest(store: Store, volume: Volume): VolumeRequest {
+export function volumeRequest(store: Store, volume: Volume): PlannedVolume {
   const image = volume.imageId === null ? null : store.images.get(volume.imageId);
   return {
     id: volume.id,
+    pool: volume.pool,
     sizeBytes: volume.sizeGib * GIB,
     image: image === null ? null : { id: image.id, format: image.format },
     label: {
@@ -87,13 +91,13 @@ export function volumeRequest(store: Store, volume: Volume): VolumeRequest {
 
 function defineGuest(
   store: Store,
-  pool: StoragePool,
+  pools: Pools,
   parts: { instance: Instance; volumes: Volume[]; shares: InstanceShare[]; ports: PortOfNetwork[] },
 ): GuestDefinition {
-  const { id, name, generation, spec, createdAt } = parts.instance;
+  const { id, name, generation, generationId, spec, createdAt } = parts.instance;
   const seed: GuestDisk = {
     serial: SEED_SERIAL,
-    path: pool.paths.seed(id),
+    path: pools.home.paths.seed(id),
     format: 'raw',
     readOnly: true,
     backing: null,
@@ -106,15 +110,16 @@ function defineGuest(
     vcpus: spec.vcpus,
     memoryMib: spec.memoryMib,
     firmware: spec.firmware,
-    disks: [...parts.volumes.map((volume) => diskOf(store, pool, volume)), seed],
+    disks: [...parts.volumes.map((volume) => diskOf(store, pools, volume)), seed],
     nics: parts.ports.map(({ network, port }) => ({
       macAddress: port.macAddress,
       bridge: network.bridge,
       tapName: taps.get(port.id) as string,
     })),
-    ...(parts.shares.length > 0 && { shares: parts.shares.map((share) => guestShareOf(pool, share)) }),
-    consoleLogPath: pool.paths.consoleLog(id),
+    ...(parts.shares.length > 0 && { shares: parts.shares.map((share) => guestShareOf(pools.home, share)) }),
+    consoleLogPath: pools.home.paths.consoleLog(id),
     watchdog: spec.watchdog,
+    generationId,
     metadata: writeMetadata({
       id,
       nodeId: store.meta.get('node_id') as string,
@@ -130,7 +135,7 @@ function defineGuest(
   };
 }
 
-export function guestShareOf(pool: StoragePool, { shareId, tag, access }: InstanceShare): GuestShare {
+export function guestShareOf(pool: HomePool, { shareId, tag, access }: InstanceShare): GuestShare {
   return { tag, path: pool.paths.share(shareId), readOnly: access === 'read-only' };
 }
 
@@ -139,11 +144,13 @@ function carriedShare({ shareId: id, share: name, tag, access }: InstanceShare) 
 }
 
 function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number] {
-  const { id, name, sizeGib, imageId, deletedWithInstance, createdAt, device, qos, encryption } = volume;
+  const { id, name, pool, sizeGib, imageId, deletedWithInstance, createdAt, device, qos, encryption } =
+    volume;
   const image = imageId === null ? null : { id: imageId, format: store.images.get(imageId).format };
   const kept = { id, name, sizeGib, image, deletedWithInstance, createdAt };
   return {
     ...kept,
+    ...(pool !== DEFAULT_POOL && { pool }),
     protected: volume.protected,
     device,
     qos,
@@ -161,27 +168,27 @@ export function serialOf(volumeId: string): string {
   return volumeId.replaceAll('-', '').slice(0, SERIAL_LENGTH);
 }
 
-export function diskOf(store: Store, pool: StoragePool, volume: Volume): GuestDisk {
-  const chain = chainOf(store, pool, volume);
+export function diskOf(store: Store, pools: Pools, volume: Volume): GuestDisk {
+  const chain = chainOf(store, pools, volume);
   const { device, qos } = volume;
   return { serial: serialOf(volume.id), ...chain, readOnly: false, device, qos };
 }
 
 /** The active file of a volume, with all that it stands on. */
-function chainOf(store: Store, pool: StoragePool, volume: Volume) {
+function chainOf(store: Store, pools: Pools, volume: Volume) {
   const { id, imageId } = volume;
+  const { paths } = pools.of(volume);
   const image = imageId === null ? null : store.images.get(imageId);
-  const base =
-    image === null ? null : { path: pool.paths.image(image.id, image.format), format: image.format };
+  const base = image === null ? null : { path: paths.image(image.id, image.format), format: image.format };
   const own: BackingFile & { backing: BackingFile | null } = {
-    path: pool.paths.volume(id),
+    path: paths.volume(id),
     format: 'qcow2',
     backing: base,
     ...keyed(volume),
   };
   return store.layers.chainOf(id).reduce(
     (below, layer) => ({
-      path: pool.paths.layer(id, layer),
+      path: paths.layer(id, layer),
       format: 'qcow2' as const,
       backing: below,
       ...keyed(volume),

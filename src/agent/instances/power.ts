@@ -32,7 +32,7 @@ interface RebootPlan {
 }
 
 export function startInstance(services: Services): OperationKind<'instance.start', InstancePlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   const { undo: _undefine, ...redefine } = define(services);
   const { undo: _unbind, ...rebind } = bindPorts(services);
   return {
@@ -42,7 +42,7 @@ export function startInstance(services: Services): OperationKind<'instance.start
     accept: (params, asker) => {
       const { instance, ...accepted } = acceptPower(services, 'start', params);
       wantRunning(services, instance, asker);
-      return { ...accepted, plan: planInstance(store, pool, store.instances.get(instance.id)) };
+      return { ...accepted, plan: planInstance(store, pools, store.instances.get(instance.id)) };
     },
     succeeded: () => undefined,
     undone: () => undefined,

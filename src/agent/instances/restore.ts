@@ -20,7 +20,7 @@ interface RestorePlan extends InstancePlan {
 }
 
 export function restoreInstance(services: Services): OperationKind<'instance.restore', RestorePlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   const { undo: _undefine, ...redefine } = define(services);
   const { undo: _unbind, ...rebind } = bindPorts(services);
   const ends = { succeeded: () => undefined, undone: () => undefined };
@@ -36,7 +36,7 @@ export function restoreInstance(services: Services): OperationKind<'instance.res
     ],
     accept({ scope, ...params }) {
       const { instance, target } = requestOf(services, 'restore', params);
-      const plan = { ...planInstance(store, pool, instance), power: powerFor(instance, scope) };
+      const plan = { ...planInstance(store, pools, instance), power: powerFor(instance, scope) };
       return { verdict: 'run', target, plan };
     },
     ...ends,

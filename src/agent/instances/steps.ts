@@ -6,6 +6,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
+import { makeVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import type { BaselineRow } from '../store/instances.ts';
 import { handOverKeys, secretsOf } from '../volumes/encryption.ts';
@@ -17,17 +18,18 @@ export interface Redefinition {
   previousDefinition: GuestDefinition;
 }
 
-export function makeVolumes({ pool, hypervisor }: Services): Step<InstancePlan> {
+export function makeVolumes(services: Services): Step<InstancePlan> {
+  const { pools, hypervisor } = services;
   return {
     name: 'make-volumes',
     async look({ ownVolumes }, { signal }) {
-      const found = await Promise.all(ownVolumes.map(({ id }) => pool.lookVolume(id, { signal })));
-      return found.includes(null) ? null : {};
+      const looks = ownVolumes.map((volume) => pools.of(volume).lookVolume(volume.id, { signal }));
+      return (await Promise.all(looks)).includes(null) ? null : {};
     },
     act: async ({ ownVolumes }, { signal }) =>
-      void (await Promise.all(ownVolumes.map((volume) => pool.makeVolume(volume, { signal })))),
+      void (await Promise.all(ownVolumes.map((volume) => makeVolume(services, volume, { signal })))),
     async undo({ ownVolumes }, { signal }) {
-      await Promise.all(ownVolumes.map(({ id }) => pool.removeVolume(id, { signal })));
+      await Promise.all(ownVolumes.map((volume) => pools.of(volume).removeVolume(volume.id, { signal })));
       for (const { name } of secretsOf(ownVolumes)) await hypervisor.forgetKey(name, { signal });
     },
   };
@@ -65,8 +67,7 @@ export function define(services: Services): Step<InstancePlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent, and brings an older definition up to date
-    act: ({ definition }, { signal }) =>
-      defineForBaseline(services, onPresentFiles(services, definition), signal),
+    act: ({ definition }, { signal }) => defineForBaseline(services, asOfNow(services, definition), signal),
     record: ({ id }, baseline) => services.store.instances.setBaseline(id, baseline as BaselineRow),
     undo: ({ id }, { signal }) => unlessForeign(services.hypervisor.undefine(id, { signal })),
   };
@@ -78,7 +79,7 @@ export async function defineGuest(
   definition: GuestDefinition,
   signal: AbortSignal,
 ): Promise<void> {
-  await defineAsIs(services, onPresentFiles(services, definition), signal);
+  await defineAsIs(services, asOfNow(services, definition), signal);
 }
 
 async function defineAsIs(
@@ -103,23 +104,23 @@ async function defineForBaseline(
 /**
  * While a plan has waited for its turn, layers of its volumes may have been merged, and volumes detached: its disks are
  * those that the instance has now, with the files of now. A guest that is started on a file of before would lose what it
- * writes.
+ * writes. It may have been taken back to a snapshot meanwhile, too, which its generation ID has to tell.
  */
-function onPresentFiles({ store, pool }: Services, definition: GuestDefinition): GuestDefinition {
+function asOfNow({ store, pools }: Services, definition: GuestDefinition): GuestDefinition {
   const volumes = store.volumes.listOf(definition.id);
-  const present = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pool, volume)]));
+  const present = new Map(volumes.map((volume) => [serialOf(volume.id), diskOf(store, pools, volume)]));
   const disks = definition.disks.flatMap((disk) => {
     if (disk.serial === SEED_SERIAL) return [disk];
     const now = present.get(disk.serial);
     return now === undefined ? [] : [{ ...disk, path: now.path, backing: now.backing }];
   });
-  return { ...definition, disks };
+  return { ...definition, generationId: store.instances.generationIdOf(definition.id), disks };
 }
 
 /** The definition that the store says. */
 export function defineFromStore(services: Services, id: string, signal: AbortSignal): Promise<void> {
-  const { store, pool } = services;
-  return defineAsIs(services, planInstance(store, pool, store.instances.get(id)).definition, signal);
+  const { store, pools } = services;
+  return defineAsIs(services, planInstance(store, pools, store.instances.get(id)).definition, signal);
 }
 
 /** From one definition to another, and back where it is undone. */

@@ -15,6 +15,7 @@
  * No message repeats any of it: it may hold secrets.
  */
 import { gunzipSync } from 'node:zlib';
+import { bytesOfBase64 } from '../../model/base64.ts';
 import { AgentError } from '../../model/errors.ts';
 import { USER_DATA_BYTES_MAX, type UserDataEncoding } from '../../model/instance.ts';
 import { findYamlFault } from './cloud-config.ts';
@@ -125,9 +126,9 @@ function isIgnition(text: string): boolean {
 }
 
 function decodeBase64(what: string, text: string): Buffer {
-  const isWhole = /^[A-Za-z0-9+/]*={0,2}$/.test(text) && text.length % 4 === 0;
-  if (!isWhole) throw refused(what, 'it is no base64', { hint: 'Without line breaks: base64 -w0.' });
-  return Buffer.from(text, 'base64');
+  const bytes = bytesOfBase64(text);
+  if (bytes === null) throw refused(what, 'it is no base64', { hint: 'Without line breaks: base64 -w0.' });
+  return bytes;
 }
 
 function unpacked(what: string, bytes: Buffer): string {

@@ -5,20 +5,34 @@
 import type { HostFacts } from '../../drivers/contracts/host.ts';
 import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
 import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
-import type { Capacities } from '../../model/capacity.ts';
+import type { Capacities, ClassCapacity } from '../../model/capacity.ts';
 import type { Inventory } from '../../model/node.ts';
 import { GIB } from '../../model/units.ts';
+import type { PoolSettings } from '../config/pools.ts';
 import type { Config } from '../config/schema.ts';
 
 /** Sources that differ by less agree: firmware and kernel keep some memory from some of them. */
 const MEMORY_TOLERANCE = 0.05;
 
+/** A disk that others use too is counted without what they have taken. */
+export function diskCapacityOf(
+  { reservedDiskGib, diskRatio }: Pick<PoolSettings, 'reservedDiskGib' | 'diskRatio'>,
+  { totalBytes, availableBytes, ownBytes }: PoolCapacity,
+): ClassCapacity {
+  const takenByOthers = Math.max(0, totalBytes - availableBytes - ownBytes);
+  return {
+    total: Math.floor(totalBytes / GIB),
+    reserved: reservedDiskGib + Math.ceil(takenByOthers / GIB),
+    allocationRatio: diskRatio,
+  };
+}
+
 /**
  * Memory is what the kernel has (MemTotal): libvirt's figure misses memory that was plugged in after boot.
- * A disk that others use too is counted without what they have taken.
+ *
+ * @param disk Of the default pool.
  */
-export function capacitiesOf(config: Config['capacity'], host: HostFacts, pool: PoolCapacity): Capacities {
-  const takenByOthers = Math.max(0, pool.totalBytes - pool.availableBytes - pool.ownBytes);
+export function capacitiesOf(config: Config['capacity'], host: HostFacts, disk: ClassCapacity): Capacities {
   return {
     VCPU: { total: host.cpus, reserved: config.reservedVcpus, allocationRatio: config.vcpuRatio },
     MEMORY_MB: {
@@ -26,11 +40,7 @@ export function capacitiesOf(config: Config['capacity'], host: HostFacts, pool: 
       reserved: config.reservedMemoryMib,
       allocationRatio: config.memoryRatio,
     },
-    DISK_GB: {
-      total: Math.floor(pool.totalBytes / GIB),
-      reserved: config.reservedDiskGib + Math.ceil(takenByOthers / GIB),
-      allocationRatio: config.diskRatio,
-    },
+    DISK_GB: disk,
   };
 }
 

@@ -5,8 +5,10 @@
  */
 
 import type { ObjectStore } from '../../drivers/contracts/objects.ts';
+import type { StoragePool } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import { GIB } from '../../model/units.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Services } from '../services.ts';
@@ -24,7 +26,7 @@ export async function examineNode(services: Services, collector: Collector): Pro
   const checks: Check[] = [
     ['host', (options) => services.host.examine(options)],
     ['libvirt', (options) => examineHypervisor(services, options)],
-    ['disk-space', (options) => examinePool(services, options)],
+    ...services.pools.all.map((pool): Check => [spaceCheck(pool), (options) => examinePool(pool, options)]),
     ['ownership', async () => examineOwnership(services)],
     ['network', (options) => examineNetwork(services, options)],
     ['leaks', (options) => examineLeaks(collector, options)],
@@ -84,18 +86,19 @@ function sharesFinding({ usable, reason }: { usable: boolean; reason: string }):
   );
 }
 
-async function examinePool({ pool }: Services, options: { timeoutMs: number }): Promise<Finding[]> {
+/** The default pool's had its name before there were others. */
+function spaceCheck({ name }: StoragePool): string {
+  return name === DEFAULT_POOL ? 'disk-space' : `disk-space-${name}`;
+}
+
+async function examinePool(pool: StoragePool, options: { timeoutMs: number }): Promise<Finding[]> {
+  const check = spaceCheck(pool);
   await pool.prepare(options);
   const { totalBytes, availableBytes } = await pool.capacity(options);
   const message = `${Math.floor(availableBytes / GIB)} of ${Math.floor(totalBytes / GIB)} GiB are free in pool ${pool.name}`;
-  if (availableBytes > totalBytes * FREE_SHARE_WARNING) return [finding('disk-space', 'ok', message)];
+  if (availableBytes > totalBytes * FREE_SHARE_WARNING) return [finding(check, 'ok', message)];
   return [
-    finding(
-      'disk-space',
-      'warning',
-      message,
-      'Delete images and volumes, or give the pool a larger file system.',
-    ),
+    finding(check, 'warning', message, 'Delete images and volumes, or give the pool a larger file system.'),
   ];
 }
 
@@ -124,7 +127,7 @@ async function examineLeaks(collector: Collector, options: { timeoutMs: number }
 
 /** Each key of the configuration, and each that a volume names: the key is tried on one of its volumes. */
 async function examineKeys(
-  { keys, pool, store }: Services,
+  { keys, pools, store }: Services,
   options: { timeoutMs: number },
 ): Promise<Finding[]> {
   const byKey = Map.groupBy(store.volumes.list(), ({ encryption }) => encryption?.key ?? null);
@@ -137,7 +140,7 @@ async function examineKeys(
       await keys.check(name);
       const [made] = volumes.filter(({ state }) => state === 'ready');
       if (made !== undefined)
-        await pool.checkKey({ ...made, layers: store.layers.chainOf(made.id) }, options);
+        await pools.of(made).checkKey({ ...made, layers: store.layers.chainOf(made.id) }, options);
     } catch (error) {
       const { message, hint } = AgentError.from(error).toBody();
       const lost = volumes.length === 0 ? '' : `; ${volumes.length} volumes can't be opened`;

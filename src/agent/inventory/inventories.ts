@@ -2,35 +2,38 @@
  * Inventories: what the node has, measured and cross-checked; what is taken comes from the store.
  *
  * The facts are gathered at start and refreshed on a timer; reads and admission never wait for them. While
- * the hypervisor can't be asked, what it said last is kept.
+ * the hypervisor can't be asked, what it said last is kept. DISK_GB is that of the default pool; each pool is claimed by
+ * itself.
  */
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
-import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { Drivers } from '../../drivers/contracts/drivers.ts';
 import type { HostFacts } from '../../drivers/contracts/host.ts';
 import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
-import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
-import { assertFits, type Capacities, inventoryOf } from '../../model/capacity.ts';
+import { assertFits, type Capacities, type Claim, inventoryOf } from '../../model/capacity.ts';
 import { AgentError } from '../../model/errors.ts';
-import {
-  type Health,
-  type Inventory,
-  ROOM_LEVELS,
-  type ResourceAmounts,
-  type RoomLevel,
-} from '../../model/node.ts';
+import type { Health, Inventory, ResourceInventory } from '../../model/node.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
+import { poolSettings } from '../config/pools.ts';
 import type { Config } from '../config/schema.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import { capacitiesOf, discrepanciesOf, traitsOf } from './capacities.ts';
-import { roomLevel, usedPercent } from './pool-room.ts';
+import { PoolWatch } from './pool-watch.ts';
 
-/** How often the pool is measured; room on disk is what changes behind our back. */
-const POOL_REFRESH_MS = 30_000;
 /** Pause before facts that are remembered are asked for anew: a restart has more urgent things to do, ms. */
 const REFRESH_DELAY_MS = 2_000;
-/** A pool that takes longer than this for one statfs hangs. */
-const POOL_TIMEOUT_MS = 10_000;
+/** How long the start waits for pools beside the default one to be measured, ms. */
+const FIRST_MEASURE_MS = 1_000;
+
+export interface InventoryParts {
+  store: Store;
+  drivers: Drivers;
+  clock: Clock;
+  log: Log;
+  config: Config;
+  nodeId: string;
+}
 
 export class Inventories {
   readonly #store: Store;
@@ -41,32 +44,21 @@ export class Inventories {
   readonly #nodeId: string;
   #host: HostFacts | null = null;
   #hypervisor: HypervisorFacts | null = null;
-  #pool: PoolCapacity | null = null;
-  #poolHealth: Health;
-  /** As it was told last. */
-  #room: RoomLevel;
+  /** By name, the default one first. */
+  readonly #pools: ReadonlyMap<string, PoolWatch>;
   #generation = 0;
   #said = '';
-  #cancelTimer: () => void = () => undefined;
   #unsubscribe: Unsubscribe = () => undefined;
   #closed = false;
 
-  constructor(parts: {
-    store: Store;
-    drivers: Drivers;
-    clock: Clock;
-    log: Log;
-    config: Config;
-    nodeId: string;
-  }) {
+  constructor(parts: InventoryParts) {
     this.#store = parts.store;
     this.#drivers = parts.drivers;
     this.#clock = parts.clock;
     this.#log = parts.log;
     this.#config = parts.config;
     this.#nodeId = parts.nodeId;
-    this.#room = roomOf(parts.store);
-    this.#poolHealth = { state: 'unavailable', since: timestamp(parts.clock), reason: 'not measured yet' };
+    this.#pools = watchesOf(parts);
     this.#recall();
   }
 
@@ -77,16 +69,15 @@ export class Inventories {
   async start(): Promise<void> {
     if (this.#host === null) await this.#askHost();
     else this.#later(() => this.#askHost());
-    await this.#measurePool();
+    await this.#measurePools();
     const { hypervisor } = this.#drivers;
     this.#unsubscribe = hypervisor.onHealth((health) => health.connected && this.#renewHypervisor());
     if (hypervisor.health().connected) this.#renewHypervisor();
-    this.#measureLater();
   }
 
   close(): void {
     this.#closed = true;
-    this.#cancelTimer();
+    for (const pool of this.#pools.values()) pool.close();
     this.#unsubscribe();
   }
 
@@ -94,8 +85,23 @@ export class Inventories {
     return this.#host?.hostname ?? 'unknown';
   }
 
+  /** Of the default pool. */
   get storageHealth(): Health {
-    return this.#poolHealth;
+    return this.#home.health;
+  }
+
+  /** Every pool, the default one first. */
+  get pools(): PoolWatch[] {
+    return [...this.#pools.values()];
+  }
+
+  /** @throws {AgentError} NOT_FOUND */
+  pool(name: string): PoolWatch {
+    const found = this.#pools.get(name);
+    if (found !== undefined) return found;
+    throw new AgentError('NOT_FOUND', `No pool ${name} on this node`, {
+      hint: 'List them with `berth pool list`; pools are named in the configuration, as [[pools]].',
+    });
   }
 
   /** @throws {AgentError} UNAVAILABLE before the host was measured. */
@@ -114,7 +120,8 @@ export class Inventories {
       traits: traitsOf(host, facts),
       acceleration: facts?.acceleration ?? 'absent',
       discrepancies: discrepanciesOf(host, facts),
-      pool: this.#poolView(),
+      pool: placeOf(this.#home),
+      pools: this.pools.map((pool) => this.#summaryOf(pool)),
       host: {
         architecture: host.architecture,
         cpuModel: host.cpuModel,
@@ -128,19 +135,55 @@ export class Inventories {
   }
 
   /** Whether the claim fits beside what is allocated; within the transaction that allocates it. */
-  assertRoom(claim: Partial<ResourceAmounts>): void {
+  assertRoom({ disks = {}, ...claim }: Claim): void {
     this.#store.db.assertTransaction();
-    if ((claim.DISK_GB ?? 0) > 0 && this.#room === 'critical') throw this.#tooFull();
-    assertFits(this.#measured().capacities, this.#store.allocations.used(), claim);
+    for (const [name, gib] of Object.entries(disks)) if (gib > 0) this.pool(name).assertNotCritical();
+    const { [DEFAULT_POOL]: homeGib = 0, ...others } = disks;
+    const amounts = { ...claim, DISK_GB: homeGib };
+    assertFits(this.#measured().capacities, this.#store.allocations.used(), amounts);
+    for (const [name, gib] of Object.entries(others)) if (gib > 0) this.#assertRoomIn(name, gib);
+  }
+
+  /** What is left of a pool, and what it has; null before it was measured. */
+  diskOf(pool: PoolWatch): ResourceInventory | null {
+    if (pool.measured === null) return null;
+    return inventoryOf(pool.disk, this.#store.allocations.usedOf(pool.settings.name));
+  }
+
+  #assertRoomIn(name: string, gib: number): void {
+    const capacities = { ...this.#measured().capacities, DISK_GB: this.pool(name).disk };
+    const used = { VCPU: 0, MEMORY_MB: 0, DISK_GB: this.#store.allocations.usedOf(name) };
+    assertFits(capacities, used, { DISK_GB: gib }, `Pool ${name}`);
+  }
+
+  get #home(): PoolWatch {
+    return this.pool(DEFAULT_POOL);
+  }
+
+  #summaryOf(pool: PoolWatch): Inventory['pools'][number] {
+    return { ...placeOf(pool), disk: this.diskOf(pool), state: pool.health.state };
+  }
+
+  /** One that hangs is no reason to start later. */
+  async #measurePools(): Promise<void> {
+    const [home, ...others] = this.pools.map((pool) => pool.start());
+    const late = Promise.withResolvers<void>();
+    const cancelTimer = this.#clock.after(FIRST_MEASURE_MS, late.resolve);
+    await home;
+    if (others.length > 0) await Promise.race([Promise.all(others), late.promise]);
+    cancelTimer();
   }
 
   #measured(): { host: HostFacts; capacities: Capacities } {
-    if (this.#host === null || this.#pool === null) {
-      throw new AgentError('UNAVAILABLE', `The node's capacity is not known: ${this.#poolHealth.reason}`, {
+    if (this.#host === null || this.#home.measured === null) {
+      throw new AgentError('UNAVAILABLE', `The node's capacity is not known: ${this.storageHealth.reason}`, {
         hint: 'See `berth doctor`.',
       });
     }
-    return { host: this.#host, capacities: capacitiesOf(this.#config.capacity, this.#host, this.#pool) };
+    return {
+      host: this.#host,
+      capacities: capacitiesOf(this.#config.capacity, this.#host, this.#home.disk),
+    };
   }
 
   #generationOf(said: string): number {
@@ -190,72 +233,6 @@ export class Inventories {
     }
   }
 
-  async #measurePool(): Promise<void> {
-    try {
-      await this.#drivers.pool.prepare({ timeoutMs: POOL_TIMEOUT_MS });
-      this.#pool = await this.#drivers.pool.capacity({ timeoutMs: POOL_TIMEOUT_MS });
-      this.#judgeRoom(this.#pool);
-    } catch (error) {
-      this.#setPoolHealth('unavailable', AgentError.from(error).toBody().message);
-    }
-  }
-
-  #judgeRoom(pool: PoolCapacity): void {
-    const { capacity } = this.#config;
-    const percent = usedPercent(pool);
-    const level = roomLevel(this.#room, percent, capacity);
-    const reason = level === 'ok' ? 'measured' : `${percent} % of it are used, which is ${level}`;
-    this.#setPoolHealth(level === 'ok' ? 'ok' : 'degraded', reason);
-    if (level !== this.#room) this.#tellRoom(level, percent);
-  }
-
-  /** Once for each change, also over restarts. */
-  #tellRoom(level: RoomLevel, percent: number): void {
-    if (this.#closed) return;
-    const object = { kind: 'storage', id: null, name: this.#drivers.pool.name };
-    this.#store.db.transaction(() => {
-      this.#store.meta.set('pool_room', level);
-      this.#store.events.append('health.changed', null, { object, health: this.#poolHealth, room: level });
-      this.#store.events.append('inventory.changed', null, {});
-    });
-    this.#room = level;
-    if (level === 'ok') this.#log.info({ usedPercent: percent }, 'the pool has room again');
-    else this.#log.warn({ usedPercent: percent, level }, 'the pool fills up');
-  }
-
-  #poolView(): Inventory['pool'] {
-    const { fileSystem = null, shared = false } = this.#pool ?? {};
-    return { name: this.#drivers.pool.name, fileSystem, shared, room: this.#room };
-  }
-
-  #tooFull(): AgentError {
-    const { reason } = this.#poolHealth;
-    return new AgentError(
-      'CAPACITY_EXCEEDED',
-      `No volume is made or grown while the pool is that full: ${reason}`,
-      {
-        hint: 'Make room in it: delete volumes, or images that nothing stands on. See capacity.poolCriticalPercent.',
-      },
-    );
-  }
-
-  #setPoolHealth(state: Health['state'], reason: string): void {
-    const before = this.#poolHealth;
-    if (state === 'unavailable' && before.reason !== reason)
-      this.#log.warn({ reason }, 'the pool is unavailable');
-    const since = before.state === state ? before.since : timestamp(this.#clock);
-    const nextTryAt = new Date(this.#clock.now() + POOL_REFRESH_MS).toISOString();
-    this.#poolHealth = { state, since, reason, ...(state === 'ok' ? {} : { nextTryAt }) };
-  }
-
-  #measureLater(): void {
-    if (this.#closed) return;
-    this.#cancelTimer = this.#clock.after(
-      POOL_REFRESH_MS,
-      () => void this.#measurePool().then(() => this.#measureLater()),
-    );
-  }
-
   #recall(): void {
     const { meta } = this.#store;
     this.#host = JSON.parse(meta.get('host') ?? 'null') as HostFacts | null;
@@ -263,8 +240,17 @@ export class Inventories {
   }
 }
 
-/** As it was told last; a word of another version counts as none. */
-function roomOf({ meta }: Store): RoomLevel {
-  const told = meta.get('pool_room');
-  return ROOM_LEVELS.find((level) => level === told) ?? 'ok';
+function watchesOf({ store, drivers, clock, log, config }: InventoryParts): Map<string, PoolWatch> {
+  const settings = poolSettings(config);
+  const watches = settings.map((each) => {
+    const pool = each.name === DEFAULT_POOL ? drivers.pool : drivers.pools.get(each.name);
+    if (pool === undefined) throw new Error(`there is no driver of pool ${each.name}`);
+    return [each.name, new PoolWatch({ pool, settings: each, store, clock, log })] as const;
+  });
+  return new Map(watches);
+}
+
+function placeOf({ settings, measured, room }: PoolWatch): Inventory['pool'] {
+  const { fileSystem = null, shared = false } = measured?.capacity ?? {};
+  return { name: settings.name, fileSystem, shared, room };
 }

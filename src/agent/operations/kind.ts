@@ -81,7 +81,7 @@ export interface Walk<P> {
   version: number;
   stages: readonly (readonly Step<P>[])[];
   /** Milliseconds; the configured limit where absent. */
-  timeoutMs?(plan: P): number;
+  timeoutMs?(plan: P): number | undefined;
   /**
    * Names of all that will be made on the host; pure. They are journaled with the operation before anything acts, and
    * released when it is undone.
@@ -112,7 +112,7 @@ export interface OperationKind<M extends OperationMethod, P> extends Walk<P> {
 export interface AnyWalk {
   version: number;
   stages: readonly (readonly Step<never>[])[];
-  timeoutMs?(plan: never): number;
+  timeoutMs?(plan: never): number | undefined;
   makes?(plan: never): readonly MadeName[];
   removes?(plan: never): readonly MadeName[];
   succeeded(plan: never, results: Readonly<Record<string, unknown>>): void;

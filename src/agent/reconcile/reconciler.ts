@@ -15,7 +15,6 @@
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { ObservedGuest } from '../../drivers/contracts/hypervisor.ts';
-import type { StoragePool } from '../../drivers/contracts/storage.ts';
 import type { Drift, RestoreScope } from '../../model/drift.ts';
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
@@ -25,6 +24,7 @@ import { planInstance } from '../instances/plan.ts';
 import type { Log } from '../log.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Ownership } from '../policies/ownership.ts';
+import type { Pools } from '../pools/pools.ts';
 import type { Store } from '../store/store.ts';
 import { type Judgement, judge, restorable } from './drift.ts';
 import type { Found } from './found.ts';
@@ -40,7 +40,7 @@ export interface ReconcilerParts {
   store: Store;
   clock: Clock;
   log: Log;
-  pool: StoragePool;
+  pools: Pools;
   observer: Observer;
   operations: Operations;
   ownership: Ownership;
@@ -87,7 +87,7 @@ export class Reconciler {
   }
 
   #judge(id: string, guest: ObservedGuest | null): void {
-    const { store, pool } = this.#parts;
+    const { store, pools } = this.#parts;
     const instance = store.instances.find(id);
     if (instance === null) return;
     const situation = {
@@ -99,7 +99,7 @@ export class Reconciler {
       desired: instance.desired,
       isExcused: () => this.#isExcused(instance),
     };
-    const judgement = judge(situation, () => planInstance(store, pool, instance).definition);
+    const judgement = judge(situation, () => planInstance(store, pools, instance).definition);
     if (judgement.verdict === 'undecided') return;
     this.#write(instance, judgement);
     this.#consider(id);

@@ -9,7 +9,7 @@ import { isGuestAddress, parseCidr } from '../../model/ipv4.ts';
 import type { GuestMetadata } from '../instances/metadata.ts';
 import type { ChosenNetworks } from './choose-networks.ts';
 import type { HostGuest } from './host-view.ts';
-import { type BelievedGuest, leaveOut, type Planning } from './planning.ts';
+import { type BelievedGuest, leaveOut, type Planning, poolOf } from './planning.ts';
 
 export function chooseGuests(planning: Planning, networks: ChosenNetworks): BelievedGuest[] {
   const { host, guests } = planning;
@@ -47,10 +47,16 @@ function whyNotBelieved(planning: Planning, guest: HostGuest): string {
 
 /** Why a guest is not one of this node; null where it is. */
 export function placeFault(
-  { host, context }: Pick<Planning, 'host' | 'context'>,
+  planning: Pick<Planning, 'host' | 'context'>,
   { id, metadata }: BelievedGuest,
 ): string | null {
-  const ours = [context.seedPath(id), ...metadata.volumes.map((volume) => context.volumePath(volume.id))];
+  const { host, context } = planning;
+  const { otherPools } = context;
+  const lost = metadata.volumes.find(({ pool }) => pool !== undefined && !otherPools?.has(pool));
+  if (lost !== undefined)
+    return `its volume ${lost.name} is in pool ${lost.pool}, which the configuration does not name`;
+  const paths = metadata.volumes.map((volume) => context.volumePath(volume.id, poolOf(planning, volume)));
+  const ours = [context.seedPath(id), ...paths];
   const has = host.uses.find((guest) => guest.id === id)?.files ?? [];
   return has.some((path) => ours.includes(path)) ? null : "none of its disks is in this node's pool";
 }
@@ -144,8 +150,11 @@ function addressFault(guest: BelievedGuest, all: readonly BelievedGuest[]): stri
 }
 
 /** Whether a guest really has a volume of the pool as a disk. */
-export function hasDisk({ host, context }: Planning, guestId: string, volumeId: string): boolean {
-  const path = context.volumePath(volumeId);
+export function hasDisk(planning: Planning, guestId: string, volumeId: string): boolean {
+  const { host, context, guests } = planning;
+  const guest = guests.find(({ id }) => id === guestId);
+  const carried = guest?.metadata.volumes.find(({ id }) => id === volumeId) ?? {};
+  const path = context.volumePath(volumeId, poolOf(planning, carried));
   return host.uses.some(({ id, files }) => id === guestId && files.includes(path));
 }
 

@@ -16,6 +16,7 @@ export interface HostGuest {
   /** The hypervisor's name of it. */
   name: string;
   power: { state: PowerState; reason: string };
+  generationId: string | null;
   /** Null where it can't be believed; `fault` says why. */
   metadata: GuestMetadata | null;
   fault: string | null;
@@ -25,20 +26,26 @@ export interface HostView {
   guests: HostGuest[];
   /** Of every guest, ours or not. */
   uses: Pick<GuestUse, 'id' | 'name' | 'files'>[];
+  /** The default pool. */
   pool: PoolSurvey;
+  /** Pools beside it, of which volumes count, and copies of images. @default none */
+  others?: { name: string; survey: PoolSurvey }[];
   networks: FoundNetwork[];
 }
 
 /** @throws {AgentError} UNAVAILABLE: one of them can't be asked; a view is whole or none. */
 export async function viewHost(drivers: Drivers, options: CallOptions): Promise<HostView> {
-  const { hypervisor, pool, network } = drivers;
-  const [observed, uses, survey, networks] = await Promise.all([
+  const { hypervisor, pool, pools, network } = drivers;
+  const [observed, uses, survey, others, networks] = await Promise.all([
     hypervisor.observe(options),
     hypervisor.uses(options),
     pool.survey(options),
+    Promise.all(
+      Array.from(pools.values(), async (each) => ({ name: each.name, survey: await each.survey(options) })),
+    ),
     network.plans(options),
   ]);
-  return { guests: guestsOf(observed), uses, pool: survey, networks };
+  return { guests: guestsOf(observed), uses, pool: survey, others, networks };
 }
 
 /** Those of ours, with what they carry where it is what Berth has written for them. */
@@ -46,8 +53,8 @@ export function guestsOf(observed: readonly ObservedGuest[]): HostGuest[] {
   return observed.filter(({ ours }) => ours).map(toGuest);
 }
 
-function toGuest({ id, name, power, reason, metadata: text }: ObservedGuest): HostGuest {
-  const guest = { id, name, power: { state: power, reason } };
+function toGuest({ id, name, power, reason, generationId, metadata: text }: ObservedGuest): HostGuest {
+  const guest = { id, name, power: { state: power, reason }, generationId };
   try {
     const metadata = readMetadata(text ?? '');
     if (metadata.id === id) return { ...guest, metadata, fault: null };

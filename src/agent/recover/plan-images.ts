@@ -23,9 +23,17 @@ export function planImages(planning: Planning): void {
     if (!known.images.some((image) => image.id === id) && !settled.has(id)) planBroken(planning, id, format);
     settled.add(id);
   }
+  planCopies(planning);
   for (const { id, fault } of host.pool.images) {
     if (!settled.has(id)) leaveOut(planning, { kind: 'image', id, name: id }, fault ?? 'it has no record');
   }
+}
+
+/** Also where a volume stands on one that is missing: its pool may have a part of it. */
+function planCopies({ host, known, plan }: Planning): void {
+  const ids = new Set([...known.images, ...plan.images].map(({ id }) => id));
+  for (const { name: pool, survey } of host.others ?? [])
+    for (const { id } of survey.images) if (ids.has(id)) plan.imageCopies.push({ imageId: id, pool });
 }
 
 /** @returns whether it is one */

@@ -1,6 +1,7 @@
 /**
  * Rows of the guests that are taken: instance, volumes in boot order, ports, and what they take of the node.
  */
+import { claimsOf } from '../../model/capacity.ts';
 import { Name } from '../../model/common.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
@@ -9,7 +10,7 @@ import { GUEST_NAME_PREFIX } from '../instances/plan.ts';
 import { hasDisk } from './choose-guests.ts';
 import { encryptionFault } from './plan-encryption.ts';
 import { planLayers, sizeBytesOf } from './plan-layers.ts';
-import type { BelievedGuest, Planning } from './planning.ts';
+import { type BelievedGuest, type Planning, poolOf } from './planning.ts';
 
 /**
  * Added to the generation that is known: a guest carries that of its last start, and others may have been given
@@ -32,6 +33,7 @@ function planInstance(planning: Planning, guest: BelievedGuest): void {
     id,
     spec: { ...metadata.spec, name },
     generation,
+    generationId: guest.generationId ?? id,
     power: { ...power, since: context.now },
     createdAt: metadata.createdAt,
   });
@@ -72,13 +74,13 @@ function toVolume(
 ): Volume {
   const { id, image, deletedWithInstance, createdAt, device = {}, qos = null } = carried;
   const encryption = carried.encryption ?? planning.volumes.get(id)?.label?.encryption ?? null;
-  const { names, context } = planning;
+  const { names } = planning;
   const found = planning.volumes.get(id);
   const sizeBytes = sizeBytesOf(planning, instanceId, id);
   return {
     id,
     name: names.take('volume', id, [carried.name]),
-    pool: context.pool,
+    pool: poolOf(planning, carried),
     sizeGib: sizeBytes === null ? carried.sizeGib : gibOf(sizeBytes),
     // One that was flattened says so itself, before the definition does.
     imageId: found?.fault === null && found.image === null ? null : (image?.id ?? null),
@@ -108,10 +110,15 @@ function planAllocations({ plan }: Planning, { id, metadata }: BelievedGuest, vo
   const own = volumes.filter(({ deletedWithInstance }) => deletedWithInstance);
   plan.allocations.push({
     consumerId: id,
-    amounts: { VCPU: metadata.spec.vcpus, MEMORY_MB: metadata.spec.memoryMib, DISK_GB: sumGib(own) },
+    claim: {
+      VCPU: metadata.spec.vcpus,
+      MEMORY_MB: metadata.spec.memoryMib,
+      disks: claimsOf(own.map(roomOf)),
+    },
   });
-  for (const { id: volumeId, sizeGib, deletedWithInstance } of volumes) {
-    if (!deletedWithInstance) plan.allocations.push({ consumerId: volumeId, amounts: { DISK_GB: sizeGib } });
+  for (const volume of volumes) {
+    if (!volume.deletedWithInstance)
+      plan.allocations.push({ consumerId: volume.id, claim: { disks: claimsOf([roomOf(volume)]) } });
   }
 }
 
@@ -154,6 +161,6 @@ export function gibOf(sizeBytes: number): number {
   return Math.max(1, Math.ceil(sizeBytes / GIB));
 }
 
-function sumGib(volumes: readonly Volume[]): number {
-  return volumes.reduce((sum, { sizeGib }) => sum + sizeGib, 0);
+function roomOf({ pool, sizeGib }: Volume): { pool: string; gib: number } {
+  return { pool, gib: sizeGib };
 }

@@ -6,7 +6,7 @@
  */
 import { chainTo, type LayerId, type VolumeLayers } from '../../model/layers.ts';
 import type { GuestMetadata } from '../instances/metadata.ts';
-import type { BelievedGuest, Planning } from './planning.ts';
+import { type BelievedGuest, type Planning, poolOf } from './planning.ts';
 
 const MIB_PER_GIB = 1024;
 
@@ -33,9 +33,9 @@ export function layersOf(
   guestId: string,
   volumeId: string,
 ): VolumeLayers {
-  const found = volumes.get(volumeId)?.layers ?? [];
+  const { layers: found = [], pool = context.pool } = volumes.get(volumeId) ?? {};
   const files = host.uses.find(({ id }) => id === guestId)?.files ?? [];
-  const open = found.filter(({ id }) => files.includes(context.layerPath(volumeId, id)));
+  const open = found.filter(({ id }) => files.includes(context.layerPath(volumeId, id, pool)));
   const active = open.find(({ id }) => !open.some(({ parent }) => parent === id))?.id ?? null;
   return { active, layers: found.map(({ id, parent }) => ({ id, parent, merged: false })) };
 }
@@ -60,14 +60,16 @@ function isThere(layers: readonly { id: string; parent: LayerId }[], layer: Laye
 }
 
 function planSnapshot(
-  { plan }: Planning,
-  { id: instanceId, metadata: { spec } }: BelievedGuest,
+  planning: Planning,
+  { id: instanceId, metadata: { spec, volumes } }: BelievedGuest,
   snapshot: CarriedSnapshot,
   others: readonly CarriedSnapshot[],
 ): void {
+  const { plan } = planning;
   const parentId = others.some(({ id }) => id === snapshot.parentId) ? snapshot.parentId : null;
   plan.snapshots.push({ ...snapshot, instanceId, parentId, state: 'ready' });
   if (snapshot.memoryVolumeId === null) return;
   const gib = Math.ceil(spec.memoryMib / MIB_PER_GIB);
-  plan.allocations.push({ consumerId: snapshot.id, amounts: { DISK_GB: gib } });
+  const pool = poolOf(planning, volumes.find(({ id }) => id === snapshot.memoryVolumeId) ?? {});
+  plan.allocations.push({ consumerId: snapshot.id, claim: { disks: { [pool]: gib } } });
 }

@@ -24,7 +24,8 @@ export function planShares(planning: Planning, guests: readonly BelievedGuest[])
     if (found.fault !== null && !isTaken) leaveFaulty(planning, found, found.fault);
   }
   for (const { id, quotaGib } of plan.shares)
-    if (quotaGib !== null) plan.allocations.push({ consumerId: id, amounts: { DISK_GB: quotaGib } });
+    if (quotaGib !== null)
+      plan.allocations.push({ consumerId: id, claim: { disks: { [planning.context.pool]: quotaGib } } });
 }
 
 function leaveFaulty(planning: Planning, { id, label }: FoundShare, fault: string): void {

@@ -12,6 +12,7 @@
  *  - A volume that any guest has as a disk never becomes a free one.
  *  - The order in which the host tells its things makes no difference.
  */
+import type { PoolSurvey } from '../../drivers/contracts/storage.ts';
 import { chooseGuests, placeFault } from './choose-guests.ts';
 import { chooseNetworks } from './choose-networks.ts';
 import type { HostGuest, HostView } from './host-view.ts';
@@ -20,10 +21,11 @@ import { planImages } from './plan-images.ts';
 import { planInstances } from './plan-instances.ts';
 import { planFreeVolumes } from './plan-volumes.ts';
 import { planShares } from './plan-shares.ts';
-import type { BelievedGuest, Known, PlanContext, Planning, RecoveryPlan } from './planning.ts';
+import type { BelievedGuest, Known, PlanContext, Planning, PooledVolume, RecoveryPlan } from './planning.ts';
 
 export function planRecovery(view: HostView, known: Known, context: PlanContext): RecoveryPlan {
   const host = sorted(view);
+  const found = volumesIn(host, context);
   const planning: Planning = {
     host,
     guests: host.guests.filter((guest) => isBelieved(host, context, guest)),
@@ -41,11 +43,13 @@ export function planRecovery(view: HostView, known: Known, context: PlanContext)
       shares: [],
       shareUses: [],
       ports: [],
+      imageCopies: [],
       allocations: [],
       added: [],
       leftOut: [],
     },
-    volumes: new Map(host.pool.volumes.map((volume) => [volume.id, volume])),
+    found,
+    volumes: new Map(found.filter(isAlone).map((volume) => [volume.id, volume])),
   };
   const networks = chooseNetworks(planning);
   const guests = chooseGuests(planning, networks);
@@ -60,17 +64,30 @@ function isBelieved(host: HostView, context: PlanContext, guest: HostGuest): gue
   return guest.metadata !== null && placeFault({ host, context }, guest as BelievedGuest) === null;
 }
 
-function sorted({ guests, uses, pool, networks }: HostView): HostView {
+/** Of a volume that is in two pools nobody knows which one is right. */
+function isAlone({ id }: PooledVolume, _index: number, all: readonly PooledVolume[]): boolean {
+  return all.filter((other) => other.id === id).length === 1;
+}
+
+function volumesIn({ pool, others = [] }: HostView, context: PlanContext): PooledVolume[] {
+  const all = [{ name: context.pool, survey: pool }, ...others];
+  return all.flatMap(({ name, survey }) => survey.volumes.map((volume) => ({ ...volume, pool: name })));
+}
+
+function sorted({ guests, uses, pool, others = [], networks }: HostView): HostView {
   return {
     guests: guests.toSorted(byId),
     uses: uses.toSorted(byId),
-    pool: {
-      images: pool.images.toSorted(byId),
-      volumes: pool.volumes.toSorted(byId),
-      shares: pool.shares.toSorted(byId),
-    },
+    pool: sortedSurvey(pool),
+    others: others
+      .map(({ name, survey }) => ({ name, survey: sortedSurvey(survey) }))
+      .toSorted((a, b) => compare(a.name, b.name)),
     networks: networks.toSorted((a, b) => compare(a.networkId, b.networkId)),
   };
+}
+
+function sortedSurvey({ images, volumes, shares }: PoolSurvey): PoolSurvey {
+  return { images: images.toSorted(byId), volumes: volumes.toSorted(byId), shares: shares.toSorted(byId) };
 }
 
 function byId(a: { id: string }, b: { id: string }): number {

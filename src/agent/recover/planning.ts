@@ -3,10 +3,10 @@
  */
 import type { NetworkPlan } from '../../drivers/contracts/network.ts';
 import type { FoundVolume } from '../../drivers/contracts/storage.ts';
+import type { Claim } from '../../model/capacity.ts';
 import type { InstanceSpec, Power } from '../../model/instance.ts';
 import type { VolumeLayers } from '../../model/layers.ts';
 import type { Network } from '../../model/network.ts';
-import type { ResourceAmounts } from '../../model/node.ts';
 import type { LeftOutObject, RecoveredKind, RecoveredObject } from '../../model/recovery.ts';
 import type { Share } from '../../model/share.ts';
 import type { Image, Volume } from '../../model/storage.ts';
@@ -30,8 +30,10 @@ export interface Known {
 }
 
 export interface PlanContext {
-  /** Name of the pool. */
+  /** Name of the default pool. */
   pool: string;
+  /** Names of those beside it. @default none */
+  otherPools?: ReadonlySet<string>;
   /** RFC 3339, UTC. */
   now: string;
   /** Names by id, for what has none of its own on the host. */
@@ -40,8 +42,9 @@ export interface PlanContext {
   generations: Readonly<Record<string, number>>;
   bridgeName(networkId: string): string;
   tapName(portId: string): string;
-  volumePath(id: string): string;
-  layerPath(volumeId: string, layer: string): string;
+  /** @param pool @default the default one */
+  volumePath(id: string, pool?: string): string;
+  layerPath(volumeId: string, layer: string, pool?: string): string;
   seedPath(instanceId: string): string;
 }
 
@@ -49,6 +52,7 @@ export interface RecoveredInstance {
   id: string;
   spec: InstanceSpec;
   generation: number;
+  generationId: string;
   power: Power;
   createdAt: string;
 }
@@ -66,7 +70,9 @@ export interface RecoveryPlan {
   shares: ShareRow[];
   shareUses: ShareUse[];
   ports: { port: Port; position: number }[];
-  allocations: { consumerId: string; amounts: Partial<ResourceAmounts> }[];
+  /** Copies of images in pools beside the default one. */
+  imageCopies: { imageId: string; pool: string }[];
+  allocations: { consumerId: string; claim: Claim }[];
   added: RecoveredObject[];
   leftOut: LeftOutObject[];
 }
@@ -74,6 +80,11 @@ export interface RecoveryPlan {
 /** A guest that carries what can be read. */
 export interface BelievedGuest extends HostGuest {
   metadata: GuestMetadata;
+}
+
+/** A volume, and which pool has told it. */
+export interface PooledVolume extends FoundVolume {
+  pool: string;
 }
 
 /** What the parts of the decision share, and write into. */
@@ -85,8 +96,15 @@ export interface Planning {
   context: PlanContext;
   names: Names;
   plan: RecoveryPlan;
-  /** Volumes of the pool by id. */
-  volumes: ReadonlyMap<string, FoundVolume>;
+  /** Volumes of all pools. */
+  found: readonly PooledVolume[];
+  /** The same by id; of those that several pools tell, none. */
+  volumes: ReadonlyMap<string, PooledVolume>;
+}
+
+/** The pool that a guest says its volume is in. */
+export function poolOf({ context }: Pick<Planning, 'context'>, carried: { pool?: string }): string {
+  return carried.pool ?? context.pool;
 }
 
 /** Tells that something of the host is not taken. */

@@ -13,6 +13,7 @@
  */
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { Drivers } from '../../drivers/contracts/drivers.ts';
+import type { StoragePool } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Health } from '../../model/node.ts';
 import type { RecoveryReport } from '../../model/recovery.ts';
@@ -254,8 +255,9 @@ export class Recovery {
       generations: note?.generations ?? {},
       bridgeName: (id) => drivers.network.bridgeName(id),
       tapName: (id) => drivers.network.tapName(id),
-      volumePath: (id) => drivers.pool.paths.volume(id),
-      layerPath: (volumeId, layer) => drivers.pool.paths.layer(volumeId, layer),
+      otherPools: new Set(drivers.pools.keys()),
+      volumePath: (id, pool) => pathsOf(drivers, pool).volume(id),
+      layerPath: (volumeId, layer, pool) => pathsOf(drivers, pool).layer(volumeId, layer),
       seedPath: (id) => drivers.pool.paths.seed(id),
     });
   }
@@ -283,6 +285,11 @@ export class Recovery {
       ),
     );
   }
+}
+
+/** @param name Of a pool that there is. @default the default one */
+function pathsOf({ pool, pools }: Drivers, name: string = pool.name): StoragePool['paths'] {
+  return (pools.get(name) ?? pool).paths;
 }
 
 function countByKind(objects: readonly { kind: string }[]): Record<string, number> {

@@ -1,6 +1,7 @@
 /**
  * Writes a recovery's plan: every row in one transaction with its events.
  */
+import type { PoolSurvey } from '../../drivers/contracts/storage.ts';
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Power } from '../../model/instance.ts';
 import { giveUpMaking } from '../operations/half-made.ts';
@@ -52,7 +53,8 @@ export function writePlan(store: Store, plan: RecoveryPlan, now: string): void {
   for (const share of plan.shares) store.shares.insert(share);
   for (const use of plan.shareUses) store.shares.attach(use);
   for (const { port, position } of plan.ports) store.networks.insertPort(port, position);
-  for (const { consumerId, amounts } of plan.allocations) store.allocations.add(consumerId, amounts);
+  for (const { imageId, pool } of plan.imageCopies) store.images.noteCopy(imageId, pool);
+  for (const { consumerId, claim } of plan.allocations) store.allocations.add(consumerId, claim);
   for (const { volumeId } of plan.layers) accountLayers(store, volumeId);
   for (const { id } of plan.instances) store.tellInstance('instance.changed', id);
 }
@@ -74,6 +76,9 @@ export function settleBehind(store: Store, host: HostView, now: string): void {
     tellOperation(store, id);
   }
   for (const { id } of store.instances.list()) store.instances.raiseGeneration(id, GENERATION_LEAP);
+  // One of before a revert would hide the revert from the guest.
+  for (const { id, generationId } of host.guests)
+    if (generationId !== null) store.instances.setGenerationId(id, generationId);
 }
 
 /** What was being made, and is whole on the host, was made. @returns whether it is such a thing */
@@ -93,7 +98,9 @@ function settleMade(
       return true;
     }
     case 'volume': {
-      const isThere = host.pool.volumes.some((volume) => volume.id === id && volume.fault === null);
+      const isThere = surveysOf(host).some(({ volumes }) =>
+        volumes.some((volume) => volume.id === id && volume.fault === null),
+      );
       if (!isThere || store.volumes.find(id)?.state !== 'creating') return false;
       store.volumes.setState(id, 'ready');
       return true;
@@ -122,6 +129,10 @@ function settleMade(
     default:
       return assertNever(kind);
   }
+}
+
+function surveysOf({ pool, others = [] }: HostView): PoolSurvey[] {
+  return [pool, ...others.map(({ survey }) => survey)];
 }
 
 function overtaken(): AgentError {

@@ -7,15 +7,14 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { GuestShare } from '../../drivers/contracts/hypervisor.ts';
-import { AgentError } from '../../model/errors.ts';
 import type { Instance } from '../../model/instance.ts';
-import { type InstanceShare, MountTag, type Share, SHARES_MAX } from '../../model/share.ts';
-import { findFault } from '../../model/validate.ts';
+import type { InstanceShare } from '../../model/share.ts';
 import { guestShareOf, planInstance } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
 import { type Redefinition, redefine } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { askedShare, assertAttachable, assertSharesUsable } from './admit.ts';
 
 /** Beyond what the guest is given to let go, ms. */
 const SLACK_MS = 60_000;
@@ -40,11 +39,10 @@ export function attachShare(services: Services): OperationKind<'share.attach', S
     accept: ({ id, instance: instanceName, tag, access, ...fence }) => {
       const { instance, target } = requestOf(services, 'change shares of', { id: instanceName, ...fence });
       const share = store.shares.get(id);
-      const asked = { shareId: share.id, share: share.name, tag: tag ?? share.name, access };
-      const before = instance.shares.find(({ shareId }) => shareId === share.id);
+      const asked = askedShare(share, { access, ...(tag !== undefined && { tag }) });
       const staying = store.shares.stayingOf(instance.id);
       if (staying.some((each) => isDeepStrictEqual(each, asked))) return { verdict: 'done', target };
-      assertAttachable(services, { instance, share, asked, before });
+      assertAttachable(services, { instance, share, asked });
       return { verdict: 'run', target, plan: writeAttached(services, instance, asked) };
     },
     succeeded: (plan) => tell(services, 'share.attached', plan),
@@ -56,7 +54,7 @@ export function attachShare(services: Services): OperationKind<'share.attach', S
 }
 
 export function detachShare(services: Services): OperationKind<'share.detach', DetachPlan> {
-  const { store, pool } = services;
+  const { store, pool, pools } = services;
   return {
     method: 'share.detach',
     version: 1,
@@ -67,10 +65,10 @@ export function detachShare(services: Services): OperationKind<'share.detach', D
       const { instance, target } = requestOf(services, 'change shares of', { id: instanceName, ...fence });
       const share = instance.shares.find((each) => each.shareId === shareId);
       if (share === undefined) return { verdict: 'done', target };
-      const { definition: previousDefinition } = planInstance(store, pool, instance);
+      const { definition: previousDefinition } = planInstance(store, pools, instance);
       store.shares.setLeaving({ instanceId: instance.id, shareId }, true);
       noteChange(services, instance.id);
-      const { definition } = planInstance(store, pool, store.instances.get(instance.id));
+      const { definition } = planInstance(store, pools, store.instances.get(instance.id));
       const plan = { id: instance.id, share: { id: shareId, name }, device: guestShareOf(pool, share) };
       const timeoutMs = timeoutSeconds * 1000;
       return { verdict: 'run', target, plan: { ...plan, definition, previousDefinition, timeoutMs } };
@@ -83,46 +81,14 @@ export function detachShare(services: Services): OperationKind<'share.detach', D
   };
 }
 
-interface Attaching {
-  instance: Instance;
-  share: Share;
-  asked: InstanceShare;
-  /** How the instance has it already. */
-  before: InstanceShare | undefined;
-}
-
-/** @throws {AgentError} ILLEGAL_STATE, ALREADY_EXISTS, LIMIT_REACHED, INVALID_ARGUMENT */
-function assertAttachable({ store }: Services, { instance, share, asked, before }: Attaching): void {
-  const what = `Cannot attach share ${share.name} to instance ${instance.name}`;
-  if (share.state !== 'ready') throw new AgentError('ILLEGAL_STATE', `${what}: it is ${share.state}`);
-  if (store.operations.unfinishedOn({ kind: 'share', id: share.id }).length > 0)
-    throw new AgentError('ILLEGAL_STATE', `${what}: an operation on it is under way`);
-  if (before !== undefined)
-    throw new AgentError('ALREADY_EXISTS', `${what}: it has it as ${before.tag}, ${before.access}`, {
-      hint: 'Detach it first, and wait until that is done.',
-    });
-  if (instance.shares.length >= SHARES_MAX)
-    throw new AgentError('LIMIT_REACHED', `${what}: it has ${SHARES_MAX} shares already`, {
-      hint: 'Detach one first.',
-    });
-  if (findFault(MountTag, asked.tag) !== null)
-    throw new AgentError('INVALID_ARGUMENT', `${what}: its name is too long for a tag`, {
-      hint: 'Give a tag.',
-    });
-  if (instance.shares.some(({ tag }) => tag === asked.tag))
-    throw new AgentError('ALREADY_EXISTS', `${what}: it has another share with the tag ${asked.tag}`, {
-      hint: 'Choose another tag.',
-    });
-}
-
 function writeAttached(services: Services, instance: Instance, asked: InstanceShare): SharePlan {
-  const { store, pool } = services;
+  const { store, pool, pools } = services;
   const { id } = instance;
   const { shareId, share: name, tag, access } = asked;
-  const { definition: previousDefinition } = planInstance(store, pool, instance);
+  const { definition: previousDefinition } = planInstance(store, pools, instance);
   store.shares.attach({ instanceId: id, shareId, tag, access });
   noteChange(services, id);
-  const { definition } = planInstance(store, pool, store.instances.get(id));
+  const { definition } = planInstance(store, pools, store.instances.get(id));
   const device = guestShareOf(pool, asked);
   return { id, share: { id: shareId, name }, device, definition, previousDefinition };
 }
@@ -132,18 +98,11 @@ function noteChange({ store }: Services, instanceId: string): void {
   store.tellInstance('instance.changed', instanceId);
 }
 
-/** Before the definition has it: a guest that has one and can't be given it does not start any more. */
-function probe({ hypervisor }: Services): Step<SharePlan> {
+function probe(services: Services): Step<SharePlan> {
   return {
     name: 'probe',
     look: async () => null,
-    async act(_plan, { signal }) {
-      const { shares } = await hypervisor.facts({ signal });
-      if (shares === undefined || shares.usable) return;
-      throw new AgentError('UNSUPPORTED', `This host can't give guests shares: ${shares.reason}`, {
-        hint: 'See `berth doctor`.',
-      });
-    },
+    act: (_plan, { signal }) => assertSharesUsable(services, { signal }),
   };
 }
 

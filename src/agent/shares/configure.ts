@@ -10,6 +10,7 @@ import type { Params } from '../../model/methods.ts';
 import type { ShareLabel } from '../../drivers/contracts/storage.ts';
 import type { Share } from '../../model/share.ts';
 import type { OperationKind } from '../operations/kind.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Services } from '../services.ts';
 import type { ShareSettings } from '../store/shares.ts';
 import { allocateShare, assertShareNameFree, labelOf } from './operations.ts';
@@ -67,7 +68,7 @@ function changed(services: Services, share: Share, change: Change): ShareSetting
   const { name = share.name, protected: isProtected = share.protected, quotaGib = share.quotaGib } = change;
   if (name !== share.name) assertShareNameFree(services, name);
   const moreGib = (quotaGib ?? 0) - (share.quotaGib ?? 0);
-  if (moreGib > 0) services.inventories.assertRoom({ DISK_GB: moreGib });
+  if (moreGib > 0) services.inventories.assertRoom({ disks: { [DEFAULT_POOL]: moreGib } });
   return { name, protected: isProtected, quotaGib };
 }
 

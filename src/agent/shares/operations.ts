@@ -6,6 +6,7 @@ import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { ShareLabel, ShareRequest } from '../../drivers/contracts/storage.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Params } from '../../model/methods.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Share } from '../../model/share.ts';
 import type { OperationKind } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
@@ -58,8 +59,7 @@ export function assertShareNameFree({ store }: Pick<Services, 'store'>, name: st
 
 /** A share takes of the pool what its quota lets it. One without takes what is in it, as others' files do. */
 export function allocateShare({ store }: Services, id: string, quotaGib: number | null): void {
-  if (quotaGib === null) store.allocations.remove(id);
-  else store.allocations.set(id, 'DISK_GB', quotaGib);
+  store.allocations.setDisks(id, quotaGib === null ? {} : { [DEFAULT_POOL]: quotaGib });
 }
 
 /** @throws {AgentError} ALREADY_EXISTS, CAPACITY_EXCEEDED */
@@ -67,7 +67,7 @@ function admit(services: Services, params: Params<'share.create'>): Share {
   const { store, pool, clock, inventories } = services;
   const { name, quotaGib = null, protected: isProtected = false } = params;
   assertShareNameFree(services, name);
-  if (quotaGib !== null) inventories.assertRoom({ DISK_GB: quotaGib });
+  if (quotaGib !== null) inventories.assertRoom({ disks: { [DEFAULT_POOL]: quotaGib } });
   const id = randomUUID();
   const createdAt = timestamp(clock);
   const row = { id, name, pool: pool.name, quotaGib, protected: isProtected, createdAt };

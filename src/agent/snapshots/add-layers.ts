@@ -50,21 +50,21 @@ export function parentsOf(store: Store, { id, layer }: LayerPlan): { volumeId: s
 }
 
 export function makeLayers(services: Services): Step<LayerPlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   return {
     name: 'make-layers',
     look: async () => null, // idempotent
     async act(plan, { signal }) {
       for (const { volumeId, parent } of parentsOf(store, plan)) {
         const { sizeGib, encryption } = store.volumes.get(volumeId);
-        const sizeBytes = sizeGib * GIB;
-        await pool.makeLayer({ volumeId, layer: plan.layer, parent, sizeBytes, encryption }, { signal });
+        const request = { volumeId, layer: plan.layer, parent, sizeBytes: sizeGib * GIB, encryption };
+        await pools.holding(volumeId).makeLayer(request, { signal });
       }
     },
     async undo({ id: instanceId, layer }, { signal }) {
       for (const { id: volumeId } of store.volumes.listOf(instanceId)) {
         await assertClosed(services, { instanceId, volumeId, layer }, signal);
-        await pool.removeLayer(volumeId, layer, { signal });
+        await pools.holding(volumeId).removeLayer(volumeId, layer, { signal });
       }
     },
   };

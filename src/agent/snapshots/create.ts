@@ -10,6 +10,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
+import { claimsOf } from '../../model/capacity.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Instance } from '../../model/instance.ts';
 import { LAYERS_MAX } from '../../model/layers.ts';
@@ -92,8 +93,9 @@ function admit(
     });
   const [boot] = volumes;
   const memoryGib = asked.memory ? Math.ceil(spec.memoryMib / MIB_PER_GIB) : 0;
-  const layersGib = volumes.reduce((sum, { sizeGib }) => sum + sizeGib, 0);
-  inventories.assertRoom({ DISK_GB: layersGib + memoryGib });
+  const layers = volumes.map(({ pool, sizeGib }) => ({ pool, gib: sizeGib }));
+  const memory = boot === undefined ? [] : [{ pool: boot.pool, gib: memoryGib }];
+  inventories.assertRoom({ disks: claimsOf([...layers, ...memory]) });
   const snapshot: SnapshotRow = {
     id: randomUUID(),
     name,
@@ -107,8 +109,8 @@ function admit(
     createdAt: timestamp(clock),
   };
   store.snapshots.insert(snapshot);
-  store.allocations.add(asked.layer, { DISK_GB: layersGib });
-  if (memoryGib > 0) store.allocations.add(snapshot.id, { DISK_GB: memoryGib });
+  store.allocations.add(asked.layer, { disks: claimsOf(layers) });
+  if (memoryGib > 0) store.allocations.add(snapshot.id, { disks: claimsOf(memory) });
   return snapshot;
 }
 
@@ -141,7 +143,7 @@ function assertDepth(store: Store, { id, name }: Volume): void {
 
 /** A guest that is down goes on with them at its next start. */
 function switchDisks(services: Services): Step<CreatePlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   return {
     name: 'switch',
     // Whether it was quiesced then is not known.
@@ -154,17 +156,18 @@ function switchDisks(services: Services): Step<CreatePlan> {
         await mergeLayer(services, { instanceId, volumeId, layer, into: parent, children: [] }, { signal });
       store.db.transaction(() => takeBack(store, plan));
       await defineFromStore(services, instanceId, signal);
-      if (memoryVolumeId !== null) await pool.removeMemory(memoryVolumeId, snapshotId, { signal });
+      if (memoryVolumeId !== null)
+        await pools.holding(memoryVolumeId).removeMemory(memoryVolumeId, snapshotId, { signal });
     },
   };
 }
 
 async function isSwitched(services: Services, plan: CreatePlan, signal: AbortSignal): Promise<boolean> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   const layers = parentsOf(store, plan);
   for (const { volumeId } of layers) {
     const chain = await openChain(services, plan.id, volumeId, signal);
-    if (!chain?.includes(pool.paths.layer(volumeId, plan.layer))) return false;
+    if (!chain?.includes(pools.holding(volumeId).paths.layer(volumeId, plan.layer))) return false;
   }
   return layers.length > 0;
 }
@@ -174,7 +177,7 @@ async function switchNow(
   plan: CreatePlan,
   signal: AbortSignal,
 ): Promise<{ quiesced: boolean }> {
-  const { hypervisor, pool, store } = services;
+  const { hypervisor, pools, store } = services;
   const { id, snapshotId, layer, memoryVolumeId, quiesce } = plan;
   const guest = await hypervisor.observeGuest(id, { signal });
   if (guest === null)
@@ -185,10 +188,11 @@ async function switchNow(
   await handOverKeys(services, store.volumes.listOf(id), signal);
   const overlays = parentsOf(store, plan).map(({ volumeId }) => ({
     serial: serialOf(volumeId),
-    path: pool.paths.layer(volumeId, layer),
+    path: pools.holding(volumeId).paths.layer(volumeId, layer),
     ...keyed(store.volumes.get(volumeId)),
   }));
-  const memoryPath = memoryVolumeId === null ? null : pool.paths.memory(memoryVolumeId, snapshotId);
+  const memoryPath =
+    memoryVolumeId === null ? null : pools.holding(memoryVolumeId).paths.memory(memoryVolumeId, snapshotId);
   const options = { signal, memoryPath, ...(memoryPath !== null && { timeoutMs: MEMORY_TIMEOUT_MS }) };
   const take = async (quiesced: boolean) => {
     await hypervisor.switchDisks(id, overlays, { ...options, quiesce: quiesced });

@@ -70,13 +70,14 @@ function define(services: Services): Step<DeletePlan> {
   };
 }
 
-function removeMemory({ pool, store }: Services): Step<DeletePlan> {
+function removeMemory({ pools, store }: Services): Step<DeletePlan> {
   return {
     name: 'remove-memory',
     look: async () => null, // idempotent
     async act({ id, snapshotId }, { signal }) {
       const memoryVolumeId = store.snapshots.find(id, snapshotId)?.memoryVolumeId ?? null;
-      if (memoryVolumeId !== null) await pool.removeMemory(memoryVolumeId, snapshotId, { signal });
+      if (memoryVolumeId !== null)
+        await pools.holding(memoryVolumeId).removeMemory(memoryVolumeId, snapshotId, { signal });
     },
   };
 }

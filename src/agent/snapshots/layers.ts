@@ -45,9 +45,7 @@ export function accountLayers(store: Store, volumeId: string): void {
 }
 
 export function accountLayer(store: Store, layer: string): void {
-  const gib = store.layers.gibOf(layer);
-  if (gib === 0) store.allocations.remove(layer);
-  else store.allocations.set(layer, 'DISK_GB', gib);
+  store.allocations.setDisks(layer, store.layers.claimsOf(layer));
 }
 
 /** @param doing What is to be done, for the message. @throws {AgentError} ILLEGAL_STATE: it is not one file of its own */
@@ -99,9 +97,9 @@ export interface Merge {
  * stays.
  */
 export async function mergeLayer(services: Services, merge: Merge, options: MergeOptions): Promise<void> {
-  const { pool, store } = services;
   const { instanceId, volumeId, layer, into, children } = merge;
-  const { encryption } = store.volumes.get(volumeId);
+  const { encryption } = services.store.volumes.get(volumeId);
+  const pool = services.pools.holding(volumeId);
   const look = () => openChain(services, instanceId, volumeId, options.signal);
   let chain = await look();
   if (chain?.includes(pool.paths.layer(volumeId, layer))) {
@@ -119,14 +117,15 @@ export async function mergeLayer(services: Services, merge: Merge, options: Merg
 }
 
 function mergeLive(
-  { hypervisor, pool }: Services,
+  { hypervisor, pools }: Services,
   { instanceId, volumeId, layer, into, bytesPerSecond }: Merge,
   options: MergeOptions,
 ): Promise<void> {
+  const { paths } = pools.holding(volumeId);
   const merge = {
     serial: serialOf(volumeId),
-    path: pool.paths.layer(volumeId, layer),
-    into: pool.paths.layer(volumeId, into),
+    path: paths.layer(volumeId, layer),
+    into: paths.layer(volumeId, into),
     ...(bytesPerSecond !== undefined && { bytesPerSecond }),
   };
   return hypervisor.mergeDisk(instanceId, merge, options);
@@ -137,7 +136,8 @@ export async function isMerged(services: Services, merge: Merge, signal: AbortSi
   const { instanceId, volumeId, layer, into } = merge;
   const chain = await openChain(services, instanceId, volumeId, signal);
   if (chain === null) return isMergedAtRest(services, merge, signal);
-  const has = (id: LayerId) => chain.includes(services.pool.paths.layer(volumeId, id));
+  const { paths } = services.pools.holding(volumeId);
+  const has = (id: LayerId) => chain.includes(paths.layer(volumeId, id));
   return has(into) && !has(layer);
 }
 
@@ -152,13 +152,15 @@ export async function assertOwnFiles(
   instanceId: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { hypervisor, pool, store } = services;
+  const { hypervisor, pools, store } = services;
   const guest = await hypervisor.observeGuest(instanceId, { signal });
   const disks = guest?.definition?.shape.disks ?? [];
-  for (const { id, name } of store.volumes.listOf(instanceId)) {
+  for (const volume of store.volumes.listOf(instanceId)) {
+    const { id, name } = volume;
+    const { paths } = pools.of(volume);
     const path = disks.find(({ serial }) => serial === serialOf(id))?.path ?? null;
     const own = [null, ...store.layers.of(id).layers.map((layer) => layer.id)];
-    if (path === null || own.some((layer) => pool.paths.layer(id, layer) === path)) continue;
+    if (path === null || own.some((layer) => paths.layer(id, layer) === path)) continue;
     throw new AgentError('HOST_CONFLICT', `The guest has another file as volume ${name}: ${path}`, {
       hint: 'See the drift of its instance, and mend it by hand.',
     });
@@ -174,8 +176,9 @@ async function mergeAtRest(
 ): Promise<void> {
   if (await isMergedAtRest(services, merge, signal)) return;
   if (isDown) await services.hypervisor.forgetCheckpoints(merge.instanceId, null, { signal });
-  const { encryption } = services.store.volumes.get(merge.volumeId);
-  await services.pool.commitLayer(merge.volumeId, merge.layer, { signal, encryption });
+  const { volumeId, layer } = merge;
+  const { encryption } = services.store.volumes.get(volumeId);
+  await services.pools.holding(volumeId).commitLayer(volumeId, layer, { signal, encryption });
 }
 
 /**
@@ -183,10 +186,11 @@ async function mergeAtRest(
  * has written to the file below since, and must not be written over it. The definition has gone with the merge.
  */
 async function isMergedAtRest(
-  { hypervisor, pool }: Services,
+  { hypervisor, pools }: Services,
   { instanceId, volumeId, layer, into }: Merge,
   signal: AbortSignal,
 ): Promise<boolean> {
+  const pool = pools.holding(volumeId);
   if ((await pool.lookLayer(volumeId, layer, { signal })) === null) return true;
   const guest = await hypervisor.observeGuest(instanceId, { signal });
   const disks = guest?.definition?.shape.disks ?? [];
@@ -216,7 +220,7 @@ export async function assertClosed(
   signal: AbortSignal,
 ): Promise<void> {
   const chain = (await openChain(services, instanceId, volumeId, signal)) ?? [];
-  if (!chain.includes(services.pool.paths.layer(volumeId, layer))) return;
+  if (!chain.includes(services.pools.holding(volumeId).paths.layer(volumeId, layer))) return;
   throw new AgentError('HOST_CONFLICT', `The guest of instance ${instanceId} still uses layer ${layer}`, {
     hint: 'Stop the instance and start it again.',
   });

@@ -122,5 +122,5 @@ async function removeFile(
 ): Promise<void> {
   await assertClosed(services, { instanceId, volumeId, layer }, signal);
   await defineFromStore(services, instanceId, signal);
-  await services.pool.removeLayer(volumeId, layer, { signal });
+  await services.pools.holding(volumeId).removeLayer(volumeId, layer, { signal });
 }

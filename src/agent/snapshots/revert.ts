@@ -1,9 +1,13 @@
 /**
  * snapshot.revert: an instance goes on with what its disks held at a snapshot, and with its memory where that was kept.
  *
- *   destroy ────▶ note-layers ─▶ make-layers ───────▶ define ────▶ resume, or start where that is asked for
- *   where it is     rows             an empty layer above
- *   asked for                        what the snapshot keeps
+ *   destroy ────▶ note-layers ─▶ make-layers ───────▶ define ──────────▶ resume ─▶ note-generation
+ *   where it is     rows             an empty layer above  with another      or start where that is asked for
+ *   asked for                        what the snapshot     generation ID
+ *                                    keeps
+ *
+ * Its system learns by the generation ID that it was taken back. One that a failed revert has given it stays, since one
+ * too many harms nothing; a guest that goes on from its memory is given one by the host, and that is written down.
  *
  * The snapshot stays, so that it can be reverted to again. What the disks held until now is gone with the operation's
  * success, unless another snapshot keeps it: snapshot.merge removes it. A volume that was grown since stays as large.
@@ -30,24 +34,37 @@ interface RevertPlan extends InstancePlan, LayerPlan {
   /** The snapshot that it stood on; null for none. */
   previousId: string | null;
   memoryVolumeId: string | null;
+  /** @default it stays what it is: a plan of version 1 */
+  generationId?: string;
   /** Whether it is to run afterwards. */
   start: boolean;
 }
 
 export function revertSnapshot(services: Services): OperationKind<'snapshot.revert', RevertPlan> {
   const { store } = services;
-  return {
-    method: 'snapshot.revert',
-    version: 1,
+  const stages = [
+    [destroy(services)],
+    [noteLayers(services, (plan: RevertPlan) => keptBy(services, plan))],
+    [makeLayers(services)],
+    [whereStarted(bindPorts(services)), define(services)],
+    [resume(services), whereWithoutMemory(startExisting(services))],
+  ];
+  const walk = {
     timeoutMs: () => TIMEOUT_MS,
-    stages: [
-      [destroy(services)],
-      [noteLayers(services, (plan: RevertPlan) => keptBy(services, plan))],
-      [makeLayers(services)],
-      [whereStarted(bindPorts(services)), define(services)],
-      [resume(services), whereWithoutMemory(startExisting(services))],
-      [look(services)],
-    ],
+    succeeded({ id, name, snapshotId }: RevertPlan) {
+      const snapshot = snapshotView(store.snapshots.get(id, snapshotId));
+      store.tellInstance('instance.changed', id);
+      store.events.append('snapshot.reverted', { kind: 'instance', id, name }, { snapshot });
+    },
+    undone: (plan: RevertPlan) => takeAllBack(services, plan),
+  };
+  return {
+    ...walk,
+    method: 'snapshot.revert',
+    version: 2,
+    stages: [...stages, [noteGeneration(services)], [look(services)]],
+    // Version 1 left the generation ID as it was; its plans have none.
+    past: [{ ...walk, version: 1, stages: [...stages, [look(services)]] }],
     accept({ id, snapshot: nameOrId, force, start, ...fence }) {
       const { instance, target } = requestOf(services, 'revert', { id, ...fence });
       const snapshot = store.snapshots.get(instance.id, nameOrId);
@@ -55,25 +72,20 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
       if (!force) assertDown(instance);
       return { verdict: 'run', target, plan: write(services, instance, snapshot, start) };
     },
-    succeeded({ id, name, snapshotId }) {
-      const snapshot = snapshotView(store.snapshots.get(id, snapshotId));
-      store.tellInstance('instance.changed', id);
-      store.events.append('snapshot.reverted', { kind: 'instance', id, name }, { snapshot });
-    },
-    undone: (plan) => takeAllBack(services, plan),
   };
 }
 
 function write(services: Services, { id }: Instance, snapshot: SnapshotRow, start: boolean): RevertPlan {
-  const { store, pool } = services;
+  const { store, pools } = services;
   assertSameDisks(store, id, snapshot);
   const previousId = store.snapshots.listOf(id).find(({ current }) => current)?.id ?? null;
   const { id: snapshotId, memoryVolumeId } = snapshot;
   store.snapshots.setCurrent(id, snapshotId);
   store.instances.nextGeneration(id);
   store.instances.setDesired(id, start || memoryVolumeId !== null ? 'running' : 'stopped');
-  const plan = planInstance(store, pool, store.instances.get(id));
-  return { ...plan, layer: randomUUID(), snapshotId, previousId, memoryVolumeId, start };
+  const plan = planInstance(store, pools, store.instances.get(id));
+  const [layer, generationId] = [randomUUID(), randomUUID()];
+  return { ...plan, layer, generationId, snapshotId, previousId, memoryVolumeId, start };
 }
 
 /** What the snapshot keeps, now that it is the operation's turn. */
@@ -124,7 +136,9 @@ function define(services: Services): Step<RevertPlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent
-    async act({ id }, { signal }) {
+    async act({ id, generationId }, { signal }) {
+      if (generationId !== undefined)
+        store.db.transaction(() => store.instances.setGenerationId(id, generationId));
       // What has changed since a backup is no longer what the guest has written.
       await hypervisor.forgetCheckpoints(id, null, { signal });
       await defineFromStore(services, id, signal);
@@ -137,7 +151,7 @@ function define(services: Services): Step<RevertPlan> {
   };
 }
 
-function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
+function resume({ hypervisor, pools }: Services): Step<RevertPlan> {
   return {
     name: 'resume',
     look: async ({ id, memoryVolumeId }, { signal }) =>
@@ -146,10 +160,27 @@ function resume({ hypervisor, pool }: Services): Step<RevertPlan> {
         : null,
     async act({ id, memoryVolumeId, snapshotId }, { signal }) {
       if (memoryVolumeId === null) return;
-      await hypervisor.resumeFrom(id, pool.paths.memory(memoryVolumeId, snapshotId), {
+      const { paths } = pools.holding(memoryVolumeId);
+      await hypervisor.resumeFrom(id, paths.memory(memoryVolumeId, snapshotId), {
         signal,
         timeoutMs: TIMEOUT_MS,
       });
+    },
+  };
+}
+
+/** The next starts have what the guest runs with: they take it back to nowhere. */
+function noteGeneration(services: Services): Step<RevertPlan> {
+  const { store, hypervisor } = services;
+  return {
+    name: 'note-generation',
+    look: async () => null, // idempotent
+    async act({ id, memoryVolumeId }, { signal }) {
+      if (memoryVolumeId === null) return;
+      const generationId = (await hypervisor.observeGuest(id, { signal }))?.generationId ?? null;
+      if (generationId !== null)
+        store.db.transaction(() => store.instances.setGenerationId(id, generationId));
+      await defineFromStore(services, id, signal);
     },
   };
 }

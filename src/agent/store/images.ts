@@ -79,6 +79,20 @@ export class ImageStore {
     this.#db.sql('DELETE FROM images WHERE id = ?').run(id);
   }
 
+  /** Notes that a pool has a copy of an image, or is about to get one. */
+  noteCopy(id: string, pool: string): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('INSERT INTO image_copies (image_id, pool) VALUES (?, ?) ON CONFLICT DO NOTHING')
+      .run(id, pool);
+  }
+
+  /** Pools beside the default one that have, or may have, a copy of it. */
+  copiesOf(id: string): string[] {
+    const rows = this.#db.sql('SELECT pool FROM image_copies WHERE image_id = ? ORDER BY pool').all(id);
+    return rows.map((row) => row['pool'] as string);
+  }
+
   list(): Image[] {
     return this.#db.sql('SELECT * FROM images ORDER BY name').all().map(toImage);
   }

@@ -74,6 +74,7 @@ export class InstanceStore {
    *
    * @param instance.generation @default 1
    * @param instance.lifecycle @default 'building'
+   * @param instance.generationId @default its id
    * @param instance.seedBytes Bytes of what its seed holds. @default none of either
    */
   insert(instance: {
@@ -82,18 +83,20 @@ export class InstanceStore {
     power: Power;
     createdAt: string;
     generation?: number;
+    generationId?: string;
     lifecycle?: Lifecycle;
     seedBytes?: { userData: number; vendorData: number };
   }): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        'INSERT INTO instances (id, name, generation, lifecycle, power_state, power_since, power_reason, spec, user_data_bytes, vendor_data_bytes, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO instances (id, name, generation, generation_id, lifecycle, power_state, power_since, power_reason, spec, user_data_bytes, vendor_data_bytes, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         instance.id,
         instance.spec.name,
         instance.generation ?? 1,
+        instance.generationId ?? instance.id,
         instance.lifecycle ?? 'building',
         instance.power.state,
         instance.power.since,
@@ -213,6 +216,18 @@ export class InstanceStore {
     this.#db.sql('UPDATE instances SET generation = generation + ? WHERE id = ?').run(by, id);
   }
 
+  /** Whoever takes an instance back to a moment of before gives it another one. */
+  setGenerationId(id: string, generationId: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE instances SET generation_id = ? WHERE id = ?').run(generationId, id);
+  }
+
+  generationIdOf(id: string): string {
+    return this.#db.sql('SELECT generation_id FROM instances WHERE id = ?').get(id)?.[
+      'generation_id'
+    ] as string;
+  }
+
   remove(id: string): void {
     this.#db.assertTransaction();
     this.#db.sql('DELETE FROM instances WHERE id = ?').run(id);
@@ -307,6 +322,7 @@ function viewOf(row: Row, { volumes, shares, ports, networks }: ViewParts): Inst
     id,
     name: row['name'] as string,
     generation: row['generation'] as number,
+    generationId: row['generation_id'] as string,
     lifecycle: row['lifecycle'] as Lifecycle,
     power: toPower(row),
     desired: row['desired'] as Desire,
@@ -318,6 +334,7 @@ function viewOf(row: Row, { volumes, shares, ports, networks }: ViewParts): Inst
     disks: volumes.map((volume) => ({
       volumeId: volume.id,
       volume: volume.name,
+      pool: volume.pool,
       sizeGib: volume.sizeGib,
       deletedWithInstance: volume.deletedWithInstance,
     })),

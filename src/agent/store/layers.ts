@@ -1,4 +1,5 @@
 /** Rows of the layers of volumes, and which of them is active. */
+import type { PoolClaims } from '../../model/capacity.ts';
 import { chainTo, type Layer, type LayerId, type VolumeLayers } from '../../model/layers.ts';
 import type { Database } from '../../sqlite/database.ts';
 
@@ -69,13 +70,13 @@ export class LayerStore {
       .flatMap((row) => (row['id'] as string | null) ?? []);
   }
 
-  /** GiB of all files that volumes have of one layer: an operation gives each of its volumes a layer of the same id. */
-  gibOf(id: string): number {
-    const row = this.#db
+  /** GiB of all files that volumes have of one layer, by pool: an operation gives each of its volumes a layer of the same id. */
+  claimsOf(id: string): PoolClaims {
+    const rows = this.#db
       .sql(
-        'SELECT sum(size_gib) AS gib FROM layers JOIN volumes ON volumes.id = volume_id WHERE layers.id = ?',
+        'SELECT pool, sum(size_gib) AS gib FROM layers JOIN volumes ON volumes.id = volume_id WHERE layers.id = ? GROUP BY pool',
       )
-      .get(id);
-    return (row?.['gib'] ?? 0) as number;
+      .all(id);
+    return Object.fromEntries(rows.map((row) => [row['pool'] as string, row['gib'] as number]));
   }
 }

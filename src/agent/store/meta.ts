@@ -14,6 +14,8 @@ export type MetaKey =
   | 'boot_id'
   /** How full the pool was when it was told last; see pool-room.ts. */
   | 'pool_room'
+  /** The same of another pool, by its name. */
+  | `pool_room:${string}`
   | 'last_contact_at'
   /** Which opening of which database this is; see open-mark.ts. */
   | 'opening'

@@ -137,6 +137,10 @@ export class VolumeStore {
     return Map.groupBy(rows.map(toVolume), ({ instanceId }) => instanceId as string);
   }
 
+  countIn(pool: string): number {
+    return this.#db.sql('SELECT count(*) AS n FROM volumes WHERE pool = ?').get(pool)?.['n'] as number;
+  }
+
   countOn(imageId: string): number {
     return this.#db.sql('SELECT count(*) AS n FROM volumes WHERE image_id = ?').get(imageId)?.['n'] as number;
   }

@@ -5,14 +5,23 @@ import { randomUUID } from 'node:crypto';
 import { timestamp } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Volume } from '../../model/storage.ts';
+import { poolFor } from '../instances/admit.ts';
+import { noteImageOf } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 
-type Asked = Pick<Volume, 'name' | 'sizeGib' | 'imageId' | 'protected'> & Partial<Pick<Volume, 'encryption'>>;
+type Asked = Pick<Volume, 'name' | 'sizeGib' | 'imageId' | 'protected'> &
+  Partial<Pick<Volume, 'encryption'>> & {
+    /** @default the default one */
+    pool?: string | undefined;
+  };
 
-/** @throws {AgentError} ALREADY_EXISTS, CAPACITY_EXCEEDED */
-export function admitVolume({ store, pool, clock, inventories }: Services, asked: Asked): Volume {
+/** @throws {AgentError} ALREADY_EXISTS, CAPACITY_EXCEEDED. NOT_FOUND: no such pool. */
+export function admitVolume(services: Services, asked: Asked): Volume {
+  const { store, clock, inventories } = services;
   assertNameFree({ store }, asked.name);
-  inventories.assertRoom({ DISK_GB: asked.sizeGib });
+  const pool = poolFor(services, asked.pool);
+  const claim = { disks: { [pool]: asked.sizeGib } };
+  inventories.assertRoom(claim);
   const id = randomUUID();
   const rest = {
     instanceId: null,
@@ -22,8 +31,9 @@ export function admitVolume({ store, pool, clock, inventories }: Services, asked
     encryption: asked.encryption ?? null,
     state: 'creating',
   } as const;
-  store.volumes.insert({ ...asked, ...rest, id, pool: pool.name, createdAt: timestamp(clock) }, null);
-  store.allocations.add(id, { DISK_GB: asked.sizeGib });
+  store.volumes.insert({ ...asked, ...rest, id, pool, createdAt: timestamp(clock) }, null);
+  noteImageOf(store, { pool, imageId: asked.imageId });
+  store.allocations.add(id, claim);
   return store.volumes.get(id);
 }
 

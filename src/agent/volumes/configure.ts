@@ -92,10 +92,10 @@ function write(services: Services, volume: Volume, settings: VolumeSettings): Co
   return { id, instanceId, before, after: sideOf(services, store.volumes.get(id)) };
 }
 
-function sideOf({ store, pool }: Services, volume: Volume): Side {
+function sideOf({ store, pools }: Services, volume: Volume): Side {
   const { instanceId } = volume;
   const definition =
-    instanceId === null ? null : planInstance(store, pool, store.instances.get(instanceId)).definition;
+    instanceId === null ? null : planInstance(store, pools, store.instances.get(instanceId)).definition;
   return {
     settings: settingsOf(volume),
     label: volumeRequest(store, volume).label as VolumeLabel,
@@ -116,8 +116,8 @@ function both(
   };
 }
 
-function label({ pool }: Services): Step<ConfigurePlan> {
-  return both('label', ({ label }, { id }, signal) => pool.labelVolume(id, label, { signal }));
+function label({ pools }: Services): Step<ConfigurePlan> {
+  return both('label', ({ label }, { id }, signal) => pools.holding(id).labelVolume(id, label, { signal }));
 }
 
 function redefine(services: Services): Step<ConfigurePlan> {

@@ -51,7 +51,7 @@ export function attachVolume(services: Services): OperationKind<'volume.attach',
 }
 
 export function detachVolume(services: Services): OperationKind<'volume.detach', DetachPlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   return {
     method: 'volume.detach',
     version: 1,
@@ -65,11 +65,11 @@ export function detachVolume(services: Services): OperationKind<'volume.detach',
         ...fence,
       });
       assertDetachable(services, volume, instance);
-      const { definition: previousDefinition } = planInstance(store, pool, instance);
+      const { definition: previousDefinition } = planInstance(store, pools, instance);
       store.instances.nextGeneration(instance.id);
       store.tellInstance('instance.changed', instance.id);
       const left = store.volumes.listOf(instance.id).filter((each) => each.id !== volume.id);
-      const { definition } = planInstance(store, pool, store.instances.get(instance.id), left);
+      const { definition } = planInstance(store, pools, store.instances.get(instance.id), left);
       const timeoutMs = timeoutSeconds * 1000;
       return {
         verdict: 'run',
@@ -86,19 +86,19 @@ export function detachVolume(services: Services): OperationKind<'volume.detach',
 }
 
 function writeAttached(services: Services, instance: Instance, volume: Volume): DiskPlan {
-  const { store, pool } = services;
-  const { definition: previousDefinition } = planInstance(store, pool, instance);
+  const { store, pools } = services;
+  const { definition: previousDefinition } = planInstance(store, pools, instance);
   store.volumes.attach(volume.id, instance.id, store.volumes.freePosition(instance.id));
   store.volumes.setDevice(volume.id, volume.device);
   store.instances.nextGeneration(instance.id);
   store.tellInstance('instance.changed', instance.id);
-  const { definition } = planInstance(store, pool, store.instances.get(instance.id));
+  const { definition } = planInstance(store, pools, store.instances.get(instance.id));
   return { ...shared(services, store.volumes.get(volume.id)), definition, previousDefinition };
 }
 
-function shared({ store, pool }: Services, volume: Volume): Pick<DiskPlan, 'id' | 'volume' | 'disk'> {
+function shared({ store, pools }: Services, volume: Volume): Pick<DiskPlan, 'id' | 'volume' | 'disk'> {
   const { id, name, instanceId } = volume;
-  return { id: instanceId as string, volume: { id, name }, disk: diskOf(store, pool, volume) };
+  return { id: instanceId as string, volume: { id, name }, disk: diskOf(store, pools, volume) };
 }
 
 function plug(services: Services): Step<DiskPlan> {

@@ -40,13 +40,13 @@ export function keyed(volume: Pick<Volume, 'id' | 'encryption'>): { encryption?:
  * @throws {AgentError} NOT_FOUND, PERMISSION_DENIED: a key that is missing, can't be read, or is another one.
  */
 export async function handOverKeys(
-  { hypervisor, pool, store }: Pick<Services, 'hypervisor' | 'pool' | 'store'>,
+  { hypervisor, pools, store }: Pick<Services, 'hypervisor' | 'pools' | 'store'>,
   volumes: readonly Volume[],
   signal: AbortSignal,
 ): Promise<void> {
   const encrypted = volumes.filter(({ encryption }) => encryption !== null);
   for (const { id, encryption } of encrypted)
-    await pool.checkKey({ id, encryption, layers: store.layers.chainOf(id) }, { signal });
+    await pools.holding(id).checkKey({ id, encryption, layers: store.layers.chainOf(id) }, { signal });
   const keys = encrypted.flatMap((volume) => keyOf(volume) ?? []);
   if (keys.length > 0) await hypervisor.giveKeys(keys, { signal });
 }

@@ -17,7 +17,7 @@ interface ExportPlan extends VolumeExport {
 }
 
 export function exportVolume(services: Services): OperationKind<'volume.export', ExportPlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   return {
     method: 'volume.export',
     version: 1,
@@ -27,11 +27,11 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
         {
           name: 'write',
           async look(plan, { signal }) {
-            const facts = await pool.lookExport(plan, { signal });
+            const facts = await pools.holding(plan.volumeId).lookExport(plan, { signal });
             return facts === null ? null : { result: facts };
           },
           act: (plan, { signal, onProgress }) =>
-            pool.exportVolume(
+            pools.holding(plan.volumeId).exportVolume(
               { ...plan, layers: store.layers.chainOf(plan.volumeId) },
               {
                 signal,
@@ -39,14 +39,14 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
                 onProgress: (done, total, phase = 'writing') => onProgress(bytesProgress(phase, done, total)),
               },
             ),
-          undo: (plan, { signal }) => pool.removeExport(plan, { signal }),
+          undo: (plan, { signal }) => pools.holding(plan.volumeId).removeExport(plan, { signal }),
         },
       ],
       [
         {
           name: 'finish',
           look: async () => null,
-          act: (plan, { signal }) => pool.finishExport(plan, { signal }),
+          act: (plan, { signal }) => pools.holding(plan.volumeId).finishExport(plan, { signal }),
         },
       ],
     ],

@@ -59,18 +59,18 @@ export function flattenVolume(services: Services): OperationKind<'volume.flatten
 }
 
 function flatten(services: Services): Step<FlattenPlan> {
-  const { hypervisor, pool } = services;
+  const { hypervisor, pools } = services;
   return {
     name: 'flatten',
     look: async () => null, // idempotent, and the row has to follow
     async act(plan, context) {
-      if (!(await pool.isFlat(plan.id, context))) await bringInto(services, plan, context);
+      if (!(await pools.holding(plan.id).isFlat(plan.id, context))) await bringInto(services, plan, context);
       note(services, plan);
     },
     async undo(plan, { signal }) {
       const { id, instanceId } = plan;
       if (instanceId !== null) await hypervisor.stopFlatten(instanceId, serialOf(id), { signal });
-      if (!(await pool.isFlat(id, { signal }))) return;
+      if (!(await pools.holding(id).isFlat(id, { signal }))) return;
       note(services, plan);
       await defineAnew(services, plan, signal);
     },
@@ -78,8 +78,9 @@ function flatten(services: Services): Step<FlattenPlan> {
 }
 
 async function bringInto(services: Services, plan: FlattenPlan, context: ActContext): Promise<void> {
-  const { hypervisor, pool } = services;
+  const { hypervisor, pools } = services;
   const { id, instanceId, image, encryption = null, bytesPerSecond } = plan;
+  const pool = pools.holding(id);
   await assertRoom(services, { id, image, encryption }, context.signal);
   const options = {
     signal: context.signal,
@@ -101,10 +102,12 @@ async function runs({ hypervisor }: Services, instanceId: string, signal: AbortS
 
 /** A guest whose disk fills up stands still: what is kept free for the host is not taken. */
 async function assertRoom(
-  { pool, reservedDiskGib }: Services,
+  { pools, inventories }: Services,
   volume: FlatVolume,
   signal: AbortSignal,
 ): Promise<void> {
+  const pool = pools.holding(volume.id);
+  const { reservedDiskGib } = inventories.pool(pool.name).settings;
   const neededBytes = await pool.roomToFlatten(volume, { signal });
   const { availableBytes } = await pool.capacity({ signal });
   const freeBytes = availableBytes - reservedDiskGib * GIB;
@@ -114,7 +117,7 @@ async function assertRoom(
     'CAPACITY_EXCEEDED',
     `Up to ${needed} MiB are needed to flatten it, and ${free} MiB are free`,
     {
-      hint: 'Make room in the pool, or see capacity.reservedDiskGib.',
+      hint: `Make room in pool ${pool.name}, or see its reservedDiskGib.`,
     },
   );
 }

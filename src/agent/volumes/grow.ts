@@ -5,6 +5,7 @@
  * The row follows the file as soon as that has grown, so that an operation that is taken back afterwards leaves both
  * grown, and says so.
  */
+import { claimsOf } from '../../model/capacity.ts';
 import { AgentError } from '../../model/errors.ts';
 import { GIB } from '../../model/units.ts';
 import { serialOf } from '../instances/plan.ts';
@@ -68,7 +69,7 @@ function claim(
   { sizeGib, target }: { sizeGib: number; target: Accepted<never>['target'] },
 ): Accepted<GrowPlan> {
   const { id, name, instanceId } = volume;
-  services.inventories.assertRoom({ DISK_GB: sizeGib - volume.sizeGib });
+  services.inventories.assertRoom({ disks: { [volume.pool]: sizeGib - volume.sizeGib } });
   allocate(services, volume, sizeGib);
   if (instanceId !== null) services.store.instances.nextGeneration(instanceId);
   return { verdict: 'run', target, plan: { id, name, instanceId, sizeGib } };
@@ -78,16 +79,16 @@ function claim(
 function allocate({ store }: Services, volume: Volume, sizeGib: number): void {
   const { id, instanceId, deletedWithInstance } = volume;
   if (instanceId === null || !deletedWithInstance) {
-    store.allocations.set(id, 'DISK_GB', sizeGib);
+    store.allocations.setDisks(id, { [volume.pool]: sizeGib });
     return;
   }
   const own = store.volumes.listOf(instanceId).filter((each) => each.deletedWithInstance);
-  const others = own.filter((each) => each.id !== id).reduce((sum, each) => sum + each.sizeGib, 0);
-  store.allocations.set(instanceId, 'DISK_GB', others + sizeGib);
+  const parts = own.map((each) => ({ pool: each.pool, gib: each.id === id ? sizeGib : each.sizeGib }));
+  store.allocations.setDisks(instanceId, claimsOf(parts));
 }
 
 function grow(services: Services): Step<GrowPlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   const note = ({ id, sizeGib }: GrowPlan) => store.db.transaction(() => store.volumes.setSize(id, sizeGib));
   return {
     name: 'grow',
@@ -97,7 +98,9 @@ function grow(services: Services): Step<GrowPlan> {
       note(plan);
     },
     async undo(plan, { signal }) {
-      const found = await pool.lookVolume(plan.id, { signal, layer: store.layers.activeOf(plan.id) });
+      const found = await pools
+        .holding(plan.id)
+        .lookVolume(plan.id, { signal, layer: store.layers.activeOf(plan.id) });
       if (found !== null && found.sizeBytes >= plan.sizeGib * GIB) note(plan);
     },
   };
@@ -105,7 +108,7 @@ function grow(services: Services): Step<GrowPlan> {
 
 /** By QEMU where it runs on it: the guest is then told, and nobody else may write to the file. */
 async function growFile(
-  { hypervisor, pool, store }: Services,
+  { hypervisor, pools, store }: Services,
   plan: GrowPlan,
   signal: AbortSignal,
 ): Promise<void> {
@@ -116,7 +119,9 @@ async function growFile(
     await hypervisor.growDisk(instanceId, serialOf(id), sizeGib * GIB, { signal });
   else {
     const { encryption } = store.volumes.get(id);
-    await pool.growVolume(id, sizeGib * GIB, { signal, layer: store.layers.activeOf(id), encryption });
+    await pools
+      .holding(id)
+      .growVolume(id, sizeGib * GIB, { signal, layer: store.layers.activeOf(id), encryption });
   }
 }
 

@@ -3,20 +3,25 @@
  */
 
 import { timestamp } from '../../drivers/contracts/clock.ts';
+import type { ProgressListener, ProgressPhase } from '../../drivers/contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
-import type { VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { StoragePool, VolumeChain, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { readyImage } from '../instances/admit.ts';
 import { volumeRequest } from '../instances/plan.ts';
-import type { OperationKind, Step } from '../operations/kind.ts';
+import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
+import { makeVolume, namesOf, needsCopy, type PlannedVolume } from '../pools/images.ts';
+import type { InPool } from '../pools/pools.ts';
 import type { Services } from '../services.ts';
 import { layersAt, snapshotOf } from '../snapshots/layers.ts';
+import type { MadeName } from '../store/names.ts';
 import { admitVolume, assertIdle, assertNameFree, forgetVolume } from './admit.ts';
-import { knownEncryption, secretsOf } from './encryption.ts';
+import { keyOf, knownEncryption, secretsOf } from './encryption.ts';
 
 /** A file with nothing in it, on a busy disk, ms. */
 const MAKE_TIMEOUT_MS = 15 * 60_000;
@@ -25,23 +30,21 @@ const COPY_TIMEOUT_MS = 6 * 3600_000;
 
 interface CreatePlan {
   name: string;
-  volume: VolumeRequest;
+  volume: PlannedVolume;
   /** The volume that it is a copy of. @default none */
-  from?: Pick<VolumeRequest, 'id' | 'image' | 'encryption'> & {
+  from?: Pick<PlannedVolume, 'id' | 'image' | 'pool' | 'encryption'> & {
     /** The snapshot at which it is copied. @default none, as it is */
     snapshotId?: string;
   };
 }
 
 export function createVolume(services: Services): OperationKind<'volume.create', CreatePlan> {
-  const { store, pool } = services;
+  const { store } = services;
   const walk = {
-    stages: [[makeVolume(services)]],
-    timeoutMs: ({ from }: CreatePlan) => (from === undefined ? MAKE_TIMEOUT_MS : COPY_TIMEOUT_MS),
-    makes: ({ volume }: CreatePlan) => [
-      { kind: 'volume', name: pool.paths.volume(volume.id) } as const,
-      ...secretsOf([volume]),
-    ],
+    stages: [[make(services)]],
+    timeoutMs: ({ from, volume }: CreatePlan) =>
+      from === undefined && !needsCopy(volume) ? MAKE_TIMEOUT_MS : COPY_TIMEOUT_MS,
+    makes: (plan: CreatePlan) => namesIn(services, plan),
     succeeded({ name, volume: { id } }: CreatePlan) {
       store.volumes.setState(id, 'ready');
       store.events.append('volume.created', { kind: 'volume', id, name }, { volume: store.volumes.get(id) });
@@ -57,6 +60,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
     accept({
       name,
       sizeGib,
+      pool,
       image: imageName,
       volume: sourceName,
       snapshot,
@@ -72,7 +76,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       const imageId = imageName === undefined ? null : imageFor(services, imageName, sizeGib);
       const encryption = knownEncryption(services, asked === undefined ? from?.encryption : asked);
       const attributes = { protected: isProtected, encryption };
-      const { id } = admitVolume(services, { name, sizeGib, imageId, ...attributes });
+      const { id } = admitVolume(services, { name, sizeGib, pool, imageId, ...attributes });
       const volume = volumeRequest(store, store.volumes.get(id));
       const plan = { name, volume, ...(from !== null && { from }) };
       return { verdict: 'run', target: { kind: 'volume', id, name }, plan };
@@ -80,34 +84,90 @@ export function createVolume(services: Services): OperationKind<'volume.create',
   };
 }
 
-function makeVolume({ pool, store }: Services): Step<CreatePlan> {
+/** A copy from another pool lies there for a while, under the name of what is made of it. */
+function namesIn({ pools }: Services, { volume, from }: CreatePlan): MadeName[] {
+  const own = namesOf(pools, volume);
+  if (from === undefined || isSamePool(volume, from)) return own;
+  return [...own, { kind: 'volume', name: pools.of(from).paths.volume(volume.id) }];
+}
+
+function isSamePool({ pool: one = DEFAULT_POOL }: InPool, { pool: other = DEFAULT_POOL }: InPool): boolean {
+  return one === other;
+}
+
+function make(services: Services): Step<CreatePlan> {
+  const { pools } = services;
   return {
     name: 'make-volume',
     // One that is a copy may be there, and what it was made from, too.
     look: async ({ volume, from }, { signal }) =>
-      from !== undefined || (await pool.lookVolume(volume.id, { signal })) === null ? null : {},
-    async act({ volume, from }, { signal, onProgress }) {
-      if (from === undefined) return pool.makeVolume(volume, { signal });
-      if ((await pool.lookVolume(volume.id, { signal })) !== null)
-        return pool.removeCopy(volume.id, { signal });
-      const copyId = volume.id;
-      const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
-      const { id, image, snapshotId, encryption = null } = from;
-      const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
-      if (encryption !== null || (volume.encryption ?? null) !== null) {
-        const tell = (done: number, total: number | null) =>
-          onProgress(bytesProgress('copying', done, total));
-        await pool.cloneVolume({ id, image, layers, encryption }, volume, { ...options, onProgress: tell });
-        return;
-      }
-      const tell = (done: number, total: number | null) =>
-        onProgress(bytesProgress('copying', done, total, [0, 2]));
-      await pool.copyVolume({ id, image, layers, copyId }, { ...options, onProgress: tell });
-      await pool.restoreVolume(volume, (sink) => writeTo(sink, pool.readCopy(copyId, { signal })), options);
-      await pool.removeCopy(copyId, { signal });
+      from !== undefined || (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
+    async act({ volume, from }, context) {
+      if (from === undefined) await makeVolume(services, volume, bringing(context));
+      else await copy(services, { volume, from }, context);
     },
-    undo: ({ volume }, { signal }) => pool.removeVolume(volume.id, { signal }),
+    async undo({ volume, from }, { signal }) {
+      await pools.of(volume).removeVolume(volume.id, { signal });
+      if (from !== undefined) await pools.of(from).removeCopy(volume.id, { signal });
+    },
   };
+}
+
+function bringing({ signal, onProgress }: ActContext) {
+  return {
+    signal,
+    onProgress: (done: number, total: number | null, phase: ProgressPhase = 'copying') =>
+      onProgress(bytesProgress(phase, done, total)),
+  };
+}
+
+/** Within one pool blocks are shared, where its file system can; else all bytes go. */
+async function copy(
+  services: Services,
+  { volume, from }: Required<Pick<CreatePlan, 'volume' | 'from'>>,
+  { signal, onProgress }: ActContext,
+): Promise<void> {
+  const { pools, store } = services;
+  const { id, image, snapshotId, encryption = null } = from;
+  const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
+  const chain = { id, image, layers, ...(encryption !== null && { encryption }) };
+  const { pool: _pool, ...request } = volume;
+  const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
+  const parts = isSamePool(volume, from) ? 1 : 2;
+  const tell = (done: number, total: number | null) =>
+    onProgress(bytesProgress('copying', done, total, [0, parts]));
+  if (parts === 1) {
+    await pools.of(volume).cloneVolume(request, chain, { ...options, onProgress: tell });
+    await pools.of(volume).removeCopy(volume.id, { signal }); // of one that an older version has begun
+  } else {
+    const places = { source: pools.of(from), to: pools.of(volume) };
+    await copyOver({ request, chain, ...places }, { ...options, onProgress: tell });
+  }
+}
+
+/** Through a copy beside the source: it is of one moment, and its pool is not held while the other one is slow. */
+async function copyOver(
+  {
+    request,
+    chain,
+    source,
+    to,
+  }: Record<'source' | 'to', StoragePool> & {
+    request: VolumeRequest;
+    chain: VolumeChain;
+  },
+  options: { signal: AbortSignal; timeoutMs: number; onProgress: ProgressListener },
+): Promise<void> {
+  const { signal, timeoutMs } = options;
+  const copyId = request.id;
+  const { encryption = null } = chain;
+  if ((await to.lookVolume(request.id, { signal })) === null) {
+    await source.copyVolume({ ...chain, copyId }, options);
+    const fill = (sink: DiskSink) =>
+      writeTo(sink, source.readCopy(copyId, { signal, key: keyOf({ id: chain.id, encryption }) }));
+    await to.restoreVolume(request, fill, { signal, timeoutMs });
+  }
+  await source.removeCopy(copyId, { signal });
 }
 
 async function writeTo(sink: DiskSink, extents: AsyncIterable<DiskExtent>): Promise<void> {
@@ -132,8 +192,8 @@ function copyable(
   const { store } = services;
   const source = store.volumes.get(sourceName);
   if (sizeGib < source.sizeGib) throw tooSmall(sizeGib, `volume ${source.name}`, source.sizeGib);
-  const { id, image, encryption = null } = volumeRequest(store, source);
-  const from = { id, image, ...(encryption !== null && { encryption }) };
+  const { id, image, pool = DEFAULT_POOL, encryption = null } = volumeRequest(store, source);
+  const from = { id, image, pool, ...(encryption !== null && { encryption }) };
   if (snapshot !== undefined) return { ...from, snapshotId: snapshotOf(store, source, snapshot).id };
   assertIdle(services, source);
   return from;
@@ -146,7 +206,7 @@ function tooSmall(sizeGib: number, what: string, hasGib: number): AgentError {
   );
 }
 
-interface DeletePlan {
+interface DeletePlan extends InPool {
   id: string;
   name: string;
   /** Whether its bytes are to be overwritten by the wiper. */
@@ -156,12 +216,12 @@ interface DeletePlan {
 }
 
 export function deleteVolume(services: Services): OperationKind<'volume.delete', DeletePlan> {
-  const { store, pool } = services;
+  const { store, pools } = services;
   const walk = {
     stages: [[removeFile(services)]],
-    removes: ({ id, encryption = null }: DeletePlan) => [
-      { kind: 'volume', name: pool.paths.volume(id) } as const,
-      ...secretsOf([{ id, encryption }]),
+    removes: (plan: DeletePlan) => [
+      { kind: 'volume', name: pools.of(plan).paths.volume(plan.id) } as const,
+      ...secretsOf([plan]),
     ],
     succeeded({ id, name, wipe }: DeletePlan) {
       store.allocations.remove(id);
@@ -180,24 +240,27 @@ export function deleteVolume(services: Services): OperationKind<'volume.delete',
       const volume = store.volumes.get(params.id);
       assertDeletable(volume);
       store.volumes.setState(volume.id, 'deleting');
-      const { id, name, encryption } = volume;
+      const { id, name, pool, encryption } = volume;
       const kept = encryption === null ? {} : { encryption };
       return {
         verdict: 'run',
         target: { kind: 'volume', id, name },
-        plan: { id, name, wipe: params.wipe === true, ...kept },
+        plan: { id, name, pool, wipe: params.wipe === true, ...kept },
       };
     },
   };
 }
 
-function removeFile({ pool, hypervisor }: Services): Step<DeletePlan> {
+function removeFile({ pools, hypervisor }: Services): Step<DeletePlan> {
   return {
     name: 'remove-file',
     look: async () => null, // idempotent
-    async act({ id, wipe, encryption = null }, { signal }) {
-      await (wipe === true ? pool.setVolumeAside(id, { signal }) : pool.removeVolume(id, { signal }));
-      if (encryption !== null) await hypervisor.forgetKey(id, { signal });
+    async act(plan, { signal }) {
+      const pool = pools.of(plan);
+      await (plan.wipe === true
+        ? pool.setVolumeAside(plan.id, { signal })
+        : pool.removeVolume(plan.id, { signal }));
+      if ((plan.encryption ?? null) !== null) await hypervisor.forgetKey(plan.id, { signal });
     },
   };
 }

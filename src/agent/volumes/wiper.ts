@@ -1,7 +1,7 @@
 /**
- * Wiper: overwrites deleted volumes that are to be wiped, one after the other, at a limited speed.
+ * Wiper: overwrites deleted volumes of one pool that are to be wiped, one after the other, at a limited speed.
  *
- *   volume.delete with wipe ─▶ the file is set aside, the operation ends ─▶ wiper: pool.wipe ─▶ volume.wiped
+ *   volume.delete, instance.delete with wipe ─▶ the file is set aside, the operation ends ─▶ wiper: pool.wipe ─▶ volume.wiped
  *
  * What is to be wiped is seen on the host alone: so it goes on after a crash, and where the database was lost. Nobody
  * waits for it; what fails is tried again after a pause.
@@ -19,7 +19,7 @@ const LOOK_INTERVAL_MS = 60_000;
 
 export interface WiperParts {
   store: Store;
-  pool: StoragePool;
+  pool: Pick<StoragePool, 'listWipes' | 'wipe'>;
   clock: Clock;
   log: Log;
   /** MiB a second. */
@@ -39,7 +39,8 @@ export class Wiper {
 
   start(): void {
     this.#unsubscribe = this.#parts.store.events.subscribe(({ type, data }) => {
-      if (type === 'volume.deleted' && data['wipe'] === true) this.#lookIn(0);
+      const isDeleted = type === 'volume.deleted' || type === 'instance.deleted';
+      if (isDeleted && data['wipe'] === true) this.#lookIn(0);
     });
     this.#lookIn(0);
   }

@@ -12,6 +12,7 @@ const NAME_KINDS = [
   'volume',
   'share',
   'network',
+  'pool',
   'operation',
 ] as const satisfies Completes[];
 
@@ -64,6 +65,8 @@ async function namesOf({ client }: Session, kind: (typeof NAME_KINDS)[number]): 
       return (await client.call('share.list', {})).shares.map(({ name }) => name);
     case 'network':
       return (await client.call('network.list', {})).networks.map(({ name }) => name);
+    case 'pool':
+      return (await client.call('pool.list', {})).pools.map(({ name }) => name);
     case 'operation':
       return (await client.call('operation.list', { limit: NAMES_LIMIT })).operations.map(({ id }) => id);
   }

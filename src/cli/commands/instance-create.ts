@@ -1,5 +1,6 @@
 /** `berth instance create`, from a spec file or from options. */
 import type { DiskSpec, InstanceSpec } from '../../model/instance.ts';
+import type { ShareAccess } from '../../model/share.ts';
 import { usageError } from '../failure.ts';
 import type { Given, Leaf, OptionSpec } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
@@ -13,6 +14,7 @@ import { POLICY_OPTIONS, policiesOf } from './policy-options.ts';
 /** What a small server needs; the options name them as their defaults. */
 const VCPUS_DEFAULT = 1;
 const MEMORY_MIB_DEFAULT = 512;
+const ACCESSES = { ro: 'read-only', rw: 'read-write' } as const;
 
 /** Options that a spec file says instead. Only the name may be given beside a file, to make several from one. */
 const SPEC_OPTIONS: readonly OptionSpec[] = [
@@ -31,12 +33,20 @@ const SPEC_OPTIONS: readonly OptionSpec[] = [
     summary: "size of the first disk in GiB (default: the image's)",
   },
   ENCRYPTION_OPTION,
+  { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool of the first disk (default: default)' },
   {
     flag: 'network',
     value: 'network',
     completes: 'network',
     repeatable: true,
     summary: 'network of a NIC; may be repeated',
+  },
+  {
+    flag: 'share',
+    value: 'share',
+    completes: 'share',
+    repeatable: true,
+    summary: 'share that it has from its first boot on, as NAME[:TAG[:ro]]; may be repeated',
   },
   {
     flag: 'ssh-key',
@@ -127,6 +137,7 @@ async function specFromOptions(session: Session, given: Given, name: string | un
   const seed = given.text('seed');
   const watchdog = given.text('watchdog');
   const policies = policiesOf(given);
+  const shares = given.texts('share').map(shareOf);
   return {
     name,
     vcpus: given.integer('vcpus') ?? VCPUS_DEFAULT,
@@ -134,6 +145,7 @@ async function specFromOptions(session: Session, given: Given, name: string | un
     firmware: given.text('firmware') ?? 'bios',
     disks: [diskOf(given, image)],
     nics: given.texts('network').map((network) => ({ network })),
+    ...(shares.length > 0 && { shares }),
     sshAuthorizedKeys: await publicKeys(session, given.texts('ssh-key')),
     ...(watchdog === undefined ? {} : { watchdog }),
     ...(policies === null ? {} : { policies }),
@@ -147,7 +159,27 @@ async function specFromOptions(session: Session, given: Given, name: string | un
 
 function diskOf(given: Given, image: string): DiskSpec {
   const sizeGib = given.integer('size-gib');
-  return { image, ...(sizeGib !== undefined && { sizeGib }), ...encryptionOf(given) };
+  const pool = given.text('pool');
+  return {
+    image,
+    ...(sizeGib !== undefined && { sizeGib }),
+    ...(pool !== undefined && { pool }),
+    ...encryptionOf(given),
+  };
+}
+
+/** As mounts are written elsewhere: what, under which tag, and whether it can be written to. */
+function shareOf(text: string): { share: string; tag?: string; access?: ShareAccess } {
+  const [share = '', tag = '', mode, ...rest] = text.split(':');
+  if (share === '' || rest.length > 0 || (mode !== undefined && !Object.hasOwn(ACCESSES, mode)))
+    throw usageError(`--share ${text} is not NAME, NAME:TAG or NAME:TAG:ro`, {
+      hint: 'Without a tag, as in NAME::ro, the guest mounts it by its name.',
+    });
+  return {
+    share,
+    ...(tag !== '' && { tag }),
+    ...(mode !== undefined && { access: ACCESSES[mode as keyof typeof ACCESSES] }),
+  };
 }
 
 async function publicKeys({ io }: Session, paths: readonly string[]): Promise<string[]> {

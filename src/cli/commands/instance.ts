@@ -148,6 +148,7 @@ export const commands: readonly Leaf[] = [
     kind: 'instance',
     summary: 'Stop an instance and delete it with the disks that were made with it',
     loses: 'the disks that were made with it',
+    wipes: true,
   }),
   consoleLeaf,
 ];

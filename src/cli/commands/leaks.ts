@@ -92,7 +92,10 @@ function renderLeaks({ leaks, total, unknown, confirmInMs }: NodeLeaks, look: Lo
     ...(waits
       ? ['Some were seen for the first time; what is being made right now may be among them.\n']
       : []),
-    ...unknown.map(({ part, reason }) => `Unknown: the ${part} could not be asked: ${clean(reason)}\n`),
+    ...unknown.map(
+      ({ part, pool, reason }) =>
+        `Unknown: the ${part}${pool === null ? '' : ` of pool ${clean(pool)}`} could not be asked: ${clean(reason)}\n`,
+    ),
   ].join('');
 }
 

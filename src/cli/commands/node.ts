@@ -176,7 +176,7 @@ function renderInventory(node: Inventory, look: Look): string {
         ['System', `${clean(host.operatingSystem)}, kernel ${clean(host.kernel)}`],
         ['libvirt', host.libvirtVersion ?? 'cannot be asked'],
         ['QEMU', host.qemuVersion ?? 'cannot be asked'],
-        ['Pool', poolLine(node.pool)],
+        ['Pools', node.pools.map(poolLine)],
         ['Traits', node.traits],
         ['Discrepancies', node.discrepancies.length === 0 ? 'none' : node.discrepancies.map(discrepancy)],
       ],
@@ -185,8 +185,10 @@ function renderInventory(node: Inventory, look: Look): string {
   ].join('');
 }
 
-function poolLine({ name, fileSystem, shared, room }: Inventory['pool']): string {
-  const words = [fileSystem ?? 'unknown file system', ...(shared ? ['shared'] : []), `room: ${room}`];
+function poolLine({ name, fileSystem, shared, room, disk, state }: Inventory['pools'][number]): string {
+  const left = disk === null ? 'not measured' : `${formatGib(disk.available)} available`;
+  const words = [fileSystem ?? 'unknown file system', ...(shared ? ['shared'] : []), `room: ${room}`, left];
+  if (state === 'unavailable') words.push('unavailable');
   return `${name} (${words.join(', ')})`;
 }
 

@@ -27,7 +27,7 @@ interface ListOf<M extends MethodName> {
 }
 
 export function listLeaf<
-  M extends 'instance.list' | 'image.list' | 'volume.list' | 'share.list' | 'network.list',
+  M extends 'instance.list' | 'image.list' | 'volume.list' | 'share.list' | 'pool.list' | 'network.list',
 >(list: ListOf<M>): Leaf {
   return {
     name: 'list',
@@ -79,13 +79,19 @@ const WIPE_OPTION = {
   summary: 'overwrite its bytes, in the background, before its room is free',
 } as const;
 
+const WIPE_DETAILS = [
+  'A wipe writes zeros over the bytes of the file. Where the file system or the disk writes elsewhere (btrfs, snapshots,',
+  'SSDs), the old bytes stay until their room is used again: there only encryption of the disk helps.',
+].join('\n');
+
 export function deleteLeaf({ method, kind, summary, loses, wipes, details }: DeleteOf): Leaf {
+  const told = wipes ? WIPE_DETAILS : details;
   return {
     name: 'delete',
     summary,
     args: [nameArgument(kind)],
     options: [...(wipes ? [WIPE_OPTION] : []), ...CONFIRM_OPTIONS, ...OPERATION_OPTIONS],
-    ...(details === undefined ? {} : { details }),
+    ...(told === undefined ? {} : { details: told }),
     doing: (given) => `delete ${kind} ${nameOf(given)}`,
     async run(session, given) {
       const id = nameOf(given);

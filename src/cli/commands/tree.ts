@@ -50,6 +50,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./volume.ts')).commands,
   },
   {
+    name: 'pool',
+    summary: 'Pools that volumes are in, as configured',
+    group: async () => (await import('./pool.ts')).commands,
+  },
+  {
     name: 'snapshot',
     summary: 'Snapshots of instances: their disks, and memory, at one moment',
     group: async () => (await import('./snapshot.ts')).commands,

@@ -15,6 +15,7 @@ const COLUMNS: Column<Volume>[] = [
   { title: 'NAME', value: (volume) => volume.name },
   { title: 'STATE', value: (volume) => volume.state, state: true },
   { title: 'SIZE', value: (volume) => formatGib(volume.sizeGib), align: 'right' },
+  { title: 'POOL', value: (volume) => volume.pool },
   { title: 'KEY', value: (volume) => volume.encryption?.key ?? '-' },
   { title: 'INSTANCE', value: (volume) => volume.instanceId ?? '-' },
   { title: 'AGE', value: (volume, { nowMs }) => formatAge(volume.createdAt, nowMs), align: 'right' },
@@ -27,6 +28,7 @@ const createLeaf: Leaf = {
   args: [{ name: 'name', summary: 'name to give it' }],
   options: [
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (required)' },
+    { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool to make it in (default: default)' },
     { flag: 'image', value: 'image', completes: 'image', summary: 'image to stand on' },
     { flag: 'volume', value: 'volume', completes: 'volume', summary: 'volume to copy' },
     { flag: 'snapshot', value: 'snapshot', summary: 'snapshot at which that volume is copied' },
@@ -41,12 +43,14 @@ const createLeaf: Leaf = {
     if (sizeGib === undefined) {
       throw usageError('--size-gib is missing', { hint: 'Give the size in GiB, as in --size-gib 10.' });
     }
+    const pool = given.text('pool');
     const image = given.text('image');
     const volume = given.text('volume');
     const snapshot = given.text('snapshot');
     const params = {
       name: nameOf(given),
       sizeGib,
+      ...(pool === undefined ? {} : { pool }),
       ...(image === undefined ? {} : { image }),
       ...(volume === undefined ? {} : { volume }),
       ...(snapshot === undefined ? {} : { snapshot }),
@@ -149,10 +153,5 @@ export const commands: readonly Leaf[] = [
     summary: 'Delete a volume that no instance uses',
     loses: 'what is on it',
     wipes: true,
-    details: [
-      'A wipe writes zeros over the bytes of the file. Where the file system or the disk writes elsewhere (btrfs, snapshots,',
-      'SSDs), the old bytes stay until their room is used again: there only encryption helps. Of an encrypted volume what its',
-      'key opens is overwritten, which takes no time and leaves nothing that could be read.',
-    ].join('\n'),
   }),
 ];

@@ -10,7 +10,10 @@ import type { StoragePool } from './storage.ts';
 
 export interface Drivers {
   hypervisor: Hypervisor;
+  /** The default pool, which has images, seeds, consoles and shares, too. */
   pool: StoragePool;
+  /** Those beside it, by the names that the configuration gives them. */
+  pools: ReadonlyMap<string, StoragePool>;
   network: NetworkDriver;
   host: Host;
   /** What volumes are encrypted with. */

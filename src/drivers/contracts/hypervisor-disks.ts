@@ -195,7 +195,8 @@ export interface DiskHypervisor {
   chainOf(id: string, serial: string, options?: CallOptions): Promise<string[] | null>;
   /**
    * Starts a guest that is down with the memory of a file (`switchDisks`), as it is defined now. The file stays. A guest
-   * that runs is left as it is.
+   * that runs is left as it is. One that goes on so has a generation ID that no guest has had before, whatever its
+   * definition says (`ObservedGuest.generationId`).
    *
    * @throws NOT_FOUND: the guest. HOST_CONFLICT: the file is not of a guest with these devices.
    */

@@ -57,6 +57,12 @@ export interface GuestDefinition {
   consoleLogPath: string | null;
   /** What a watchdog device does when the guest stops feeding it. @default 'none', no device */
   watchdog?: Watchdog;
+  /**
+   * UUID by which the guest's system learns that it was taken back to a moment of before: it is another one then.
+   *
+   * @default `id`
+   */
+  generationId?: string;
   /** JSON kept with the guest on the host, so that it can be rebuilt without a database (promise 5). */
   metadata: string;
 }
@@ -127,6 +133,8 @@ export interface ObservedGuest {
   memoryMib: number;
   /** What `define` was given; null for a foreign guest. */
   metadata: string | null;
+  /** Of the running guest, else of its definition; null where it has none. */
+  generationId: string | null;
   /** Null for a guest that runs without one, and goes with its stop. */
   definition: KeptDefinition | null;
   /** What the guest runs with; null while it does not run. */

@@ -3,6 +3,7 @@ import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { ExportFormat, ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, ProgressListener } from './calls.ts';
+import type { KeyOfVolume } from './keys.ts';
 import type { DiskExtent, DiskSink } from './extents.ts';
 
 /** A volume's own file, and the layers above it. */
@@ -182,14 +183,15 @@ export interface VolumeStorage {
    */
   copyVolume(volume: VolumeCopy, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
   /**
-   * Makes a volume of its own, on no image, with what another one has that no guest uses. Nothing of it is in clear on
-   * the disk on the way. One that is there already is left as it is.
+   * Makes a volume of its own, on no image, with what another one of this pool that no guest uses holds. Where the file
+   * system can, they share blocks until one of them is written to, but for encrypted ones; nothing of
+   * those is in clear on the disk on the way. One that is there already is left as it is.
    *
-   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the source.
+   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the other one.
    */
   cloneVolume(
-    source: VolumeChain,
     request: VolumeRequest,
+    from: VolumeChain,
     options?: CallOptions & { onProgress?: ProgressListener },
   ): Promise<void>;
   /** The bitmaps of a volume that no guest uses. @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it. */
@@ -197,13 +199,10 @@ export interface VolumeStorage {
   /**
    * What a copy has: all that is not zero, or all that has changed, also to zero.
    *
-   * @param options.encryption That of the volume that it is of. @default null, none
+   * @param options.key That of the volume that it is of. @default null, that is not encrypted
    * @throws {AgentError} NOT_FOUND, with the first extent. DATA_DAMAGED: it is not what QEMU writes.
    */
-  readCopy(
-    copyId: string,
-    options?: CallOptions & { encryption?: Encryption | null },
-  ): AsyncIterable<DiskExtent>;
+  readCopy(copyId: string, options?: CallOptions & { key?: KeyOfVolume | null }): AsyncIterable<DiskExtent>;
   /**
    * Makes the file, empty, that the hypervisor is to write a copy to (`paths.volumeDelta`): one that is encrypted takes
    * QEMU seconds, in which a guest would stand still. A copy of before is replaced.
@@ -226,8 +225,8 @@ export interface VolumeStorage {
   ): Promise<void>;
   removeVolume(id: string, options?: CallOptions): Promise<void>;
   /**
-   * Takes a volume away as `removeVolume` does, but for its bytes: they are kept under a name that nothing else has or
-   * lists, until `wipe`. Where there is none it is done.
+   * Takes a volume away as `removeVolume` does, but for its bytes, with those of its layers and memories: they are kept
+   * under names that nothing else has or lists, until `wipe`. Where there is none it is done.
    *
    * @throws {AgentError} ILLEGAL_STATE: a guest uses it.
    */

@@ -37,6 +37,8 @@ export interface PoolCapacity {
   fileSystem: string | null;
   /** Whether other hosts may have it, too. */
   shared: boolean;
+  /** Whether files of it can share blocks; null where that is not known. @default null */
+  reflink?: boolean | null;
 }
 
 /** What is kept beside a share, since nothing else on the host tells it. */
@@ -113,21 +115,30 @@ export interface ListedFile extends StoredFile {
   holdsFiles?: boolean;
 }
 
+/** Paths of what the node has once, in its default pool. */
+export interface HomePaths {
+  image(id: string, format: ImageFormat): string;
+  share(id: string): string;
+  seed(instanceId: string): string;
+  consoleLog(instanceId: string): string;
+}
+
+export interface VolumePaths {
+  volume(id: string): string;
+  /** The volume's own file where the layer is null. */
+  layer(volumeId: string, layer: LayerId): string;
+  volumeCopy(copyId: string): string;
+  volumeDelta(copyId: string): string;
+  /** What the memory of a guest held at a snapshot; it lies with the volume that it boots from. */
+  memory(volumeId: string, snapshotId: string): string;
+}
+
+/** A pool without its volumes: what the default one is asked for by those that do not know where a volume lies. */
+export type HomePool = Omit<StoragePool, keyof VolumeStorage | 'paths'> & { readonly paths: HomePaths };
+
 export interface StoragePool extends ImageStorage, VolumeStorage {
   readonly name: string;
-  readonly paths: {
-    image(id: string, format: ImageFormat): string;
-    volume(id: string): string;
-    /** The volume's own file where the layer is null. */
-    layer(volumeId: string, layer: LayerId): string;
-    volumeCopy(copyId: string): string;
-    share(id: string): string;
-    volumeDelta(copyId: string): string;
-    seed(instanceId: string): string;
-    /** What the memory of a guest held at a snapshot; it lies with the volume that it boots from. */
-    memory(volumeId: string, snapshotId: string): string;
-    consoleLog(instanceId: string): string;
-  };
+  readonly paths: HomePaths & VolumePaths;
 
   /** Makes the pool's folders, and checks that they can be used. Idempotent. */
   prepare(options?: CallOptions): Promise<void>;

@@ -26,6 +26,8 @@ import { readXml, textOf } from '../host/xml-read.ts';
 export interface DefinitionFacts {
   /** What `define` was given; null for a foreign domain. */
   metadata: string | null;
+  /** Of the process where one runs with one, else of the definition. */
+  generationId: string | null;
   /** Those of the process where one runs, else those of the definition. */
   vcpus: number;
   memoryMib: number;
@@ -168,6 +170,7 @@ function factsFrom({ kept: keptText, live: liveText, writer }: Texts): Definitio
   const present = live ?? kept;
   return {
     metadata: kept?.metadata ?? live?.metadata ?? null,
+    generationId: live?.generationId ?? kept?.generationId ?? null,
     vcpus: present?.shape.vcpus ?? 0,
     memoryMib: present?.shape.memoryMib ?? 0,
     definition: kept === null ? null : keptDefinition(kept, writer),

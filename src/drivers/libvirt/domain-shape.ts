@@ -11,6 +11,8 @@ import { shareOf } from './share-xml.ts';
 import { attributeOf, elementsAt, readXml, textOf, type XmlElement } from '../host/xml-read.ts';
 
 const KIB_PER_MIB = 1024;
+/** As libvirt writes one. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export interface DomainFacts {
   shape: GuestShape;
@@ -18,6 +20,8 @@ export interface DomainFacts {
   digest: string;
   /** What our metadata element holds; null where there is none. */
   metadata: string | null;
+  /** Null where there is none, or none that can be one. */
+  generationId: string | null;
 }
 
 /** @param text The answer of virDomainGetXMLDesc. @throws {AgentError} INTERNAL: it is no XML. */
@@ -33,6 +37,7 @@ export function factsOfDomain(text: string): DomainFacts {
     },
     digest: digestOf(canonical(domain)),
     metadata: metadataOf(domain),
+    generationId: UUID.exec(firstText(domain, 'genid') ?? '')?.[0] ?? null,
   };
 }
 

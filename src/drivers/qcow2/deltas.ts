@@ -13,10 +13,10 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import type { DiskExtent } from '../contracts/extents.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { DirtyBitmap, VolumeCopy } from '../contracts/storage.ts';
 import { CallLimit } from '../host/call-limit.ts';
@@ -120,15 +120,15 @@ export class DeltaStore {
     await publish(path + PARTIAL_SUFFIX, path, DELTA_MODE);
   }
 
-  /** Null where there is no delta; else its extents. @param encryption That of its volume. */
+  /** Null where there is no delta; else its extents. @param key Of its volume, where that is encrypted. */
   async find(
     id: string,
-    encryption: Encryption | null,
+    key: KeyOfVolume | null,
     signal: AbortSignal | undefined,
   ): Promise<AsyncGenerator<DiskExtent> | null> {
     const path = this.#parts.layout.volumeDelta(id);
     if (!(await exists(path))) return null;
-    return encryption === null ? this.#read(path, signal) : this.#readByKey(path, { id, encryption }, signal);
+    return key === null ? this.#read(path, signal) : this.#readByKey(path, key, signal);
   }
 
   /** Makes one durable that a guest's QEMU has written; false where there is none. */
@@ -216,11 +216,12 @@ export class DeltaStore {
   /** In clear in memory alone: each extent is read when the one before was taken. */
   async *#readByKey(
     path: string,
-    { id, encryption }: { id: string; encryption: Encryption },
+    { volumeId: id, key: name }: KeyOfVolume,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<DiskExtent> {
     const { tool, passphrases } = this.#parts;
     using limit = new CallLimit(`Read ${path}`, signal === undefined ? {} : { signal }, TIMEOUT_MS);
+    const encryption = { key: name };
     await using key = (await passphrases.lend(id, encryption)) as LentKey;
     const map = await this.#map(path, signal, key).catch((error: unknown) => {
       throw explainKey(error, id, encryption);

@@ -117,7 +117,12 @@ export class LayerStore {
 
   /** Layers and memories of a volume that goes. */
   async removeAll(volumeId: string): Promise<void> {
-    for (const path of await this.#paths(volumeId)) if (isBeside(path)) await removeDurably(path);
+    for (const path of await this.besides(volumeId)) await removeDurably(path);
+  }
+
+  /** Paths of its layers and memories, what was being written among them. */
+  async besides(volumeId: string): Promise<string[]> {
+    return (await this.#paths(volumeId)).filter(isBeside);
   }
 
   async #paths(volumeId: string): Promise<string[]> {

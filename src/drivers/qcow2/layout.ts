@@ -5,7 +5,8 @@
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
  *   volumes/ID.LAYER.qcow2       layers of volumes, each by a UUID of its own
  *   volumes/ID.SNAPSHOT.memory   what the memory of a guest that boots from it held
- *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten
+ *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten; ID.LAYER.qcow2.wipe and
+ *                                ID.SNAPSHOT.memory.wipe: what was beside it
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
  *   shares/ID/                   folders that guests mount          shares/ID.json     their labels
  *   volumes/ID.delta             its clusters on their way to a backup, or those that changed
@@ -24,11 +25,12 @@ import type { StoredFile } from '../contracts/storage.ts';
 
 const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
 const WHOLE_UUID = new RegExp(`^${UUID}$`);
+const WIPE_SUFFIX = '.wipe';
 
 const IMAGE_SUFFIXES =
   'qcow2|raw|partial|unpacked|converted|signature|fetch|fetch\\.partial|json|json\\.partial';
 
-const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy|delta)(?:\\.partial)?|restore|wipe|${UUID}\\.memory`;
+const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy|delta)(?:\\.partial)?|restore|wipe|${UUID}\\.(?:memory|(?:qcow2|memory)\\.wipe)`;
 
 /** The names in each folder that are ours. */
 const FOLDERS = [
@@ -171,9 +173,14 @@ export class Layout {
   }
 }
 
-/** Whether a volume's file is named by two ids: a layer, or a memory. */
+/** Whether a volume's file is named by two ids: a layer, or a memory. One that is to be wiped is no volume's any more. */
 export function isBeside(path: string): boolean {
-  return WHOLE_UUID.test(basename(path).split('.')[1] ?? '');
+  return WHOLE_UUID.test(basename(path).split('.')[1] ?? '') && !path.endsWith(WIPE_SUFFIX);
+}
+
+/** What a layer or a memory is called while it waits for its wipe. */
+export function besideWipe(path: string): string {
+  return path + WIPE_SUFFIX;
 }
 
 /** @throws {AgentError} INVALID_ARGUMENT: not a UUID in lower case. */

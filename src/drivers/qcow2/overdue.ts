@@ -9,7 +9,7 @@
 import { AgentError } from '../../model/errors.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 
-/** Half of the threads that Node has. @see UV_THREADPOOL_SIZE, docs.libuv.org/en/v1.x/threadpool.html */
+/** One may be a file of its own; with two the disk hangs. Far fewer than the threads that a pool has (places.ts). */
 const OVERDUE_LIMIT = 2;
 /** What a call that is to end may take to clear away what it has begun, ms. */
 export const GRACE_MS = 2_000;

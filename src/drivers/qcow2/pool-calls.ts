@@ -1,8 +1,10 @@
-/** The way of the calls of Qcow2Pool: a deadline, one that is overdue, and what a failure is called. */
+/** The way of the calls of Qcow2Pool: its ground, a place, a deadline, one that is overdue, and what a failure is called. */
 import type { CallOptions } from '../contracts/calls.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import { doing } from './files.ts';
 import { GRACE_MS, Overdue } from './overdue.ts';
+import { type Length, Places } from './places.ts';
+import type { PoolGround } from './pool-ground.ts';
 
 /** A call that touches a few names only; a disk that takes longer is in trouble. Milliseconds. */
 export const QUICK_TIMEOUT_MS = 10_000;
@@ -17,17 +19,30 @@ export const COPY_TIMEOUT_MS = 6 * 3600_000;
 /** The largest volume at the slowest speed that makes sense, milliseconds. */
 export const WIPE_TIMEOUT_MS = 7 * 24 * 3600_000;
 
+export interface CallWay {
+  /** What it may take to clear away what it has begun, ms. @default GRACE_MS */
+  graceMs?: number;
+  /** @default by its deadline: what takes more than a minute moves many bytes */
+  length?: Length;
+  /** Whether it works on a folder that is not known yet. @default 'checked' */
+  ground?: 'checked' | 'unchecked';
+}
+
 export abstract class PoolCalls {
   readonly name: string;
+  protected readonly ground: PoolGround | null;
   readonly #overdue = new Overdue();
+  readonly #places = new Places();
 
-  constructor(name: string) {
+  /** @param parts.ground Null for a pool that is known by its path alone. */
+  constructor({ name, ground = null }: { name: string; ground?: PoolGround | null }) {
     this.name = name;
+    this.ground = ground;
   }
 
   /** A call that is left alone when it takes too long: a system call that hangs cannot be ended. */
   protected quick<T>(what: string, options: CallOptions, work: () => Promise<T>): Promise<T> {
-    return this.call(what, options, QUICK_TIMEOUT_MS, work, 0);
+    return this.call(what, options, QUICK_TIMEOUT_MS, work, { graceMs: 0 });
   }
 
   protected async call<T>(
@@ -35,11 +50,20 @@ export abstract class PoolCalls {
     options: CallOptions,
     timeoutMs: number,
     work: (limit: CallLimit) => Promise<T>,
-    graceMs = GRACE_MS,
+    { graceMs = GRACE_MS, length = lengthOf(timeoutMs), ground = 'checked' }: CallWay = {},
   ): Promise<T> {
     using limit = new CallLimit(`Pool ${this.name}, ${what}`, options, timeoutMs);
     limit.check();
     this.#overdue.check(this.name);
-    return await doing(`${what} in pool ${this.name}`, () => this.#overdue.wait(work(limit), limit, graceMs));
+    const onGround = async () => {
+      if (ground === 'checked') await this.ground?.mark.check();
+      return await work(limit);
+    };
+    const placed = () => this.#places.hold(length, limit, onGround);
+    return await doing(`${what} in pool ${this.name}`, () => this.#overdue.wait(placed(), limit, graceMs));
   }
+}
+
+function lengthOf(timeoutMs: number): Length {
+  return timeoutMs > MAKE_TIMEOUT_MS ? 'long' : 'short';
 }

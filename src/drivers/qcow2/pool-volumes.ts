@@ -2,6 +2,7 @@
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
   DirtyBitmap,
@@ -33,7 +34,7 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   protected readonly stores: PoolStores;
 
   constructor(parts: Qcow2PoolParts) {
-    super(parts.name);
+    super(parts);
     this.stores = makeStores(parts);
   }
 
@@ -149,21 +150,21 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     });
   }
 
-  cloneVolume(
-    source: VolumeChain,
-    request: VolumeRequest,
-    options: CallOptions & { onProgress?: ProgressListener } = {},
-  ): Promise<void> {
-    const { onProgress = () => undefined } = options;
-    return this.call(`clone volume ${source.id}`, options, COPY_TIMEOUT_MS, (limit) =>
-      this.stores.clones.make(source, request, limit, onProgress),
-    );
-  }
-
   keepCopy(copyId: string, options: CallOptions = {}): Promise<void> {
     return this.call(`keep copy ${copyId}`, options, COPY_TIMEOUT_MS, async () => {
       if (!(await this.stores.deltas.keep(copyId))) await this.stores.copies.keep(copyId);
     });
+  }
+
+  cloneVolume(
+    request: VolumeRequest,
+    from: VolumeChain,
+    options: CallOptions & { onProgress?: ProgressListener } = {},
+  ): Promise<void> {
+    const { onProgress = () => undefined } = options;
+    return this.call(`clone volume ${from.id}`, options, COPY_TIMEOUT_MS, (limit) =>
+      this.stores.clones.make(request, from, limit, onProgress),
+    );
   }
 
   bitmaps(id: string, options: CallOptions = {}): Promise<DirtyBitmap[]> {
@@ -184,9 +185,9 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
 
   async *readCopy(
     copyId: string,
-    { signal, encryption = null }: CallOptions & { encryption?: Encryption | null } = {},
+    { signal, key = null }: CallOptions & { key?: KeyOfVolume | null } = {},
   ): AsyncGenerator<DiskExtent> {
-    const delta = await this.stores.deltas.find(copyId, encryption, signal);
+    const delta = await this.stores.deltas.find(copyId, key, signal);
     yield* delta ?? this.stores.copies.read(copyId, signal);
   }
 
@@ -217,9 +218,10 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   }
 
   listWipes(options: CallOptions = {}): Promise<string[]> {
-    return this.quick('list what is to be wiped', options, async () =>
-      (await listFolder(this.stores.layout, 'volumes')).filter(isWipe).map(({ id }) => id),
-    );
+    return this.quick('list what is to be wiped', options, async () => {
+      const files = (await listFolder(this.stores.layout, 'volumes')).filter(isWipe);
+      return [...new Set(files.map(({ id }) => id))];
+    });
   }
 
   wipe(id: string, { bytesPerSecond, ...options }: CallOptions & { bytesPerSecond: number }): Promise<void> {

@@ -8,6 +8,7 @@
  *             ├─ ExportStore  volumes as files for elsewhere
  *             ├─ CloneStore   volumes of volumes
  *             ├─ CopyStore    volumes as bytes, to backups and back
+ *             ├─ CloneStore   volumes with what others hold
  *             ├─ ShareStore   folders that guests mount
  *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
@@ -33,15 +34,20 @@ import type {
   StoragePool,
   StoredFile,
 } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
 import { lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
-import { IMPORT_TIMEOUT_MS, MAKE_TIMEOUT_MS, SURVEY_TIMEOUT_MS } from './pool-calls.ts';
+import { IMPORT_TIMEOUT_MS, MAKE_TIMEOUT_MS, QUICK_TIMEOUT_MS, SURVEY_TIMEOUT_MS } from './pool-calls.ts';
 import { isWipe, listFolder, preparePoolFolder } from './pool-folder.ts';
+import { prepareGround } from './pool-ground.ts';
 import { PoolVolumes } from './pool-volumes.ts';
+import { canReflink } from './reflink.ts';
 import { holdsAnything, REMOVE_TIMEOUT_MS } from './shares.ts';
 import { measure, type Qcow2PoolParts } from './stores.ts';
 
 export class Qcow2Pool extends PoolVolumes implements StoragePool {
   readonly paths: StoragePool['paths'];
+  /** As it was tried; null until then. */
+  #reflink: boolean | null = null;
 
   /** @throws {AgentError} INVALID_ARGUMENT: the path is not absolute and normal. */
   constructor(parts: Qcow2PoolParts) {
@@ -50,7 +56,13 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
   }
 
   prepare(options: CallOptions = {}): Promise<void> {
-    return this.quick('prepare it', options, () => preparePoolFolder(this.stores.layout));
+    const prepare = async (limit: CallLimit) => {
+      const { layout } = this.stores;
+      if (this.ground !== null) await prepareGround(this.ground, layout.folders, limit);
+      await preparePoolFolder(layout);
+      this.#reflink ??= await canReflink(layout.root);
+    };
+    return this.call('prepare it', options, QUICK_TIMEOUT_MS, prepare, { graceMs: 0, ground: 'unchecked' });
   }
 
   capacity(options: CallOptions = {}): Promise<PoolCapacity> {
@@ -62,7 +74,8 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
         occupied(files),
         ...files.filter(isShare).map(({ id }) => this.stores.shares.bytesOf(id)),
       ]);
-      return { ...room, ownBytes: own.reduce((sum, bytes) => sum + bytes, 0) };
+      const ownBytes = own.reduce((sum, bytes) => sum + bytes, 0);
+      return { ...room, ownBytes, reflink: this.#reflink };
     });
   }
 
@@ -122,9 +135,10 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
     upload: { id: string; at: number; limitBytes: number; bytes: AsyncIterable<Buffer> },
     options: CallOptions = {},
   ): Promise<number> {
-    return this.call(`take bytes of image ${upload.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
-      this.stores.uploads.append(upload, limit),
-    );
+    const append = (limit: CallLimit) => this.stores.uploads.append(upload, limit);
+    // It takes as long as its sender does.
+    const way = { length: 'long' } as const;
+    return this.call(`take bytes of image ${upload.id}`, options, MAKE_TIMEOUT_MS, append, way);
   }
 
   lookUpload(id: string, options: CallOptions = {}): Promise<number> {

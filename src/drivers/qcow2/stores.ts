@@ -20,6 +20,7 @@ import type { ImportParts } from './import.ts';
 import { LayerStore } from './layers.ts';
 import { Layout } from './layout.ts';
 import { Passphrases } from './passphrases.ts';
+import type { PoolGround } from './pool-ground.ts';
 import { SeedStore } from './seeds.ts';
 import { ShareStore } from './shares.ts';
 import { UploadStore } from './upload.ts';
@@ -40,6 +41,8 @@ export interface Qcow2PoolParts {
   exec: Exec;
   /** What encrypted volumes are encrypted with. @default there are no keys */
   keys?: Keys;
+  /** @default null: it is known by its path alone, and its folder made where it is missing */
+  ground?: PoolGround | null;
   clock?: Clock;
   /** Folders that local image sources may lie in, as real paths. @default null, any */
   sourceFolders?: readonly string[] | null;
@@ -83,7 +86,7 @@ export function makeStores(parts: Qcow2PoolParts) {
     copies: new CopyStore({ ...volumeParts, exec }),
     shares: new ShareStore({ layout, exec }),
     flat: new FlatStore(volumeParts),
-    wipes: new WipeStore({ layout, tool, volumes, clock }),
+    wipes: new WipeStore({ layout, layers, tool, volumes, clock }),
     deltas: new DeltaStore(volumeParts),
     seeds: new SeedStore({ layout, exec }),
     consoles: new ConsoleStore({ layout }),

@@ -115,7 +115,7 @@ export class VolumeStore {
     });
   }
 
-  /** The same, with what is written by `make`, which may be smaller. */
+  /** Makes a volume of its own, on no image, from the file that `make` writes, which may be smaller; one that is there is left as it is. */
   async makeBy(
     request: VolumeRequest,
     limit: CallLimit,
@@ -123,13 +123,14 @@ export class VolumeStore {
   ): Promise<void> {
     checkSize(request);
     const { id, sizeBytes, encryption = null } = request;
-    await this.#lock.hold(checkId(id), limit, () =>
-      this.#publish(request, async (partialPath) => {
+    await this.#lock.hold(checkId(id), limit, async () => {
+      if ((await this.#readHeader(id)) !== null) return;
+      await this.#publish(request, async (partialPath) => {
         await make(partialPath);
-        if ((await readHeader(partialPath))?.virtualSizeBytes !== sizeBytes)
-          await this.#resize(id, partialPath, { sizeBytes, encryption }, limit);
-      }),
-    );
+        if ((await readHeader(partialPath))?.virtualSizeBytes === sizeBytes) return;
+        await this.#resize(id, partialPath, { sizeBytes, encryption }, limit);
+      });
+    });
   }
 
   /** @param layer Which file of it; null for its own. */

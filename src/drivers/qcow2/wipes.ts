@@ -2,6 +2,7 @@
  * Wipes: deleted volumes whose bytes are overwritten before their room is given back.
  *
  *   volumes/ID.qcow2 ── renamed ──▶ volumes/ID.wipe ── zeros over all that is not zero ──▶ removed
+ *   its layers and memories, the same
  *
  * What this is worth depends on what is below. On a file system that writes in place, on a disk that does, no later
  * reader of the disk finds the bytes. On btrfs, on XFS where the extents are shared, under snapshots of LVM or of a
@@ -14,13 +15,24 @@
  */
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { LayerId } from '../../model/layers.ts';
 import { MIB } from '../../model/units.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { exists, explainUse, readAt, removeDurably, sizeOfRegular, syncFolder } from './files.ts';
+import {
+  exists,
+  explainUse,
+  PARTIAL_SUFFIX,
+  readAt,
+  removeDurably,
+  sizeOfRegular,
+  syncFolder,
+} from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
 import { type ImageTool, lent } from './image-tool.ts';
-import type { Layout } from './layout.ts';
+import type { LayerStore } from './layers.ts';
+import { besideWipe, type Layout } from './layout.ts';
+import { isWipe, listFolder } from './pool-folder.ts';
 import type { VolumeStore } from './volumes.ts';
 
 /** Read at once. */
@@ -35,6 +47,7 @@ type KeyArea = NonNullable<Qcow2Header['keyArea']>;
 
 export interface WipeStoreParts {
   layout: Layout;
+  layers: LayerStore;
   tool: ImageTool;
   volumes: VolumeStore;
   clock: Clock;
@@ -49,18 +62,26 @@ export class WipeStore {
 
   /** Its name goes first: what a crash leaves beside it is found by the next call. */
   async setAside(id: string, limit: CallLimit): Promise<void> {
-    const { layout, volumes } = this.#parts;
+    const { layout, layers, volumes } = this.#parts;
     const path = layout.volume(id);
+    const besides = (await layers.besides(id)).filter((beside) => !beside.endsWith(PARTIAL_SUFFIX));
+    for (const { id: layer } of await layers.list(id)) await this.#assertUnused(id, layer, limit);
     if (await exists(path)) {
-      await this.#assertUnused(id, limit);
+      await this.#assertUnused(id, null, limit);
       await rename(path, layout.volumeWipe(id));
-      await syncFolder(dirname(path));
     }
+    for (const beside of besides) await rename(beside, besideWipe(beside));
+    await syncFolder(dirname(path));
     await volumes.remove(id, limit);
   }
 
   async wipe(id: string, bytesPerSecond: number, limit: CallLimit): Promise<void> {
-    const path = this.#parts.layout.volumeWipe(id);
+    const { layout } = this.#parts;
+    const files = (await listFolder(layout, 'volumes')).filter((file) => file.id === id && isWipe(file));
+    for (const { path } of files) await this.#wipeFile(path, bytesPerSecond, limit);
+  }
+
+  async #wipeFile(path: string, bytesPerSecond: number, limit: CallLimit): Promise<void> {
     const sizeBytes = await sizeOfRegular(path);
     if (sizeBytes === null) return;
     {
@@ -100,9 +121,9 @@ export class WipeStore {
   }
 
   /** Nothing of ours uses it; others may, who know it by its name. */
-  async #assertUnused(id: string, limit: CallLimit): Promise<void> {
+  async #assertUnused(id: string, layer: LayerId, limit: CallLimit): Promise<void> {
     const { tool, volumes } = this.#parts;
-    await using file = await volumes.lend(tool, id);
+    await using file = await volumes.lend(tool, id, { layer });
     const args = ['info', '-f', 'qcow2', lent(0)];
     await tool.run('qemu-img', args, { files: [file.file] }, limit).catch((error: unknown) => {
       throw explainUse(error);

@@ -74,7 +74,8 @@ export class Calls {
 
   async #meetFaults(call: SimCall, when: Moment, waits: Waits): Promise<void> {
     const { faults } = this.#world;
-    await faults.tell({ name: call.name, id: call.id }, when);
+    const { name, id, pool } = call;
+    await faults.tell({ name, id, ...(pool !== undefined && { pool }) }, when);
     for (const effect of faults.meet(call, when)) await meet(effect, waits);
     if (!waits.goesOn(when)) await never();
   }

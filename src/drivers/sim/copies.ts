@@ -1,6 +1,6 @@
 /** Copies of the volumes of a simulated host's pool, what has changed in them, and volumes made of such. */
 import { AgentError } from '../../model/errors.ts';
-import type { Encryption } from '../../model/disk.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type { DirtyBitmap, VolumeChain, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
@@ -36,13 +36,15 @@ export class SimCopies {
     else this.#files.put(deltaOf(written, layout.volumeDelta(copyId), since, copyId));
   }
 
-  clone({ id, layers = [], encryption }: VolumeChain, request: VolumeRequest): void {
+  /** A volume with what another one holds. */
+  clone(request: VolumeRequest, { id, layers = [], encryption }: VolumeChain): void {
     const { layout, world } = this.#files;
-    if (this.#volumes.find(request.id) !== null) return;
     const layer = layers.at(-1) ?? null;
+    const path = layout.layer(id, layer);
+    if (this.#files.get(layout.volume(request.id)) !== undefined) return;
+    checkSize(request.sizeBytes);
     this.#volumes.get(id, layer);
     this.#volumes.checkKey(id, encryption, layer);
-    const path = layout.layer(id, layer);
     if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
     this.restore(request, world.files.contentOf(path));
   }
@@ -62,9 +64,10 @@ export class SimCopies {
     this.#files.put({ ...copy, ...(passphrase !== undefined && { copyPassphrase: passphrase }) });
   }
 
-  read(id: string, encryption: Encryption | null): DiskExtent[] {
+  read(id: string, key: KeyOfVolume | null): DiskExtent[] {
     const copy = this.find(id);
-    if (copy.copyPassphrase !== this.#files.passphraseOf(id, encryption).passphrase)
+    const { passphrase } = key === null ? {} : this.#files.passphraseOf(key.volumeId, key);
+    if (copy.copyPassphrase !== passphrase)
       throw new AgentError('PERMISSION_DENIED', `What is given does not open copy ${id}`);
     if (copy.path === this.#files.layout.volumeDelta(id)) return extentsOf(copy);
     return [{ type: 'data', offset: 0, data: Buffer.from(copy.text ?? '') }];

@@ -57,6 +57,7 @@ const Definition = strict({
   nics: Type.Array(strict({ macAddress: MacAddress, bridge: Interface, tapName: Interface })),
   consoleLogPath: nullable(Path),
   watchdog: Type.Optional(Type.Enum([...WATCHDOGS])),
+  generationId: Type.Optional(Id),
   metadata: Type.String(),
 });
 

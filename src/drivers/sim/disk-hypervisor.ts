@@ -1,4 +1,5 @@
 /** The part of SimHypervisor that is about disks. */
+import { randomUUID } from 'node:crypto';
 import { basename } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
@@ -174,7 +175,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       const guest = there(maybe, id);
       if (guest.live !== null) return;
       checkMemory(guest, this.world.files.get(memoryPath)?.text ?? null);
-      this.world.guests.powerOn(guest);
+      this.world.guests.powerOn(guest, randomUUID());
     });
   }
 

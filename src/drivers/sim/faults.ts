@@ -33,6 +33,8 @@ export interface SimCall {
   name: CallName;
   /** The guest, image, volume, instance, network, port or object that it is about; null where it is about none. */
   id: string | null;
+  /** Name of the pool that is called. @default none */
+  pool?: string;
 }
 
 export type Moment = 'before' | 'after';
@@ -40,6 +42,8 @@ export type Moment = 'before' | 'after';
 export interface FaultScope {
   /** Only calls about this object. @default any */
   id?: string;
+  /** Only calls of this pool. @default any */
+  pool?: string;
   /** Calls that meet the fault, after which it is spent. @default until it is lifted */
   times?: number;
   /** @default 'before' */
@@ -57,6 +61,7 @@ export type CallListener = (call: SimCall, when: Moment) => void | Promise<void>
 interface Rule {
   pattern: CallPattern;
   id: string | null;
+  pool: string | null;
   timesLeft: number;
   when: Moment;
   effect: Effect;
@@ -152,6 +157,7 @@ export class Faults {
     const rule: Rule = {
       pattern,
       id: scope.id ?? null,
+      pool: scope.pool ?? null,
       timesLeft: scope.times ?? Number.POSITIVE_INFINITY,
       when: scope.when ?? 'before',
       effect,
@@ -173,6 +179,7 @@ export class Faults {
 
 function matches(rule: Rule, call: SimCall): boolean {
   if (rule.id !== null && rule.id !== call.id) return false;
+  if (rule.pool !== null && rule.pool !== call.pool) return false;
   const { pattern } = rule;
   return pattern === '*' || pattern === call.name || pattern === `${call.name.split('.')[0]}.*`;
 }

@@ -1,14 +1,15 @@
 /**
- * Files of a simulated host's pool, and the room that they take.
+ * Files of a simulated host's pools, and the room that they take. What lies in the folder of no other pool is in the default one.
  */
 import type { Written } from './bitmaps.ts';
 import type { SimFile, WorldState } from './state.ts';
 
 export class Files {
   readonly #state: WorldState;
-  /** Names of each inode: its room is taken while there is one. */
+  /** Names of each inode of a pool: its room is taken while there is one. */
   readonly #links = new Map<string, number>();
-  #usedBytes = 0;
+  /** Bytes by the pool's name. */
+  readonly #used = new Map<string, number>();
 
   constructor(state: WorldState) {
     this.#state = state;
@@ -27,14 +28,18 @@ export class Files {
     return this.#state.files.values();
   }
 
-  /** What the pool's files take, bytes. */
+  /** What the default pool's files take, bytes. */
   get usedBytes(): number {
-    return this.#usedBytes;
+    return this.usedIn(this.#state.settings.poolName);
   }
 
-  /** Room that is left, bytes. */
+  /** Room that is left in the default pool, bytes. */
   get availableBytes(): number {
-    return Math.max(0, this.#state.settings.poolBytes - this.#usedBytes);
+    return Math.max(0, this.#state.settings.poolBytes - this.usedBytes);
+  }
+
+  usedIn(pool: string): number {
+    return this.#used.get(pool) ?? 0;
   }
 
   /** Puts a file in place, instead of one that had its path. */
@@ -85,12 +90,19 @@ export class Files {
   }
 
   #link({ inode, path, sizeBytes }: SimFile, step: 1 | -1): void {
-    const before = this.#links.get(inode ?? path) ?? 0;
+    const pool = this.#poolOf(path);
+    const key = `${pool} ${inode ?? path}`;
+    const before = this.#links.get(key) ?? 0;
     const after = before + step;
-    if (before === 0) this.#usedBytes += sizeBytes;
-    if (after === 0) this.#usedBytes -= sizeBytes;
-    if (after === 0) this.#links.delete(inode ?? path);
-    else this.#links.set(inode ?? path, after);
+    if (before === 0) this.#used.set(pool, this.usedIn(pool) + sizeBytes);
+    if (after === 0) this.#used.set(pool, this.usedIn(pool) - sizeBytes);
+    if (after === 0) this.#links.delete(key);
+    else this.#links.set(key, after);
+  }
+
+  #poolOf(path: string): string {
+    const { pools, poolName } = this.#state.settings;
+    return pools.find(({ root }) => path.startsWith(`${root}/`))?.name ?? poolName;
   }
 }
 

@@ -26,7 +26,7 @@ import {
 } from '../contracts/hypervisor.ts';
 import { lose } from './bitmaps.ts';
 import { type Files, newFile } from './files.ts';
-import { devicesOf, noEdits } from './shape.ts';
+import { devicesOf, generationIdOf, noEdits } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
 
 /** A console keeps this much of its end, in characters: a guest that boots for ever fills no memory. */
@@ -127,10 +127,11 @@ export class Guests {
   /**
    * Starts the guest's process.
    *
+   * @param generationId @default that of its definition
    * @throws {AgentError} CAPACITY_EXCEEDED: memory. INTERNAL, as with libvirt, which has no code for it: a
    * disk or a bridge is not there, or a tap of that name is there already.
    */
-  powerOn(guest: SimGuest): void {
+  powerOn(guest: SimGuest, generationId = generationIdOf(guest)): void {
     this.#checkRoom(guest);
     const { disks, nics, shares = [] } = guest.definition ?? { disks: [], nics: [] };
     for (const disk of disks) {
@@ -146,6 +147,7 @@ export class Guests {
       paths: [...disks.flatMap(pathsOf), ...shares.map(({ path }) => path)],
       sharesMemory: shares.length > 0,
       taps: nics.map(({ tapName }) => tapName),
+      ...(generationId !== null && { generationId }),
     };
     for (const { tapName, bridge } of nics) this.#state.devices.set(tapName, bridge);
     this.#take(guest.live);

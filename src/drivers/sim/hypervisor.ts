@@ -26,7 +26,7 @@ import { checkDefinition } from './definition.ts';
 import { SimDiskHypervisor } from './disk-hypervisor.ts';
 import { foreign, illegal, there } from './guest-calls.ts';
 import { newGuest } from './outside.ts';
-import { keptOf, noEdits } from './shape.ts';
+import { generationIdOf, keptOf, noEdits } from './shape.ts';
 import type { SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -235,6 +235,7 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
       vcpus,
       memoryMib,
       metadata: definition?.metadata ?? null,
+      generationId: live?.generationId ?? generationIdOf(guest),
       definition: keptOf(guest, this.world.settings.writer),
       live:
         live === null

@@ -26,6 +26,8 @@ import type { SimFile, SimSource } from './state.ts';
 const PROGRESS_STEPS = 4;
 /** What a check says of an image that was changed. */
 const CHANGED = 'its bytes are others than they were';
+/** Of the bytes of an image that was changed. */
+const CHANGED_DIGEST = 'c'.repeat(64);
 
 type ImageName = NonNullable<VolumeRequest['image']>;
 
@@ -151,9 +153,18 @@ export class SimImages {
 
   #source({ id, source, mirrors = [] }: ImageRequest): SimSource {
     if (source === UPLOAD_SOURCE) return uploadOf(this.uploaded(id));
-    const found = [source, ...mirrors].map((place) => this.#files.world.sources.get(place)).find(Boolean);
+    const found = [source, ...mirrors].map((place) => this.#sourceAt(place)).find(Boolean);
     if (found === undefined) throw new AgentError('NOT_FOUND', `Image ${id}: there is no ${source}`);
     return found;
+  }
+
+  /** What lies outside of all pools, or an image of another pool. */
+  #sourceAt(place: string): SimSource | undefined {
+    const { sources, files } = this.#files.world;
+    const file = files.get(place);
+    if (file === undefined || file.image === null) return sources.get(place);
+    const { fileSha256: sha256, sizeBytes, virtualSizeBytes } = file.image.facts;
+    return { sha256: file.changed ? CHANGED_DIGEST : sha256, sizeBytes, virtualSizeBytes };
   }
 
   async #copy(

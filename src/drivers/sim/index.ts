@@ -44,6 +44,8 @@ export { SimWorld, type WorldOptions } from './world.ts';
 export interface SimHost {
   hypervisor: SimHypervisor;
   pool: SimStoragePool;
+  /** Those beside it, by name, as `world.settings.pools` says. */
+  pools: ReadonlyMap<string, SimStoragePool>;
   network: SimNetwork;
   host: SimHostFacts;
   keys: SimKeys;
@@ -64,6 +66,9 @@ export function createSimHost(options: WorldOptions | { world: SimWorld } = {}):
   return {
     hypervisor: new SimHypervisor(world, attachment),
     pool: new SimStoragePool(world, attachment),
+    pools: new Map(
+      world.settings.pools.map((place) => [place.name, new SimStoragePool(world, attachment, place)]),
+    ),
     network: new SimNetwork(world, attachment),
     host: new SimHostFacts(world, attachment),
     keys: new SimKeys(world),

@@ -9,10 +9,26 @@ import type { SimWorld } from './world.ts';
 export class PoolFiles {
   readonly world: SimWorld;
   readonly layout: Layout;
+  readonly #name: string;
 
-  constructor(world: SimWorld, layout: Layout) {
+  /** @param name Of the pool. */
+  constructor(world: SimWorld, layout: Layout, name: string) {
     this.world = world;
     this.layout = layout;
+    this.#name = name;
+  }
+
+  get totalBytes(): number {
+    const { pools, poolBytes } = this.world.settings;
+    return pools.find(({ name }) => name === this.#name)?.bytes ?? poolBytes;
+  }
+
+  get usedBytes(): number {
+    return this.world.files.usedIn(this.#name);
+  }
+
+  get availableBytes(): number {
+    return Math.max(0, this.totalBytes - this.usedBytes);
   }
 
   get(path: string): SimFile | undefined {
@@ -20,12 +36,12 @@ export class PoolFiles {
   }
 
   all(): SimFile[] {
-    return [...this.world.files.all()];
+    return [...this.world.files.all()].filter(({ path }) => path.startsWith(`${this.layout.root}/`));
   }
 
   /** @throws {AgentError} CAPACITY_EXCEEDED */
   put(file: SimFile): void {
-    if (file.sizeBytes > this.world.files.availableBytes) {
+    if (file.sizeBytes > this.availableBytes) {
       throw new AgentError('CAPACITY_EXCEEDED', `The pool has no room for ${file.kind} ${file.id}`);
     }
     this.world.touch();

@@ -29,6 +29,11 @@ export function devicesOf({ definition, edits }: SimGuest): GuestDevices {
   };
 }
 
+/** That of the guest's next start; null for a foreign guest. */
+export function generationIdOf({ id, definition }: SimGuest): string | null {
+  return definition === null ? null : (definition.generationId ?? id);
+}
+
 /** @param writer The host's software. */
 export function keptOf(guest: SimGuest, writer: string): KeptDefinition | null {
   if (!guest.persistent) return null;

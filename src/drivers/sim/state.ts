@@ -37,6 +37,13 @@ export interface SimTiming {
   copyMs: number;
 }
 
+export interface SimPoolSettings {
+  name: string;
+  /** Folder of its files; of no two pools the same, or one within the other. */
+  root: string;
+  bytes: number;
+}
+
 export interface WorldSettings {
   /** @default 'sim' */
   hostname: string;
@@ -50,6 +57,8 @@ export interface WorldSettings {
   poolRoot: string;
   /** @default 1 TiB */
   poolBytes: number;
+  /** Pools beside that one. @default none */
+  pools: SimPoolSettings[];
   /** @default 'kvm' */
   acceleration: Acceleration;
   /** @default ['HW_CPU_X86_AVX2'] */
@@ -82,6 +91,7 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   poolName: 'default',
   poolRoot: '/sim/pool',
   poolBytes: 1024 ** 4,
+  pools: [],
   acceleration: 'kvm',
   traits: ['HW_CPU_X86_AVX2'],
   writer: 'sim 1',
@@ -122,6 +132,8 @@ export interface SimProcess extends GuestDevices {
   /** Files that it holds open, those below its disks included. */
   paths: string[];
   taps: string[];
+  /** @default none: a foreign guest's, or one that was started by an older version */
+  generationId?: string;
   /** Its memory can be shared with daemons of the host; what it was started with decides. @default false */
   sharesMemory?: boolean;
 }

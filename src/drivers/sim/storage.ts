@@ -8,6 +8,7 @@ import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
   DirtyBitmap,
@@ -63,13 +64,16 @@ export class SimStoragePool implements StoragePool {
   readonly #shares: SimShares;
   readonly #seeds: SimSeeds;
 
-  constructor(world: SimWorld, attachment: Attachment) {
-    const layout = new Layout(world.settings.poolRoot);
-    this.name = world.settings.poolName;
+  /** @param place The default pool's, where absent. */
+  constructor(world: SimWorld, attachment: Attachment, place?: { name: string; root: string }) {
+    const { settings } = world;
+    const { name, root } = place ?? { name: settings.poolName, root: settings.poolRoot };
+    const layout = new Layout(root);
+    this.name = name;
     this.paths = layout;
     this.#world = world;
     this.#calls = new Calls(world, 'storage', attachment);
-    this.#files = new PoolFiles(world, layout);
+    this.#files = new PoolFiles(world, layout, name);
     this.#images = new SimImages(this.#files);
     this.#volumes = new SimVolumes(this.#files, this.#images);
     this.#layers = new SimLayers(this.#files, this.#volumes);
@@ -84,9 +88,9 @@ export class SimStoragePool implements StoragePool {
 
   capacity(options?: CallOptions): Promise<PoolCapacity> {
     return this.#run('storage.capacity', null, options, () => ({
-      totalBytes: this.#world.settings.poolBytes,
-      availableBytes: this.#world.files.availableBytes,
-      ownBytes: this.#world.files.usedBytes - this.#wipeBytes(),
+      totalBytes: this.#files.totalBytes,
+      availableBytes: this.#files.availableBytes,
+      ownBytes: this.#files.usedBytes - this.#wipeBytes(),
       fileSystem: null,
       shared: false,
     }));
@@ -119,7 +123,13 @@ export class SimStoragePool implements StoragePool {
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<ImageFacts> {
     const { id } = request;
-    const call = { name: 'storage.makeImage', id, options, timeoutMs: IMAGE_TIMEOUT_MS } as const;
+    const call = {
+      name: 'storage.makeImage',
+      id,
+      pool: this.name,
+      options,
+      timeoutMs: IMAGE_TIMEOUT_MS,
+    } as const;
     return this.#calls.run(call, (waits) => this.#images.make(request, waits, options.onProgress));
   }
 
@@ -143,7 +153,7 @@ export class SimStoragePool implements StoragePool {
     upload: { id: string; at: number; limitBytes: number; bytes: AsyncIterable<Buffer> },
     options?: CallOptions,
   ): Promise<number> {
-    const call = { name: 'storage.appendUpload', id: upload.id, options } as const;
+    const call = { name: 'storage.appendUpload', id: upload.id, pool: this.name, options } as const;
     return this.#calls.run(call, () => this.#images.append(upload));
   }
 
@@ -244,8 +254,8 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.copyVolume', copy.id, options, () => this.#copies.make(copy));
   }
 
-  cloneVolume(source: VolumeChain, request: VolumeRequest, options?: CallOptions): Promise<void> {
-    return this.#run('storage.cloneVolume', request.id, options, () => this.#copies.clone(source, request));
+  cloneVolume(request: VolumeRequest, from: VolumeChain, options?: CallOptions): Promise<void> {
+    return this.#run('storage.cloneVolume', request.id, options, () => this.#copies.clone(request, from));
   }
 
   bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]> {
@@ -261,10 +271,10 @@ export class SimStoragePool implements StoragePool {
 
   async *readCopy(
     id: string,
-    options: CallOptions & { encryption?: Encryption | null } = {},
+    options: CallOptions & { key?: KeyOfVolume | null } = {},
   ): AsyncGenerator<DiskExtent> {
-    const { encryption = null } = options;
-    yield* await this.#run('storage.readCopy', id, options, () => this.#copies.read(id, encryption));
+    const { key = null } = options;
+    yield* await this.#run('storage.readCopy', id, options, () => this.#copies.read(id, key));
   }
 
   keepCopy(id: string, options?: CallOptions): Promise<void> {
@@ -300,7 +310,9 @@ export class SimStoragePool implements StoragePool {
   }
 
   listWipes(options?: CallOptions): Promise<string[]> {
-    return this.#run('storage.listWipes', null, options, () => this.#volumes.wipes().map(({ id }) => id));
+    return this.#run('storage.listWipes', null, options, () => [
+      ...new Set(this.#volumes.wipes().map(({ id }) => id)),
+    ]);
   }
 
   wipe(id: string, options: CallOptions & { bytesPerSecond: number }): Promise<void> {
@@ -380,7 +392,7 @@ export class SimStoragePool implements StoragePool {
     options: CallOptions | undefined,
     act: () => T,
   ): Promise<T> {
-    return this.#calls.run({ name, id, options }, act);
+    return this.#calls.run({ name, id, pool: this.name, options }, act);
   }
 
   #wipeBytes(): number {

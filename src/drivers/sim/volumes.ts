@@ -4,6 +4,7 @@ import { DISK_GIB_MAX } from '../../model/instance.ts';
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { FlatVolume, VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
+import { besideWipe, isBeside } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import type { SimImages } from './images.ts';
 import type { PoolFiles } from './pool-files.ts';
@@ -110,6 +111,11 @@ export class SimVolumes {
     this.#files.remove(layout.volumeCopy(id));
     this.#files.remove(layout.volume(id));
     if (file !== undefined) this.#files.put({ ...file, path: layout.volumeWipe(id) });
+    const besides = this.#files.all().filter(({ id: of, path }) => of === id && isBeside(path));
+    for (const beside of besides) {
+      this.#files.remove(beside.path);
+      this.#files.put({ ...beside, path: besideWipe(beside.path) });
+    }
   }
 
   /** Those that are set aside. */
@@ -118,7 +124,7 @@ export class SimVolumes {
   }
 
   wipe(id: string): void {
-    this.#files.remove(this.#files.layout.volumeWipe(id));
+    for (const file of this.wipes()) if (file.id === id) this.#files.remove(file.path);
   }
 }
 

@@ -1,11 +1,13 @@
 /** Methods of images. */
-import { Fence, Name, NameOrId, Sha256, Sha512, strict } from '../common.ts';
+import { Fence, Id, Name, NameOrId, Sha256, Sha512, strict } from '../common.ts';
 import { type Method, none, one, operation, read } from '../method.ts';
 import { Type } from '../schema.ts';
 import { COMPRESSIONS, Image, SOURCE_FORMATS } from '../storage.ts';
 
 /** Mirrors of an image; more than a few are tried by nobody. */
 const MIRRORS_MAX = 8;
+/** Bytes of an upload in one message: as base64 they are well within what a message may have. */
+const APPEND_BYTES_MAX = 4 * 1024 * 1024;
 /** Disks of an OVA; its machine has no more. */
 const OVA_DISK_MAX = 63;
 
@@ -64,7 +66,7 @@ export const IMAGE_METHODS = {
   },
   'image.upload': {
     ...operation(
-      'Take an image whose bytes the caller sends (PUT /v1/uploads/<image> on the local socket), and import it.',
+      'Take an image whose bytes the caller sends (image.append; on the local socket also PUT /v1/uploads/<image>), and import it.',
       strict({
         name: Name,
         sizeBytes: Type.Integer({
@@ -75,6 +77,27 @@ export const IMAGE_METHODS = {
         ...ImageParams,
         ...Fence,
       }),
+    ),
+    role: 'admin',
+  },
+  'image.append': {
+    ...read(
+      'Append bytes to the file on the host that an image.upload waits for, and tell how many are there; without bytes only tell.',
+      strict({
+        image: Id,
+        at: Type.Integer({
+          minimum: 0,
+          maximum: Number.MAX_SAFE_INTEGER,
+          default: 0,
+          description: 'bytes that the caller believes to be there; if others are, STALE with `details.at`',
+        }),
+        data: Type.String({
+          maxLength: Math.ceil(APPEND_BYTES_MAX / 3) * 4,
+          default: '',
+          description: `base64, of at most ${APPEND_BYTES_MAX} bytes`,
+        }),
+      }),
+      strict({ at: Type.Integer({ minimum: 0, description: 'bytes that are there now, on the disk' }) }),
     ),
     role: 'admin',
   },

@@ -97,7 +97,13 @@ export const INSTANCE_METHODS = {
   ),
   'instance.delete': operation(
     'Stop and undefine an instance, and delete the disks that were made with it.',
-    strict({ id: NameOrId, ...ObjectFence }),
+    strict({
+      id: NameOrId,
+      wipe: Type.Optional(
+        Type.Boolean({ description: 'the bytes of these disks are overwritten before their room is free' }),
+      ),
+      ...ObjectFence,
+    }),
     'ready, whatever its power state',
   ),
 } as const satisfies Record<string, Method>;

@@ -2,7 +2,7 @@
 import { Fence, Name, NameOrId, nullable, ObjectFence, strict } from '../common.ts';
 import { type Method, none, one, operation, read } from '../method.ts';
 import { Type } from '../schema.ts';
-import { MountTag, QuotaGib, Share, SHARE_ACCESSES } from '../share.ts';
+import { AskedAccess, MountTag, QuotaGib, Share } from '../share.ts';
 
 const isProtected = Type.Boolean({ description: 'not deleted until that is taken back' });
 
@@ -28,10 +28,7 @@ export const SHARE_METHODS = {
       id: NameOrId,
       instance: NameOrId,
       tag: Type.Optional(MountTag),
-      access: Type.Enum([...SHARE_ACCESSES], {
-        default: 'read-write',
-        description: 'read-only: not even root in the guest can write, and the host sees to that',
-      }),
+      access: AskedAccess,
       ...ObjectFence,
     }),
     'ready; the instance ready, whatever its power state; one that was started without shares has to be stopped',

@@ -3,6 +3,7 @@ import { Fence, Name, NameOrId, nullable, ObjectFence, strict } from '../common.
 import { AskedEncryption, DiskDevice, VolumeQos } from '../disk.ts';
 import { DISK_GIB_MAX } from '../instance.ts';
 import { type Method, none, one, operation, read } from '../method.ts';
+import { PoolName } from '../pool.ts';
 import { Type } from '../schema.ts';
 import { EXPORT_FORMATS, Volume } from '../storage.ts';
 
@@ -15,7 +16,8 @@ export const VOLUME_METHODS = {
       name: Name,
       sizeGib: Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' }),
       image: Type.Optional(NameOrId),
-      volume: Type.Optional({ ...NameOrId, description: 'volume to copy' }),
+      pool: Type.Optional(PoolName),
+      volume: Type.Optional({ ...NameOrId, description: 'volume to copy, of whatever pool' }),
       snapshot: Type.Optional({
         ...NameOrId,
         description: 'snapshot of its instance: it is copied as it was then, whether or not a guest runs',

@@ -7,6 +7,7 @@
  */
 import type { InstanceSpec } from '../../model/instance.ts';
 import { RESOURCE_CLASSES, type ResourceAmounts } from '../../model/node.ts';
+import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Refusal } from './refusals.ts';
 
 /** GiB counted for a disk whose size is its image's: the least it can be; the node counts what it is. */
@@ -44,7 +45,8 @@ export function rankNodes(needs: ResourceAmounts, nodes: readonly PlacementNode[
 /** What an instance takes of a node. */
 export function needsOf(spec: InstanceSpec): ResourceAmounts {
   const diskGib = spec.disks
-    .filter((disk) => disk.volume === undefined)
+    // Disks in other pools take none of the default one's room, which DISK_GB is; the node itself counts them.
+    .filter((disk) => disk.volume === undefined && (disk.pool ?? DEFAULT_POOL) === DEFAULT_POOL)
     .reduce((sum, disk) => sum + (disk.sizeGib ?? UNSIZED_DISK_GIB), 0);
   return { VCPU: spec.vcpus, MEMORY_MB: spec.memoryMib, DISK_GB: diskGib };
 }

@@ -260,7 +260,7 @@ t.test('a file that a foreign guest names, by path or by its name in a pool, sta
     await sim.run('volume.create', { name, sizeGib: 1 });
     const { id } = (await sim.call('volume.show', { id: name })).volume;
     await sim.run('volume.delete', { id: name });
-    const path = sim.agent.services.pool.paths.volume(id);
+    const path = sim.agent.services.pools.of({}).paths.volume(id);
     sim.world.outside.addFile({ kind: 'volume', id, path, sizeBytes: 100 });
     paths.push(path);
   }
@@ -284,14 +284,14 @@ t.test('an image stays while a volume stands on it, whoever the volume is of', a
   const sim = await readyAgent(t);
   const image = (await sim.call('image.show', { id: 'debian' })).image;
   await sim.run('image.delete', { id: 'debian' });
-  const { pool } = sim.agent.services;
+  const { pool, pools } = sim.agent.services;
   const path = pool.paths.image(image.id, 'qcow2');
   sim.world.outside.addFile({ kind: 'image', id: image.id, path, sizeBytes: 100 });
   const volume = { sizeBytes: 1, imageId: image.id };
   sim.world.outside.addFile({
     kind: 'volume',
     id: ALIEN,
-    path: pool.paths.volume(ALIEN),
+    path: pools.of({}).paths.volume(ALIEN),
     sizeBytes: 1,
     volume,
   });
@@ -301,7 +301,7 @@ t.test('an image stays while a volume stands on it, whoever the volume is of', a
   );
   await sim.run('node.collect', {});
   t.ok(sim.world.files.has(path));
-  sim.world.outside.deleteFile(pool.paths.volume(ALIEN));
+  sim.world.outside.deleteFile(pools.of({}).paths.volume(ALIEN));
   await sim.run('node.collect', { names: [path] });
   t.notOk(sim.world.files.has(path));
 });

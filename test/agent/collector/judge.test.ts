@@ -19,6 +19,7 @@ function thing(changes: Partial<Thing> = {}): Thing {
     files: [],
     blocked: null,
     sizeBytes: 1,
+    pool: 'default',
     ...changes,
   };
 }
@@ -147,6 +148,7 @@ const things = fc.record({
   files: fc.subarray(NAMES),
   blocked: fc.constantFrom(null, 'in use'),
   sizeBytes: fc.constant(null),
+  pool: fc.constant(null),
 });
 const worlds = fc.record({ thing: things, entries, owned: fc.boolean(), living: fc.subarray(['o1', 'o2']) });
 

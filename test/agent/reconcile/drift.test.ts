@@ -52,6 +52,7 @@ function guest(change: Partial<ObservedGuest> = {}): ObservedGuest {
     vcpus,
     memoryMib,
     metadata,
+    generationId: id,
     definition: kept(),
     live: null,
     ...change,

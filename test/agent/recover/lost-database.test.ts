@@ -90,10 +90,13 @@ t.test('snapshots and the layers of volumes are known again, and can be gone bac
   await sim.run('snapshot.create', { id: 'db', name: 'last' });
   await sim.run('snapshot.delete', { id: 'db', snapshot: 'between' });
   await sim.run('snapshot.create', { id: 'web', name: 'live', memory: true });
+  await sim.run('snapshot.revert', { id: 'web', snapshot: 'live', force: true });
+  const generationId = async (id: string) => (await sim.call('instance.show', { id })).instance.generationId;
   const list = async (id: string) => (await sim.call('snapshot.list', { id })).snapshots;
   const known = async () => ({
     web: await list('web'),
     db: await list('db'),
+    generationIds: [await generationId('web'), await generationId('db')],
     room: sim.agent.services.store.allocations.used(),
   });
   for (const id of ['web', 'db']) await sim.run('snapshot.merge', { id });

@@ -92,6 +92,7 @@ function guest(n: number, change: Partial<GuestMetadata> = {}, more: Partial<Hos
     name: `berth-vm-${n}`,
     power: { state: 'running', reason: 'booted' },
     fault: null,
+    generationId: null,
     metadata: {
       id: id('guest', n),
       nodeId: null,
@@ -173,7 +174,7 @@ function reasonsOf({ leftOut }: RecoveryPlan): Record<string, string> {
 }
 
 t.test('a whole host is taken whole', async (t) => {
-  const rows = plan(host([guest(1), guest(2)]));
+  const rows = plan(host([guest(1, {}, { generationId: id('guest', 9) }), guest(2)]));
   t.same(rows.leftOut, []);
   t.match(rows, {
     instances: [
@@ -181,9 +182,10 @@ t.test('a whole host is taken whole', async (t) => {
         id: id('guest', 1),
         spec: { name: 'vm-1' },
         generation: 1_000_003,
+        generationId: id('guest', 9),
         power: { state: 'running', since: AT },
       },
-      { id: id('guest', 2) },
+      { id: id('guest', 2), generationId: id('guest', 2) },
     ],
     volumes: [
       {
@@ -201,7 +203,7 @@ t.test('a whole host is taken whole', async (t) => {
   });
   t.same(rows.allocations[0], {
     consumerId: id('guest', 1),
-    amounts: { VCPU: 1, MEMORY_MB: 256, DISK_GB: 4 },
+    claim: { VCPU: 1, MEMORY_MB: 256, disks: { default: 4 } },
   });
 });
 

@@ -128,13 +128,13 @@ t.test('every name of a create is in the journal before the host is asked for an
   const { instance } = await sim.call('instance.show', { id: 'web' });
   const [nic] = instance.nics;
   const { id: networkId } = (await sim.call('network.show', { id: 'default' })).network;
-  const { pool, hypervisor } = sim.agent.services;
+  const { pool, pools, hypervisor } = sim.agent.services;
   const names: MadeName[] = [
     { kind: 'guest', name: instance.id },
     { kind: 'seed', name: pool.paths.seed(instance.id) },
     { kind: 'console', name: pool.paths.consoleLog(instance.id) },
     { kind: 'nvram', name: hypervisor.keptPaths('berth-web').nvram },
-    { kind: 'volume', name: pool.paths.volume(instance.disks[0]?.volumeId as string) },
+    { kind: 'volume', name: pools.of({}).paths.volume(instance.disks[0]?.volumeId as string) },
     { kind: 'tap', name: nic?.tapName as string },
     network.reservationName(networkId, nic?.portId as string),
   ];
@@ -162,10 +162,13 @@ t.test('what an undone create would have made is released with it', async (t) =>
 t.test('what was made before there was a journal of names is named by its removal', async (t) => {
   const sim = await readyAgent(t);
   await sim.run('volume.create', { name: 'old', sizeGib: 1 });
-  const { store, pool } = sim.agent.services;
+  const { store, pools } = sim.agent.services;
   const { id } = (await sim.call('volume.show', { id: 'old' })).volume;
   store.db.transaction(() => store.db.sql('DELETE FROM names').run());
   t.match(await sim.call('node.leaks'), { total: 0 }, 'it has an owner all the same');
   const { id: removal } = await sim.run('volume.delete', { id: 'old' });
-  t.match(store.names.find('volume', pool.paths.volume(id)), { operationId: removal, releasedAt: String });
+  t.match(store.names.find('volume', pools.of({}).paths.volume(id)), {
+    operationId: removal,
+    releasedAt: String,
+  });
 });

@@ -23,6 +23,7 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     id: idOf(1),
     name: 'demo',
     generation: 3,
+    generationId: idOf(1),
     lifecycle: 'ready',
     power: { state: 'running', since: ago(90), reason: 'booted' },
     desired: 'running',
@@ -41,7 +42,9 @@ export function instance(changes: Partial<Instance> = {}): Instance {
     },
     userDataBytes: 21,
     vendorDataBytes: 0,
-    disks: [{ volumeId: idOf(2), volume: 'demo-disk-0', sizeGib: 1, deletedWithInstance: true }],
+    disks: [
+      { volumeId: idOf(2), volume: 'demo-disk-0', pool: 'default', sizeGib: 1, deletedWithInstance: true },
+    ],
     shares: [],
     nics: [
       {
@@ -263,6 +266,17 @@ export const INVENTORY: Inventory = {
   traits: ['COMPUTE_NET_VIF_MODEL_VIRTIO', 'HW_CPU_X86_AVX2'],
   acceleration: 'kvm-unusable',
   pool: { name: 'default', fileSystem: 'nfs', shared: true, room: 'warning' },
+  pools: [
+    {
+      name: 'default',
+      fileSystem: 'nfs',
+      shared: true,
+      room: 'warning',
+      disk: { total: 3000, reserved: 10, allocationRatio: 1.5, used: 1, available: 4484 },
+      state: 'degraded',
+    },
+    { name: 'fast', fileSystem: null, shared: false, room: 'ok', disk: null, state: 'unavailable' },
+  ],
   discrepancies: [
     {
       resourceClass: 'MEMORY_MB',

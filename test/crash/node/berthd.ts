@@ -74,6 +74,7 @@ function simDrivers(statePath: string): Drivers {
   return {
     hypervisor: sim.hypervisor,
     pool: sim.pool,
+    pools: sim.pools,
     network: sim.network,
     host: sim.host,
     keys: sim.keys,

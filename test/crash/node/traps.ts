@@ -77,12 +77,13 @@ export class Traps implements CommitWatch {
     };
   }
 
-  watchDrivers({ hypervisor, pool, network, host, keys, objects }: Drivers): Drivers {
+  watchDrivers({ hypervisor, pool, pools, network, host, keys, objects }: Drivers): Drivers {
     return {
       keys,
       objects,
       hypervisor: this.#watch('hypervisor', hypervisor),
       pool: this.#watch('storage', pool),
+      pools: new Map(Array.from(pools, ([name, each]) => [name, this.#watch('storage', each)])),
       network: this.#watch('network', network),
       host: this.#watch('host', host),
     };

@@ -11,6 +11,15 @@ export const INSTANCES: Scenario[] = [
     params: () => ({ spec: instanceSpec(SUBJECT) }),
   }),
   scenario('instance.create', {
+    variant: '(with shares)',
+    // Without control groups libvirt serves none.
+    drivers: ['sim'],
+    setting: { shares: ['old'] },
+    params: () => ({
+      spec: instanceSpec(SUBJECT, { shares: [{ share: 'old', tag: 'data', access: 'read-only' }] }),
+    }),
+  }),
+  scenario('instance.create', {
     variant: '(fails at its end)',
     setting: {},
     params: () => ({ spec: instanceSpec(SUBJECT) }),
@@ -67,6 +76,13 @@ export const INSTANCES: Scenario[] = [
   scenario('instance.delete', {
     setting: { instance: 'running' },
     params: () => ({ id: SUBJECT }),
+    ...again,
+  }),
+  scenario('instance.delete', {
+    variant: '(wiped)',
+    setting: { instance: 'running' },
+    arrange: ({ node }) => node.run('snapshot.create', { id: SUBJECT, name: 'old', memory: true }),
+    params: () => ({ id: SUBJECT, wipe: true }),
     ...again,
   }),
 ];

@@ -9,6 +9,14 @@ async function haveSnapshot({ node }: Stand): Promise<void> {
   if (snapshots.length === 0) await node.run('snapshot.create', { id: SUBJECT, name: OLD });
 }
 
+async function haveMemory({ node }: Stand): Promise<void> {
+  const { snapshots } = await node.call('snapshot.list', { id: SUBJECT });
+  if (snapshots.length > 0) return;
+  await node.run('instance.start', { id: SUBJECT });
+  await node.run('snapshot.create', { id: SUBJECT, name: OLD, memory: true });
+  await node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
+}
+
 /** Two layers that nothing keeps any more, and one that a snapshot between them does. */
 async function haveLayers({ node }: Stand): Promise<void> {
   for (const name of ['first', 'second', 'third']) await node.run('snapshot.create', { id: SUBJECT, name });
@@ -36,6 +44,12 @@ export const SNAPSHOTS: Scenario[] = [
   scenario('snapshot.revert', {
     setting: { instance: 'stopped' },
     arrange: haveSnapshot,
+    params: old,
+  }),
+  scenario('snapshot.revert', {
+    variant: '(memory)',
+    setting: { instance: 'stopped' },
+    arrange: haveMemory,
     params: old,
   }),
   scenario('snapshot.delete', { setting: { instance: 'running' }, arrange: haveSnapshot, params: old }),

@@ -155,16 +155,27 @@ function copyTests(t: Test, make: MakePool): void {
     let source: VolumeChain = { id, image: null, encryption: BY_DISKS };
     for (const encryption of [BY_DISKS, BY_OTHER, null, BY_DISKS]) {
       const request = encrypted({ encryption, sizeBytes: 2 * SIZE_BYTES });
-      await pool.cloneVolume(source, request);
-      await pool.cloneVolume(source, request);
+      await pool.cloneVolume(request, source);
+      await pool.cloneVolume(request, source);
       source = { id: request.id, image: null, encryption };
       t.same(await pool.lookVolume(request.id), { sizeBytes: 2 * SIZE_BYTES });
       t.equal(await textOf(pool, source), TEXT);
     }
-    await rejectsWith(t, 'NOT_FOUND', () => pool.cloneVolume({ ...source, id: randomUUID() }, encrypted()));
-    await rejectsWith(t, 'PERMISSION_DENIED', () =>
-      pool.cloneVolume({ ...source, encryption: BY_OTHER }, encrypted()),
+    await rejectsWith(t, 'NOT_FOUND', () =>
+      pool.cloneVolume(encrypted({ sizeBytes: 2 * SIZE_BYTES }), { ...source, id: randomUUID() }),
     );
+    await rejectsWith(t, 'PERMISSION_DENIED', () =>
+      pool.cloneVolume(encrypted({ sizeBytes: 2 * SIZE_BYTES }), { ...source, encryption: BY_OTHER }),
+    );
+  });
+
+  t.test('a copy under another name is read by the key of its volume', async (t) => {
+    const { pool } = await make(t);
+    const { id } = await written(pool);
+    const copy = { copyId: randomUUID(), id, encryption: BY_DISKS };
+    await pool.copyVolume({ ...copy, image: null });
+    t.match(await extentsOf(pool, copy), [{ type: 'data', offset: 0 }]);
+    await rejectsWith(t, 'PERMISSION_DENIED', () => extentsOf(pool, { ...copy, id: randomUUID() }));
   });
 
   t.test('a copy that is prepared is empty, and one of before is replaced', async (t) => {
@@ -212,10 +223,11 @@ async function bytesOf(pool: StoragePool, chain: VolumeChain): Promise<DiskExten
 
 async function extentsOf(
   pool: StoragePool,
-  { copyId, encryption = null }: Pick<VolumeChain, 'encryption'> & { copyId: string },
+  { copyId, id, encryption = null }: Pick<VolumeChain, 'id' | 'encryption'> & { copyId: string },
 ): Promise<DiskExtent[]> {
   const extents: DiskExtent[] = [];
-  for await (const extent of pool.readCopy(copyId, { encryption })) extents.push(extent);
+  const key = encryption === null ? null : { volumeId: id, key: encryption.key };
+  for await (const extent of pool.readCopy(copyId, { key })) extents.push(extent);
   return extents;
 }
 

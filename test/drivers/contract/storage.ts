@@ -57,6 +57,7 @@ export interface StorageFixture {
 /** Makes one fixture; registers its own clean-up with `t.teardown`. */
 export type MakePool = (t: Test) => Promise<StorageFixture>;
 
+const LAYER = '00000000-1a7e-4000-8000-000000000000';
 const MIB = 1024 * 1024;
 const OTHER_SHA256 = '0'.repeat(64);
 const BAD_IDS = ['', '../../etc/shadow', 'a/b', 'x'.repeat(36), '.', '00000000-0000-0000-0000-00000000000G'];
@@ -77,6 +78,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     volumeTests(t, prepared);
     flattenTests(t, prepared);
     wipeTests(t, prepared);
+    wipeLayersTests(t, prepared);
     copyTests(t, prepared);
     layerTests(t, prepared);
     deltaTests(t, prepared);
@@ -367,6 +369,27 @@ function wipeTests(t: Test, make: MakePool): void {
     t.same(await pool.listWipes(), []);
     await pool.setVolumeAside(randomUUID());
     t.same(await pool.listWipes(), []);
+  });
+}
+
+function wipeLayersTests(t: Test, make: MakePool): void {
+  t.test('its layers are set aside and wiped with a volume', async (t) => {
+    const { pool } = await make(t);
+    const [id, other] = [randomUUID(), randomUUID()];
+    for (const volumeId of [id, other]) {
+      await pool.makeVolume({ id: volumeId, sizeBytes: 8 * MIB, image: null });
+      for (const parent of [null, volumeId])
+        await pool.makeLayer({ volumeId, layer: parent === null ? volumeId : LAYER, parent, sizeBytes: MIB });
+    }
+    const kept = (await pool.list()).filter((file) => file.id === other);
+    await pool.setVolumeAside(id);
+    t.same(await pool.list(), kept);
+    t.same(await pool.listWipes(), [id], 'told once');
+    await pool.removeVolume(id);
+    t.same(await pool.listWipes(), [id], 'and not lost by a removal');
+    await pool.wipe(id, { bytesPerSecond: 1024 * MIB });
+    t.same(await pool.listWipes(), []);
+    t.same(await pool.list(), kept);
   });
 }
 

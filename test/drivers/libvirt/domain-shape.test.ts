@@ -45,6 +45,15 @@ t.test('our metadata is known by its namespace, whatever its prefix', async (t) 
   t.equal(factsOfDomain('<domain/>').metadata, null);
 });
 
+t.test('a generation ID is read where it is one', async (t) => {
+  const read = (inner: string) => factsOfDomain(`<domain><name>a</name>${inner}</domain>`).generationId;
+  const id = '3f1c2f0a-8a52-4c63-9d2c-5f6a1f5c0002';
+  t.equal(read(`<genid>${id}</genid>`), id);
+  t.equal(factsOfDomain(golden('uefi-tcg')).generationId, id);
+  for (const none of ['', '<genid/>', `<genid>${id}0</genid>`, '<genid>../../etc</genid>'])
+    t.equal(read(none), null, none);
+});
+
 t.test('disks and NICs that no definition of ours has are seen with what is known of them', async (t) => {
   const { shape } =
     factsOfDomain(`<domain><vcpu current='2'>4</vcpu><memory unit='KiB'>65536</memory><devices>

@@ -68,6 +68,8 @@ const FULL: GuestDefinition = {
   metadata: JSON.stringify({ text: `<a b="c">&amp; ]]> 'quoted'</a>\n\tπ 🐢 \\` }),
 };
 
+const ANOTHER = '3f1c2f0a-8a52-4c63-9d2c-5f6a1f5c0002';
+
 const SHARES: GuestShare[] = [
   { tag: 'data', path: '/srv/berth/shares/one', readOnly: false },
   { tag: 'config.v2', path: '/srv/berth/shares/two', readOnly: true },
@@ -77,7 +79,7 @@ const GOLDEN: Record<string, string> = {
   'bios-tcg': domainXml(SMALL, TCG),
   'bios-tcg-full': domainXml(FULL, TCG),
   'bios-tcg-shares': domainXml({ ...SMALL, shares: SHARES }, TCG),
-  'uefi-tcg': domainXml({ ...SMALL, firmware: 'uefi' }, TCG),
+  'uefi-tcg': domainXml({ ...SMALL, firmware: 'uefi', generationId: ANOTHER }, TCG),
   'uefi-kvm-full': domainXml({ ...FULL, firmware: 'uefi' }, KVM),
   'bios-kvm-buffered': domainXml(SMALL, { ...KVM, bufferedPaths: new Set(['/srv/berth/a.raw']) }),
 };

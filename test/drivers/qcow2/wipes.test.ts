@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { link, readFile, stat } from 'node:fs/promises';
+import { link, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Clock } from '../../../src/drivers/contracts/clock.ts';
@@ -26,7 +26,7 @@ async function secret(t: Test, clock: Clock = systemClock) {
   const other = join(folder, 'same-bytes');
   await link(path, other);
   const left = async () => (await readFile(other)).some((byte) => byte !== 0);
-  return { pool, id, path, other, left };
+  return { pool, id, path, other, left, folder };
 }
 
 t.test('a wipe leaves nothing but zeros, takes no more room meanwhile, and removes the file', async (t) => {
@@ -40,6 +40,25 @@ t.test('a wipe leaves nothing but zeros, takes no more room meanwhile, and remov
   t.ok(after.blocks <= before.blocks, 'holes stay holes');
   t.equal(after.size, before.size);
   t.equal(after.nlink, 1);
+});
+
+t.test('what the layers and the memories of a volume held is overwritten, too', async (t) => {
+  const { pool, id, folder } = await secret(t);
+  const [layer, snapshot] = [randomUUID(), randomUUID()];
+  await pool.makeLayer({ volumeId: id, layer, parent: null, sizeBytes: 64 * MIB });
+  const paths = [pool.paths.layer(id, layer), pool.paths.memory(id, snapshot)];
+  await writeFile(paths[1] as string, 'what the guest knew');
+  await exec.run('qemu-io', ['-f', 'qcow2', '-c', 'write -P 0x53 0 64k', paths[0] as string]);
+  const others = paths.map((_path, index) => join(folder, `same-bytes-${index}`));
+  for (const [index, path] of paths.entries()) await link(path, others[index] as string);
+  await pool.setVolumeAside(id);
+  await pool.wipe(id, FAST);
+  for (const other of others)
+    t.ok(
+      (await readFile(other)).every((byte) => byte === 0),
+      other,
+    );
+  t.same(await pool.list(), []);
 });
 
 t.test('a wipe that is broken off is begun again', async (t) => {

@@ -27,6 +27,7 @@ export function anInstance(id: string, spec: InstanceSpec): Instance {
     id,
     name: spec.name,
     generation: 1,
+    generationId: id,
     lifecycle: 'building',
     power: { state: 'stopped', since: AT, reason: 'not started yet' },
     desired: 'running',
@@ -88,6 +89,7 @@ export function anInventory(of: {
     acceleration: 'absent',
     discrepancies: [],
     pool: { name: 'default', fileSystem: 'ext4', shared: false, room: 'ok' },
+    pools: [],
     host: {
       architecture: 'x86_64',
       cpuModel: 'test',

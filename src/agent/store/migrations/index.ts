@@ -10,7 +10,9 @@ import { disks } from './008-disks.ts';
 import { snapshots } from './009-snapshots.ts';
 import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
+import { pools } from './013-pools.ts';
 import { encryption } from './014-encryption.ts';
+import { edges } from './016-edges.ts';
 import { indexes } from './018-indexes.ts';
 
 export const migrations: readonly string[] = [
@@ -25,6 +27,8 @@ export const migrations: readonly string[] = [
   snapshots,
   shares,
   seeds,
+  pools,
   encryption,
+  edges,
   indexes,
 ];

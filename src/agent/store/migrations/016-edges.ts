@@ -1,0 +1,7 @@
+/**
+ * The generation ID of each instance; until it was first taken back to a moment of before, the instance's own id.
+ */
+export const edges = `
+ALTER TABLE instances ADD COLUMN generation_id TEXT NOT NULL DEFAULT '';
+UPDATE instances SET generation_id = id;
+`;

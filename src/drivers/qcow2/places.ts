@@ -1,0 +1,66 @@
+/**
+ * Places: how many calls of one pool are at work at once.
+ *
+ * Theory of operation: each call holds at most about one of the threads that Node has for files at a time, and while the
+ * disk hangs it holds it until the disk answers. Calls beyond their number wait here, without a thread, until one has a
+ * place or their own deadline comes. So a pool that hangs holds no more threads than it has places (THREADS_OF_POOL), and
+ * main.ts has as many for each pool.
+ */
+import type { CallLimit } from '../host/call-limit.ts';
+
+/** Calls that touch a few files. They take milliseconds: more at once are no faster on one disk. */
+const SHORT_PLACES = 8;
+/** Calls that move a disk's or image's bytes, or wait for somebody who sends them. */
+const LONG_PLACES = 8;
+
+/** Most threads that the calls of one pool hold. */
+export const THREADS_OF_POOL = SHORT_PLACES + LONG_PLACES;
+
+export type Length = 'short' | 'long';
+
+export class Places {
+  readonly #free: Record<Length, number> = { short: SHORT_PLACES, long: LONG_PLACES };
+  readonly #waiting: Record<Length, (() => void)[]> = { short: [], long: [] };
+
+  /**
+   * Works as soon as there is a place, which is kept until the work has ended, whoever still waits for it.
+   *
+   * @throws {AgentError} The call had to end while it waited; `work` was not begun.
+   */
+  async hold<T>(length: Length, limit: CallLimit, work: () => Promise<T>): Promise<T> {
+    await this.#take(length, limit);
+    try {
+      return await work();
+    } finally {
+      this.#leave(length);
+    }
+  }
+
+  async #take(length: Length, limit: CallLimit): Promise<void> {
+    if (this.#free[length] > 0) {
+      this.#free[length]--;
+      return;
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting[length].push(resolve);
+    try {
+      await limit.race(promise);
+    } catch (error) {
+      this.#giveUp(length, resolve);
+      throw error;
+    }
+  }
+
+  /** Where the place was passed on to the waiter in the same moment, it goes to the next one. */
+  #giveUp(length: Length, waiter: () => void): void {
+    const index = this.#waiting[length].indexOf(waiter);
+    if (index < 0) this.#leave(length);
+    else this.#waiting[length].splice(index, 1);
+  }
+
+  #leave(length: Length): void {
+    const next = this.#waiting[length].shift();
+    if (next === undefined) this.#free[length]++;
+    else next();
+  }
+}
