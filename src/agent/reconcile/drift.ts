@@ -218,8 +218,8 @@ function compared<T extends ShapeDisk | ShapeNic | ShapeShare>(
 }
 
 function isAlike<T extends object>(a: T, b: T): boolean {
-  const keys = new Set([...Object.keys(a), ...Object.keys(b)]) as Set<keyof T>;
-  return keys.values().every((key) => a[key] === b[key]);
+  const keys = [...Object.keys(a), ...Object.keys(b)] as (keyof T)[];
+  return keys.every((key) => a[key] === b[key]);
 }
 
 function shapeOf({ disks, nics, shares = [] }: GuestDefinition): GuestDevices {
