@@ -122,6 +122,7 @@ export interface VolumeStorage {
    * use it.
    *
    * @throws {AgentError} NOT_FOUND: the volume, or the key. PERMISSION_DENIED: the key is another one, or can't be read.
+   *   HOST_CONFLICT: the file is in clear.
    */
   checkKey(volume: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>, options?: CallOptions): Promise<void>;
   /**

@@ -76,9 +76,9 @@ export function secretArgs(key: LentKey | null, place: number, id = SECRET_ID): 
   return key === null ? [] : ['--object', `secret,id=${id},file=${lent(place)}`];
 }
 
-/** Options of an image that are added to those of its driver, each with what it is of. */
+/** Options of an image that are added to those of its driver, each with what it is of. By the format one in clear is refused. */
 export function keyOption(key: LentKey | null, at = ''): string[] {
-  return key === null ? [] : [`${at}encrypt.key-secret=${SECRET_ID}`];
+  return key === null ? [] : [`${at}encrypt.format=luks`, `${at}encrypt.key-secret=${SECRET_ID}`];
 }
 
 /** How a new file is encrypted, to be added to its other options. */
@@ -95,7 +95,8 @@ export function imageOptions(key: LentKey | null, path: string): string[] {
 /** The same without what its header says that it stands on. */
 export function aloneByKey(filename: string): string {
   const file = { driver: 'file', filename };
-  return `json:${JSON.stringify({ driver: 'qcow2', backing: null, 'encrypt.key-secret': SECRET_ID, file })}`;
+  const encrypt = { format: 'luks', 'key-secret': SECRET_ID };
+  return `json:${JSON.stringify({ driver: 'qcow2', backing: null, encrypt, file })}`;
 }
 
 /** @param at What the file is of, as `backing.`. */

@@ -185,7 +185,9 @@ export class VolumeStore {
     await using key = await passphrases.lend(id, encryption);
     if (key === null) return;
     const path = layout.layer(id, layers.at(-1) ?? null);
-    if ((await readHeader(path)) === null) throw absent(id);
+    const header = await readHeader(path);
+    if (header === null) throw absent(id);
+    if (!header.encrypted) throw inClear(path);
     // Without QEMU's lock: a guest may use it.
     const args = ['map', '-U', '--output=json', '--max-length=512', ...secretArgs(key, 0), aloneByKey(path)];
     const run = { signal: limit.signal, files: filesOf(key) };
@@ -366,6 +368,12 @@ export function checkSize({ sizeBytes }: { sizeBytes: number }): void {
     'INVALID_ARGUMENT',
     `A volume has whole sectors of ${SECTOR_BYTES} bytes, up to ${SIZE_BYTES_MAX} bytes, not ${sizeBytes}`,
   );
+}
+
+function inClear(path: string): AgentError {
+  return new AgentError('HOST_CONFLICT', `${path} is in clear, and of a volume that is encrypted`, {
+    hint: 'Somebody has put another file in its place: bring the right one back.',
+  });
 }
 
 function absent(id: string): AgentError {
