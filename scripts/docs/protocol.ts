@@ -1,5 +1,6 @@
 /** docs/protocol.md: the wire, and every method of the method table. */
 import { METHODS, type Method } from '../../src/model/methods.ts';
+import { ENROL_PATH } from '../../src/model/enrolment.ts';
 import {
   AGENT_PATH,
   AGENT_MESSAGES,
@@ -32,13 +33,17 @@ export function protocolPage(): string {
 }
 
 const intro = `An agent and a scheduler speak JSON-RPC 2.0 in text frames of a WebSocket, subprotocol \`${SUBPROTOCOL}\`. The agent dials
-out to \`${AGENT_PATH}\` with a bearer token. Its first message is the request \`hello\`; after the answer it sends events
+out to \`${AGENT_PATH}\` and shows its certificate, or a bearer token. Its first message is the request \`hello\`; after the answer it sends events
 from the one after \`lastSeq\` on, and a heartbeat every \`heartbeatSeconds\`. The scheduler acknowledges events with \`ack\`
-once they are durable on its side, and calls any method below as a request.
+once they are durable on its side, and calls any method below as a request, as far as the role that the node gives it goes.
+At two thirds of the life of its certificate the agent asks \`identity.renew\`, and connects anew by what it gets.
 
 The same methods are served on the local socket as \`POST /v1/<method>\` with the params as JSON body, the result as the
 answer, and \`{ "error": { "code", "message", "hint"?, "details"? } }\` with a fitting HTTP status. \`GET /v1/events?after=N\`
-follows the events as JSON lines.
+follows the events as JSON lines. The full socket has the role \`admin\`, the read-only one beside it \`observe\`.
+
+A node that has no certificate yet exchanges a token for one: \`POST ${ENROL_PATH}\` at the scheduler, over TLS to the authority
+whose digest is in the token ([ADR 0028](adr/0028-enrolment.md)).
 
 - An operation answers \`{ "operation": … }\` as soon as it is in the journal; \`operation.get\` with \`waitSeconds\` waits for its end.
 - \`key\` makes a repeat safe: the same key with the same params answers with the first operation, also after a restart.

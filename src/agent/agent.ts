@@ -13,24 +13,29 @@ import type { Unsubscribe } from '../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Hypervisor } from '../drivers/contracts/hypervisor.ts';
+import type { Peers } from '../drivers/contracts/peers.ts';
 import type { Health } from '../model/node.ts';
 import type { CommitWatch } from '../sqlite/database.ts';
 import { condemn } from '../sqlite/set-aside.ts';
-import { Dispatcher } from './api/dispatcher.ts';
-import { LocalSocket } from './api/local-socket.ts';
+import type { Dispatcher } from './api/dispatcher.ts';
 import { makeReaders } from './api/readers.ts';
+import { WaysIn } from './api/ways-in.ts';
 import { collectLeaks } from './collector/collect.ts';
 import { Collector } from './collector/collector.ts';
 import type { Config } from './config/schema.ts';
 import { Breakers } from './health/breakers.ts';
 import { guardDrivers, watchGuests } from './health/guarded-drivers.ts';
 import { HealthReporter } from './health/health-reporter.ts';
+import { enrolAtStart } from './identity/enrol-at-start.ts';
+import { Identity } from './identity/identity.ts';
 import { importImage, uploadImage } from './images/import.ts';
 import { ImageKeeper } from './images/keeper.ts';
 import { deleteImage, pinImage, verifyImage } from './images/operations.ts';
 import { createBackup } from './backups/create.ts';
-import { deleteBackup, pruneBackups, restoreBackup, verifyBackup } from './backups/operations.ts';
+import { deleteBackup, pruneBackups, restoreBackup } from './backups/operations.ts';
+import { recreateInstance } from './backups/recreate.ts';
 import { Repositories } from './backups/repositories.ts';
+import { verifyBackup } from './backups/verify.ts';
 import { Uploads } from './images/uploads.ts';
 import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
@@ -39,7 +44,8 @@ import { rebootInstance, startInstance, stopInstance } from './instances/power.t
 import { restoreInstance } from './instances/restore.ts';
 import { readVendorData } from './instances/vendor-data.ts';
 import { Inventories } from './inventory/inventories.ts';
-import { Link } from './link/link.ts';
+import { type Credentials, FileCredentials, firstOf } from './link/credentials.ts';
+import { Link, NO_SCHEDULER } from './link/link.ts';
 import type { Log } from './log.ts';
 import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
 import type { AnyKind } from './operations/kind.ts';
@@ -84,6 +90,8 @@ export interface AgentParts {
   commits?: CommitWatch | undefined;
   /** Looks at all of a database file; where it takes long, in a process of its own. @default in this one */
   checkFile?: CheckFile;
+  /** Tells who calls on a local socket. @default nobody can */
+  peers?: Peers | null;
 }
 
 export class Agent {
@@ -102,8 +110,9 @@ export class Agent {
   readonly #layerKeeper: LayerKeeper;
   /** One for each pool. */
   readonly #wipers: Wiper[];
-  readonly #socket: LocalSocket;
-  readonly #link: Link | null;
+  readonly #ways: WaysIn;
+  readonly #identity: Identity;
+  readonly #link: Link;
   readonly #recovery: Recovery;
   readonly #backups: Backups;
   readonly #stopping = new AbortController();
@@ -112,7 +121,8 @@ export class Agent {
   #mending: Promise<void> = Promise.resolve();
 
   /** Opens the store; starts nothing. @throws {AgentError} HOST_CONFLICT: another daemon has the state folder. */
-  constructor({ config, drivers: bare, clock, log, commits, checkFile = checkHere }: AgentParts) {
+  constructor({ config, drivers: bare, clock, log, ...rest }: AgentParts) {
+    const { commits, checkFile = checkHere, peers = null } = rest;
     const startedAt = timestamp(clock);
     const folder = config.node.stateDir;
     const vendorData = readVendorData(config.seeds.vendorDataFile);
@@ -135,18 +145,12 @@ export class Agent {
       nodeId,
       hostname: () => inventories.hostname,
     });
-    this.operations = new Operations({
-      store,
-      clock,
-      log,
-      kinds: kindsOf(this.services, this.#collector, nodeId),
-      parallel: config.operations.parallel,
-      timeoutMs: config.operations.timeoutSeconds * 1000,
-    });
+    this.operations = this.#makeOperations(nodeId);
     this.#backups = new Backups({ store, folder, clock, log, checkFile });
     this.#recovery = new Recovery({ store, drivers, clock, log, nodeId, onAdded: () => this.#onAdded() });
     const { url, ownershipSeconds } = config.scheduler;
-    const limitMs = url === undefined ? null : ownershipSeconds * 1000;
+    this.#identity = new Identity({ stateDir: folder, nodeId, clock, log, url });
+    const limitMs = url === undefined && !this.#identity.isEnrolled ? null : ownershipSeconds * 1000;
     this.#ownership = new Ownership({ store, clock, log, limitMs });
     this.#policies = new Policies(this.services, this.operations, this.#ownership);
     const health = {
@@ -156,9 +160,12 @@ export class Agent {
       policies: () => this.#ownership.health,
     };
     const identity = { nodeId, startedAt, health, recovery: this.#recovery, backups: this.#backups };
-    const answering = { operations: this.operations, collector: this.#collector, identity };
+    const { operations } = this;
+    const answering = { operations, collector: this.#collector, identity, credentials: this.#identity };
     const readers = makeReaders(this.services, answering);
-    this.dispatcher = new Dispatcher(this.operations, readers, this.#recovery, log);
+    const forWays = { config, store, uploads, peers, clock, log };
+    this.#ways = new WaysIn({ ...forWays, operations: this.operations, readers, gate: this.#recovery });
+    this.dispatcher = this.#ways.dispatcher;
     this.#reconciler = new Reconciler({
       ...this.services,
       operations: this.operations,
@@ -170,8 +177,6 @@ export class Agent {
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
     this.#wipers = makeWipers(this.services, config);
-    const ways = { dispatcher: this.dispatcher, events: store.events, uploads };
-    this.#socket = new LocalSocket({ ...config.socket, ...ways });
     this.#link = this.#makeLink(nodeId);
   }
 
@@ -184,7 +189,7 @@ export class Agent {
     this.#guestWatch.start();
     const isKnown = this.#recovery.isServing;
     if (isKnown) this.#takeUp();
-    await this.#socket.listen();
+    await this.#ways.listen();
     this.#backups.start();
     this.#recovery.onServing(() => this.#serve(isKnown));
   }
@@ -207,9 +212,10 @@ export class Agent {
     this.#recovery.close();
     this.#imageKeeper.close();
     this.#layerKeeper.close();
-    this.#link?.close();
+    this.#identity.close();
+    this.#link.close();
     this.#policies.close();
-    await this.#socket.close();
+    await this.#ways.closeSockets();
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
     await Promise.all(this.#wipers.map((wiper) => wiper.close()));
@@ -219,6 +225,7 @@ export class Agent {
     inventories.close();
     this.#unwatchGuests();
     this.#reporter.close();
+    this.#ways.close();
     store.close();
   }
 
@@ -228,7 +235,7 @@ export class Agent {
     this.#layerKeeper.close();
     this.#policies.close();
     this.#reconciler.close();
-    await this.#socket.close();
+    await this.#ways.closeSockets();
   }
 
   /** What was left unfinished, what the host has that it should not, and the age of images. */
@@ -243,7 +250,7 @@ export class Agent {
   /** @param isResumed Whether the unfinished operations were taken up already. */
   #serve(isResumed: boolean): void {
     if (!isResumed) this.#takeUp();
-    this.#link?.start();
+    this.#beginLink();
     this.#collector.start(() => this.operations.submit('node.collect', {}, 'collector-policy'));
     this.#mending = this.#mendAndBegin();
   }
@@ -277,27 +284,64 @@ export class Agent {
     this.#damage.resolve(reason);
   }
 
-  #makeLink(nodeId: string): Link | null {
-    const { url, tokenFile } = this.#config.scheduler;
-    if (url === undefined || tokenFile === undefined) return null;
+  #makeOperations(nodeId: string): Operations {
+    const { store, clock, log } = this.services;
+    const { parallel, timeoutSeconds } = this.#config.operations;
+    const kinds = kindsOf(this.services, this.#collector, nodeId);
+    return new Operations({ store, clock, log, kinds, parallel, timeoutMs: timeoutSeconds * 1000 });
+  }
+
+  #makeLink(nodeId: string): Link {
     const { store, inventories, clock, log } = this.services;
     return new Link({
-      url,
-      tokenFile,
+      credentials: credentialsOf(this.#config, this.#identity),
       store,
       inventories,
       clock,
       log,
       nodeId,
+      role: this.#config.scheduler.role,
       dispatcher: this.dispatcher,
       ownership: this.#ownership,
+      onLinked: (ask) => this.#identity.linked(ask),
       random: Math.random,
     });
   }
 
-  #schedulerHealth(startedAt: string): Health {
-    return this.#link?.health ?? { state: 'ok', since: startedAt, reason: 'none configured' };
+  #beginLink(): void {
+    const { enrolTokenFile: tokenFile, ownershipSeconds } = this.#config.scheduler;
+    const { clock, log } = this.services;
+    this.#identity.onChange(() => {
+      this.#ownership.limitTo(ownershipSeconds * 1000);
+      this.#link.redial();
+    });
+    this.#link.start();
+    if (tokenFile === undefined) return;
+    void enrolAtStart({ identity: this.#identity, tokenFile, clock, log, signal: this.#stopping.signal });
   }
+
+  #schedulerHealth(startedAt: string): Health {
+    const { health } = this.#link;
+    if (health.reason !== NO_SCHEDULER) return health;
+    const { url, enrolTokenFile } = this.#config.scheduler;
+    const { problem } = this.#identity;
+    const isWanted = (url ?? enrolTokenFile ?? problem ?? undefined) !== undefined;
+    if (!isWanted) return { state: 'ok', since: startedAt, reason: NO_SCHEDULER };
+    return {
+      ...health,
+      state: 'unavailable',
+      reason: `this node is not enrolled${problem === null ? '' : `: ${problem}`}`,
+    };
+  }
+}
+
+/** A certificate of the operator's, else that of the enrolment, else a bearer token. */
+function credentialsOf({ scheduler }: Config, identity: Identity): Credentials {
+  const { url, tokenFile, certFile } = scheduler;
+  if (url === undefined) return identity;
+  const files = new FileCredentials({ ...scheduler, url });
+  if (certFile !== undefined) return files;
+  return tokenFile === undefined ? identity : firstOf(identity, files);
 }
 
 function servicesOf(
@@ -371,6 +415,7 @@ function kindsOf(services: Services, collector: Collector, nodeId: string): AnyK
     createBackup(services),
     verifyBackup(services),
     restoreBackup(services),
+    recreateInstance(services),
     deleteBackup(services),
     pruneBackups(services),
     createNetwork(services),

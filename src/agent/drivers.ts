@@ -7,6 +7,7 @@ import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
 import type { Keys } from '../drivers/contracts/keys.ts';
+import type { ObjectStore } from '../drivers/contracts/objects.ts';
 import { type Exec, HostExec } from '../drivers/host/exec.ts';
 import { FileKeys } from '../drivers/host/file-keys.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
@@ -15,6 +16,7 @@ import { NfsMount } from '../drivers/qcow2/nfs-mount.ts';
 import type { PoolGround } from '../drivers/qcow2/pool-ground.ts';
 import { type KnownMarks, PoolMark } from '../drivers/qcow2/pool-mark.ts';
 import { Qcow2Pool } from '../drivers/qcow2/pool.ts';
+import { type BucketSection, type FolderSection, isBucket, isFolder } from './config/object-stores.ts';
 import { DEFAULT_POOL } from '../model/pool.ts';
 import { type PoolSettings, poolSettings } from './config/pools.ts';
 import type { Config } from './config/schema.ts';
@@ -47,10 +49,15 @@ const SIM_IMAGE = {
   facts: { sha256: '0'.repeat(64), sizeBytes: 64 * 1024 * 1024, virtualSizeBytes: 1024 ** 3 },
 };
 
-export async function makeDrivers(
-  config: Config,
-  parts: { clock: Clock; exec: Exec; log: Log },
-): Promise<Drivers> {
+interface DriverParts {
+  clock: Clock;
+  exec: Exec;
+  /** Makes one that shares no places with others. @default a HostExec */
+  newExec?: () => Exec;
+  log: Log;
+}
+
+export async function makeDrivers(config: Config, parts: DriverParts): Promise<Drivers> {
   switch (config.hypervisor.driver) {
     case 'libvirt':
       return realDrivers(config, parts);
@@ -61,9 +68,10 @@ export async function makeDrivers(
 
 async function realDrivers(
   config: Config,
-  { clock, exec, log }: { clock: Clock; exec: Exec; log: Log },
+  { clock, exec, newExec = () => new HostExec(), log }: DriverParts,
 ): Promise<Drivers> {
   const keys = new FileKeys(new Map(config.keys.map(({ name, file }) => [name, file])));
+  const objects = await objectStores(config, clock);
   return {
     hypervisor: createLibvirtHypervisor({
       uri: config.hypervisor.uri,
@@ -82,23 +90,27 @@ async function realDrivers(
       clock,
       allowAddresses: config.images.allowAddresses,
       keyring: config.images.keyring ?? null,
+      objects,
     }),
-    pools: otherPools(config, keys, clock),
+    pools: otherPools(config, { clock, newExec, keys }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
+    objects,
     keys,
-    objects: await objectStores(config, clock),
   };
 }
 
 /** Each has an exec of its own: children that hang on one disk take no place of others. */
-function otherPools(config: Config, keys: Keys, clock: Clock): Drivers['pools'] {
+function otherPools(
+  config: Config,
+  { clock, newExec, keys }: { clock: Clock; newExec: () => Exec; keys: Keys },
+): Drivers['pools'] {
   const [, ...others] = poolSettings(config);
   const known: KnownMarks = new Map();
   return new Map(
     others.map((settings) => {
       const { name, path } = settings;
-      const exec = new HostExec();
+      const exec = newExec();
       const ground = groundOf(settings, { exec, known, stateDir: config.node.stateDir });
       return [name, new Qcow2Pool({ name, path, keys, exec, clock, ground })];
     }),
@@ -127,13 +139,25 @@ function machineId(): string | null {
   }
 }
 
-/** The S3 client is loaded where there is a store: it takes some 8 MB of memory. */
+/** Each kind of store is loaded where there is one: the S3 client takes some 8 MB of memory. */
 async function objectStores({ objects }: Config, clock: Clock): Promise<Drivers['objects']> {
-  if (objects.length === 0) return new Map();
+  const stores = [
+    ...(await buckets(objects.filter(isBucket), clock)),
+    ...(await folders(objects.filter(isFolder), clock)),
+  ];
+  return new Map(stores.map((store) => [store.name, store]));
+}
+
+async function buckets(sections: readonly BucketSection[], clock: Clock): Promise<ObjectStore[]> {
+  if (sections.length === 0) return [];
   const { S3Store } = await import('../drivers/s3/store.ts');
-  return new Map(
-    objects.map((settings) => [settings.name, new S3Store({ settings, clock, random: Math.random })]),
-  );
+  return sections.map((settings) => new S3Store({ settings, clock, random: Math.random }));
+}
+
+async function folders(sections: readonly FolderSection[], clock: Clock): Promise<ObjectStore[]> {
+  if (sections.length === 0) return [];
+  const { FolderStore } = await import('../drivers/folder/store.ts');
+  return sections.map(({ name, path, prefix }) => new FolderStore({ name, path, prefix, clock }));
 }
 
 /** Loaded only where it is asked for: a node that runs guests has no use for it. */

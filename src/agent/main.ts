@@ -12,6 +12,8 @@ import { destination, pino, stdSerializers } from 'pino';
 import { systemClock } from '../drivers/contracts/clock.ts';
 import { HostExec } from '../drivers/host/exec.ts';
 import { ServiceNotifier } from '../drivers/host/notify.ts';
+import { PeerReader } from '../drivers/host/peers.ts';
+import { THREADS_OF_FOLDER } from '../drivers/folder/gate.ts';
 import { THREADS_OF_POOL } from '../drivers/qcow2/places.ts';
 import { AgentError } from '../model/errors.ts';
 import { VERSION } from '../model/version.ts';
@@ -33,6 +35,9 @@ const CHECK_TIMEOUT_MS = 120_000;
 
 /** Pulse without a watchdog, ms. */
 const IDLE_PULSE_MS = 60_000;
+
+/** What a process that is stopped waits for calls that are still at work, ms: a healthy disk answers in far less. */
+const LAST_CALLS_MS = 3_000;
 
 /** What Node has by default. @see docs.libuv.org/en/v1.x/threadpool.html */
 const NODE_THREADS = 4;
@@ -100,11 +105,13 @@ function checkInChild(exec: HostExec): (path: string) => Promise<string | null> 
 }
 
 /**
- * Node makes its threads for files with the first use of one: as many as all pools together may hold while they hang, and
- * those that it has by default besides.
+ * Node makes its threads for files with the first use of one: as many as all pools and folders of objects together may hold
+ * while they hang, and those that it has by default besides.
  */
 function reserveThreads(config: Config): void {
-  const threads = NODE_THREADS + poolSettings(config).length * THREADS_OF_POOL;
+  const folders = config.objects.filter((store) => 'path' in store);
+  const threads =
+    NODE_THREADS + poolSettings(config).length * THREADS_OF_POOL + folders.length * THREADS_OF_FOLDER;
   process.env['UV_THREADPOOL_SIZE'] = String(threads);
 }
 
@@ -122,17 +129,33 @@ async function run(config: Config): Promise<void> {
     environment: process.env,
     pid: process.pid,
   });
+  // And callers are told apart even then.
+  const peers = new PeerReader(new HostExec());
   const stopping = stopOnSignal(notifier, log);
   try {
     for (let lives = 1; ; lives++) {
-      const agent = new Agent({ config, drivers, clock: systemClock, log, checkFile: checkInChild(exec) });
+      const checkFile = checkInChild(exec);
+      const agent = new Agent({ config, drivers, clock: systemClock, log, checkFile, peers });
       if ((await serve(agent, { config, notifier, log, stopping })) === 'stopped') break;
       if (lives === DAMAGED_LIMIT) throw damagedTooOften(config);
     }
     log.info({}, 'stopped');
   } finally {
     await drivers.hypervisor.close();
+    endWithoutDisks(log);
   }
+}
+
+/**
+ * A call that a disk has not answered holds a thread, for which Node waits, also in process.exit(). All that has to be kept
+ * is: a process that has nothing else to do any more is not kept by a disk that hangs.
+ */
+function endWithoutDisks(log: Log): void {
+  const end = () => {
+    log.warn({}, 'a disk has not answered: the process ends without it');
+    process.kill(process.pid, 'SIGKILL');
+  };
+  setTimeout(end, LAST_CALLS_MS).unref();
 }
 
 /** Runs an agent until a signal stops it, or until its database is damaged, for the next one to rebuild. */

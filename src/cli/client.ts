@@ -57,15 +57,30 @@ export class BrokenError extends CliError {
 /** There is no connection: nothing was sent. */
 class AbsentError extends CliError {}
 
+/** The socket is there, and not for this user. */
+class ForbiddenError extends AbsentError {}
+
+/** The read-only socket beside a full one, as the agent makes it. */
+export function readOnlyPathOf(socketPath: string): string {
+  return socketPath.replace(/(\.sock)?$/, '-ro$1');
+}
+
 export class Client {
-  readonly socketPath: string;
+  /** The full socket; once this user has been refused there, the read-only one. */
+  #socketPath: string;
+  readonly #fullPath: string;
   readonly #clock: Clock;
   readonly #limits: ClientLimits;
 
   constructor({ socketPath, clock, limits }: ClientOptions) {
-    this.socketPath = socketPath;
+    this.#socketPath = socketPath;
+    this.#fullPath = socketPath;
     this.#clock = clock;
     this.#limits = limits;
+  }
+
+  get socketPath(): string {
+    return this.#socketPath;
   }
 
   /**
@@ -104,16 +119,13 @@ export class Client {
       body,
       ...(signal === undefined ? {} : { signal }),
     });
-    return readAnswer(response, this.#limits.answerBytes);
+    return this.#answerOf(response);
   }
 
   /** Bytes of an upload that the agent has; waits for an agent that restarts. */
   async uploaded(image: string, signal: AbortSignal): Promise<number> {
     const ask = async () =>
-      readAnswer(
-        await this.#request({ method: 'GET', path: `/v1/uploads/${image}`, signal }),
-        this.#limits.answerBytes,
-      );
+      this.#answerOf(await this.#request({ method: 'GET', path: `/v1/uploads/${image}`, signal }));
     const answer = await this.#patiently(ask, this.#limits.followPatienceMs, isLost, signal);
     return (answer as { at: number }).at;
   }
@@ -130,7 +142,7 @@ export class Client {
       body: piece.bytes,
       signal,
     });
-    return ((await readAnswer(response, this.#limits.answerBytes)) as { at: number }).at;
+    return ((await this.#answerOf(response)) as { at: number }).at;
   }
 
   /**
@@ -164,7 +176,7 @@ export class Client {
 
   async #openEvents(after: number, signal: AbortSignal): Promise<IncomingMessage> {
     const response = await this.#request({ method: 'GET', path: `/v1/events?after=${after}`, signal });
-    if (response.statusCode !== 200) await readAnswer(response, this.#limits.answerBytes);
+    if (response.statusCode !== 200) await this.#answerOf(response);
     return response;
   }
 
@@ -186,15 +198,38 @@ export class Client {
     }
   }
 
-  #request(asked: {
-    method: 'GET' | 'POST' | 'PUT';
-    path: string;
-    headers?: Record<string, string | number>;
-    body?: string | Readable;
-    signal?: AbortSignal;
-  }): Promise<IncomingMessage> {
+  /** On the full socket; on the read-only one where this user may use that alone. */
+  async #request(asked: Asked): Promise<IncomingMessage> {
+    try {
+      return await this.#requestAt(this.#socketPath, asked);
+    } catch (error) {
+      if (!(error instanceof ForbiddenError) || this.#socketPath !== this.#fullPath) throw error;
+      return await this.#requestReadOnly(asked, error);
+    }
+  }
+
+  /** Nothing was sent before, so a body that streams is whole. @param refused Why the full socket can't be used. */
+  async #requestReadOnly(asked: Asked, refused: ForbiddenError): Promise<IncomingMessage> {
+    const path = readOnlyPathOf(this.#fullPath);
+    const response = await this.#requestAt(path, asked).catch((error: unknown) => {
+      throw error instanceof AbsentError ? refused : error;
+    });
+    this.#socketPath = path;
+    return response;
+  }
+
+  async #answerOf(response: IncomingMessage): Promise<unknown> {
+    try {
+      return await readAnswer(response, this.#limits.answerBytes);
+    } catch (error) {
+      const isReadOnly = this.#socketPath !== this.#fullPath;
+      if (!isReadOnly || !(error instanceof AgentError) || error.code !== 'PERMISSION_DENIED') throw error;
+      throw readOnlyError(error, this.#fullPath);
+    }
+  }
+
+  #requestAt(socketPath: string, asked: Asked): Promise<IncomingMessage> {
     const { body, ...rest } = asked;
-    const { socketPath } = this;
     const timeoutMs = this.#limits.answerTimeoutMs;
     return new Promise((resolve, reject) => {
       const request = openRequest({ ...rest, socketPath, host: 'berth', agent: false });
@@ -208,10 +243,18 @@ export class Client {
       request.once('error', (error) => reject(explain(error, socketPath)));
       request.once('close', () => clearTimeout(timer));
       if (typeof body !== 'object') return void request.end(body);
+      request.once('socket', (socket) => socket.once('connect', () => body.pipe(request)));
       body.once('error', (error) => request.destroy(error));
-      body.pipe(request);
     });
   }
+}
+
+interface Asked {
+  method: 'GET' | 'POST' | 'PUT';
+  path: string;
+  headers?: Record<string, string | number>;
+  body?: string | Readable;
+  signal?: AbortSignal;
 }
 
 /**
@@ -297,7 +340,16 @@ function explain(error: Error & { code?: string; syscall?: string }, socketPath:
   if (error.syscall !== 'connect') return new BrokenError(error);
   const { reason, hint } = absence(error.code ?? error.message, socketPath);
   const message = `Cannot reach the agent at ${socketPath}: ${reason}`;
-  return new AbsentError(EXIT.unreachable, 'UNAVAILABLE', message, { hint, cause: error });
+  const kind = error.code === 'EACCES' || error.code === 'EPERM' ? ForbiddenError : AbsentError;
+  return new kind(EXIT.unreachable, 'UNAVAILABLE', message, { hint, cause: error });
+}
+
+function readOnlyError(refusal: AgentError, fullPath: string): CliError {
+  const message = `this user may only look: ${refusal.message}`;
+  return new CliError(EXIT.failed, 'PERMISSION_DENIED', message, {
+    cause: refusal,
+    hint: `Use sudo, or join the group that \`ls -l ${fullPath}\` shows and log in again.`,
+  });
 }
 
 function absence(code: string, socketPath: string): { reason: string; hint: string } {

@@ -4,8 +4,8 @@
  * A backup is its manifest: what no manifest names is garbage. Each one stands by itself. Of an incremental one only what has
  * changed since its parent was read and sent; what has not is in the same chunks, which both name.
  */
-import { Id, nullable, strict, Timestamp } from './common.ts';
-import { Encryption } from './disk.ts';
+import { Id, Ipv4Address, MacAddress, Name, nullable, strict, Timestamp } from './common.ts';
+import { DiskDevice, Encryption, VolumeQos } from './disk.ts';
 import { InstanceSpec } from './instance.ts';
 import { type Static, Type } from './schema.ts';
 
@@ -39,8 +39,16 @@ export const IndexEntry = Type.Union([strict({ chunk: ChunkId, pieces: Pieces })
 export type IndexEntry = Static<typeof IndexEntry>;
 export const IndexPage = Type.Array(IndexEntry, { maxItems: PAGE_ENTRIES_LIMIT });
 
+/** What else is known of a volume: how an instance that is made of it has it. */
+const VolumeTraits = {
+  name: Type.Optional(Name),
+  device: Type.Optional(DiskDevice),
+  qos: Type.Optional(VolumeQos),
+};
+
 export const BackupVolume = strict({
   id: Id,
+  ...VolumeTraits,
   virtualSizeBytes: Bytes,
   /** Bytes of data that were read of it for this backup: all that it has, or all that has changed. */
   dataBytes: Bytes,
@@ -74,8 +82,21 @@ export const FullReason = strict({
 });
 export type FullReason = Static<typeof FullReason>;
 
+/** What the disks of a backup are like: as after a loss of power, or flushed and frozen by the guest's agent. */
+export const CONSISTENCIES = ['crash', 'file-system'] as const;
+export type Consistency = (typeof CONSISTENCIES)[number];
+
+export const BackupNic = strict({
+  network: { ...Name, description: 'name of the network on the node that was backed up' },
+  macAddress: MacAddress,
+  ipAddress: Ipv4Address,
+});
+export type BackupNic = Static<typeof BackupNic>;
+const NICS_LIMIT = 64;
+
 export const BackupManifest = strict({
-  version: Type.Literal(1),
+  /** 2 has `nics`, `consistent`, and traits of its volumes. */
+  version: Type.Union([Type.Literal(1), Type.Literal(2)]),
   id: Id,
   instanceId: Id,
   createdAt: Type.String({
@@ -88,6 +109,10 @@ export const BackupManifest = strict({
   depth: Type.Optional(Type.Integer({ minimum: 1, maximum: CHAIN_LIMIT })),
   /** Of a full one. @default not known: those of older versions do not say */
   full: Type.Optional(FullReason),
+  /** @default crash */
+  consistent: Type.Optional(Type.Enum([...CONSISTENCIES])),
+  /** @default not known */
+  nics: Type.Optional(Type.Array(BackupNic, { maxItems: NICS_LIMIT })),
   instance: InstanceSpec,
   volumes: Type.Array(BackupVolume, { maxItems: VOLUMES_LIMIT }),
 });
@@ -106,10 +131,15 @@ export const Backup = strict({
   createdAt: Timestamp,
   parentId: nullable(Id, 'the backup since which only changes were read and sent; null for a full one'),
   full: nullable(FullReason, 'why it is a full one; null for an incremental one, and where it is not known'),
+  consistent: Type.Enum([...CONSISTENCIES], {
+    description: "crash: as after a loss of power. file-system: flushed and frozen by the guest's agent",
+  }),
   spec: InstanceSpec,
+  nics: nullable(Type.Array(BackupNic), 'what it had; null where it is not known'),
   volumes: Type.Array(
     strict({
       id: Id,
+      ...VolumeTraits,
       virtualSizeBytes: Type.Integer({ description: 'bytes that a guest sees' }),
       dataBytes: Type.Integer({
         description:

@@ -39,6 +39,7 @@ export const EVENT_TYPES = [
   'image.deleted',
   'backup.created',
   'backup.verified',
+  'backup.recreated',
   'backup.deleted',
   'network.created',
   'network.deleted',

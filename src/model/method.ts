@@ -18,6 +18,8 @@ export interface Method<P extends TSchema = TSchema, R extends TSchema = TSchema
   result: R;
   /** A higher role that some params need, and which. */
   raised?: { role: Role; words: string; needed(params: Record<string, unknown>): boolean };
+  /** A read that changes something all the same; it is in the audit log, as every operation is. @default false */
+  changes?: true;
   /** States of the object in which it is legal, for readers; src/model/lifecycle.ts decides. */
   legalIn?: string;
 }
@@ -51,4 +53,9 @@ export function operation<P extends TSchema>(summary: string, params: P, legalIn
 
 export function roleAllows(has: Role, needs: Role): boolean {
   return ROLES.indexOf(has) >= ROLES.indexOf(needs);
+}
+
+/** Whether a call of it is in the audit log. */
+export function isChange({ kind, changes }: Method): boolean {
+  return kind === 'operation' || changes === true;
 }

@@ -6,6 +6,7 @@
  * have a deadline); an `operation` answers `{ operation }` as soon as the operation is in the journal.
  */
 import type { Method } from './method.ts';
+import { AUDIT_METHODS } from './methods/audit.ts';
 import { BACKUP_METHODS } from './methods/backups.ts';
 import { IMAGE_METHODS } from './methods/images.ts';
 import { INSTANCE_METHODS } from './methods/instances.ts';
@@ -18,7 +19,7 @@ import { SHARE_METHODS } from './methods/shares.ts';
 import { VOLUME_METHODS } from './methods/volumes.ts';
 import type { Static } from './schema.ts';
 
-export { type Method, ROLES, type Role, roleAllows } from './method.ts';
+export { isChange, type Method, ROLES, type Role, roleAllows } from './method.ts';
 
 export const METHODS = {
   ...NODE_METHODS,
@@ -31,6 +32,7 @@ export const METHODS = {
   ...BACKUP_METHODS,
   ...NETWORK_METHODS,
   ...OPERATION_METHODS,
+  ...AUDIT_METHODS,
 } as const satisfies Record<string, Method>;
 
 export type MethodName = keyof typeof METHODS;

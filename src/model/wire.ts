@@ -2,7 +2,7 @@
  * The wire between an agent and a scheduler: JSON-RPC 2.0 in text frames of a WebSocket, subprotocol `berth.v1`.
  *
  *   agent                                    scheduler
- *     │── GET /v1/agent, Upgrade, Bearer ──────▶│
+ *     │── GET /v1/agent, Upgrade ──────────────▶│   shows the node's certificate, or a bearer token
  *     │── request  hello ──────────────────────▶│   who the agent is and what it has; answered with the epoch,
  *     │◀───────────── response { epoch, lastSeq }│   the last event the scheduler has, and what is not its own
  *     │── notify   event  {…}  (after lastSeq) ─▶│
@@ -10,6 +10,7 @@
  *     │── notify   heartbeat { … } ─────────────▶│   every few seconds, from memory
  *     │◀───────────── request  instance.create ──│   any method of the method table
  *     │── response { operation } ──────────────▶│
+ *     │── request  identity.renew ─────────────▶│   at two thirds of the life of the certificate
  *
  * A message that is malformed, too large or nested too deep is answered with an error where it has an id,
  * and the connection is closed where it has none that could be read.
@@ -17,6 +18,7 @@
 
 import { Id, nullable, strict, Timestamp } from './common.ts';
 import { AgentError, ERROR_CODES, type ErrorBody, type ErrorCode } from './errors.ts';
+import { RenewRequest } from './enrolment.ts';
 import { BerthEvent } from './event.ts';
 import { parseJson } from './json.ts';
 import { Inventory } from './node.ts';
@@ -98,8 +100,13 @@ export type Heartbeat = Static<typeof Heartbeat>;
 
 export const Ack = strict({ seq: Type.Integer({ minimum: 0 }) });
 
-/** Notifications of each side besides the method table. */
-export const AGENT_MESSAGES = { hello: Hello, event: BerthEvent, heartbeat: Heartbeat } as const;
+/** Messages of each side besides the method table; hello and identity.renew are requests, the others notifications. */
+export const AGENT_MESSAGES = {
+  hello: Hello,
+  event: BerthEvent,
+  heartbeat: Heartbeat,
+  'identity.renew': RenewRequest,
+} as const;
 export const SCHEDULER_MESSAGES = { ack: Ack } as const;
 
 /** JSON-RPC's own codes for what never reached a method. */

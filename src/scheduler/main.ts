@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 /**
- * berth-scheduler: the composition root. Reads the command line, starts the scheduler, ends it on a signal.
+ * berth-scheduler: the composition root. Reads the command line, starts the scheduler, ends it on a signal; or asks one that
+ * runs (admin.ts).
  *
  * Exit codes: 0 ended by a signal, 1 could not start or failed, 2 usage.
  */
 import { CommanderError } from 'commander';
 import { type Logger, pino } from 'pino';
+import { AgentError } from '../model/errors.ts';
+import { isAdminCommand, runAdmin } from './admin.ts';
 import { systemClock } from './clock.ts';
 import { type CommandLine, readCommandLine } from './options.ts';
 import { type Scheduler, startScheduler } from './scheduler.ts';
@@ -16,6 +19,7 @@ const LOOPBACK = new Set(['127.0.0.1', '::1', 'localhost']);
 await main(process.argv.slice(2));
 
 async function main(argv: string[]): Promise<void> {
+  if (isAdminCommand(argv)) return administer(argv);
   const commandLine = readOrExplain(argv);
   if (commandLine === null) return;
   const logger = pino({ name: 'berth-scheduler', level: commandLine.logLevel });
@@ -26,6 +30,22 @@ async function main(argv: string[]): Promise<void> {
   } catch (error) {
     logger.fatal({ err: error }, 'cannot start');
     process.exitCode = 1;
+  }
+}
+
+async function administer(argv: string[]): Promise<void> {
+  const io = {
+    out: (text: string) => void process.stdout.write(text),
+    err: (text: string) => void process.stderr.write(text),
+  };
+  try {
+    await runAdmin(argv, io);
+  } catch (error) {
+    const isUsage = error instanceof CommanderError;
+    process.exitCode = isUsage ? (error.exitCode === 0 ? 0 : 2) : 1;
+    if (isUsage) return;
+    const { message, hint } = AgentError.from(error).toBody();
+    io.err(`berth-scheduler: ${message}\n${hint === undefined ? '' : `  ${hint}\n`}`);
   }
 }
 
@@ -40,12 +60,15 @@ function readOrExplain(argv: string[]): CommandLine | null {
 }
 
 async function start(commandLine: CommandLine, logger: Logger): Promise<Scheduler> {
-  const { listen, stateDir, tokenFile, heartbeatSeconds } = commandLine;
-  if (!LOOPBACK.has(listen.host)) {
-    logger.warn({ host: listen.host }, 'the token goes over the network in plain text: put TLS in front');
+  const { listen, stateDir, tokenFile, heartbeatSeconds, tls } = commandLine;
+  if (tls === null && !LOOPBACK.has(listen.host)) {
+    logger.warn(
+      { host: listen.host },
+      'the token goes over the network in plain text: give --ca, or --tls-cert',
+    );
   }
   const token = loadOrCreateToken(tokenFile);
-  return startScheduler({ listen, stateDir, token, heartbeatSeconds }, { clock: systemClock, logger });
+  return startScheduler({ listen, stateDir, token, heartbeatSeconds, tls }, { clock: systemClock, logger });
 }
 
 function endOnSignal(scheduler: Scheduler, logger: Logger): void {

@@ -1,18 +1,30 @@
 /**
  * The command line of berth-scheduler: read, checked once, frozen.
  */
+import { isIP } from 'node:net';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../model/version.ts';
+import type { TlsChoice } from './tls.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 /** Seconds; the wire allows no more. */
 const HEARTBEAT_SECONDS_MAX = 300;
+/** Two years: a revocation that got lost would hold no longer. */
+const CERTIFICATE_HOURS_MAX = 2 * 365 * 24;
+const HOUR_MS = 3_600_000;
+/** The scheduler is always reached by these on its own machine. */
+const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '::1'];
+/** Addresses to listen on that nobody connects to. */
+const WILDCARDS = new Set(['0.0.0.0', '::']);
+const HOST_NAME = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*$/;
 
 export interface CommandLine {
   readonly listen: { readonly host: string; readonly port: number };
   readonly stateDir: string;
   readonly tokenFile: string;
   readonly heartbeatSeconds: number;
+  /** Null for plain HTTP. */
+  readonly tls: TlsChoice | null;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -39,6 +51,16 @@ export function readCommandLine(
         .argParser(readHeartbeat)
         .default(5),
     )
+    .option('--tls-cert <file>', 'certificate of the scheduler, PEM, with those between it and its authority')
+    .option('--tls-key <file>', 'its key, PEM')
+    .option('--client-ca <file>', 'authority of the certificates that nodes have to show, PEM')
+    .option('--ca', 'be the authority: TLS by a certificate of its own, and nodes enrol by tokens')
+    .option('--tls-name <name...>', 'with --ca: names and addresses by which nodes reach the scheduler')
+    .addOption(
+      new Option('--certificate-hours <n>', 'with --ca: life of the certificates of nodes')
+        .argParser(readHours)
+        .default(720),
+    )
     .addOption(
       new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'),
     )
@@ -46,13 +68,56 @@ export function readCommandLine(
     .configureOutput({ writeErr: say })
     .exitOverride();
   const flags = command.parse(argv, { from: 'user' }).opts();
+  const wrong = faultOfTls(flags);
+  if (wrong !== null) command.error(`error: ${wrong}`);
   return Object.freeze({
     listen: flags['listen'],
     stateDir: flags['stateDir'],
     tokenFile: flags['tokenFile'] ?? `${flags['stateDir']}/token`,
     heartbeatSeconds: flags['heartbeatSeconds'],
+    tls: tlsOf(flags),
     logLevel: flags['logLevel'],
   });
+}
+
+type Flags = Record<string, string | boolean | number | string[] | { host: string } | undefined>;
+
+/** What no single option can show; null where nothing is wrong. */
+function faultOfTls({ ca, tlsCert, tlsKey, clientCa, tlsName }: Flags): string | null {
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) return '--tls-cert and --tls-key go together';
+  if (ca && tlsCert !== undefined) return '--ca makes its own certificate: leave out --tls-cert';
+  if (clientCa !== undefined && tlsCert === undefined) return '--client-ca needs --tls-cert and --tls-key';
+  if (tlsName !== undefined && !ca) return '--tls-name needs --ca';
+  const names = (tlsName ?? []) as string[];
+  const wrong = names.find((name) => isIP(name) === 0 && !HOST_NAME.test(name));
+  return wrong === undefined
+    ? null
+    : `--tls-name ${JSON.stringify(wrong)} is no name of a host and no address`;
+}
+
+function tlsOf({
+  ca,
+  tlsCert,
+  tlsKey,
+  clientCa,
+  tlsName,
+  listen,
+  certificateHours,
+}: Flags): TlsChoice | null {
+  if (ca) {
+    const named = (tlsName ?? [(listen as { host: string }).host]) as string[];
+    const hosts = [...new Set([...named, ...LOOPBACK_NAMES])].filter((host) => !WILDCARDS.has(host));
+    return { kind: 'authority', hosts, lifetimeMs: (certificateHours as number) * HOUR_MS };
+  }
+  if (tlsCert === undefined) return null;
+  const [cert, key] = [tlsCert as string, tlsKey as string];
+  return { kind: 'files', cert, key, clientCa: (clientCa as string | undefined) ?? null };
+}
+
+function readHours(value: string): number {
+  const hours = Number(value);
+  if (Number.isInteger(hours) && hours >= 1 && hours <= CERTIFICATE_HOURS_MAX) return hours;
+  throw new InvalidArgumentError(`Give whole hours, 1 to ${CERTIFICATE_HOURS_MAX}.`);
 }
 
 function readListen(value: string): { host: string; port: number } {

@@ -6,16 +6,21 @@
  *      └── directory, operations ◀── store ◀── mirror ◀── events, polls
  */
 import { randomUUID } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
+import type { Server } from 'node:https';
+import { type AddressInfo, isIP } from 'node:net';
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { buildHttpServer } from './api/http-server.ts';
 import { instanceRoutes } from './api/routes/instances.ts';
 import { nodeRoutes } from './api/routes/nodes.ts';
 import { operationRoutes } from './api/routes/operations.ts';
+import { trustRoutes } from './api/routes/trust.ts';
+import { Enrolment } from './ca/enrolment.ts';
 import type { Clock } from './clock.ts';
 import { Commands } from './commands/commands.ts';
 import { Dispatcher } from './commands/dispatcher.ts';
 import { AgentGateway } from './gateway/agent-gateway.ts';
+import { Doorkeeper } from './gateway/doorkeeper.ts';
 import { LinkTable } from './gateway/link-table.ts';
 import { Directory } from './nodes/directory.ts';
 import { Mirror } from './nodes/mirror.ts';
@@ -25,6 +30,7 @@ import { Presence } from './nodes/presence.ts';
 import { Operations } from './operations.ts';
 import { takeEpoch } from './store/epoch.ts';
 import { Store } from './store/store.ts';
+import { prepareTls, type Tls, type TlsChoice } from './tls.ts';
 import { BearerCheck } from './token.ts';
 import { Waiters } from './waiters.ts';
 
@@ -41,6 +47,8 @@ export interface SchedulerOptions {
   stateDir: string;
   token: string;
   heartbeatSeconds: number;
+  /** @default plain HTTP, and a bearer token of agents */
+  tls?: TlsChoice | null;
 }
 
 export interface Scheduler {
@@ -76,6 +84,8 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   const { heartbeatSeconds } = options;
   const epoch = takeEpoch(store.db, clock.now());
   const base = { store, clock, logger, epoch, heartbeatSeconds, newId: randomUUID };
+  const tls = options.tls ? prepareTls(options.tls, options.stateDir, clock) : null;
+  const enrolment = makeEnrolment(tls, { store, clock, logger, url: () => urlForNodes(options, app) });
   const links = new LinkTable();
   const waiters = new Waiters(clock);
   const mirror = new Mirror({ ...base, waiters });
@@ -87,10 +97,16 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   const operations = new Operations({ store, mirror, links, waiters });
   const bearer = new BearerCheck(options.token);
   const onConnected = (nodeId: string): void => dispatcher.pump(nodeId);
-  const peer = new NodePeer({ ...base, mirror, presence, poller, links, onConnected });
+  const peer = new NodePeer({ ...base, mirror, presence, poller, links, enrolment, onConnected });
+  const doorkeeper = new Doorkeeper({
+    clock,
+    bearer,
+    agentsShow: tls?.agentsShow ?? 'bearer',
+    ...(enrolment === null ? {} : { assertGood: (serial, nodeId) => enrolment.assertGood(serial, nodeId) }),
+  });
   const gateway = new AgentGateway({
     ...base,
-    bearer,
+    doorkeeper,
     peer,
     links,
     probeIntervalMs: heartbeatSeconds * 1000,
@@ -99,12 +115,15 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     ...nodeRoutes({ ...base, directory, poller, mirror, links }),
     ...instanceRoutes({ store, commands }),
     ...operationRoutes({ directory, operations }),
+    ...trustRoutes({ enrolment, links, idOf: (node) => directory.find(node).id }),
   ];
-  const app = buildHttpServer({ routes, bearer, logger });
+  const app = buildHttpServer({ routes, bearer, logger, tls: tls?.options ?? null });
+  const stopAttending = tls?.attend(app.server as unknown as Server) ?? (() => undefined);
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
   const close = async (): Promise<void> => {
     stopPruning();
+    stopAttending();
     dispatcher.close();
     const intakeClosed = app.close();
     waiters.close();
@@ -117,4 +136,18 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     store.close();
   };
   return { app, epoch, close };
+}
+
+function makeEnrolment(
+  tls: Tls | null,
+  parts: { store: Store; clock: Clock; logger: Logger; url: () => string },
+): Enrolment | null {
+  return tls?.authority ? new Enrolment({ ...parts, authority: tls.authority }) : null;
+}
+
+/** Where nodes connect to: by the first name that the scheduler has a certificate for. */
+function urlForNodes({ tls, listen }: SchedulerOptions, app: FastifyInstance): string {
+  const host = (tls?.kind === 'authority' ? tls.hosts[0] : null) ?? listen.host;
+  const { port } = app.server.address() as AddressInfo;
+  return `wss://${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
 }

@@ -145,6 +145,14 @@ export function writeDurably(path: string, text: string): void {
   }
 }
 
+/** Writes a file so that after a crash it has the old text or the new one, whole. Its owner alone may read it. */
+export function replaceDurably(folder: string, name: string, text: string): void {
+  const path = join(folder, name);
+  writeDurably(`${path}.new`, text);
+  renameSync(`${path}.new`, path);
+  syncFolder(folder);
+}
+
 /** Makes names in a folder durable. */
 export function syncFolder(folder: string): void {
   const handle = openSync(folder, 'r');

@@ -1,6 +1,6 @@
 /** Encrypted volumes as callers ask for them: what is refused, what follows from what, and what goes with a volume. */
 import t, { type Test } from 'tap';
-import { IMAGE, SimAgent, simAgent, spec } from './support/sim-agent.ts';
+import { IMAGE, type SimAgent, simAgent, spec } from './support/sim-agent.ts';
 
 const BY_DISKS = { key: 'disks' };
 

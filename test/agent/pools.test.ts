@@ -1,4 +1,5 @@
 import t from 'tap';
+import { newFile } from '../../src/drivers/sim/files.ts';
 import { AgentError } from '../../src/model/errors.ts';
 import { readyAgent, SimAgent, type SimAgentOptions, spec } from './support/sim-agent.ts';
 
@@ -114,6 +115,28 @@ t.test('each pool is claimed by itself', async (t) => {
   ]);
   await sim.run('volume.delete', { id: 'data' });
   t.match(await sim.call('pool.show', { id: 'fast' }), { pool: { volumes: 0, disk: { available: 18 } } });
+});
+
+t.test('each pool that fills up is told by itself, and takes no volumes when it is critical', async (t) => {
+  const sim = await twoPools(t, { config: `${CONFIG}warningPercent = 50\ncriticalPercent = 60\n` });
+  await sim.run('volume.create', { name: 'data', sizeGib: 1, pool: 'fast' });
+  const filling = { kind: 'console', id: '00000000-0000-4000-8000-000000000000' } as const;
+  sim.world.files.put(newFile({ ...filling, path: `${FAST}/filling`, sizeBytes: 7 * GIB }));
+  await sim.clock.advance(60_000);
+  const full = { code: 'CAPACITY_EXCEEDED', message: /while pool fast is that full: 70 % of it are used/ };
+  await t.rejects(sim.call('volume.create', { name: 'more', sizeGib: 1, pool: 'fast' }), full);
+  await t.rejects(sim.call('volume.grow', { id: 'data', sizeGib: 2 }), full);
+  t.match(await sim.run('volume.create', { name: 'more', sizeGib: 1 }), { state: 'succeeded' });
+  t.match((await sim.call('inventory.get')).pools, [{ room: 'ok' }, { room: 'critical', state: 'degraded' }]);
+  t.match((await sim.call('node.status')).problems, [{ object: { kind: 'storage', name: 'fast' } }]);
+  const { events } = await sim.call('event.list');
+  t.match(
+    events.filter(({ type }) => type === 'health.changed').map(({ data }) => data),
+    [{ object: { name: 'fast' }, room: 'critical' }],
+  );
+  await sim.stop();
+  await sim.restart();
+  t.match((await sim.call('pool.show', { id: 'fast' })).pool, { room: 'critical' }, 'no restart forgets it');
 });
 
 t.test('what is asked of a pool that there is not is refused', async (t) => {

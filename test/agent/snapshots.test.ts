@@ -3,6 +3,7 @@ import t from 'tap';
 import { AgentError } from '../../src/model/errors.ts';
 import { LAYERS_MAX } from '../../src/model/layers.ts';
 import { readyAgent, type SimAgent, spec } from './support/sim-agent.ts';
+import { deleteDatabase } from './support/state.ts';
 
 async function withInstance(sim: SimAgent, change = {}) {
   const { state } = await sim.run('instance.create', { spec: spec('web', change) });
@@ -275,6 +276,86 @@ t.test('a snapshot that is deleted while it is reverted to, is reverted to and t
   t.equal(sim.agent.services.store.allocations.used().DISK_GB, 4);
   t.same(await list(sim), []);
   t.same(sim.world.mishaps, []);
+});
+
+const NVRAM = '/sim/nvram/berth-web_VARS.fd';
+
+/** What the guest's firmware has in it. */
+function variables(sim: SimAgent, text?: string): string | undefined {
+  const kept = sim.world.kept.get(NVRAM);
+  if (kept !== undefined && text !== undefined) kept.text = text;
+  return kept?.text;
+}
+
+function nvramFiles(sim: SimAgent): string[] {
+  return volumeFiles(sim).filter((path) => path.endsWith('.nvram'));
+}
+
+t.test('a UEFI guest goes back with the firmware variables that it had', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim, { firmware: 'uefi' });
+  variables(sim, 'boots disk A');
+  await sim.run('snapshot.create', { id: 'web', name: 'one' });
+  variables(sim, 'boots disk B');
+  await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+  await sim.run('snapshot.create', { id: 'web', name: 'two' });
+  variables(sim, 'boots disk C');
+  t.equal(nvramFiles(sim).length, 2);
+  t.match(await sim.run('snapshot.revert', { id: 'web', snapshot: 'one', start: true }), {
+    state: 'succeeded',
+  });
+  t.equal(variables(sim), 'boots disk A');
+  await sim.crash();
+  deleteDatabase(sim);
+  await sim.restart();
+  t.match(await sim.run('snapshot.revert', { id: 'web', snapshot: 'two', force: true }), {
+    state: 'succeeded',
+  });
+  t.equal(variables(sim), 'boots disk B', 'also where the database was lost');
+  t.equal(nvramFiles(sim).length, 2, 'and nothing is left of the ways back');
+  for (const snapshot of ['one', 'two']) await sim.run('snapshot.delete', { id: 'web', snapshot });
+  t.same(nvramFiles(sim), []);
+  await sim.run('instance.delete', { id: 'web' });
+  t.equal(variables(sim), undefined);
+  t.same(sim.world.mishaps, []);
+});
+
+t.test(
+  'firmware variables of now come back where a way back fails, and go with a snapshot that does',
+  async (t) => {
+    const sim = await readyAgent(t);
+    await withInstance(sim, { firmware: 'uefi' });
+    variables(sim, 'of then');
+    await sim.run('snapshot.create', { id: 'web', name: 'one' });
+    await sim.run('instance.stop', { id: 'web', mode: 'forced' });
+    variables(sim, 'of now');
+    sim.world.faults.fail('hypervisor.start', new AgentError('CAPACITY_EXCEEDED', 'no memory'));
+    const back = await sim.run('snapshot.revert', { id: 'web', snapshot: 'one', start: true });
+    t.match(back, { state: 'failed', error: { code: 'CAPACITY_EXCEEDED' } });
+    t.equal(variables(sim), 'of now');
+    t.equal(nvramFiles(sim).length, 1);
+    sim.world.faults.fail('hypervisor.define', new AgentError('INTERNAL', 'broken'), { times: 1 });
+    t.match(await sim.run('snapshot.create', { id: 'web', name: 'two' }), { state: 'failed' });
+    t.equal(nvramFiles(sim).length, 1);
+    t.match(await list(sim), [{ name: 'one' }]);
+  },
+);
+
+t.test('a snapshot with memory has its firmware variables in that, and a BIOS guest has none', async (t) => {
+  const sim = await readyAgent(t);
+  await withInstance(sim, { firmware: 'uefi' });
+  await sim.run('snapshot.create', { id: 'web', name: 'awake', memory: true });
+  t.match(await sim.run('snapshot.revert', { id: 'web', snapshot: 'awake', force: true }), {
+    state: 'succeeded',
+  });
+  t.same(nvramFiles(sim), []);
+  await sim.run('instance.delete', { id: 'web' });
+  await withInstance(sim);
+  await sim.run('snapshot.create', { id: 'web', name: 'one' });
+  t.same(nvramFiles(sim), []);
+  t.match(await sim.run('snapshot.revert', { id: 'web', snapshot: 'one', force: true }), {
+    state: 'succeeded',
+  });
 });
 
 t.test('a guest is quiesced where its agent answers, and only then', async (t) => {

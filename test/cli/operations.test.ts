@@ -175,7 +175,7 @@ const CHANGES: [argv: string, method: string, params: Record<string, unknown>, s
   [
     'backup create demo --store far',
     'backup.create',
-    { id: 'demo', store: 'far' },
+    { id: 'demo', store: 'far', quiesce: 'auto' },
     /^Backed up instance demo/,
   ],
   ['network delete lab', 'network.delete', { id: 'lab' }, /^Deleted network lab/],
@@ -362,9 +362,14 @@ const BACKUP: Backup = {
   createdAt: '2026-03-01T11:00:00.000Z',
   parentId: null,
   full: { code: 'asked', message: 'A full backup was asked for' },
+  consistent: 'crash',
   spec: { ...instance().spec, name: 'demo' },
+  nics: [
+    { network: 'lan', macAddress: '52:54:00:00:00:01', ipAddress: '10.0.0.2' },
+    { network: 'other', macAddress: '52:54:00:00:00:02', ipAddress: '10.1.0.2' },
+  ],
   volumes: [
-    { id: idOf(2), virtualSizeBytes: 5 * 1024 ** 3, dataBytes: 1024 ** 3 },
+    { id: idOf(2), device: { bus: 'scsi' }, virtualSizeBytes: 5 * 1024 ** 3, dataBytes: 1024 ** 3 },
     { id: idOf(3), virtualSizeBytes: 2.5 * 1024 ** 3, dataBytes: 1024 ** 2 },
   ],
 };
@@ -385,6 +390,40 @@ t.test('a backup is named by its id alone, and its store is asked whose it is', 
       { ...ITS, volumeId: idOf(3), name: 'again', sizeGib: 3 },
       /^Restored/,
     ],
+    [`backup verify ${BACKUP.id} --restore`, 'backup.verify', { ...ITS, restore: true }, /is whole/],
+    [
+      `backup restore ${BACKUP.id} --instance web2 --network lan=default`,
+      'backup.recreate',
+      {
+        ...ITS,
+        volumes: [idOf(2), idOf(3)],
+        spec: {
+          ...BACKUP.spec,
+          name: 'web2',
+          disks: [{ sizeGib: 5, device: { bus: 'scsi' } }, { sizeGib: 3 }],
+          nics: [{ network: 'default' }, { network: 'other' }],
+        },
+      },
+      /^Restored instance web2/,
+    ],
+    [
+      `backup restore ${BACKUP.id} --instance demo --keep-identity --network lan=default`,
+      'backup.recreate',
+      {
+        ...ITS,
+        as: BACKUP.instanceId,
+        volumes: [idOf(2), idOf(3)],
+        spec: {
+          ...BACKUP.spec,
+          disks: [{ sizeGib: 5, device: { bus: 'scsi' } }, { sizeGib: 3 }],
+          nics: [
+            { network: 'default', macAddress: '52:54:00:00:00:01', ipAddress: '10.0.0.2' },
+            { network: 'other', macAddress: '52:54:00:00:00:02', ipAddress: '10.1.0.2' },
+          ],
+        },
+      },
+      /^Restored instance demo/,
+    ],
     [`backup delete ${BACKUP.id} --yes`, 'backup.delete', ITS, /^Deleted backup/],
     [
       'backup prune demo --last 3 --yes',
@@ -403,8 +442,11 @@ t.test('a backup is named by its id alone, and its store is asked whose it is', 
 
 t.test('a backup is made of what has changed, or in full, and at a pace', async (t) => {
   const given: [argv: string, params: Record<string, unknown>][] = [
-    ['backup create demo', { id: 'demo' }],
-    ['backup create demo --full --bandwidth 50', { id: 'demo', full: true, bandwidthMibPerSecond: 50 }],
+    ['backup create demo', { id: 'demo', quiesce: 'auto' }],
+    [
+      'backup create demo --full --bandwidth 50 --quiesce required',
+      { id: 'demo', full: true, quiesce: 'required', bandwidthMibPerSecond: 50 },
+    ],
   ];
   for (const [argv, params] of given) {
     const { socketPath, calls } = await fakeAgent(t, working(1));
@@ -422,6 +464,16 @@ t.test('a backup that is not there, and a disk that it does not have, are told',
   const run = (argv: string) => berth(argv.split(' '), { socketPath });
   t.match(await run(`backup verify ${idOf(9)}`), { code: 1, stderr: /There is no backup/ });
   t.match(await run(`backup restore ${BACKUP.id} again --disk 2`), { code: 2, stderr: /has 2 disks/ });
+  for (const [argv, said] of [
+    ['', /name of a volume, or --instance/],
+    ['again --instance web', /name of a volume, or --instance/],
+    ['again --network a=b', /--network is for --instance/],
+    ['--instance web --disk 1', /--disk is for a single volume/],
+    ['--instance web --network lan', /is not OLD=NEW/],
+    ['--instance web --network lan=a --network lan=b', /names lan twice/],
+    ['--instance web --network wan=a', /no NIC in network wan.*\n.*lan, other/],
+  ] as const)
+    t.match(await run(`backup restore ${BACKUP.id} ${argv}`.trim()), { code: 2, stderr: said }, argv);
   t.match(await run(`backup show ${BACKUP.id}`), { code: 0, stdout: /Disk 1: .*2.5 GiB/ });
   t.match(await run('backup list'), { code: 0, stdout: /demo .*1 GiB +far/ });
 });

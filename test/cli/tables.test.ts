@@ -15,6 +15,7 @@ import {
   NODE_STATUS,
   network,
   operation,
+  pool,
   share,
   volume,
 } from './support/fixtures.ts';
@@ -40,6 +41,24 @@ const INSTANCES = [
   }),
   instance({ id: idOf(12), name: 'db', power: { state: 'crashed', since: ago(9), reason: 'panicked' } }),
 ];
+
+const AWAY = pool({
+  name: 'nas',
+  path: '/srv/nas',
+  nfs: 'nas.example:/export/node1',
+  fileSystem: null,
+  shared: true,
+  reflink: null,
+  disk: null,
+  bytes: null,
+  measuredAt: null,
+  volumes: 2,
+  health: {
+    state: 'unavailable',
+    since: ago(90),
+    reason: '/srv/nas is not pool nas: \u001b[31mit has lost its mark',
+  },
+});
 
 const SHARED = instance({
   shares: [{ shareId: idOf(6), share: 'files', tag: 'data', access: 'read-only' }],
@@ -152,6 +171,8 @@ const HANDLERS: Handlers = {
   'image.show': () => ({ image: image() }),
   'volume.list': () => ({ volumes: [volume(), volume({ name: 'data', instanceId: null, sizeGib: 10 })] }),
   'volume.show': () => ({ volume: volume() }),
+  'pool.list': () => ({ pools: [pool(), AWAY] }),
+  'pool.show': ({ id }) => ({ pool: id === 'nas' ? AWAY : pool() }),
   'share.list': () => ({ shares: [share(), share({ name: 'spare', quotaGib: null, users: [] })] }),
   'share.show': () => ({ share: share(), path: `/var/lib/berth/pool/shares/${idOf(6)}` }),
   'network.list': () => ({ networks: [network(), network({ name: 'lab', nat: false, ports: 12 })] }),
@@ -176,6 +197,9 @@ const COMMANDS = [
   'image show test',
   'volume list',
   'volume show demo-disk-0',
+  'pool list',
+  'pool show default',
+  'pool show nas',
   'share list',
   'share show files',
   'instance show shared',
@@ -231,7 +255,7 @@ t.test('an empty list is a header', async (t) => {
   const { socketPath } = await fakeAgent(t, { 'volume.list': () => ({ volumes: [] }) });
   const { code, stdout } = await berth(['volume', 'list'], { socketPath });
   t.equal(code, 0);
-  t.match(stdout, /^NAME +STATE +SIZE +INSTANCE +AGE +ID\n$/);
+  t.match(stdout, /^NAME +STATE +SIZE +POOL +INSTANCE +AGE +ID\n$/);
 });
 
 t.test('doctor fails where a check found a failure, and not for a warning', async (t) => {

@@ -7,6 +7,8 @@
  *    operation that says the one and is the other, a guest that is another process than before.
  */
 import { hasEnded } from '../../src/model/operation.ts';
+import { DEFAULT_POOL } from '../../src/model/pool.ts';
+import { OTHER_POOL } from './node/lab-node.ts';
 import type { DriversView, JournaledOperation, Row, Rows } from './node/protocol.ts';
 import { TABLES } from './node/protocol.ts';
 import type { DriverName } from './stands/stand.ts';
@@ -25,32 +27,50 @@ const VOLATILE =
 const OF_POWER = ['power_state', 'desired', 'generation'];
 
 /** Kept beside an image, a volume or a share, and no file of its own to the drivers. */
-const RECORD = /^file (images|volumes|shares)\/.*\.json$/;
+const RECORD = /^file (\w+\/)?(images|volumes|shares)\/.*\.json$/;
 
 /** What the rows say that the host has. `may`: there or not, as a console log is. */
 export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; may: string[] } {
   const must = [
     ...rows.images.flatMap((image) => imageThings(image, driver)),
     ...rows.networks.flatMap((network) => networkThings(network, driver)),
-    ...rows.volumes.flatMap(({ id }) => [`file volumes/${id}.qcow2`, ...recordOf(`volumes/${id}`, driver)]),
-    ...rows.layers.map(({ volume_id: volume, id }) => `file volumes/${volume}.${id}.qcow2`),
-    ...rows.snapshots.flatMap(memoryOf),
+    ...rows.volumes.flatMap(({ id }) => {
+      const place = volumesOf(rows, id);
+      return [`file ${place}/${id}.qcow2`, ...recordOf(`${place}/${id}`, driver)];
+    }),
+    ...rows.layers.map(
+      ({ volume_id: volume, id }) => `file ${volumesOf(rows, volume)}/${volume}.${id}.qcow2`,
+    ),
+    ...rows.snapshots.flatMap((snapshot) => memoryOf(rows, snapshot)),
     ...rows.shares.flatMap(({ id }) => [`file shares/${id}`, ...recordOf(`shares/${id}`, driver)]),
     ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
   ];
-  const may = [
-    ...rows.instances.map(({ id }) => `file consoles/${id}.log`),
-    ...rows.volumes.filter((row) => row['encryption_key'] !== null).map(({ id }) => `secret ${id}`),
-  ];
-  return { must, may };
+  const consoles = rows.instances.map(({ id }) => `file consoles/${id}.log`);
+  const secrets = rows.volumes
+    .filter((row) => row['encryption_key'] !== null)
+    .map(({ id }) => `secret ${id}`);
+  return { must, may: [...consoles, ...secrets, ...rows.images.flatMap(copyOf)] };
 }
 
 function imageThings({ id, format }: Row, driver: DriverName): string[] {
   return [`file images/${id}.${format}`, ...recordOf(`images/${id}`, driver)];
 }
 
-function memoryOf({ id, memory_volume_id: volume }: Row): string[] {
-  return volume === null ? [] : [`file volumes/${volume}.${id}.memory`];
+function memoryOf(rows: Rows, { id, memory_volume_id: volume, nvram_volume_id: other }: Row): string[] {
+  const memory = volume === null ? [] : [`file ${volumesOf(rows, volume)}/${volume}.${id}.memory`];
+  return other === null ? memory : [...memory, `file ${volumesOf(rows, other)}/${other}.${id}.nvram`];
+}
+
+/** The folder that a volume's files are in. */
+function volumesOf({ volumes }: Rows, id: Row[string] | undefined): string {
+  const pool = volumes.find((volume) => volume['id'] === id)?.['pool'] ?? DEFAULT_POOL;
+  return pool === DEFAULT_POOL ? 'volumes' : `${pool}/volumes`;
+}
+
+/** What the other pool has of an image, whole or in part, once a volume was to stand on it there: it goes with the image. */
+function copyOf({ id, format }: Row): string[] {
+  const suffixes = [format, 'json', 'partial', 'fetch', 'fetch.partial', 'json.partial'];
+  return suffixes.map((suffix) => `file ${OTHER_POOL}/images/${id}.${suffix}`);
 }
 
 function recordOf(file: string, driver: DriverName): string[] {

@@ -8,6 +8,7 @@ t.test('without options it listens on the loopback and keeps its state where the
     stateDir: '/var/lib/berth-scheduler',
     tokenFile: '/var/lib/berth-scheduler/token',
     heartbeatSeconds: 5,
+    tls: null,
     logLevel: 'info',
   });
 });
@@ -37,5 +38,36 @@ t.test('what is not allowed is said with what is', async (t) => {
     let said = '';
     t.throws(() => readCommandLine(argv, (text) => (said += text)));
     t.match(said, message);
+  }
+});
+
+t.test('TLS is by files, or by an authority of its own, which is reached on the loopback, too', async (t) => {
+  const files = ['--tls-cert', '/c', '--tls-key', '/k'];
+  t.same(readCommandLine(files).tls, { kind: 'files', cert: '/c', key: '/k', clientCa: null });
+  t.match(readCommandLine([...files, '--client-ca', '/ca']).tls, { clientCa: '/ca' });
+  t.same(readCommandLine(['--ca', '--listen', '0.0.0.0:1', '--tls-name', 'a.example', '10.0.0.1']).tls, {
+    kind: 'authority',
+    hosts: ['a.example', '10.0.0.1', 'localhost', '127.0.0.1', '::1'],
+    lifetimeMs: 720 * 3_600_000,
+  });
+  t.match(readCommandLine(['--ca', '--listen', '10.0.0.1:1']).tls, { hosts: ['10.0.0.1', 'localhost'] });
+});
+
+t.test('options of TLS that contradict each other are refused', async (t) => {
+  const WRONG: [string[], RegExp][] = [
+    [['--tls-cert', '/c'], /go together/],
+    [['--tls-key', '/k'], /go together/],
+    [['--client-ca', '/ca'], /needs --tls-cert/],
+    [['--ca', '--tls-cert', '/c', '--tls-key', '/k'], /leave out --tls-cert/],
+    [['--tls-name', 'a'], /needs --ca/],
+    [['--ca', '--tls-name', 'a/b'], /no name of a host/],
+    [['--ca', '--tls-name', ''], /no name of a host/],
+    [['--ca', '--certificate-hours', '0'], /whole hours/],
+    [['--ca', '--certificate-hours', '99999'], /whole hours/],
+  ];
+  for (const [argv, said] of WRONG) {
+    let text = '';
+    t.throws(() => readCommandLine(argv, (more) => (text += more)), argv.join(' '));
+    t.match(text, said, argv.join(' '));
   }
 });

@@ -2,13 +2,17 @@
  * Dispatcher: from a method's name and untrusted params to its answer, the same for every way in.
  *
  *   name ─▶ method table ─▶ role ─▶ schema ─▶ state known? ─▶ handler (a read) or journal (an operation)
+ *                                                                         └─ a change: who is it? ─▶ audit log
  *
  * What each bad call gets: unknown method → UNSUPPORTED with a suggestion; too little a role →
  * PERMISSION_DENIED; params that don't fit → INVALID_ARGUMENT with the place; while the node's state is being
- * rebuilt all that would tell of objects, or change them, → UNAVAILABLE; the rest is the handler's.
+ * rebuilt all that would tell of objects, or change them, → UNAVAILABLE; the rest is the handler's. Refusals of changes, of unknown methods and for the role are in
+ * the audit log, as far as it has room for them; what is repeated under its key is not there again.
  */
+import type { Principal, Way } from '../../model/audit.ts';
 import { AgentError } from '../../model/errors.ts';
 import {
+  isChange,
   isMethodName,
   METHOD_NAMES,
   METHODS,
@@ -22,14 +26,24 @@ import {
 } from '../../model/methods.ts';
 import { parse, suggest } from '../../model/validate.ts';
 import type { Asker } from '../../model/operation.ts';
+import { agentItself, callEntry, refusalEntry } from '../audit/entries.ts';
+import type { Refusals } from '../audit/refusals.ts';
 import type { Log } from '../log.ts';
+import type { AuditLog } from '../store/audit-log.ts';
 import type { Operations } from '../operations/operations.ts';
 
 export type ReadMethod = Exclude<MethodName, OperationMethod>;
 
-/** `signal` is aborted when the caller has gone away. */
+/** What a handler is told besides the params. */
+export interface ReadContext {
+  /** Aborted when the caller has gone away. */
+  signal: AbortSignal | undefined;
+  /** Writes the call into the audit log, within a transaction; for those that change something. */
+  record(): void;
+}
+
 export type Readers = {
-  [M in ReadMethod]: (params: Params<M>, signal?: AbortSignal) => Result<M> | Promise<Result<M>>;
+  [M in ReadMethod]: (params: Params<M>, context: ReadContext) => Result<M> | Promise<Result<M>>;
 };
 
 export interface Caller {
@@ -38,6 +52,14 @@ export interface Caller {
   asker?: Extract<Asker, 'operator' | 'scheduler'>;
   /** Aborted when the caller has gone. */
   signal?: AbortSignal;
+  /** Who it is, for the audit log. @default the agent itself */
+  identity?: CallerIdentity;
+}
+
+export interface CallerIdentity {
+  via: Way;
+  /** Never rejects; asked only where it is written down. */
+  who(): Promise<Principal>;
 }
 
 /** What is answered at any time: it tells of the node itself, and of what was done. */
@@ -45,9 +67,13 @@ const ALWAYS_ANSWERED: ReadonlySet<MethodName> = new Set<MethodName>([
   'node.status',
   'node.doctor',
   'node.backup',
+  'node.identity',
+  'node.enrol',
   'operation.list',
   'operation.get',
   'event.list',
+  'audit.list',
+  'audit.verify',
 ]);
 
 /** Whether the node's state can be relied on. */
@@ -56,17 +82,20 @@ export interface ServingGate {
   assertServing(what: string): void;
 }
 
-export class Dispatcher {
-  readonly #operations: Operations;
-  readonly #readers: Readers;
-  readonly #gate: ServingGate;
-  readonly #log: Log;
+export interface DispatcherParts {
+  operations: Operations;
+  readers: Readers;
+  gate: ServingGate;
+  audit: AuditLog;
+  refusals: Refusals;
+  log: Log;
+}
 
-  constructor(operations: Operations, readers: Readers, gate: ServingGate, log: Log) {
-    this.#operations = operations;
-    this.#gate = gate;
-    this.#readers = readers;
-    this.#log = log;
+export class Dispatcher {
+  readonly #parts: DispatcherParts;
+
+  constructor(parts: DispatcherParts) {
+    this.#parts = parts;
   }
 
   /** @throws {AgentError} whatever is wrong with the call, or whatever the method says. */
@@ -75,7 +104,8 @@ export class Dispatcher {
       return await this.#call(name, params, caller);
     } catch (thrown) {
       const error = AgentError.from(thrown);
-      if (error.code === 'INTERNAL') this.#log.error({ method: name, error }, 'a call met a defect');
+      if (error.code === 'INTERNAL') this.#parts.log.error({ method: name, error }, 'a call met a defect');
+      this.#tellRefused({ name, params }, caller, error);
       throw error;
     }
   }
@@ -88,12 +118,32 @@ export class Dispatcher {
     if (method.raised?.needed(parsed as Record<string, unknown>)) {
       assertRole(`${name} ${method.raised.words}`, caller.role, method.raised.role);
     }
-    if (!ALWAYS_ANSWERED.has(name)) this.#gate.assertServing(name);
-    if (method.kind === 'operation') {
-      return { operation: this.#operations.submit(name as OperationMethod, parsed as never, caller.asker) };
-    }
-    return this.#readers[name as ReadMethod](parsed as never, caller.signal);
+    if (!ALWAYS_ANSWERED.has(name)) this.#parts.gate.assertServing(name);
+    const who = isChange(method) ? await identityOf(caller).who() : agentItself('operator');
+    return this.#handle(name, parsed, caller, who);
   }
+
+  #handle(name: MethodName, parsed: unknown, { asker, signal }: Caller, who: Principal): unknown {
+    const { operations, readers, audit } = this.#parts;
+    if (METHODS[name].kind === 'operation') {
+      return { operation: operations.submit(name as OperationMethod, parsed as never, asker, who) };
+    }
+    const record = () => audit.append(callEntry(name, parsed, who, null));
+    return readers[name as ReadMethod](parsed as never, { signal, record });
+  }
+
+  #tellRefused({ name, params }: { name: string; params: unknown }, caller: Caller, error: AgentError): void {
+    const method: Method | null = isMethodName(name) ? METHODS[name] : null;
+    const isTold = method === null || isChange(method) || error.code === 'PERMISSION_DENIED';
+    if (!isTold) return;
+    const { via, who } = identityOf(caller);
+    const entryOf = (known: Principal) => refusalEntry({ name, method, params }, known, error.code);
+    void this.#parts.refusals.tell(via, who, entryOf);
+  }
+}
+
+function identityOf({ identity, asker = 'operator' }: Caller): CallerIdentity {
+  return identity ?? { via: 'agent', who: async () => agentItself(asker) };
 }
 
 function assertRole(what: string, has: Role, needs: Role): void {

@@ -7,7 +7,8 @@
  *   GET  /v1/uploads/<image>          bytes of an upload that are there, { at }
  *   PUT  /v1/uploads/<image>?at=N     up to UPLOAD_BYTES_LIMIT more of them, as application/octet-stream → { at }
  *
- * Who may connect is decided by the socket's owner, group and mode; whoever may is an admin. An error is
+ * Who may connect is decided by the socket's owner, group and mode. On the full socket whoever may is an admin; the
+ * read-only one beside it observes, and takes no uploads. An error is
  * `{ "error": { code, message, hint?, details? } }` with the HTTP status of its code. A body over 1 MiB,
  * one that is not JSON or nested too deep, a path that is not here, and what is no HTTP get the same shape of
  * error.
@@ -19,19 +20,23 @@ import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
+import type { Peers } from '../../drivers/contracts/peers.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { parseJson } from '../../model/json.ts';
 import { METHOD_NAMES } from '../../model/methods.ts';
 import type { Uploads } from '../images/uploads.ts';
+import type { Log } from '../log.ts';
 import type { EventStore } from '../store/events.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { LocalCallers } from './local-caller.ts';
+import { limitPlaces } from './places.ts';
 import { uploadRoutes } from './upload-routes.ts';
 
 /** Largest request body, bytes: an instance with 64 KiB of user-data fits many times. */
 const BODY_BYTES_LIMIT = 1024 * 1024;
-/** Connections at once; a host has a handful of operators and scripts. */
+/** Connections at once; a host has a handful of operators and scripts. Beyond it silent ones give way. */
 const CONNECTIONS_LIMIT = 256;
 /** Followers of events at once; each holds a connection for long. */
 const FOLLOWERS_LIMIT = 32;
@@ -48,6 +53,10 @@ export interface LocalSocketOptions {
   path: string;
   /** Group that may connect; empty for the owner alone. */
   group: string;
+  access: 'full' | 'read-only';
+  /** Tells who calls; null where nobody can. */
+  peers: Peers | null;
+  log: Log;
   dispatcher: Dispatcher;
   events: EventStore;
   uploads: Uploads;
@@ -57,11 +66,14 @@ export class LocalSocket {
   readonly #options: LocalSocketOptions;
   readonly #http: FastifyInstance;
   readonly #stop = new AbortController();
+  readonly #callers: LocalCallers;
   /** One for each follower of events. */
   readonly #streams = new Set<Promise<void>>();
 
   constructor(options: LocalSocketOptions) {
     this.#options = options;
+    const via = options.access === 'full' ? 'socket' : 'read-only-socket';
+    this.#callers = new LocalCallers({ via, peers: options.peers, log: options.log });
     this.#http = Fastify({
       bodyLimit: BODY_BYTES_LIMIT,
       keepAliveTimeout: IDLE_TIMEOUT_MS,
@@ -72,10 +84,12 @@ export class LocalSocket {
       clientErrorHandler: refuseUnreadable,
       frameworkErrors: (error, _request, reply) => sendError(reply, fromHttp(error)),
     });
-    this.#http.server.maxConnections = CONNECTIONS_LIMIT;
+    limitPlaces(this.#http.server, CONNECTIONS_LIMIT);
     this.#acceptEmptyBodies();
     this.#routes();
-    void this.#http.register(async (http) => uploadRoutes(http, this.#options.uploads));
+    if (options.access === 'full')
+      void this.#http.register(async (http) => uploadRoutes(http, options.uploads));
+    else this.#http.all('/v1/uploads/*', { onRequest: refuseUpload }, refuseUpload);
   }
 
   /**
@@ -127,7 +141,11 @@ export class LocalSocket {
     this.#http.post('/v1/:method', async (request, reply) => {
       const { method } = request.params as { method: string };
       const signal = closeSignal(reply.raw);
-      return this.#options.dispatcher.call(method, request.body, { role: 'admin', signal });
+      return this.#options.dispatcher.call(method, request.body, {
+        role: this.#options.access === 'full' ? 'admin' : 'observe',
+        signal,
+        identity: this.#callers.identityOf(request.raw.socket),
+      });
     });
     this.#http.setNotFoundHandler((request, reply) =>
       sendError(
@@ -203,6 +221,11 @@ function nextEvent(events: EventStore, after: number, signal: AbortSignal): Prom
     unsubscribe();
     signal.removeEventListener('abort', goOn);
   });
+}
+
+/** Before the body is read. */
+async function refuseUpload(): Promise<never> {
+  throw new AgentError('PERMISSION_DENIED', 'The read-only socket takes no uploads');
 }
 
 function sendError(reply: FastifyReply, error: AgentError): void {

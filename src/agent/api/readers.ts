@@ -12,6 +12,7 @@ import { listBackups } from '../backups/view.ts';
 import type { Breakers } from '../health/breakers.ts';
 import type { HealthReporter } from '../health/health-reporter.ts';
 import { problemsOf } from '../health/problems.ts';
+import type { Identity } from '../identity/identity.ts';
 import { appendBase64 } from '../images/uploads.ts';
 import { examineNode } from '../inventory/doctor.ts';
 import type { PoolWatch } from '../inventory/pool-watch.ts';
@@ -39,20 +40,36 @@ export interface NodeHealth {
 }
 
 export interface ReaderParts {
+  /** By which the node shows itself to its scheduler. */
+  credentials: Identity;
   operations: Operations;
   collector: Collector;
   identity: NodeIdentity & { health: NodeHealth; recovery: Recovery; backups: Backups };
 }
 
-export function makeReaders(services: Services, { operations, collector, identity }: ReaderParts): Readers {
+export function makeReaders(
+  services: Services,
+  { operations, collector, identity, credentials }: ReaderParts,
+): Readers {
   const { store, pool, inventories, observer } = services;
   return {
     'node.status': () => nodeStatus(services, operations, identity),
     'node.doctor': async () => ({ findings: await examineNode(services, collector) }),
-    'node.leaks': (_params, signal) => collector.report(signal),
+    'node.leaks': (_params, { signal }) => collector.report(signal),
     'node.foreign': () => ({ guests: observer.foreign.list() }),
-    'node.recover': ({ dryRun }) => identity.recovery.recover(dryRun),
-    'node.backup': ({ path }) => identity.backups.backUp(path),
+    'node.recover': ({ dryRun }, { record }) => {
+      store.db.transaction(record);
+      return identity.recovery.recover(dryRun);
+    },
+    'node.backup': ({ path }, { record }) => {
+      store.db.transaction(record);
+      return identity.backups.backUp(path);
+    },
+    'node.identity': () => credentials.view(),
+    'node.enrol': ({ token }, { record }) => {
+      store.db.transaction(record);
+      return credentials.enrol(token);
+    },
     'inventory.get': () => inventories.get(),
 
     'pool.list': () => ({
@@ -74,7 +91,7 @@ export function makeReaders(services: Services, { operations, collector, identit
 
     'image.list': () => ({ images: store.images.list() }),
     'image.show': ({ id }) => ({ image: store.images.get(id) }),
-    'image.append': async ({ image, at, data }, signal) => ({
+    'image.append': async ({ image, at, data }, { signal }) => ({
       at: await appendBase64(services.uploads, { image, at, data }, signal),
     }),
     'volume.list': () => ({ volumes: store.volumes.list() }),
@@ -82,21 +99,27 @@ export function makeReaders(services: Services, { operations, collector, identit
     'snapshot.list': ({ id }) => ({
       snapshots: store.snapshots.listOf(store.instances.get(id).id).map(snapshotView),
     }),
-    'backup.list': (params, signal) => listBackups(services, params, signal),
+    'backup.list': (params, { signal }) => listBackups(services, params, signal),
     'network.list': () => ({ networks: store.networks.list() }),
     'network.show': ({ id }) => ({ network: store.networks.get(id) }),
 
     'operation.list': (filter) => ({ operations: operations.list(filter) }),
-    'operation.get': async ({ id, waitSeconds }, signal) => ({
+    'operation.get': async ({ id, waitSeconds }, { signal }) => ({
       operation: await operations.wait(id, waitSeconds * 1000, signal),
     }),
-    'operation.cancel': ({ id }) => ({ operation: operations.cancel(id) }),
+    'operation.cancel': ({ id }, { record }) => ({ operation: operations.cancel(id, record) }),
 
     'event.list': ({ after, limit }) => ({
       events: store.events.after(after, limit),
       firstSeq: store.events.firstSeq(),
       lastSeq: store.events.lastSeq(),
     }),
+
+    'audit.list': ({ after, limit }) => ({
+      entries: store.audit.after(after, limit),
+      head: store.audit.head(),
+    }),
+    'audit.verify': ({ noted }) => store.audit.verify(noted),
   };
 }
 

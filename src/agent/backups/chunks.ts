@@ -9,6 +9,8 @@ export class Chunks {
   readonly #store: ObjectStore;
   readonly #codec: Codec;
   readonly #root: string;
+  /** Those that are being kept just now. */
+  readonly #underWay = new Map<string, Promise<number>>();
 
   constructor(store: ObjectStore, codec: Codec, root: string) {
     this.#store = store;
@@ -32,13 +34,11 @@ export class Chunks {
 
   /** Keeps plain bytes; those that are kept already are not sent again. Answers the bytes that were sent. */
   async keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
-    const key = this.#keyOf(id);
-    const encoded = await this.#codec.encode(plain, key);
-    const there = await this.#store.head(key, options);
-    // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
-    if (there?.sizeBytes === encoded.length) return 0;
-    await this.#write(key, encoded, options);
-    return encoded.length;
+    const twin = this.#underWay.get(id);
+    if (twin !== undefined) return twin.then(() => 0);
+    const kept = this.#keep(id, plain, options).finally(() => this.#underWay.delete(id));
+    this.#underWay.set(id, kept);
+    return kept;
   }
 
   /** @throws {AgentError} DATA_DAMAGED: it is not what its id says, or is gone. */
@@ -51,7 +51,8 @@ export class Chunks {
   }
 
   async writeNamed(key: string, plain: Uint8Array, options: CallOptions): Promise<void> {
-    await this.#write(key, await this.#codec.encode(plain, key), options);
+    const encoded = await this.#codec.encode(plain, key);
+    await this.#store.put(key, each([encoded]), { ...options, sizeBytes: encoded.length });
   }
 
   /** Null where there is none. */
@@ -66,15 +67,24 @@ export class Chunks {
     return this.#codec.decode(Buffer.concat(pieces), key);
   }
 
+  async #keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
+    const key = this.#keyOf(id);
+    const [frame, there] = await Promise.all([
+      this.#codec.frame(plain, key, id),
+      this.#store.head(key, options),
+    ]);
+    // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
+    const sizeBytes = frame.reduce((sum, piece) => sum + piece.length, 0);
+    if (there?.sizeBytes === sizeBytes) return 0;
+    await this.#store.put(key, each(frame), { ...options, sizeBytes });
+    return sizeBytes;
+  }
+
   #keyOf(id: string): string {
     return `${this.prefix}${id.slice(0, 2)}/${id}`;
   }
-
-  async #write(key: string, encoded: Buffer, options: CallOptions): Promise<void> {
-    await this.#store.put(key, one(encoded), { ...options, sizeBytes: encoded.length });
-  }
 }
 
-async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
+async function* each(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* pieces;
 }

@@ -12,10 +12,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
-import type { Backup } from '../../model/backup.ts';
+import type { Backup, BackupNic, BackupVolume, Consistency } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import { type InstanceSpec, withoutSecrets } from '../../model/instance.ts';
+import type { Quiesce } from '../../model/snapshot.ts';
 import type { Volume } from '../../model/storage.ts';
 import { serialOf, volumeRequest } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
@@ -25,13 +26,16 @@ import type { Services } from '../services.ts';
 import { handOverKeys, keyed, keyOf } from '../volumes/encryption.ts';
 import { type Base, because, checkpointOf, chooseBase } from './base.ts';
 import { Pace } from './pace.ts';
+import { copyQuiesced, type QuiesceRequest, thawAfterCrash } from './quiesce.ts';
 import type { BackupRequest, BackupRepository } from './repository.ts';
 import { viewOf } from './view.ts';
 
 /** The largest disks, over a slow line, ms. */
 export const BACKUP_TIMEOUT_MS = 24 * 3600_000;
 
-interface PlannedVolume extends Pick<VolumeRequest, 'id' | 'sizeBytes' | 'image' | 'encryption'> {
+interface PlannedVolume
+  extends Pick<VolumeRequest, 'id' | 'sizeBytes' | 'image' | 'encryption'>,
+    Pick<BackupVolume, 'name' | 'device' | 'qos'> {
   /** What of its image it may hold, bytes. */
   imageBytes: number;
 }
@@ -48,7 +52,14 @@ interface CreatePlan {
   full?: boolean;
   /** @default no limit */
   bytesPerSecond?: number;
+  /** @default 'never', as older versions did */
+  quiesce?: Quiesce;
+  /** @default not known */
+  nics?: BackupNic[];
 }
+
+/** What the copy's step has told: plans of older versions say nothing of how it is consistent. */
+type Copied = Base & { consistent?: Consistency };
 
 export function createBackup(services: Services): OperationKind<'backup.create', CreatePlan> {
   const { store, repositories } = services;
@@ -67,7 +78,7 @@ export function createBackup(services: Services): OperationKind<'backup.create',
     version: 2,
     stages: [...stages, [forgetOlder(services)]],
     past: [{ ...walk, version: 1, stages }],
-    accept({ id, store: storeName, full, bandwidthMibPerSecond, ...fence }) {
+    accept({ id, store: storeName, full, bandwidthMibPerSecond, quiesce, ...fence }) {
       const { instance, target } = requestOf(services, 'back up', { id, ...fence });
       const disks = store.volumes.listOf(instance.id);
       assertKeptSecret(services, disks, storeName);
@@ -77,6 +88,8 @@ export function createBackup(services: Services): OperationKind<'backup.create',
         backupId: randomUUID(),
         store: repositories.nameOf(storeName),
         instance: withoutSecrets(instance.spec),
+        nics: nicsOf(services, instance.id),
+        quiesce,
         volumes: disks.map((volume) => plannedVolume(services, volume)),
         ...(full === true && { full }),
         ...(bandwidthMibPerSecond !== undefined && { bytesPerSecond: bandwidthMibPerSecond * MIB }),
@@ -110,17 +123,35 @@ function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
   return {
     ...(encryption !== null && { encryption }),
     id,
+    name: volume.name,
+    device: volume.device,
+    ...(volume.qos !== null && { qos: volume.qos }),
     sizeBytes,
     image,
     imageBytes: image === null ? 0 : store.images.get(image.id).virtualSizeBytes,
   };
 }
 
+function nicsOf({ store }: Services, instanceId: string): BackupNic[] {
+  return store.networks.portsOf(instanceId).map(({ networkId, macAddress, ipAddress }) => ({
+    network: store.networks.get(networkId).name,
+    macAddress,
+    ipAddress,
+  }));
+}
+
+function quiesceOf({ id, quiesce = 'never' }: CreatePlan): QuiesceRequest {
+  return { id, quiesce };
+}
+
 function copy(services: Services): Step<CreatePlan> {
   const { hypervisor, pools } = services;
   return {
     name: 'copy',
-    look: async () => null, // the moment of what a crash has left is not known
+    async look(plan, { signal }) {
+      await thawAfterCrash(services, quiesceOf(plan), signal);
+      return null; // the moment of what a crash has left is not known
+    },
     async act(plan, context) {
       const { signal } = context;
       for (const { id } of plan.volumes) await pools.holding(id).removeCopy(id, { signal });
@@ -134,7 +165,9 @@ function copy(services: Services): Step<CreatePlan> {
         return copyFrom(services, { plan, base: because('bitmap-lost', error.message), running }, context);
       }
     },
-    async undo({ id, backupId, volumes }, { signal }) {
+    async undo(plan, { signal }) {
+      const { id, backupId, volumes } = plan;
+      await thawAfterCrash(services, quiesceOf(plan), signal);
       await hypervisor.stopCopy(id, { signal });
       await hypervisor.forgetCheckpoints(id, [checkpointOf(backupId)], { signal });
       for (const volume of volumes) await pools.holding(volume.id).removeCopy(volume.id, { signal });
@@ -160,7 +193,7 @@ async function copyFrom(
   services: Services,
   { plan, base, running }: { plan: CreatePlan; base: Base; running: boolean },
   { signal, onProgress }: ActContext,
-): Promise<Base> {
+): Promise<Copied> {
   const { hypervisor, pools } = services;
   const { id, backupId, volumes, bytesPerSecond } = plan;
   await assertRoom(services, { volumes, base }, signal);
@@ -176,10 +209,13 @@ async function copyFrom(
       ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
     }));
     const checkpoint = prepared ? undefined : checkpointOf(backupId);
-    await hypervisor.copyDisks(id, { copies, prepared, since, checkpoint, bytesPerSecond }, options);
+    const request = { copies, prepared, since, checkpoint, bytesPerSecond };
+    const consistent = await copyQuiesced(services, quiesceOf(plan), signal, (onMoment) =>
+      hypervisor.copyDisks(id, request, { ...options, onMoment }),
+    );
     // Once the copy is journaled, it is gone on with after a loss of power, too.
     for (const { id: volumeId } of volumes) await pools.holding(volumeId).keepCopy(volumeId, { signal });
-    return base;
+    return { ...base, consistent };
   }
   for (const { id: volumeId, image, encryption = null } of volumes) {
     const layers = services.store.layers.chainOf(volumeId);
@@ -252,7 +288,7 @@ function write(services: Services): Step<CreatePlan> {
     async act(plan, context) {
       const { signal, onProgress } = context;
       // Version 1 has no result: each was a full one.
-      const base = context.results['copy'] as Base | undefined;
+      const base = context.results['copy'] as Copied | undefined;
       const repository = await repositories.open(plan.store);
       const totalBytes = bytesToRead(plan, base);
       const manifest = await repository.write(
@@ -277,10 +313,10 @@ function bytesToRead({ volumes }: CreatePlan, base: Base | undefined): number | 
 
 async function requestFor(
   services: Services,
-  { plan, base, repository }: { plan: CreatePlan; base: Base | undefined; repository: BackupRepository },
+  { plan, base, repository }: { plan: CreatePlan; base: Copied | undefined; repository: BackupRepository },
   signal: AbortSignal,
 ): Promise<BackupRequest> {
-  const { id, backupId, instance, volumes, bytesPerSecond } = plan;
+  const { id, backupId, instance, nics, volumes, bytesPerSecond } = plan;
   const isFull = base === undefined || 'full' in base;
   const pace = new Pace(services.clock, bytesPerSecond);
   return {
@@ -289,12 +325,20 @@ async function requestFor(
     instance,
     parent: isFull ? null : await parentOf(repository, id, base.parentId, signal),
     full: isFull ? base?.full : undefined,
-    volumes: volumes.map((volume) => ({
-      id: volume.id,
-      virtualSizeBytes: volume.sizeBytes,
-      ...(volume.encryption != null && { encryption: volume.encryption }),
-      extents: pace.keep(copyOf(services, volume, signal), signal),
-    })),
+    nics,
+    consistent: base?.consistent,
+    volumes: volumes.map((planned) => {
+      const {
+        sizeBytes: virtualSizeBytes,
+        image: _image,
+        imageBytes: _bytes,
+        encryption,
+        ...volume
+      } = planned;
+      const kept = encryption == null ? {} : { encryption };
+      const extents = pace.keep(copyOf(services, planned, signal), signal);
+      return { ...volume, ...kept, virtualSizeBytes, extents };
+    }),
   };
 }
 

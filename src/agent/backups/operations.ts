@@ -1,21 +1,20 @@
 /**
- * backup.verify, backup.restore, backup.delete and backup.prune: what is done with backups that are there, of instances
- * of this node or of any other.
+ * backup.restore, backup.delete and backup.prune: what is done with backups that are there, of instances of this node or of
+ * any other.
  */
 import { randomUUID } from 'node:crypto';
 import { type BackupManifest, decideRetention, type Retention } from '../../model/backup.ts';
-import type { Encryption } from '../../model/disk.ts';
-import { AgentError } from '../../model/errors.ts';
-import { GIB } from '../../model/units.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { OperationKind, StepContext, Target } from '../operations/kind.ts';
+import { bytesProgress } from '../operations/progress.ts';
 import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
 import { knownEncryption, secretsOf } from '../volumes/encryption.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
+import { restoreVolume } from './restore-volume.ts';
 
-interface BackupPlan {
+export interface BackupPlan {
   store: string;
   instanceId: string;
   /** Of the backup. */
@@ -32,33 +31,8 @@ interface RestorePlan extends BackupPlan {
   /** As the backup names it. */
   from: string;
   volume: PlannedVolume;
-  /** Whether it is encrypted as the backup says, which is known once that is read. @default false */
-  encryptedAsBefore?: boolean;
-}
-
-export function verifyBackup({ repositories, store }: Services): OperationKind<'backup.verify', BackupPlan> {
-  return {
-    method: 'backup.verify',
-    version: 1,
-    timeoutMs: () => BACKUP_TIMEOUT_MS,
-    stages: [
-      [
-        {
-          name: 'read-all',
-          look: async () => null,
-          act: async (plan, { signal }) =>
-            (await repositories.open(plan.store)).verify(plan, { signal, timeoutMs: BACKUP_TIMEOUT_MS }),
-        },
-      ],
-    ],
-    accept: ({ id, instanceId, store: storeName }) => ({
-      verdict: 'run',
-      target: targetOf(id),
-      plan: { store: repositories.nameOf(storeName), instanceId, id },
-    }),
-    succeeded: ({ id, ...rest }) => void store.events.append('backup.verified', targetOf(id), rest),
-    undone: () => undefined,
-  };
+  /** Whether it is encrypted as the backup says, which is known once that is read, or as was asked. @default 'as asked' */
+  encrypt?: 'as before' | 'as asked';
 }
 
 export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
@@ -73,21 +47,34 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
           name: 'restore',
           look: async ({ volume }, { signal }) =>
             (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
-          act: (plan, context) => restore(services, plan, context),
+          act: (
+            { store: place, instanceId, id, from, volume, encrypt = 'as asked' },
+            { signal, onProgress },
+          ) =>
+            restoreVolume(services, { store: place, instanceId, id, volumeId: from }, volume, {
+              signal,
+              encrypt,
+              onProgress: (done, total) => onProgress(bytesProgress('restoring', done, total)),
+            }),
           undo: ({ volume }, { signal }) => pools.of(volume).removeVolume(volume.id, { signal }),
         },
       ],
     ],
-    makes: ({ volume, encryptedAsBefore = false }) => [
+    makes: ({ volume, encrypt }) => [
       { kind: 'volume', name: pools.of(volume).paths.volume(volume.id) },
-      ...(encryptedAsBefore ? [{ kind: 'secret', name: volume.id } as const] : secretsOf([volume])),
+      ...(encrypt === 'as before' ? [{ kind: 'secret', name: volume.id } as const] : secretsOf([volume])),
     ],
     accept({ id, instanceId, store: storeName, volumeId, name, sizeGib, encryption: asked }) {
       const encryption = knownEncryption(services, asked);
       const admitted = admitVolume(services, { name, sizeGib, imageId: null, protected: false, encryption });
       const volume = volumeRequest(store, admitted);
       const place = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId };
-      const plan = { ...place, name, volume, ...(asked === undefined && { encryptedAsBefore: true }) };
+      const plan = {
+        ...place,
+        name,
+        volume,
+        encrypt: asked === undefined ? ('as before' as const) : ('as asked' as const),
+      };
       return { verdict: 'run', target: { kind: 'volume', id: admitted.id, name }, plan };
     },
     succeeded({ name, volume: { id }, instanceId, id: backupId }) {
@@ -97,41 +84,6 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
     },
     undone: ({ volume: { id } }) => forgetVolume(services, id),
   };
-}
-
-async function restore(
-  services: Services,
-  { store, instanceId, id, from, volume, encryptedAsBefore = false }: RestorePlan,
-  { signal }: StepContext,
-): Promise<void> {
-  const { pools, repositories } = services;
-  const repository = await repositories.open(store);
-  const manifest = await repository.manifest(instanceId, id, { signal });
-  const found = manifest?.volumes.find((each) => each.id === from);
-  if (found === undefined) {
-    const what = manifest === null ? `There is no backup ${id}` : `Backup ${id} has no volume ${from}`;
-    throw new AgentError('NOT_FOUND', what, { hint: 'List them with `berth backup list`.' });
-  }
-  if (found.virtualSizeBytes > volume.sizeBytes) {
-    const neededGib = Math.ceil(found.virtualSizeBytes / GIB);
-    throw new AgentError('INVALID_ARGUMENT', `Volume ${from} has ${neededGib} GiB in backup ${id}`, {
-      hint: `Restore it with sizeGib ${neededGib} or more.`,
-    });
-  }
-  const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS };
-  const fill = (sink: Parameters<typeof repository.restore>[1]) =>
-    repository.restore({ instanceId, id, volumeId: from }, sink, options);
-  const request = encryptedAsBefore ? encryptedAs(services, volume, found.encryption ?? null) : volume;
-  const { pool: _pool, ...made } = request;
-  await pools.of(volume).restoreVolume(made, fill, options);
-}
-
-/** The row follows before the file is there. @throws {AgentError} NOT_FOUND: this node has no such key */
-function encryptedAs(services: Services, volume: PlannedVolume, asked: Encryption | null): PlannedVolume {
-  const { store } = services;
-  const encryption = knownEncryption(services, asked);
-  store.db.transaction(() => store.volumes.setEncryption(volume.id, encryption));
-  return volumeRequest(store, store.volumes.get(volume.id));
 }
 
 export function deleteBackup(services: Services): OperationKind<'backup.delete', RemovePlan> {
@@ -203,6 +155,6 @@ function removing<P extends RemovePlan>(
   };
 }
 
-function targetOf(id: string): Target {
+export function targetOf(id: string): Target {
   return { kind: 'backup', id, name: id };
 }

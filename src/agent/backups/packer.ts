@@ -16,10 +16,16 @@ export const CHUNK_BYTES = 4 * MIB;
 /** A chunk with less than this goes on beyond the place where chunks end. */
 const SMALL_BYTES = MIB;
 
-export type Packed =
-  /** Valid until the next one is asked for. */
-  | { type: 'chunk'; bytes: Uint8Array; pieces: [offset: number, length: number][] }
-  | { type: 'zero'; pieces: [offset: number, length: number][] };
+export interface PackedChunk {
+  type: 'chunk';
+  /** Its own until it is released. */
+  bytes: Uint8Array;
+  pieces: [offset: number, length: number][];
+  /** Gives its buffer back, once. */
+  release(): void;
+}
+
+export type Packed = PackedChunk | { type: 'zero'; pieces: [offset: number, length: number][] };
 
 /**
  * @throws {AgentError} INVALID_ARGUMENT: extents that overlap, are out of order, or reach beyond the disk.
@@ -52,7 +58,9 @@ export async function* pack(
 }
 
 class Chunk {
-  readonly #buffer = new Uint8Array(CHUNK_BYTES);
+  /** Those that were given back: as many as were ever used at once. */
+  readonly #free: Uint8Array[] = [];
+  #buffer: Uint8Array = new Uint8Array(CHUNK_BYTES);
   #filled = 0;
   #pieces: [number, number][] = [];
   /** The window of the disk that it began in. */
@@ -82,12 +90,15 @@ class Chunk {
     return taken.length;
   }
 
-  take(): Packed {
-    const packed: Packed = {
+  take(): PackedChunk {
+    const buffer = this.#buffer;
+    const packed: PackedChunk = {
       type: 'chunk',
-      bytes: this.#buffer.subarray(0, this.#filled),
+      bytes: buffer.subarray(0, this.#filled),
       pieces: this.#pieces,
+      release: () => void this.#free.push(buffer),
     };
+    this.#buffer = this.#free.pop() ?? new Uint8Array(CHUNK_BYTES);
     this.#filled = 0;
     this.#pieces = [];
     return packed;

@@ -12,7 +12,7 @@
  *  - Each backup names all that it needs: an incremental one is restored, and outlives its parent, like a full one.
  *  - Removing takes manifests first; chunks go only when every manifest of the repository has been read and none names
  *    them. What can't be read stops the removing: never destroy on doubt.
- *  - Memory is bounded: chunks are moved one by one; the collector holds the ids of at most CHUNKS_LIMIT chunks.
+ *  - Memory is bounded: a few chunks are under way at once (in-flight.ts); the collector holds the ids of at most CHUNKS_LIMIT.
  *
  * How a disk is read and written is not known here: extents come in, and go out to a sink.
  */
@@ -23,24 +23,24 @@ import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
 import type { ObjectFacts, ObjectStore } from '../../drivers/contracts/objects.ts';
 import {
   BackupManifest,
+  type BackupNic,
   type BackupVolume,
   CHAIN_LIMIT,
+  type Consistency,
   depthOf,
   type FullReason,
-  type IndexEntry,
-  IndexPage,
 } from '../../model/backup.ts';
-import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
-import { parseJson } from '../../model/json.ts';
 import { parse } from '../../model/validate.ts';
-import { placedPieces, Ranges, withoutChanged } from './changed-index.ts';
+import { Ranges, withoutChanged } from './changed-index.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
 import { Markers } from './markers.ts';
-import { pack, piecesFit } from './packer.ts';
+import { inFlight } from './in-flight.ts';
+import { pack, type Packed, type PackedChunk } from './packer.ts';
 import { PageWriter } from './page-writer.ts';
+import { type ReadOptions, readAs, VolumeReader } from './volume-reader.ts';
 
 const ROOT = 'backups';
 const MANIFESTS = `${ROOT}/manifests/`;
@@ -61,6 +61,10 @@ export interface BackupRequest {
   id: string;
   instanceId: string;
   instance: InstanceSpec;
+  /** @default not told */
+  nics?: BackupNic[] | undefined;
+  /** @default 'crash' */
+  consistent?: Consistency | undefined;
   /** The backup since which the extents are all that has changed; null for a full one. */
   parent: BackupManifest | null;
   /** Why it is a full one. @default not told */
@@ -68,11 +72,8 @@ export interface BackupRequest {
   volumes: VolumeSource[];
 }
 
-export interface VolumeSource {
-  id: string;
-  virtualSizeBytes: number;
-  /** By which key of this node it is encrypted here. @default it is not */
-  encryption?: Encryption;
+export interface VolumeSource
+  extends Pick<BackupVolume, 'id' | 'name' | 'device' | 'qos' | 'encryption' | 'virtualSizeBytes'> {
   /** All of the disk that is not zero, or all that changed since the parent. */
   extents: AsyncIterable<DiskExtent>;
 }
@@ -80,6 +81,13 @@ export interface VolumeSource {
 export interface WriteOptions extends CallOptions {
   /** Told bytes of disks that are kept, and those of them that had to be sent. */
   onProgress?: (keptBytes: number, sentBytes: number) => void;
+}
+
+export interface VolumeName {
+  instanceId: string;
+  /** Of the backup. */
+  id: string;
+  volumeId: string;
 }
 
 export interface RemoveOptions extends CallOptions {
@@ -96,12 +104,14 @@ export class BackupRepository {
   readonly #store: ObjectStore;
   readonly #clock: Clock;
   readonly #chunks: Chunks;
+  readonly #reader: VolumeReader;
   readonly #markers: Markers;
 
   constructor({ store, clock, key }: RepositoryParts) {
     this.#store = store;
     this.#clock = clock;
     this.#chunks = new Chunks(store, new Codec(key), ROOT);
+    this.#reader = new VolumeReader(this.#chunks);
     this.#markers = new Markers(store, clock, ROOT);
   }
 
@@ -121,17 +131,19 @@ export class BackupRepository {
       const before = request.parent?.volumes.find(({ id }) => id === source.id) ?? null;
       volumes.push(await this.#writeVolume({ ...source, before }, progress, mayGoOn, options));
     }
-    const { id, instanceId, instance, parent, full } = request;
+    const { id, instanceId, instance, parent, full, nics, consistent } = request;
     const manifest = parse(
       BackupManifest,
       {
-        version: 1,
+        version: 2,
         id,
         instanceId,
         createdAt: timestamp(this.#clock),
         parent: parent?.id ?? null,
         depth: parent === null ? 1 : depthOf(parent) + 1,
         ...(full !== undefined && { full }),
+        ...(consistent !== undefined && { consistent }),
+        ...(nics !== undefined && { nics }),
         instance,
         volumes,
       },
@@ -182,15 +194,14 @@ export class BackupRepository {
    * @param sink Zero at first, and of the volume's `virtualSizeBytes`.
    * @throws {AgentError} NOT_FOUND. DATA_DAMAGED: what is in the sink then is not to be used.
    */
-  async restore(
-    { instanceId, id, volumeId }: { instanceId: string; id: string; volumeId: string },
-    sink: DiskSink,
-    options: CallOptions = {},
-  ): Promise<void> {
-    const { volumes } = await this.#existing(instanceId, id, options);
-    const volume = volumes.find((each) => each.id === volumeId);
-    if (volume === undefined) throw new AgentError('NOT_FOUND', `Backup ${id} has no volume ${volumeId}`);
-    await this.#restoreVolume(volume, sink, options);
+  async restore(of: VolumeName, sink: DiskSink, options: ReadOptions = {}): Promise<void> {
+    const volume = await this.#volumeOf(of, options);
+    await this.#reader.restore(volume, sink, options);
+  }
+
+  /** Bytes of data that a volume of a backup has, by its index. @throws {AgentError} NOT_FOUND, DATA_DAMAGED */
+  async dataBytes(of: VolumeName, options: CallOptions = {}): Promise<number> {
+    return await this.#reader.dataBytes(await this.#volumeOf(of, options), options);
   }
 
   /** Reads and checks every byte that a backup names. @throws {AgentError} NOT_FOUND, DATA_DAMAGED */
@@ -200,7 +211,7 @@ export class BackupRepository {
   ): Promise<void> {
     const nowhere: DiskSink = { write: async () => undefined, zero: async () => undefined };
     const { volumes } = await this.#existing(instanceId, id, options);
-    for (const volume of volumes) await this.#restoreVolume(volume, nowhere, options);
+    for (const volume of volumes) await this.#reader.restore(volume, nowhere, options);
   }
 
   /**
@@ -274,6 +285,13 @@ export class BackupRepository {
     }
   }
 
+  async #volumeOf({ instanceId, id, volumeId }: VolumeName, options: CallOptions): Promise<BackupVolume> {
+    const { volumes } = await this.#existing(instanceId, id, options);
+    const volume = volumes.find((each) => each.id === volumeId);
+    if (volume !== undefined) return volume;
+    throw new AgentError('NOT_FOUND', `Backup ${id} has no volume ${volumeId}`);
+  }
+
   async #existing(instanceId: string, id: string, options: CallOptions): Promise<BackupManifest> {
     const manifest = await this.manifest(instanceId, id, options);
     if (manifest !== null) return manifest;
@@ -281,7 +299,7 @@ export class BackupRepository {
   }
 
   async #writeVolume(
-    { id, virtualSizeBytes, extents, encryption, before }: VolumeSource & { before: BackupVolume | null },
+    { extents, before, ...volume }: VolumeSource & { before: BackupVolume | null },
     progress: { kept: number; sent: number },
     mayGoOn: () => void,
     options: WriteOptions,
@@ -289,27 +307,25 @@ export class BackupRepository {
     const pages = this.#pageWriter(options);
     const changed = new Ranges();
     let dataBytes = 0;
-    for await (const packed of pack(told(extents, before === null ? null : changed), virtualSizeBytes)) {
+    const packed = pack(told(extents, before === null ? null : changed), volume.virtualSizeBytes);
+    const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk, options) };
+    for await (const { bytes, entry, sentBytes } of inFlight(chunksOf(packed), keep)) {
       mayGoOn();
-      // What is in no index is zero.
-      if (packed.type === 'zero') continue;
-      const { id: chunk, sentBytes } = await this.#keep(packed.bytes, options);
-      await pages.add({ chunk, pieces: packed.pieces });
-      dataBytes += packed.bytes.length;
-      progress.kept += packed.bytes.length;
+      await pages.add(entry);
+      dataBytes += bytes;
+      progress.kept += bytes;
       progress.sent += sentBytes;
       options.onProgress?.(progress.kept, progress.sent);
     }
     const kept = before === null ? [] : await this.#unchangedPages(before, changed, options);
-    const index = [...kept, ...(await pages.finish())];
-    return { id, virtualSizeBytes, dataBytes, ...(encryption !== undefined && { encryption }), index };
+    return { ...volume, dataBytes, index: [...kept, ...(await pages.finish())] };
   }
 
   /** Pages of which nothing has changed are the same ones. */
   async #unchangedPages(before: BackupVolume, changed: Ranges, options: CallOptions): Promise<string[]> {
     const ids: string[] = [];
     for (const page of before.index) {
-      const entries = await this.#page(before, page, options);
+      const entries = await this.#reader.page(before, page, options);
       const left = entries.map((entry) => withoutChanged(entry, changed));
       if (left.every((each, place) => each[0] === entries[place])) {
         ids.push(page);
@@ -326,31 +342,18 @@ export class BackupRepository {
     return new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page)), options));
   }
 
-  async #keep(plain: Uint8Array, options: CallOptions): Promise<{ id: string; sentBytes: number }> {
-    const id = this.#chunks.idOf(plain);
-    return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
-  }
-
-  async #restoreVolume(volume: BackupVolume, sink: DiskSink, options: CallOptions): Promise<void> {
-    for await (const entry of this.#entries(volume, options)) {
-      const bytes = 'chunk' in entry ? await this.#chunks.read(entry.chunk, options) : null;
-      if (!piecesFit(entry, volume.virtualSizeBytes, bytes?.length ?? null)) {
-        throw damaged(`index of volume ${volume.id}`, 'it tells pieces that do not fit');
-      }
-      if (bytes === null || !('chunk' in entry)) await zeroAll(entry, sink);
-      else {
-        for (const [offset, length, at] of placedPieces(entry.pieces))
-          await sink.write(offset, bytes.subarray(at, at + length));
-      }
+  async #keepPacked({ bytes, pieces, release }: PackedChunk, options: CallOptions) {
+    try {
+      const { id: chunk, sentBytes } = await this.#keep(bytes, options);
+      return { entry: { chunk, pieces }, bytes: bytes.length, sentBytes };
+    } finally {
+      release();
     }
   }
 
-  async *#entries(volume: BackupVolume, options: CallOptions): AsyncGenerator<IndexEntry> {
-    for (const page of volume.index) yield* await this.#page(volume, page, options);
-  }
-
-  async #page({ id }: BackupVolume, page: string, options: CallOptions): Promise<IndexEntry[]> {
-    return readAs(IndexPage, await this.#chunks.read(page, options), `index of volume ${id}`);
+  async #keep(plain: Uint8Array, options: CallOptions): Promise<{ id: string; sentBytes: number }> {
+    const id = this.#chunks.idOf(plain);
+    return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
   }
 
   async #namedChunks(options: CallOptions): Promise<Set<string>> {
@@ -358,7 +361,7 @@ export class BackupRepository {
     for await (const { volumes } of this.#manifests(MANIFESTS, options)) {
       for (const volume of volumes) {
         for (const page of volume.index) named.add(page);
-        for await (const entry of this.#entries(volume, options))
+        for await (const entry of this.#reader.entries(volume, options))
           if ('chunk' in entry) named.add(entry.chunk);
         if (named.size > CHUNKS_LIMIT) {
           throw new AgentError('LIMIT_REACHED', `The repository has more than ${CHUNKS_LIMIT} chunks`, {
@@ -413,17 +416,13 @@ async function* told(extents: AsyncIterable<DiskExtent>, ranges: Ranges | null):
   }
 }
 
-async function zeroAll(entry: IndexEntry, sink: DiskSink): Promise<void> {
-  const pieces = 'zero' in entry ? entry.zero : [];
-  for (const [offset = 0, length = 0] of pieces) await sink.zero(offset, length);
+/** What is in no index is zero. */
+async function* chunksOf(packed: AsyncIterable<Packed>): AsyncGenerator<PackedChunk> {
+  for await (const each of packed) if (each.type === 'chunk') yield each;
 }
 
-function readAs<S extends typeof BackupManifest | typeof IndexPage>(schema: S, plain: Buffer, name: string) {
-  try {
-    return parse(schema, parseJson(plain.toString('utf8')), name);
-  } catch (cause) {
-    throw new AgentError('DATA_DAMAGED', `Cannot read ${name}: it has another form`, { cause });
-  }
+function lengthOf({ bytes }: PackedChunk): number {
+  return bytes.length;
 }
 
 function keyOf(instanceId: string, id: string): string {

@@ -8,6 +8,7 @@ const LIST_TIMEOUT_MS = 30_000;
 
 export function viewOf(store: string, manifest: BackupManifest): Backup {
   const { id, instanceId, createdAt, parent, full = null, instance, volumes } = manifest;
+  const { consistent = 'crash', nics = null } = manifest;
   return {
     store,
     id,
@@ -15,7 +16,9 @@ export function viewOf(store: string, manifest: BackupManifest): Backup {
     createdAt,
     parentId: parent,
     full,
+    consistent,
     spec: instance,
+    nics,
     volumes: volumes.map(({ index: _index, ...volume }) => volume),
   };
 }

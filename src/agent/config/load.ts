@@ -11,6 +11,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { type AST, getStaticTOMLValue, parseTOML } from 'toml-eslint-parser';
 import { AgentError } from '../../model/errors.ts';
 import { type Fault, findFault } from '../../model/validate.ts';
+import { checkStores } from './object-stores.ts';
 import { faultOfPools } from './pools.ts';
 import { type Config, ConfigSchema } from './schema.ts';
 
@@ -29,10 +30,14 @@ export function loadConfig(file: string): Config {
 export function parseConfig(text: string, file: string): Config {
   const program = parseToml(text, file);
   const value = getStaticTOMLValue(program);
+  const given = structuredClone(value) as { objects?: unknown };
   const fault = findFault(ConfigSchema, value);
   if (fault !== null) throw faultError(file, lineOf(program, fault.path), fault);
   const config = value as unknown as Config;
   checkTogether(config, file);
+  checkStores(given.objects as object[] | undefined, (path, message) =>
+    faultError(file, lineOf(program, path), { path, message }),
+  );
   return deepFreeze(config);
 }
 
@@ -62,15 +67,18 @@ function parseToml(text: string, file: string): AST.TOMLProgram {
 
 /** What no single key can show. */
 function checkTogether(config: Config, file: string): void {
-  if (config.socket.path.length > SOCKET_PATH_LIMIT) {
+  for (const key of ['path', 'readOnlyPath'] as const) {
+    if (config.socket[key].length <= SOCKET_PATH_LIMIT) continue;
     throw faultError(file, 1, {
-      path: ['socket', 'path'],
+      path: ['socket', key],
       message: `longer than ${SOCKET_PATH_LIMIT} characters`,
     });
   }
-  if (config.scheduler.url !== undefined && config.scheduler.tokenFile === undefined) {
-    throw faultError(file, 1, { path: ['scheduler'], message: 'url needs tokenFile beside it' });
+  if (config.socket.path === config.socket.readOnlyPath) {
+    throw faultError(file, 1, { path: ['socket', 'readOnlyPath'], message: 'the same as path' });
   }
+  const wrong = faultOfScheduler(config.scheduler);
+  if (wrong !== null) throw faultError(file, 1, { path: ['scheduler'], message: wrong });
   const { poolWarningPercent: warning, poolCriticalPercent: critical } = config.capacity;
   if (warning > critical) {
     throw faultError(file, 1, {
@@ -94,6 +102,17 @@ function assertNamedOnce(
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice === undefined) return;
   throw faultError(file, 1, { path: [key], message: `two ${what} are named ${twice}` });
+}
+
+function faultOfScheduler(scheduler: Config['scheduler']): string | null {
+  const { url, tokenFile, caFile, certFile, keyFile, enrolTokenFile } = scheduler;
+  const isSecure = url?.startsWith('wss://') ?? false;
+  if ((certFile === undefined) !== (keyFile === undefined)) return 'certFile and keyFile go together';
+  if (!isSecure && (caFile ?? certFile) !== undefined)
+    return 'caFile and certFile need a wss:// url beside them';
+  if (enrolTokenFile !== undefined && certFile !== undefined) return 'either enrolTokenFile or certFile';
+  if (url === undefined || tokenFile !== undefined || isSecure) return null;
+  return 'url needs tokenFile beside it';
 }
 
 function faultError(file: string, line: number, fault: Fault): AgentError {

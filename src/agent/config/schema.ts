@@ -6,6 +6,7 @@
  */
 import { Name } from '../../model/common.ts';
 import { KeyName } from '../../model/disk.ts';
+import { ROLES } from '../../model/method.ts';
 import { type Static, type TObject, type TProperties, Type } from '../../model/schema.ts';
 
 function section<P extends TProperties>(description: string, properties: P): TObject<P> {
@@ -59,6 +60,15 @@ export const ConfigSchema = Type.Object(
         default: '',
         description: 'Group that may use the socket besides root; empty for root alone.',
       }),
+      readOnlyPath: AbsolutePath(
+        'Unix socket that can only be asked, and changes nothing; made where readOnlyGroup is given. At most 100 characters.',
+        '/run/berth/berth-ro.sock',
+      ),
+      readOnlyGroup: Type.String({
+        pattern: '^[a-z_][a-z0-9_-]{0,31}$|^$',
+        default: '',
+        description: 'Group that may use the read-only socket; empty for no such socket.',
+      }),
     }),
     scheduler: section('The central scheduler. Without a url the node stands alone.', {
       url: Type.Optional(
@@ -73,12 +83,57 @@ export const ConfigSchema = Type.Object(
           description: 'File with the bearer token, readable by root alone. Absolute path.',
         }),
       ),
+      enrolTokenFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'File with an enrolment token, readable by root alone: with it the node gets its certificate at the start, once; what it says of the scheduler holds where there is no url. Absolute path.',
+        }),
+      ),
+      caFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            "Certificate authorities of a wss:// scheduler, PEM, in place of the system's. Not for a node that is enrolled. Absolute path.",
+        }),
+      ),
+      certFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'Certificate of this node by an authority of your own, PEM, with the name URI:berth:node:<id of the node>. Read at each try. Absolute path.',
+        }),
+      ),
+      keyFile: Type.Optional(
+        Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description: 'Key of certFile, PEM, readable by root alone. Absolute path.',
+        }),
+      ),
+      role: Type.Enum([...ROLES], {
+        default: 'operate',
+        description:
+          'What the scheduler may do here: observe asks, operate changes instances and what they need, admin all that root may.',
+      }),
       ownershipSeconds: Type.Integer({
         minimum: 30,
         maximum: 31_536_000,
         default: 300,
         description:
           'Seconds without the scheduler after which it is asked before a policy starts anything: it may run elsewhere.',
+      }),
+    }),
+    audit: section('The audit log: who has asked for which change.', {
+      keepEntries: Type.Integer({
+        minimum: 1_000,
+        maximum: 1_000_000,
+        default: 20_000,
+        description:
+          'Newest entries that are kept, about half a KiB each; the chain goes on from a checkpoint. `berth audit list --json` exports them before.',
       }),
     }),
     hypervisor: section('What runs the guests.', {
@@ -126,7 +181,7 @@ export const ConfigSchema = Type.Object(
         }),
         nfs: Type.Optional(
           Type.String({
-            pattern: '^([A-Za-z0-9.-]{1,253}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
+            pattern: '^([A-Za-z0-9][A-Za-z0-9.-]{0,252}|\\[[0-9a-fA-F:.]{2,45}\\]):/[^\\s,]{0,1000}$',
             description: 'server:/export that is mounted on that folder; without it nothing is mounted.',
           }),
         ),
@@ -170,36 +225,51 @@ export const ConfigSchema = Type.Object(
       ),
     }),
     objects: sections(
-      'An object store for backups and images, by S3. One such section each.',
+      'An object store for backups and images: a bucket by S3, or a folder, such as a mount of NFS. One such section each.',
       OBJECT_STORES_LIMIT,
       {
         name: Name,
-        endpoint: Type.String({
-          pattern: '^https?://([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?$',
-          maxLength: 300,
-          description: 'http:// or https:// address of the server, without a path.',
-        }),
+        path: Type.Optional(
+          Type.String({
+            pattern: '^/[^\\x00-\\x1f]*$',
+            maxLength: 1024,
+            description:
+              'The folder, which has to exist, in place of endpoint, bucket and credentialsFile. Nothing is written to one without a file .berth-store, which `berth doctor` makes in an empty mount. Absolute path.',
+          }),
+        ),
+        endpoint: Type.Optional(
+          Type.String({
+            pattern: '^https?://([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?$',
+            maxLength: 300,
+            description:
+              'http:// or https:// address of the server, without a path. Needed where there is no path.',
+          }),
+        ),
         region: Type.String({
           pattern: '^[a-z0-9-]{1,64}$',
           default: 'us-east-1',
           description: 'Region that requests are signed for; servers of your own often have us-east-1.',
         }),
-        bucket: Type.String({
-          pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$',
-          description: 'Bucket, which has to exist.',
-        }),
+        bucket: Type.Optional(
+          Type.String({
+            pattern: '^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$',
+            description: 'Bucket, which has to exist. Needed where there is no path.',
+          }),
+        ),
         prefix: Type.String({
           pattern: '^([A-Za-z0-9][A-Za-z0-9._-]*/)*$',
           maxLength: 256,
           default: '',
-          description: 'What all keys in the bucket begin with; empty, or ending with a slash.',
+          description: 'What all keys in the bucket or folder begin with; empty, or ending with a slash.',
         }),
-        credentialsFile: Type.String({
-          pattern: '^/[^\\x00-\\x1f]*$',
-          maxLength: 1024,
-          description:
-            'File with lines `accessKeyId = …` and `secretAccessKey = …`, readable by root alone. Absolute path.',
-        }),
+        credentialsFile: Type.Optional(
+          Type.String({
+            pattern: '^/[^\\x00-\\x1f]*$',
+            maxLength: 1024,
+            description:
+              'File with lines `accessKeyId = …` and `secretAccessKey = …`, readable by root alone. Needed where there is no path. Absolute path.',
+          }),
+        ),
         backupKeyFile: Type.Optional(
           Type.String({
             pattern: '^/[^\\x00-\\x1f]*$',

@@ -104,6 +104,9 @@ const HYPERVISOR: Rules<Hypervisor> = {
   growDisk: guest,
   // Its disks are slow, or full: that is no guest that hangs.
   copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  // An agent in a guest says nothing of the guest.
+  freezeGuest: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  thawGuest: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   stopCopy: guest,
   // Nor is one whose memory is written, or whose agent does not freeze it.
   switchDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
@@ -115,6 +118,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   checkpoints: guest,
   forgetCheckpoints: guest,
   limitDisk: guest,
+  keepNvram: guest,
+  restoreNvram: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
 
@@ -149,6 +154,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     moveLayer: counts,
     removeLayer: counts,
     removeMemory: counts,
+    removeNvram: counts,
     // As long as there is to copy.
     commitLayer: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     isFlat: counts,

@@ -18,6 +18,9 @@ const IMPORT_TIMEOUT_MS = 6 * 3600 * 1000;
 /** A source that can't be reached for longer is as likely a wrong address as a short trouble, ms. */
 const SOURCE_PATIENCE_MS = 60_000;
 
+/** As the repository names them. @see ../backups/repository.ts */
+const OF_BACKUPS = /^s3:\/\/[^/]*\/backups\//;
+
 interface ImportPlan extends ImageRequest {
   name: string;
 }
@@ -36,6 +39,8 @@ export function importImage(services: Services): OperationKind<'image.import', I
     past: [{ ...walk, version: 1 }],
     accept: ({ source, mirrors, signature, ...params }) => {
       const from = { source, mirrors, signature: signature ?? null };
+      for (const place of [source, ...mirrors, ...(signature === undefined ? [] : [signature])])
+        assertNoBackup(place);
       return admit(services, params, (common) => ({ ...common, ...from }));
     },
   };
@@ -65,6 +70,14 @@ function walkOf<P extends ImportPlan>(
     },
     undone: ({ id }) => store.images.remove(id),
   };
+}
+
+/** What is kept of guests' disks is no image, whoever asks. @throws {AgentError} PERMISSION_DENIED */
+function assertNoBackup(place: string): void {
+  if (!OF_BACKUPS.test(place)) return;
+  throw new AgentError('PERMISSION_DENIED', 'Backups are no images', {
+    hint: 'Restore one with `berth backup restore`.',
+  });
 }
 
 type CommonParams = Omit<Params<'image.upload'>, 'sizeBytes' | 'key' | 'epoch'>;

@@ -46,7 +46,7 @@ export function createInstance(services: Services): OperationKind<'instance.crea
 }
 
 /** The same step; a host that can give guests no shares is asked before. */
-function defineWithShares(services: Services): Step<SeededPlan> {
+export function defineWithShares(services: Services): Step<SeededPlan> {
   const step = define(services);
   return {
     ...step,

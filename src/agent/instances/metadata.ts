@@ -51,6 +51,8 @@ const GuestSnapshot = strict({
   quiesced: Type.Boolean(),
   createdAt: WrittenTime,
   memoryVolumeId: nullable(Id),
+  /** Absent where it has none: the definition is then as it was before there were any. */
+  nvramVolumeId: Type.Optional(Id),
   disks: Type.Array(strict({ volumeId: Id, sizeGib: SizeGib, layer: Layer }), { maxItems: DISKS_MAX }),
 });
 const GuestShare = strict({ id: Id, name: Name, tag: MountTag, access: Access });

@@ -159,8 +159,8 @@ function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number
   };
 }
 
-function snapshotOf({ instanceId: _instance, state: _state, ...row }: SnapshotRow) {
-  return row;
+function snapshotOf({ instanceId: _instance, state: _state, nvramVolumeId, ...row }: SnapshotRow) {
+  return { ...row, ...(nvramVolumeId !== null && { nvramVolumeId }) };
 }
 
 /** What a guest sees a volume by, for as long as there is the volume. */

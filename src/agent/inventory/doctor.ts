@@ -12,6 +12,7 @@ import { DEFAULT_POOL } from '../../model/pool.ts';
 import { GIB } from '../../model/units.ts';
 import type { Collector } from '../collector/collector.ts';
 import type { Services } from '../services.ts';
+import type { PoolWatch } from './pool-watch.ts';
 
 /** Each check has this long, ms. */
 const CHECK_TIMEOUT_MS = 10_000;
@@ -27,6 +28,7 @@ export async function examineNode(services: Services, collector: Collector): Pro
     ['host', (options) => services.host.examine(options)],
     ['libvirt', (options) => examineHypervisor(services, options)],
     ...services.pools.all.map((pool): Check => [spaceCheck(pool), (options) => examinePool(pool, options)]),
+    ...services.inventories.pools.slice(1).map((pool) => wayCheck(services, pool)),
     ['ownership', async () => examineOwnership(services)],
     ['network', (options) => examineNetwork(services, options)],
     ['leaks', (options) => examineLeaks(collector, options)],
@@ -91,6 +93,18 @@ function spaceCheck({ name }: StoragePool): string {
   return name === DEFAULT_POOL ? 'disk-space' : `disk-space-${name}`;
 }
 
+/** The host's own examination tries the way to the default pool. */
+function wayCheck({ host }: Services, { settings: { name, path } }: PoolWatch): Check {
+  const check = `way to pool ${name}`;
+  return [
+    check,
+    async (options) => {
+      const found = await host.examineWay({ check, path }, options);
+      return found === null ? [] : [found];
+    },
+  ];
+}
+
 async function examinePool(pool: StoragePool, options: { timeoutMs: number }): Promise<Finding[]> {
   const check = spaceCheck(pool);
   await pool.prepare(options);
@@ -114,7 +128,9 @@ async function examineNetwork({ network }: Services, options: { timeoutMs: numbe
 async function examineLeaks(collector: Collector, options: { timeoutMs: number }): Promise<Finding[]> {
   const { leaks, unknown } = await collector.look(options);
   if (unknown.length > 0) {
-    const parts = unknown.map(({ part, reason }) => `${part}: ${reason}`).join('; ');
+    const parts = unknown
+      .map(({ part, pool, reason }) => `${part}${pool === null ? '' : ` of pool ${pool}`}: ${reason}`)
+      .join('; ');
     return [finding('leaks', 'warning', `could not be looked for everywhere: ${parts}`)];
   }
   const proven = leaks.filter(({ proof }) => proof !== null).length;

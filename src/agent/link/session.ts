@@ -31,7 +31,7 @@ import {
   readMessage,
   rpcErrorOf,
 } from '../../model/wire.ts';
-import type { Dispatcher } from '../api/dispatcher.ts';
+import type { Caller, Dispatcher } from '../api/dispatcher.ts';
 import type { Inventories } from '../inventory/inventories.ts';
 import type { Log } from '../log.ts';
 import type { Ownership } from '../policies/ownership.ts';
@@ -48,9 +48,9 @@ const UNREAD_BYTES_LIMIT = 2 * MESSAGE_BYTES_LIMIT;
 const HELLO_TIMEOUT_MS = 10_000;
 /** Heartbeats without a word from the scheduler after which the connection is dropped. */
 const SILENT_HEARTBEATS = 3;
-/** What a scheduler may do; finer roles come with certificates. */
-const SCHEDULER_ROLE: Role = 'operate';
 const HELLO_ID = 'hello';
+/** What this side asks is answered from the scheduler's database, ms. */
+const ANSWER_TIMEOUT_MS = 30_000;
 
 export interface SessionParts {
   store: Store;
@@ -60,9 +60,13 @@ export interface SessionParts {
   clock: Clock;
   log: Log;
   nodeId: string;
+  /** What the scheduler may do here. */
+  role: Role;
 }
 
 export interface SessionListener {
+  /** The scheduler as the audit log names it. */
+  name: string;
   /** Called once hello is answered. */
   onReady(): void;
   /** Called with the reason when this side ends the session. */
@@ -80,6 +84,9 @@ export class Session {
   /** What this scheduler has acknowledged; it may have lost what it acknowledged to us before. */
   #ackedSeq = 0;
   #inFlight = 0;
+  /** What this side has asked, by its id. */
+  readonly #asked = new Map<string, (answer: RpcResponse) => void>();
+  #lastAsked = 0;
   /** Its hello was answered, and it has not ended. */
   #isAnswered = false;
   #toldGeneration = -1;
@@ -96,6 +103,32 @@ export class Session {
     socket.on('pong', () => this.#heard());
     this.#cancelTimer = parts.clock.after(HELLO_TIMEOUT_MS, () => this.#drop('hello was not answered'));
     this.#guarded(() => this.#sayHello());
+  }
+
+  /**
+   * Asks the scheduler.
+   *
+   * @throws {AgentError} Its refusal; UNAVAILABLE: the link has ended; DEADLINE_EXCEEDED.
+   */
+  async request(method: string, params: unknown): Promise<unknown> {
+    const id = `agent-${++this.#lastAsked}`;
+    const { promise, resolve, reject } = Promise.withResolvers<RpcResponse>();
+    const late = () => reject(new AgentError('DEADLINE_EXCEEDED', `No answer of the scheduler to ${method}`));
+    const gone = () => reject(new AgentError('UNAVAILABLE', `The link ended before ${method} was answered`));
+    const cancelTimer = this.#parts.clock.after(ANSWER_TIMEOUT_MS, late);
+    this.#gone.signal.addEventListener('abort', gone, { once: true });
+    if (this.#gone.signal.aborted) gone();
+    this.#asked.set(id, resolve);
+    this.#send({ jsonrpc: '2.0', id, method, params });
+    try {
+      const { result, error } = await promise;
+      if (error !== undefined) throw agentErrorOf(error);
+      return result;
+    } finally {
+      cancelTimer();
+      this.#asked.delete(id);
+      this.#gone.signal.removeEventListener('abort', gone);
+    }
   }
 
   /** Lets go of the socket, and of everyone who waits for an answer on it. */
@@ -207,14 +240,18 @@ export class Session {
         else void this.#answer(message.request, message.request.id);
         break;
       case 'response':
-        if (message.response.id === HELLO_ID && this.#heartbeatMs === 0)
-          this.#guarded(() => this.#welcome(message.response));
+        this.#onResponse(message.response);
         break;
       case 'malformed':
         this.#send(message.reply);
         this.#drop('the scheduler sent what is not JSON-RPC', 1002);
         break;
     }
+  }
+
+  #onResponse(response: RpcResponse): void {
+    if (response.id !== HELLO_ID) this.#asked.get(String(response.id))?.(response);
+    else if (this.#heartbeatMs === 0) this.#guarded(() => this.#welcome(response));
   }
 
   #onNotification({ method, params }: RpcRequest): void {
@@ -251,11 +288,16 @@ export class Session {
 
   async #outcome(method: string, params: unknown): Promise<Outcome> {
     try {
-      const caller = { role: SCHEDULER_ROLE, asker: 'scheduler', signal: this.#gone.signal } as const;
-      return { result: await this.#parts.dispatcher.call(method, params, caller) };
+      return { result: await this.#parts.dispatcher.call(method, params, this.#caller()) };
     } catch (error) {
       return { error: rpcErrorOf(AgentError.from(error)) };
     }
+  }
+
+  #caller(): Caller {
+    const who = async () => ({ via: 'link', name: this.#listener.name, uid: null, pid: null }) as const;
+    const { role } = this.#parts;
+    return { role, asker: 'scheduler', signal: this.#gone.signal, identity: { via: 'link', who } };
   }
 
   /** Whatever goes wrong in here costs this connection, and nothing else. */

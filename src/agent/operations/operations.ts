@@ -6,9 +6,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import type { Principal } from '../../model/audit.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { OperationMethod, Params } from '../../model/methods.ts';
 import { type Asker, hasEnded, type Operation, type Retry } from '../../model/operation.ts';
+import { agentItself, callEntry, endEntry } from '../audit/entries.ts';
 import { type OperationFilter, type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
 import { checkEpoch, digestOfRequest } from './fence.ts';
@@ -27,6 +29,7 @@ interface Submission {
   /** Of method and params, without the fence. */
   digest: string;
   asker: Asker;
+  who: Principal;
   fence: { key?: string; epoch?: number };
   /** The operation that it is a part of. */
   whole: OperationRow | null;
@@ -83,10 +86,16 @@ export class Operations {
    * Accepts a command, and answers with its operation once that is durable.
    *
    * @param asker Who asks; shown with the operation. @default 'operator'
+   * @param who The same for the audit log. @default the agent itself
    * @throws {AgentError} Whatever the fence or the kind's decision says; nothing is written then.
    */
-  submit<M extends OperationMethod>(method: M, params: Params<M>, asker: Asker = 'operator'): Operation {
-    return this.#submit(method, params, { asker, whole: null });
+  submit<M extends OperationMethod>(
+    method: M,
+    params: Params<M>,
+    asker: Asker = 'operator',
+    who: Principal = agentItself(asker),
+  ): Operation {
+    return this.#submit(method, params, { asker, who, whole: null });
   }
 
   /** Submits a part of an operation that runs, or answers with the one that was submitted before. */
@@ -95,20 +104,21 @@ export class Operations {
       throw new Error(`${whole.kind} does not delegate, or is a part itself: it would wait for ever`);
     }
     const params = { ...part.params, key: keyOfPart(whole.id, part) } as Params<OperationMethod>;
-    return this.#submit(part.method, params, { asker: whole.askedBy ?? 'operator', whole });
+    const asker = whole.askedBy ?? 'operator';
+    return this.#submit(part.method, params, { asker, who: agentItself(asker), whole });
   }
 
   #submit(
     method: OperationMethod,
     params: Params<OperationMethod>,
-    { asker, whole }: Pick<Submission, 'asker' | 'whole'>,
+    { asker, who, whole }: Pick<Submission, 'asker' | 'who' | 'whole'>,
   ): Operation {
     const fence = params as { key?: string; epoch?: number };
     const digest = digestOfRequest(method, params as Record<string, unknown>);
     const repeated = this.#repeated(fence.key, digest);
     if (repeated !== null) return this.view(repeated);
     this.#assertTaking(method);
-    const submission = { method, params, digest, asker, fence, whole };
+    const submission = { method, params, digest, asker, who, fence, whole };
     const row = this.#store.db.transaction(() => this.#accept(submission));
     if (!hasEnded(row.state)) this.#enqueue(row);
     return this.view(row);
@@ -139,10 +149,14 @@ export class Operations {
     return now;
   }
 
-  /** Asks it to stop; one that has ended is answered as it is. */
-  cancel(id: string): Operation {
+  /**
+   * Asks it to stop; one that has ended is answered as it is.
+   *
+   * @param record Called within the transaction, where there is one. @default records nothing
+   */
+  cancel(id: string, record: () => void = () => undefined): Operation {
     const before = this.#store.operations.get(id);
-    this.#runs.get(id)?.cancel();
+    this.#runs.get(id)?.cancel(record);
     const row = this.#store.operations.get(id);
     if (before.state === 'pending' && hasEnded(row.state)) this.#settle(id);
     return this.view(row);
@@ -192,7 +206,7 @@ export class Operations {
   }
 
   #accept(submission: Submission): OperationRow {
-    const { method, params, asker, fence, whole } = submission;
+    const { method, params, asker, who, fence, whole } = submission;
     this.#fenceEpoch(fence.epoch);
     const kind = this.#kinds.get(method);
     if (kind === undefined) throw new AgentError('UNSUPPORTED', `No operation ${method} in this build`);
@@ -204,6 +218,7 @@ export class Operations {
     const row = this.#newRow(kind, accepted, submission);
     this.#store.operations.insert(row);
     if (!hasEnded(row.state)) this.#nameThings(kind, row);
+    if (whole === null) this.#store.audit.append(callEntry(method, params, who, row));
     this.#store.operations.trim();
     tellOperation(this.#store, row.id);
     return row;
@@ -290,6 +305,7 @@ export class Operations {
     this.#store.db.transaction(() => {
       this.#store.operations.setError(row.id, error.toBody());
       this.#store.operations.end(row.id, 'failed', timestamp(this.#clock));
+      if (row.parentId === null) this.#store.audit.append(endEntry(row, 'failed', error.code));
       giveUpMaking(this.#store, row.target);
       tellOperation(this.#store, row.id);
     });

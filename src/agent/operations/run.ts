@@ -13,8 +13,9 @@
  * A run that is suspended (the daemon goes down) writes nothing more, exactly as if it had crashed.
  */
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
-import { AgentError } from '../../model/errors.ts';
+import { AgentError, type ErrorCode } from '../../model/errors.ts';
 import type { Retry, StepProgress } from '../../model/operation.ts';
+import { endEntry } from '../audit/entries.ts';
 import type { OperationRow, StepRow } from '../store/operations.ts';
 import { viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
@@ -105,12 +106,14 @@ export class Run {
    * Stops the steps under way, to be undone; one that has not begun ends at once. It is journaled first, so that the
    * next daemon knows of it, too.
    *
+   * @param record Called within the transaction.
    * @throws {AgentError} UNAVAILABLE: it could not be journaled, and the operation goes on.
    */
-  cancel(): void {
+  cancel(record: () => void = () => undefined): void {
     const { state, cancelRequestedAt } = this.#row;
     if (cancelRequestedAt !== null || state === 'undoing') return;
     this.#store.db.transaction(() => {
+      record();
       this.#requestCancel();
       if (state === 'pending') this.#end('cancelled', () => this.#undone(cancelled()));
     });
@@ -302,8 +305,15 @@ export class Run {
     writeRows();
     const endedAt = timestamp(this.#clock);
     this.#store.operations.end(this.#row.id, state, endedAt);
+    if (this.#row.parentId === null)
+      this.#store.audit.append(endEntry(this.#row, state, this.#codeOf(state)));
     this.#onCommit(this.#row, { state, endedAt });
     this.#tell();
+  }
+
+  #codeOf(state: 'succeeded' | 'failed' | 'cancelled'): ErrorCode | null {
+    if (state === 'succeeded') return null;
+    return state === 'cancelled' ? 'CANCELLED' : (this.#row.error?.code ?? null);
   }
 
   #requestCancel(): void {

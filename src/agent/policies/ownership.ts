@@ -25,7 +25,7 @@ export class Ownership {
   readonly #clock: Clock;
   readonly #log: Log;
   /** Null where no scheduler is configured: then all that is here is ours. */
-  readonly #limitMs: number | null;
+  #limitMs: number | null;
   readonly #startedAt: string;
   readonly #listeners = new Set<() => void>();
   /** Links whose hello was answered, and that have not ended. */
@@ -42,6 +42,11 @@ export class Ownership {
     const written = parts.store.meta.get('last_contact_at');
     this.#heardAtMs = written === null ? null : Date.parse(written);
     this.#writtenAtMs = this.#heardAtMs ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** From now on there is a scheduler: it is asked before a policy starts anything. */
+  limitTo(limitMs: number): void {
+    this.#limitMs = limitMs;
   }
 
   /** When the scheduler was heard last; null for never. */

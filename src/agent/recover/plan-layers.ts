@@ -67,7 +67,8 @@ function planSnapshot(
 ): void {
   const { plan } = planning;
   const parentId = others.some(({ id }) => id === snapshot.parentId) ? snapshot.parentId : null;
-  plan.snapshots.push({ ...snapshot, instanceId, parentId, state: 'ready' });
+  const { nvramVolumeId = null } = snapshot;
+  plan.snapshots.push({ ...snapshot, nvramVolumeId, instanceId, parentId, state: 'ready' });
   if (snapshot.memoryVolumeId === null) return;
   const gib = Math.ceil(spec.memoryMib / MIB_PER_GIB);
   const pool = poolOf(planning, volumes.find(({ id }) => id === snapshot.memoryVolumeId) ?? {});

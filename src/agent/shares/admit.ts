@@ -64,7 +64,11 @@ export function assertAttachable({ store }: Services, { instance, share, asked }
     });
 }
 
-/** Before a definition has one: a guest that has one and can't be given it does not start any more. @throws {AgentError} UNSUPPORTED */
+/**
+ * Before a definition has one: a guest that has one and can't be given it does not start any more.
+ *
+ * @throws {AgentError} UNSUPPORTED
+ */
 export async function assertSharesUsable({ hypervisor }: Services, options: CallOptions): Promise<void> {
   const { shares } = await hypervisor.facts(options);
   if (shares === undefined || shares.usable) return;

@@ -26,6 +26,7 @@ import type { Store } from '../store/store.ts';
 import { assertPlain, handOverKeys, keyed } from '../volumes/encryption.ts';
 import { type LayerPlan, makeLayers, noteLayers, parentsOf, takeBack } from './add-layers.ts';
 import { mergeLayer, openChain } from './layers.ts';
+import { nvramVolumeOf } from './nvram.ts';
 
 /** A guest that freezes its file systems, ms. */
 const TIMEOUT_MS = 10 * 60_000;
@@ -37,7 +38,15 @@ interface CreatePlan extends LayerPlan {
   name: string;
   snapshotId: string;
   memoryVolumeId: string | null;
+  /** @default null: a plan of before there were any */
+  nvramVolumeId?: string | null;
   quiesce: Quiesce;
+}
+
+interface Switched {
+  quiesced: boolean;
+  /** @default false */
+  withoutNvram?: boolean;
 }
 
 export function createSnapshot(services: Services): OperationKind<'snapshot.create', CreatePlan> {
@@ -58,12 +67,15 @@ export function createSnapshot(services: Services): OperationKind<'snapshot.crea
       const layer = randomUUID();
       const snapshot = admit(services, instance, { name, memory, layer });
       store.instances.nextGeneration(instance.id);
-      const { id: snapshotId, memoryVolumeId } = snapshot;
-      const plan = { id: instance.id, name: instance.name, layer, snapshotId, memoryVolumeId, quiesce };
-      return { verdict: 'run', target, plan };
+      const { id: snapshotId, memoryVolumeId, nvramVolumeId } = snapshot;
+      const { id: of, name: called } = instance;
+      const kept = { snapshotId, memoryVolumeId, nvramVolumeId };
+      return { verdict: 'run', target, plan: { id: of, name: called, layer, ...kept, quiesce } };
     },
     succeeded({ id, name, snapshotId }, results) {
-      store.snapshots.setReady(snapshotId, results['switch'] as { quiesced: boolean });
+      const { quiesced, withoutNvram = false } = results['switch'] as Switched;
+      store.snapshots.setReady(snapshotId, { quiesced });
+      if (withoutNvram) store.snapshots.setWithoutNvram(snapshotId);
       const snapshot = snapshotView(store.snapshots.get(id, snapshotId));
       store.events.append('snapshot.created', { kind: 'instance', id, name }, { snapshot });
     },
@@ -78,7 +90,7 @@ export function createSnapshot(services: Services): OperationKind<'snapshot.crea
 /** Rows of a snapshot of what is in the store now. @throws {AgentError} ALREADY_EXISTS, LIMIT_REACHED, CAPACITY_EXCEEDED */
 function admit(
   { store, clock, inventories }: Services,
-  { id: instanceId, name: instanceName, spec }: Instance,
+  { id: instanceId, name: instanceName, spec, disks }: Instance,
   asked: { name: string | undefined; memory: boolean; layer: string },
 ): SnapshotRow {
   const volumes = store.volumes.listOf(instanceId);
@@ -105,6 +117,7 @@ function admit(
     state: 'creating',
     quiesced: false,
     memoryVolumeId: asked.memory && boot !== undefined ? boot.id : null,
+    nvramVolumeId: asked.memory ? null : nvramVolumeOf({ spec, disks }),
     disks: disksNow(store, instanceId),
     createdAt: timestamp(clock),
   };
@@ -149,17 +162,33 @@ function switchDisks(services: Services): Step<CreatePlan> {
     // Whether it was quiesced then is not known.
     look: async (plan, { signal }) =>
       (await isSwitched(services, plan, signal)) ? { result: { quiesced: false } } : null,
-    act: (plan, { signal }) => switchNow(services, plan, signal),
+    async act(plan, { signal }) {
+      const withoutNvram = !(await keepNvram(services, plan, signal));
+      return { ...(await switchNow(services, plan, signal)), ...(withoutNvram && { withoutNvram }) };
+    },
     async undo(plan, { signal }) {
-      const { id: instanceId, snapshotId, layer, memoryVolumeId } = plan;
+      const { id: instanceId, snapshotId, layer, memoryVolumeId, nvramVolumeId = null } = plan;
       for (const { volumeId, parent } of parentsOf(store, plan))
         await mergeLayer(services, { instanceId, volumeId, layer, into: parent, children: [] }, { signal });
       store.db.transaction(() => takeBack(store, plan));
       await defineFromStore(services, instanceId, signal);
       if (memoryVolumeId !== null)
         await pools.holding(memoryVolumeId).removeMemory(memoryVolumeId, snapshotId, { signal });
+      if (nvramVolumeId !== null)
+        await pools.holding(nvramVolumeId).removeNvram(nvramVolumeId, snapshotId, { signal });
     },
   };
+}
+
+/** Before the disks: its variables name what is on them. @returns false where it turns out to have none */
+async function keepNvram(
+  { hypervisor, pools }: Services,
+  { id, snapshotId, nvramVolumeId = null }: CreatePlan,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (nvramVolumeId === null) return true;
+  const path = pools.holding(nvramVolumeId).paths.nvram(nvramVolumeId, snapshotId);
+  return hypervisor.keepNvram(id, path, { signal });
 }
 
 async function isSwitched(services: Services, plan: CreatePlan, signal: AbortSignal): Promise<boolean> {

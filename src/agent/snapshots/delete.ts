@@ -22,7 +22,7 @@ export function deleteSnapshot(services: Services): OperationKind<'snapshot.dele
   return {
     method: 'snapshot.delete',
     version: 1,
-    stages: [[define(services)], [removeMemory(services)]],
+    stages: [[define(services)], [removeFiles(services)]],
     accept({ id, snapshot: nameOrId, ...fence }) {
       const { instance, target } = requestOf(services, 'delete a snapshot of', { id, ...fence });
       const snapshot = store.snapshots.get(instance.id, nameOrId);
@@ -70,14 +70,18 @@ function define(services: Services): Step<DeletePlan> {
   };
 }
 
-function removeMemory({ pools, store }: Services): Step<DeletePlan> {
+/** Its memory, and its firmware variables. */
+function removeFiles({ pools, store }: Services): Step<DeletePlan> {
   return {
     name: 'remove-memory',
     look: async () => null, // idempotent
     async act({ id, snapshotId }, { signal }) {
-      const memoryVolumeId = store.snapshots.find(id, snapshotId)?.memoryVolumeId ?? null;
+      const row = store.snapshots.find(id, snapshotId);
+      const { memoryVolumeId = null, nvramVolumeId = null } = row ?? {};
       if (memoryVolumeId !== null)
         await pools.holding(memoryVolumeId).removeMemory(memoryVolumeId, snapshotId, { signal });
+      if (nvramVolumeId !== null)
+        await pools.holding(nvramVolumeId).removeNvram(nvramVolumeId, snapshotId, { signal });
     },
   };
 }

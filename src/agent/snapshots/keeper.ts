@@ -1,8 +1,11 @@
 /**
  * Keeper of layers: has what snapshots leave merged, in the background, while nothing else is done to an instance.
  *
- *   every KEEP_INTERVAL_MS, after each event of snapshots, and when an instance has nothing else to do
+ *   every KEEP_INTERVAL_MS, after each event of snapshots, and when what a merge waits for has ended
  *   ─▶ snapshot.merge, as any caller's
+ *
+ * The end of an operation is looked at for those instances alone whose merge has given way, has failed, or could not begin:
+ * operations end all the time, and most are of instances without layers.
  */
 import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import type { Clock } from '../../drivers/contracts/clock.ts';
@@ -35,6 +38,8 @@ export class LayerKeeper {
   #cancelTimer: () => void = () => undefined;
   #nextAtMs = Infinity;
   #unsubscribe: Unsubscribe = () => undefined;
+  /** Ids of instances that have something to merge, and had something else to do. */
+  readonly #waiting = new Set<string>();
 
   constructor(parts: LayerKeeperParts) {
     this.#parts = parts;
@@ -55,10 +60,12 @@ export class LayerKeeper {
     this.#cancelTimer();
   }
 
-  /** An operation for which a merge may have given way. One that has failed is not begun anew at once. */
+  /** An operation that a merge has given way to. One that has failed is not begun anew at once. */
   #wasWaitedFor({ kind, target, endedAt }: Operation): boolean {
-    if (endedAt === null || target.kind !== 'instance' || kind === 'snapshot.merge') return false;
-    return this.#parts.store.layers.instancesWithLayers().includes(target.id);
+    if (endedAt === null || target.kind !== 'instance') return false;
+    if (kind !== 'snapshot.merge') return this.#waiting.delete(target.id);
+    if (nextOf(this.#parts.store, target.id) !== null) this.#waiting.add(target.id);
+    return false;
   }
 
   /** In so long at the latest. */
@@ -78,8 +85,9 @@ export class LayerKeeper {
   #keep(): void {
     const { store } = this.#parts;
     for (const id of store.layers.instancesWithLayers()) {
-      const isBusy = store.operations.unfinishedOn({ kind: 'instance', id }).length > 0;
-      if (!isBusy && nextOf(store, id) !== null) this.#ask(id);
+      if (nextOf(store, id) === null) continue;
+      if (store.operations.unfinishedOn({ kind: 'instance', id }).length > 0) this.#waiting.add(id);
+      else this.#ask(id);
     }
   }
 

@@ -5,6 +5,7 @@
  *   where it is     rows             an empty layer above  with another      or start where that is asked for
  *   asked for                        what the snapshot     generation ID
  *                                    keeps
+ *                                    nvram, as it kept it
  *
  * Its system learns by the generation ID that it was taken back. One that a failed revert has given it stays, since one
  * too many harms nothing; a guest that goes on from its memory is given one by the host, and that is written down.
@@ -24,11 +25,12 @@ import { type SnapshotRow, snapshotView } from '../store/snapshots.ts';
 import type { Store } from '../store/store.ts';
 import { type LayerPlan, makeLayers, noteLayers, takeBack } from './add-layers.ts';
 import { assertReady } from './delete.ts';
+import { type AsidePlan, bringNvramBack, forgetNvram, nvramVolumeOf } from './nvram.ts';
 
 /** The largest memory, from a slow disk, ms. */
 const TIMEOUT_MS = 2 * 3600_000;
 
-interface RevertPlan extends InstancePlan, LayerPlan {
+interface RevertPlan extends InstancePlan, LayerPlan, AsidePlan {
   id: string;
   snapshotId: string;
   /** The snapshot that it stood on; null for none. */
@@ -42,10 +44,12 @@ interface RevertPlan extends InstancePlan, LayerPlan {
 
 export function revertSnapshot(services: Services): OperationKind<'snapshot.revert', RevertPlan> {
   const { store } = services;
-  const stages = [
+  const towards = [
     [destroy(services)],
     [noteLayers(services, (plan: RevertPlan) => keptBy(services, plan))],
     [makeLayers(services)],
+  ];
+  const back = [
     [whereStarted(bindPorts(services)), define(services)],
     [resume(services), whereWithoutMemory(startExisting(services))],
   ];
@@ -62,9 +66,16 @@ export function revertSnapshot(services: Services): OperationKind<'snapshot.reve
     ...walk,
     method: 'snapshot.revert',
     version: 2,
-    stages: [...stages, [noteGeneration(services)], [look(services)]],
-    // Version 1 left the generation ID as it was; its plans have none.
-    past: [{ ...walk, version: 1, stages: [...stages, [look(services)]] }],
+    stages: [
+      ...towards,
+      [bringNvramBack(services)],
+      ...back,
+      [noteGeneration(services)],
+      [look(services)],
+      [forgetNvram(services)],
+    ],
+    // Version 1 left the generation ID and the firmware variables as they were; its plans have none.
+    past: [{ ...walk, version: 1, stages: [...towards, ...back, [look(services)]] }],
     accept({ id, snapshot: nameOrId, force, start, ...fence }) {
       const { instance, target } = requestOf(services, 'revert', { id, ...fence });
       const snapshot = store.snapshots.get(instance.id, nameOrId);
@@ -79,13 +90,16 @@ function write(services: Services, { id }: Instance, snapshot: SnapshotRow, star
   const { store, pools } = services;
   assertSameDisks(store, id, snapshot);
   const previousId = store.snapshots.listOf(id).find(({ current }) => current)?.id ?? null;
-  const { id: snapshotId, memoryVolumeId } = snapshot;
+  const { id: snapshotId, memoryVolumeId, nvramVolumeId } = snapshot;
   store.snapshots.setCurrent(id, snapshotId);
   store.instances.nextGeneration(id);
   store.instances.setDesired(id, start || memoryVolumeId !== null ? 'running' : 'stopped');
-  const plan = planInstance(store, pools, store.instances.get(id));
+  const instance = store.instances.get(id);
+  const plan = planInstance(store, pools, instance);
+  const nvram = nvramVolumeId === null ? null : { volumeId: nvramVolumeId, snapshotId };
   const [layer, generationId] = [randomUUID(), randomUUID()];
-  return { ...plan, layer, generationId, snapshotId, previousId, memoryVolumeId, start };
+  const aside = { nvram, asideVolumeId: nvramVolumeOf(instance) };
+  return { ...plan, ...aside, layer, generationId, snapshotId, previousId, memoryVolumeId, start };
 }
 
 /** What the snapshot keeps, now that it is the operation's turn. */

@@ -29,7 +29,7 @@ import {
   writeDurably,
 } from '../../sqlite/set-aside.ts';
 import type { Log } from '../log.ts';
-import { findBadRow } from './audit-rows.ts';
+import { findBadRow } from './bad-rows.ts';
 import { isMarked, mark, markWithoutLog, unmark } from './open-mark.ts';
 import { type RecoveryNote, writeRecoveryNote } from './recovery-note.ts';
 import { type Salvage, type SalvagedOperation, salvage } from './salvage.ts';

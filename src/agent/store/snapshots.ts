@@ -19,6 +19,8 @@ export interface SnapshotRow
   disks: SnapshotDisk[];
   /** The volume that its memory lies with; null for one without memory. */
   memoryVolumeId: string | null;
+  /** The volume that firmware variables lie with; null for none: of a BIOS guest, or within the memory. */
+  nvramVolumeId: string | null;
 }
 
 export class SnapshotStore {
@@ -32,7 +34,7 @@ export class SnapshotStore {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        'INSERT INTO snapshots (id, instance_id, name, parent_id, current, state, memory_volume_id, quiesced, disks, created_at) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?)',
+        'INSERT INTO snapshots (id, instance_id, name, parent_id, current, state, memory_volume_id, nvram_volume_id, quiesced, disks, created_at) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         snapshot.id,
@@ -41,6 +43,7 @@ export class SnapshotStore {
         snapshot.parentId,
         snapshot.state,
         snapshot.memoryVolumeId,
+        snapshot.nvramVolumeId,
         Number(snapshot.quiesced),
         JSON.stringify(snapshot.disks),
         snapshot.createdAt,
@@ -61,6 +64,12 @@ export class SnapshotStore {
   setReady(id: string, { quiesced }: Pick<SnapshotRow, 'quiesced'>): void {
     this.#db.assertTransaction();
     this.#db.sql("UPDATE snapshots SET state = 'ready', quiesced = ? WHERE id = ?").run(Number(quiesced), id);
+  }
+
+  /** Its guest turned out to have no firmware variables. */
+  setWithoutNvram(id: string): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE snapshots SET nvram_volume_id = NULL WHERE id = ?').run(id);
   }
 
   /** @param id Null where the instance stands on none. */
@@ -136,7 +145,7 @@ export class SnapshotStore {
 
 /** As callers see it. */
 export function snapshotView(row: SnapshotRow): Snapshot {
-  const { disks, memoryVolumeId, ...rest } = row;
+  const { disks, memoryVolumeId, nvramVolumeId: _nvram, ...rest } = row;
   return {
     ...rest,
     memory: memoryVolumeId !== null,
@@ -153,6 +162,7 @@ function toRow(row: Row): SnapshotRow {
     current: row['current'] === 1,
     state: row['state'] as SnapshotRow['state'],
     memoryVolumeId: row['memory_volume_id'] as string | null,
+    nvramVolumeId: row['nvram_volume_id'] as string | null,
     quiesced: row['quiesced'] === 1,
     disks: JSON.parse(row['disks'] as string),
     createdAt: row['created_at'] as string,

@@ -6,6 +6,7 @@ import type { EventType } from '../../model/event.ts';
 import { Database, type DatabaseOptions } from '../../sqlite/database.ts';
 import { findDamageInFile } from '../../sqlite/verify.ts';
 import { AllocationStore } from './allocations.ts';
+import { AuditLog } from './audit-log.ts';
 import { EventStore } from './events.ts';
 import { ImageStore } from './images.ts';
 import { InstanceStore } from './instances.ts';
@@ -20,7 +21,7 @@ import { ShareStore } from './shares.ts';
 import { VolumeStore } from './volumes.ts';
 
 /** Up to 400 MB of them, and nothing is decided by what they say. */
-const TABLES_CHECKED_LATER = ['events'];
+const TABLES_CHECKED_LATER = ['events', 'audit'];
 
 export const DATABASE_NAME = 'berth.sqlite';
 
@@ -57,6 +58,7 @@ export class Store {
   readonly allocations: AllocationStore;
   readonly operations: OperationStore;
   readonly names: NameStore;
+  readonly audit: AuditLog;
 
   readonly #report: (error: unknown) => void;
   #beforeClose: () => void = () => undefined;
@@ -77,6 +79,7 @@ export class Store {
     this.allocations = new AllocationStore(this.db);
     this.operations = new OperationStore(this.db);
     this.names = new NameStore(this.db);
+    this.audit = new AuditLog(this.db, clock);
   }
 
   /** The event about an instance, with the instance as it is now; within the transaction that changed it. */

@@ -85,11 +85,12 @@ async function bringInto(services: Services, plan: FlattenPlan, context: ActCont
   const options = {
     signal: context.signal,
     timeoutMs: TIMEOUT_MS,
+    bytesPerSecond,
     onProgress: (done: number, total: number | null, phase = 'copying') =>
       context.onProgress(bytesProgress(phase, done, total)),
   };
   if (instanceId !== null && (await runs(services, instanceId, context.signal)))
-    await hypervisor.flattenDisk(instanceId, serialOf(id), { ...options, bytesPerSecond });
+    await hypervisor.flattenDisk(instanceId, serialOf(id), options);
   else await pool.flattenVolume({ id, image, encryption }, options);
   if (await pool.isFlat(id, { signal: context.signal })) return;
   throw new AgentError('UNAVAILABLE', `Volume ${plan.name} still stands on its image`);

@@ -1,20 +1,22 @@
 /** `berth backup …` */
-import type { Backup } from '../../model/backup.ts';
-import { CliError, EXIT, usageError } from '../failure.ts';
-import type { ArgumentSpec, Given, Leaf, OptionSpec } from '../leaf.ts';
+import type { Backup, Consistency } from '../../model/backup.ts';
+import { QUIESCE, type Quiesce } from '../../model/snapshot.ts';
+import { EXIT } from '../failure.ts';
+import type { Leaf } from '../leaf.ts';
 import { CONFIRM_OPTIONS, confirm, OPERATION_OPTIONS, operate } from '../operate.ts';
 import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatBytes } from '../render/units.ts';
-import type { Session } from '../session.ts';
-import { ENCRYPTION_OPTION, encryptionOf } from './encryption-option.ts';
+import { absent, BACKUP, findBackup, STORE, storeOf } from './backup-find.ts';
+import { restoreLeaf } from './backup-restore.ts';
 import { nameArgument, nameOf } from './nouns.ts';
 
-const GIB = 1024 ** 3;
 /** As `backup prune` keeps them where nothing is said. */
 const KEPT = { last: 7, daily: 14, weekly: 8 } as const;
 
-const STORE: OptionSpec = { flag: 'store', value: 'store', summary: 'object store (default: the only one)' };
-const BACKUP: ArgumentSpec = { name: 'backup', summary: 'id of the backup, as `berth backup list` tells it' };
+const CONSISTENCY: Readonly<Record<Consistency, string>> = {
+  crash: 'as after a loss of power',
+  'file-system': 'file systems flushed and frozen',
+};
 
 const COLUMNS: Column<Backup>[] = [
   { title: 'INSTANCE', value: ({ spec }) => spec.name },
@@ -51,7 +53,7 @@ const showLeaf: Leaf = {
   options: [STORE],
   doing: (given) => `show backup ${given.argument('backup')}`,
   async run(session, given) {
-    const backup = await find(session, given);
+    const backup = await findBackup(session, given);
     await session.answerResult('backup.list', { backups: [backup] }, (_result, look) =>
       fields(
         [
@@ -60,6 +62,7 @@ const showLeaf: Leaf = {
           ['Made', `${backup.createdAt} (${formatAge(backup.createdAt, look.nowMs)} ago)`],
           ['Store', backup.store],
           ['Kind', kindOf(backup)],
+          ['Consistent', CONSISTENCY[backup.consistent]],
           ['Data', formatBytes(dataBytesOf(backup))],
           ...backup.volumes.map(
             ({ id, virtualSizeBytes }, place) =>
@@ -81,6 +84,12 @@ const createLeaf: Leaf = {
     STORE,
     { flag: 'full', summary: 'read all of the disks, not only what has changed' },
     {
+      flag: 'quiesce',
+      value: 'when',
+      choices: QUIESCE,
+      summary: 'freeze its file systems by the agent in it (default: auto, where that answers)',
+    },
+    {
       flag: 'bandwidth',
       value: 'mib',
       integer: true,
@@ -89,7 +98,7 @@ const createLeaf: Leaf = {
     ...OPERATION_OPTIONS,
   ],
   details:
-    'All of its disks are of one moment, as after a loss of power. Where the changes since the last backup are known, only they are read; `berth backup show` says why one is a full one.',
+    'All of its disks are of one moment: as the guest has flushed them, where it is quiesced, else as after a loss of power. Where the changes since the last backup are known, only they are read; `berth backup show` says why one is a full one.',
   doing: (given) => `back up instance ${nameOf(given)}`,
   run(session, given) {
     const bandwidthMibPerSecond = given.integer('bandwidth');
@@ -97,6 +106,7 @@ const createLeaf: Leaf = {
       id: nameOf(given),
       ...storeOf(given),
       ...(given.on('full') && { full: true }),
+      quiesce: (given.text('quiesce') ?? 'auto') as Quiesce,
       ...(bandwidthMibPerSecond !== undefined && { bandwidthMibPerSecond }),
     };
     const done = `Backed up instance ${nameOf(given)}`;
@@ -108,53 +118,18 @@ const verifyLeaf: Leaf = {
   name: 'verify',
   summary: 'Read all of a backup, and compare it with its digests',
   args: [BACKUP],
-  options: [STORE, ...OPERATION_OPTIONS],
-  doing: (given) => `verify backup ${given.argument('backup')}`,
-  async run(session, given) {
-    const { id, instanceId, store } = await find(session, given);
-    const params = { id, instanceId, store };
-    return operate(session, given, { method: 'backup.verify', params, done: `Backup ${id} is whole` });
-  },
-};
-
-const restoreLeaf: Leaf = {
-  name: 'restore',
-  summary: 'Make a new volume of one that is in a backup',
-  args: [BACKUP, { name: 'name', summary: 'name of the new volume' }],
   options: [
     STORE,
-    {
-      flag: 'disk',
-      value: 'place',
-      integer: true,
-      summary: 'which of its disks (default: 0, the one that boots)',
-    },
-    { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (default: as it was)' },
-    ENCRYPTION_OPTION,
+    { flag: 'restore', summary: 'make scratch volumes of it, too, and compare what is read back of them' },
     ...OPERATION_OPTIONS,
   ],
   details:
-    'Make an instance of it with a spec whose disks name the volume. It need not be the node that was backed up.',
-  doing: (given) => `restore volume ${nameOf(given)} from backup ${given.argument('backup')}`,
+    'Reading shows that the store has all of it, bit by bit. Restoring shows that this node can make disks of it; it takes room of the pool meanwhile.',
+  doing: (given) => `verify backup ${given.argument('backup')}`,
   async run(session, given) {
-    const { id, instanceId, store, volumes } = await find(session, given);
-    const volume = volumes[given.integer('disk') ?? 0];
-    if (volume === undefined)
-      throw usageError(`the backup has ${volumes.length} disks`, { hint: 'They are counted from 0.' });
-    const sizeGib = given.integer('size-gib') ?? Math.ceil(volume.virtualSizeBytes / GIB);
-    return operate(session, given, {
-      method: 'backup.restore',
-      params: {
-        id,
-        instanceId,
-        store,
-        volumeId: volume.id,
-        name: nameOf(given),
-        sizeGib,
-        ...encryptionOf(given),
-      },
-      done: `Restored volume ${nameOf(given)}`,
-    });
+    const { id, instanceId, store } = await findBackup(session, given);
+    const params = { id, instanceId, store, ...(given.on('restore') && { restore: true }) };
+    return operate(session, given, { method: 'backup.verify', params, done: `Backup ${id} is whole` });
   },
 };
 
@@ -165,7 +140,7 @@ const deleteLeaf: Leaf = {
   options: [STORE, ...CONFIRM_OPTIONS, ...OPERATION_OPTIONS],
   doing: (given) => `delete backup ${given.argument('backup')}`,
   async run(session, given) {
-    const { id, instanceId, store, spec } = await find(session, given);
+    const { id, instanceId, store, spec } = await findBackup(session, given);
     await confirm(session, given, `Delete backup ${id} of instance ${spec.name}?`);
     const params = { id, instanceId, store };
     return operate(session, given, { method: 'backup.delete', params, done: `Deleted backup ${id}` });
@@ -206,24 +181,6 @@ const pruneLeaf: Leaf = {
     return operate(session, given, { method: 'backup.prune', params: { instanceId, store, ...kept }, done });
   },
 };
-
-/** A backup is asked for by its id alone; the store knows whose it is. */
-async function find(session: Session, given: Given): Promise<Backup> {
-  const id = given.argument('backup');
-  const { backups } = await session.client.call('backup.list', { ...storeOf(given), id });
-  const [found] = backups;
-  if (found !== undefined) return found;
-  throw absent(`There is no backup ${id}`);
-}
-
-function absent(message: string): CliError {
-  return new CliError(EXIT.failed, 'NOT_FOUND', message, { hint: 'List them with `berth backup list`.' });
-}
-
-function storeOf(given: Given): { store?: string } {
-  const store = given.text('store');
-  return store === undefined ? {} : { store };
-}
 
 function kindOf({ parentId, full }: Backup): string {
   if (parentId !== null) return `incremental, since ${parentId}`;

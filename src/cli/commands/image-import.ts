@@ -50,7 +50,7 @@ export const importLeaf: Leaf = {
   summary: 'Fetch an image, check it, and keep it read-only',
   args: [
     { name: 'name', summary: 'name to give it' },
-    { name: 'source', summary: 'file on this host, or http(s) URL', completes: 'file' },
+    { name: 'source', summary: 'file on this host, http(s) URL, or s3://STORE/KEY', completes: 'file' },
   ],
   options: [
     ...BYTES_OPTIONS,
@@ -131,10 +131,10 @@ function named(source: string): Pick<BytesParams, 'format' | 'compression'> {
 
 /** The agent takes absolute paths only: it does not know where the operator stands. */
 function placeOf(source: string, cwd: string): string {
-  if (/^https?:\/\//.test(source)) return source;
+  if (/^(https?|s3):\/\//.test(source)) return source;
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(source)) {
-    throw usageError(`Cannot import from ${source}: neither a file nor an http(s) URL`, {
-      hint: 'Give a path, or a URL that begins with http:// or https://.',
+    throw usageError(`Cannot import from ${source}: neither a file nor a URL that is known`, {
+      hint: 'Give a path, a URL that begins with http:// or https://, or s3://STORE/KEY.',
     });
   }
   return resolve(cwd, source);

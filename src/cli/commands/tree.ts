@@ -80,6 +80,16 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./operation.ts')).commands,
   },
   {
+    name: 'node',
+    summary: 'The identity of this node towards its scheduler: enrolment, certificate',
+    group: async () => (await import('./node-identity.ts')).commands,
+  },
+  {
+    name: 'audit',
+    summary: 'The audit log: who asked for which change, and what came of it',
+    group: async () => (await import('./audit.ts')).commands,
+  },
+  {
     name: 'recover',
     summary: 'Take what is on the host and not in the database into it',
     leaf: async () => (await import('./node.ts')).recover,

@@ -103,7 +103,7 @@ export const flattenLeaf: Leaf = {
       flag: 'speed-mibps',
       value: 'mib',
       integer: true,
-      summary: 'MiB a second that are copied at most, under a guest that runs (default: as fast as it can)',
+      summary: 'MiB a second that are copied at most (default: as fast as it can)',
     },
     ...OPERATION_OPTIONS,
   ],

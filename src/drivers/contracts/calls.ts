@@ -27,3 +27,10 @@ export type ProgressListener = (doneBytes: number, totalBytes: number | null, ph
 
 /** Ends a subscription; harmless when called again. */
 export type Unsubscribe = () => void;
+
+/** How all data of a disk is brought into its own file, wherever that is done. */
+export interface FlattenOptions {
+  /** Bytes that are written in a second at most. @default null, as fast as it goes */
+  bytesPerSecond?: number | null;
+  onProgress?: ProgressListener;
+}

@@ -5,7 +5,7 @@
  * backups are kept.
  */
 
-/** Bytes at `offset`; what no extent covers is as it was, in a full backup zero. */
+/** Bytes at `offset`, valid until the next extent is asked for; what no extent covers is as it was, in a full backup zero. */
 export type DiskExtent =
   | { type: 'data'; offset: number; data: Uint8Array }
   | { type: 'zero'; offset: number; length: number };

@@ -31,4 +31,6 @@ export interface Host {
   isStopping(options?: CallOptions): Promise<boolean>;
   /** Checks of the host alone: tools, kernel features, clock, permissions, room on disk. */
   examine(options?: CallOptions): Promise<Finding[]>;
+  /** Whether QEMU's user reaches a folder, as a finding called `check`; null where there is nothing to try. */
+  examineWay(way: { check: string; path: string }, options?: CallOptions): Promise<Finding | null>;
 }

@@ -1,7 +1,9 @@
 /** The part of Hypervisor that is about the disks of guests: what they are made of, and what is done to them while they run. */
 import type { DiskDevice, VolumeQos } from '../../model/disk.ts';
-import type { CallOptions, ProgressListener } from './calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from './calls.ts';
 import type { KeyOfVolume } from './keys.ts';
+
+export type { FlattenOptions } from './calls.ts';
 
 /** What a qcow2 file stands on, to the end of its chain, so that nothing is probed. */
 export interface BackingFile {
@@ -91,9 +93,10 @@ export interface GuestCheckpoint {
   disks: { serial: string; changedBytes: number | null }[];
 }
 
-export interface FlattenOptions {
-  bytesPerSecond?: number | null;
+export interface CopyOptions extends CallOptions {
   onProgress?: ProgressListener;
+  /** Called once all disks are of one moment, while they are still being copied; where it fails, so does the copy. */
+  onMoment?: () => Promise<void>;
 }
 
 export interface DiskHypervisor {
@@ -143,16 +146,26 @@ export interface DiskHypervisor {
   /**
    * Writes what the disks of a guest that runs hold at one moment, or what of it has changed, into qcow2 files, all of the
    * same moment, while it goes on (`StoragePool.readCopy` reads them). One of before that is under way is ended first. It
-   * is as after a loss of power: what the guest has not flushed is not in it.
+   * is as after a loss of power: what the guest has not flushed is not in it (`freezeGuest`).
    *
    * @throws NOT_FOUND. ILLEGAL_STATE when not running, or when it stops meanwhile. CAPACITY_EXCEEDED: no room.
    *   DATA_DAMAGED: what has changed since the checkpoint is not known of all disks.
    */
-  copyDisks(
-    id: string,
-    request: DiskCopies,
-    options?: CallOptions & { onProgress?: ProgressListener },
-  ): Promise<void>;
+  copyDisks(id: string, request: DiskCopies, options?: CopyOptions): Promise<void>;
+  /**
+   * Has the agent of a guest that runs flush and freeze its file systems: nothing in it writes until `thawGuest`. One that
+   * does not answer in time is thawed when it has.
+   *
+   * @throws NOT_FOUND. ILLEGAL_STATE when not running. UNAVAILABLE: no agent answers that could.
+   */
+  freezeGuest(id: string, options?: CallOptions): Promise<void>;
+  /**
+   * Lets the file systems of a guest go on, as after a crash that came in between. Where it does not run, or is not there,
+   * that is done.
+   *
+   * @returns Whether an agent has answered; where none ever froze the guest that is no harm.
+   */
+  thawGuest(id: string, options?: CallOptions): Promise<boolean>;
   /** Ends a `copyDisks` that is under way, as after a crash; where there is none, or no such guest, it is done. */
   stopCopy(id: string, options?: CallOptions): Promise<void>;
   /** The checkpoints that `copyDisks` has made, newest first. @throws NOT_FOUND */

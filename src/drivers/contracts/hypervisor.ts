@@ -256,6 +256,23 @@ export interface Hypervisor extends DiskHypervisor {
   /** What the guest agent says. @throws UNAVAILABLE when none answers in time */
   guestAddresses(id: string, options?: CallOptions): Promise<GuestAddress[]>;
 
+  /**
+   * Copies the firmware variables of a guest, running or not, to a new file, which is durable then and for the agent
+   * alone. One that is there already is left as it is.
+   *
+   * @param path Absolute path.
+   * @returns Whether there are any: none are of a BIOS guest, and of one that was never started.
+   * @throws NOT_FOUND: the guest. HOST_CONFLICT: there is something else in the place of them. UNAVAILABLE: the guest
+   *   writes to them all the time.
+   */
+  keepNvram(id: string, path: string, options?: CallOptions): Promise<boolean>;
+  /**
+   * Puts the firmware variables of such a file in the place of those that a guest has. The file stays.
+   *
+   * @throws NOT_FOUND: the guest, or the file. ILLEGAL_STATE: it runs.
+   */
+  restoreNvram(id: string, path: string, options?: CallOptions): Promise<void>;
+
   /** What every guest of the host uses, so that nothing in use is taken for a leftover. */
   uses(options?: CallOptions): Promise<GuestUse[]>;
   /** Files that are kept for guests by their names, whether or not the guests are there. */

@@ -2,7 +2,7 @@
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { ExportFormat, ImageFormat } from '../../model/storage.ts';
-import type { CallOptions, ProgressListener } from './calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from './calls.ts';
 import type { KeyOfVolume } from './keys.ts';
 import type { DiskExtent, DiskSink } from './extents.ts';
 
@@ -172,7 +172,7 @@ export interface VolumeStorage {
    *
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
    */
-  flattenVolume(volume: FlatVolume, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
+  flattenVolume(volume: FlatVolume, options?: CallOptions & FlattenOptions): Promise<void>;
   /**
    * Writes a volume that no guest uses into a copy: all of it, with what it stands on (`paths.volumeCopy`), or what has
    * changed, as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
@@ -260,4 +260,6 @@ export interface VolumeStorage {
   removeExport(place: ExportPlace, options?: CallOptions): Promise<void>;
 
   removeMemory(volumeId: string, snapshotId: string, options?: CallOptions): Promise<void>;
+  /** Removes firmware variables that are kept with a volume. Harmless where there are none. */
+  removeNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<void>;
 }

@@ -131,6 +131,8 @@ export interface VolumePaths {
   volumeDelta(copyId: string): string;
   /** What the memory of a guest held at a snapshot; it lies with the volume that it boots from. */
   memory(volumeId: string, snapshotId: string): string;
+  /** Of firmware variables. @param keeper UUID of the snapshot that keeps them, or of the layer of an operation */
+  nvram(volumeId: string, keeper: string): string;
 }
 
 /** A pool without its volumes: what the default one is asked for by those that do not know where a volume lies. */

@@ -15,6 +15,7 @@ import type { Host, HostFacts } from '../contracts/host.ts';
 import { CallLimit } from './call-limit.ts';
 import { traitsOfFlags } from './cpu-traits.ts';
 import { examineHost } from './examine.ts';
+import { examinePoolWay } from './examine-pool-way.ts';
 import type { Exec } from './exec.ts';
 import { countCpus, cpuFlags, cpuModelName, memTotalMib } from './kernel-text.ts';
 
@@ -81,6 +82,16 @@ export class LinuxHost implements Host {
     const { exec, systemdFolder = SYSTEMD_FOLDER } = this.#parts;
     if (!(await limit.race(isThere(systemdFolder)))) return false;
     return (await systemState(exec, limit)) === 'stopping';
+  }
+
+  /** @throws {AgentError} UNAVAILABLE: it cannot be tried. DEADLINE_EXCEEDED, CANCELLED. */
+  async examineWay(
+    { check, path }: { check: string; path: string },
+    options: CallOptions = {},
+  ): Promise<Finding | null> {
+    using limit = new CallLimit(`Try the way to ${path}`, options, EXAMINE_TIMEOUT_MS);
+    const { exec, qemuUser = null } = this.#parts;
+    return await limit.race(examinePoolWay(check, { exec, poolPath: path, qemuUser, limit }));
   }
 
   /** Never fails because a check does: what cannot be looked at is a finding. */

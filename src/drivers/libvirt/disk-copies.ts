@@ -11,7 +11,7 @@ import { constants, type Domain } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
-import type { DiskCopies as CopyRequest, DiskCopy } from '../contracts/hypervisor.ts';
+import type { CopyOptions, DiskCopies as CopyRequest, DiskCopy } from '../contracts/hypervisor.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { checkOurs, type CommandContext, findDomain, illegal, isDown, ownDomain } from './own-domain.ts';
@@ -43,7 +43,7 @@ export class DiskCopies {
     context: CommandContext,
     id: string,
     request: CopyRequest,
-    onProgress: ProgressListener,
+    { onProgress = () => undefined, onMoment = async () => undefined }: CopyOptions,
   ): Promise<void> {
     const domain = await ownDomain(context, id);
     if (await isDown(domain, context.limits)) throw illegal(id, 'it does not run');
@@ -53,6 +53,7 @@ export class DiskCopies {
     const disks = chosen(disksOf(await liveXml(domain, context)), request.copies);
     await begin(context, domain, disks, request);
     try {
+      await onMoment();
       if (request.bytesPerSecond !== undefined) await limit(context, domain, disks, request.bytesPerSecond);
       await this.#untilDone(context, domain, onProgress);
     } catch (error) {

@@ -4,6 +4,7 @@ import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { KeyOfVolume, Keys } from '../contracts/keys.ts';
 import type {
+  CopyOptions,
   DiskCopies as CopyRequest,
   DiskHypervisor,
   DiskMerge,
@@ -17,6 +18,7 @@ import { Checkpoints } from './checkpoints.ts';
 import { DiskCopies } from './disk-copies.ts';
 import { DiskLayers } from './disk-layers.ts';
 import { DiskPulls } from './disk-pulls.ts';
+import { GuestQuiet } from './guest-quiet.ts';
 import { GuestCommands } from './guest-commands.ts';
 import type { HostPlatformOptions } from './host-platform.ts';
 import { ownDomain } from './own-domain.ts';
@@ -32,6 +34,7 @@ export abstract class LibvirtDiskHypervisor extends HypervisorCalls implements D
   readonly #layers: DiskLayers;
   readonly #pulls: DiskPulls;
   readonly #secrets: Secrets;
+  readonly #quiet = new GuestQuiet();
 
   constructor({ clock, exec, keys, readOnlyProgram = READ_ONLY_PROGRAM_PATH }: Parts) {
     super(clock);
@@ -85,15 +88,20 @@ export abstract class LibvirtDiskHypervisor extends HypervisorCalls implements D
     );
   }
 
-  copyDisks(
-    id: string,
-    request: CopyRequest,
-    options: CallOptions & { onProgress?: ProgressListener } = {},
-  ): Promise<void> {
-    const { onProgress = () => undefined } = options;
+  copyDisks(id: string, request: CopyRequest, options: CopyOptions = {}): Promise<void> {
     return this.command(`Cannot copy the disks of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
-      this.#copies.copy(context, id, request, onProgress),
+      this.#copies.copy(context, id, request, options),
     );
+  }
+
+  freezeGuest(id: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot freeze the file systems of guest ${id}`;
+    return this.command(what, options, TIMEOUT_MS.freeze, (context) => this.#quiet.freeze(context, id));
+  }
+
+  thawGuest(id: string, options: CallOptions = {}): Promise<boolean> {
+    const what = `Cannot thaw the file systems of guest ${id}`;
+    return this.command(what, options, TIMEOUT_MS.request, (context) => this.#quiet.thaw(context, id));
   }
 
   stopCopy(id: string, options: CallOptions = {}): Promise<void> {

@@ -12,7 +12,7 @@ import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { DiskMerge, DiskOverlay } from '../contracts/hypervisor.ts';
 import { endJob, jobOn, pause } from './block-jobs.ts';
-import { isLibvirtError } from './errors.ts';
+import { isAgentError, isLibvirtError } from './errors.ts';
 import { disksOf, liveXml, type LiveDisk, thatDisk } from './live-disks.ts';
 import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
 import { encryptionXml } from './secrets.ts';
@@ -199,12 +199,7 @@ function explain(error: unknown, id: string, { quiesce }: SwitchOptions): unknow
     return new AgentError('CAPACITY_EXCEEDED', `There is no room for the memory of guest ${id}`, {
       cause: error,
     });
-  const isAgents =
-    isLibvirtError(error, 'VIR_ERR_AGENT_UNRESPONSIVE') ||
-    isLibvirtError(error, 'VIR_ERR_AGENT_COMMAND_FAILED') ||
-    isLibvirtError(error, 'VIR_ERR_AGENT_COMMAND_TIMEOUT') ||
-    isLibvirtError(error, 'VIR_ERR_AGENT_UNSYNCED');
-  if (!quiesce || !isAgents) return error;
+  if (!quiesce || !isAgentError(error)) return error;
   return new AgentError('UNAVAILABLE', `The agent in guest ${id} has not frozen its file systems`, {
     cause: error,
     hint: 'Install and start qemu-guest-agent in the guest, or ask for a snapshot that is not quiesced.',

@@ -82,6 +82,13 @@ export function isLibvirtError(error: unknown, name: keyof typeof NUMBERS): erro
   return error instanceof LibvirtError && error.code === NUMBERS[name];
 }
 
+const AGENT_ERRORS = [
+  'VIR_ERR_AGENT_UNRESPONSIVE',
+  'VIR_ERR_AGENT_COMMAND_FAILED',
+  'VIR_ERR_AGENT_COMMAND_TIMEOUT',
+  'VIR_ERR_AGENT_UNSYNCED',
+] as const;
+
 /** Whether a definition or a rename failed because another domain has the name or UUID. */
 export function isDomainExists(error: unknown): boolean {
   if (!(error instanceof LibvirtError)) return false;
@@ -115,4 +122,9 @@ function codeOfSilence(kind: TransportErrorKind, nature: CallNature): ErrorCode 
     default:
       return kind satisfies never;
   }
+}
+
+/** The guest's agent is not there, does not answer, or has refused. */
+export function isAgentError(error: unknown): boolean {
+  return AGENT_ERRORS.some((name) => isLibvirtError(error, name));
 }

@@ -43,6 +43,7 @@ import { GuestRelay } from './guest-relay.ts';
 import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import type { DriverLog } from './listeners.ts';
 import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
+import { keepNvram, restoreNvram } from './nvram.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
 import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
@@ -222,6 +223,20 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
       const uses = await mapBounded(states, READS_AT_ONCE, ({ domain }) => readUse(domain, context));
       return uses.filter((use) => use !== null);
     });
+  }
+
+  keepNvram(id: string, path: string, options: CallOptions = {}): Promise<boolean> {
+    const what = `Cannot keep the firmware variables of guest ${id}`;
+    return this.command(what, options, TIMEOUT_MS.disk, (context) =>
+      keepNvram(context, this.#keptFolder, { id, path }),
+    );
+  }
+
+  restoreNvram(id: string, path: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot put back the firmware variables of guest ${id}`;
+    return this.command(what, options, TIMEOUT_MS.disk, (context) =>
+      restoreNvram(context, this.#keptFolder, { id, path }),
+    );
   }
 
   listKept(options: CallOptions = {}): Promise<KeptFile[]> {

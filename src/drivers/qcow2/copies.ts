@@ -9,18 +9,18 @@
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
-import { MIB } from '../../model/units.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type { VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { SparseFile } from '../host/sparse-file.ts';
+import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import {
   exists,
   PARTIAL_SUFFIX,
   publish,
-  readAt,
+  readInto,
   removeDurably,
   sizeOfRegular,
   syncFolder,
@@ -35,9 +35,6 @@ import { type VolumeParts, writeWhole } from './whole-volume.ts';
 
 /** All bytes of a guest: for the agent alone. */
 const COPY_MODE = 0o600;
-/** Bytes read at once, of which each that is not all zeros is told as one extent. */
-const BLOCK_BYTES = MIB;
-const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
 export interface CopyStoreParts extends VolumeParts {
   exec: Exec;
@@ -73,9 +70,10 @@ export class CopyStore {
     const sizeBytes = await sizeOfRegular(path);
     if (sizeBytes === null) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
     await using file = await open(path, 'r');
+    const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
     for (let offset = 0; offset < sizeBytes; offset += BLOCK_BYTES) {
       signal?.throwIfAborted();
-      const data = await readAt(file, offset, Math.min(BLOCK_BYTES, sizeBytes - offset));
+      const data = await readInto(file, offset, block.subarray(0, sizeBytes - offset));
       if (!data.equals(ZEROS.subarray(0, data.length))) yield { type: 'data', offset, data };
     }
   }

@@ -21,6 +21,7 @@ import type { ProgressListener } from '../contracts/calls.ts';
 import type { DirtyBitmap, VolumeCopy } from '../contracts/storage.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import { BackupTalk } from './backup-talk.ts';
+import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import { convertLimits } from './convert.ts';
 import {
   doing,
@@ -29,6 +30,7 @@ import {
   PARTIAL_SUFFIX,
   publish,
   readAt,
+  readInto,
   removeDurably,
   sizeOfRegular,
   syncFolder,
@@ -52,9 +54,6 @@ import { TARGET_SECRET, type VolumeParts, writeWhole } from './whole-volume.ts';
 const { O_RDONLY, O_NOFOLLOW } = constants;
 /** All bytes of a guest: for the agent alone. */
 const DELTA_MODE = 0o600;
-/** Bytes read at once, of which each that is not all zeros is told as one extent of data. */
-const BLOCK_BYTES = MIB;
-const ZEROS = Buffer.alloc(BLOCK_BYTES);
 const TIMEOUT_MS = 6 * 3600_000;
 const GROWTH_BYTES = 64 * MIB;
 
@@ -199,6 +198,7 @@ export class DeltaStore {
     await using file = await doing(`read ${path}`, () => open(path, O_RDONLY | O_NOFOLLOW));
     checkTables(await readAt(file, 0, HEADER_BYTES), fileBytes);
     const map = await this.#map(path, signal);
+    const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
     for (const { start, length, offset } of map.changed()) {
       if (offset !== null && offset + length > fileBytes) throw damaged('its data lie beyond its end');
       if (offset === null) {
@@ -207,7 +207,7 @@ export class DeltaStore {
       }
       for (let done = 0; done < length; done += BLOCK_BYTES) {
         signal?.throwIfAborted();
-        const data = await readAt(file, offset + done, Math.min(BLOCK_BYTES, length - done));
+        const data = await readInto(file, offset + done, block.subarray(0, length - done));
         yield extentOf(start + done, data);
       }
     }

@@ -115,7 +115,12 @@ export async function lstatIfThere(path: string): Promise<Stats | null> {
 
 /** Reads up to `length` bytes from `position`; fewer only where the file ends. */
 export async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
-  const buffer = Buffer.alloc(length);
+  return readInto(file, position, Buffer.alloc(length));
+}
+
+/** Fills a buffer from a place of a file; answers what of it the file had. */
+export async function readInto(file: FileHandle, position: number, buffer: Buffer): Promise<Buffer> {
+  const { length } = buffer;
   let filled = 0;
   while (filled < length) {
     const { bytesRead } = await file.read(buffer, filled, length - filled, position + filled);

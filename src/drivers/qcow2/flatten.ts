@@ -23,6 +23,11 @@ const TIMEOUT_MS = 6 * 3600_000;
 /** What qcow2 adds to a file for the tables of its own clusters, as the whole of it may be written anew. Bytes. */
 const GROWTH_BYTES = 1024 ** 3;
 
+export interface FlattenPace {
+  bytesPerSecond: number | null;
+  onProgress: ProgressListener;
+}
+
 export class FlatStore {
   readonly #parts: VolumeParts;
 
@@ -50,8 +55,10 @@ export class FlatStore {
     return Math.max(0, required - Math.max(0, blocks * STAT_BLOCK_BYTES - headerBytes));
   }
 
-  async flatten(volume: FlatVolume, limit: CallLimit, onProgress: ProgressListener): Promise<void> {
+  /** @param pace.bytesPerSecond At most, of what is written; null for as fast as it can. */
+  async flatten(volume: FlatVolume, limit: CallLimit, pace: FlattenPace): Promise<void> {
     const { images, tool, volumes } = this.#parts;
+    const { bytesPerSecond, onProgress } = pace;
     if (await this.look(volume.id)) return;
     if (volume.image !== null) await images.assertIntact(volume.image.id, volume.image.format, limit);
     const sizeBytes = (await volumes.look(volume.id))?.sizeBytes ?? 0;
@@ -60,9 +67,10 @@ export class FlatStore {
       timeoutMs: TIMEOUT_MS,
       onStdout: progressTo((done, total) => onProgress(done, total, 'copying'), sizeBytes),
     };
-    await this.#lent(volume, (files, options) =>
-      tool.run('qemu-img', ['rebase', '-p', '-b', '', ...options], { ...run, files }, limit),
-    ).catch((error: unknown) => {
+    const [filter, args] = throttled(bytesPerSecond);
+    const work = (files: readonly FileHandle[], options: readonly string[]) =>
+      tool.run('qemu-img', ['rebase', '-p', ...args, '-b', '', ...options], { ...run, files }, limit);
+    await this.#lent(volume, work, filter).catch((error: unknown) => {
       throw explainUse(explainKey(error, volume.id, volume.encryption));
     });
     await volumes.sync(volume.id);
@@ -72,6 +80,7 @@ export class FlatStore {
   async #lent<T>(
     { id, image, encryption }: FlatVolume,
     work: (files: readonly FileHandle[], options: readonly string[]) => Promise<T>,
+    filter = '',
   ): Promise<T> {
     const { layout, tool, volumes, passphrases } = this.#parts;
     await using key: LentKey | null = await passphrases.lend(id, encryption);
@@ -79,12 +88,25 @@ export class FlatStore {
     await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
     const files = [top.file, ...(base === null ? [] : [base])];
     const formats = ['qcow2', ...(image === null ? [] : [image.format])];
-    const options = ['--image-opts', chainOptions(formats, { key, encrypted: 1 })];
+    const chain = chainOptions(formats, { key, encrypted: 1, under: filter && 'file.' });
+    const options = ['--image-opts', filter + chain];
     return await work(
       [...files, ...(key === null ? [] : [key.file])],
       [...secretArgs(key, files.length), ...options],
     );
   }
+}
+
+/**
+ * A filter of QEMU's above the volume, and the object that it needs: `qemu-img rebase` has no rate of its own. Zeros,
+ * which take no room and hardly any time, pass it unhindered.
+ *
+ * @see throttle.txt, QEMU
+ */
+function throttled(bytesPerSecond: number | null): [filter: string, args: string[]] {
+  if (bytesPerSecond === null) return ['', []];
+  const group = `throttle-group,id=pace,x-bps-write=${bytesPerSecond}`;
+  return ['driver=throttle,throttle-group=pace,', ['--object', group]];
 }
 
 function absent(id: string): AgentError {

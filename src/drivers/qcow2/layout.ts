@@ -5,8 +5,9 @@
  *   volumes/ID.qcow2             volumes                   volumes/ID.json    their labels
  *   volumes/ID.LAYER.qcow2       layers of volumes, each by a UUID of its own
  *   volumes/ID.SNAPSHOT.memory   what the memory of a guest that boots from it held
- *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten; ID.LAYER.qcow2.wipe and
- *                                ID.SNAPSHOT.memory.wipe: what was beside it
+ *   volumes/ID.SNAPSHOT.nvram    what its firmware kept then
+ *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten; ID.LAYER.qcow2.wipe,
+ *                                ID.SNAPSHOT.memory.wipe and the like: what was beside it
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
  *   shares/ID/                   folders that guests mount          shares/ID.json     their labels
  *   volumes/ID.delta             its clusters on their way to a backup, or those that changed
@@ -30,7 +31,7 @@ const WIPE_SUFFIX = '.wipe';
 const IMAGE_SUFFIXES =
   'qcow2|raw|partial|unpacked|converted|signature|fetch|fetch\\.partial|json|json\\.partial';
 
-const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy|delta)(?:\\.partial)?|restore|wipe|${UUID}\\.(?:memory|(?:qcow2|memory)\\.wipe)`;
+const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy|delta)(?:\\.partial)?|restore|wipe|${UUID}\\.(?:memory|nvram(?:\\.partial)?|(?:qcow2|memory|nvram)\\.wipe)`;
 
 /** The names in each folder that are ours. */
 const FOLDERS = [
@@ -100,6 +101,10 @@ export class Layout {
 
   memory(volumeId: string, snapshotId: string): string {
     return this.#file('volumes', volumeId, `${checkId(snapshotId)}.memory`);
+  }
+
+  nvram(volumeId: string, keeper: string): string {
+    return this.#file('volumes', volumeId, `${checkId(keeper)}.nvram`);
   }
 
   /** Its bytes at one moment, for a backup. */
@@ -173,7 +178,7 @@ export class Layout {
   }
 }
 
-/** Whether a volume's file is named by two ids: a layer, or a memory. One that is to be wiped is no volume's any more. */
+/** Whether a volume's file is named by two ids: a layer, a memory, or firmware variables. One that is to be wiped is no volume's any more. */
 export function isBeside(path: string): boolean {
   return WHOLE_UUID.test(basename(path).split('.')[1] ?? '') && !path.endsWith(WIPE_SUFFIX);
 }

@@ -1,7 +1,7 @@
 /** The part of Qcow2Pool that is about volumes. */
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
-import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from '../contracts/calls.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
@@ -18,7 +18,7 @@ import type {
   VolumeRequest,
   VolumeStorage,
 } from '../contracts/storage.ts';
-import { removeDurably } from './files.ts';
+import { PARTIAL_SUFFIX, removeDurably } from './files.ts';
 import {
   COPY_TIMEOUT_MS,
   IMPORT_TIMEOUT_MS,
@@ -116,6 +116,13 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
+  removeNvram(volumeId: string, keeper: string, options: CallOptions = {}): Promise<void> {
+    const path = this.stores.layout.nvram(volumeId, keeper);
+    return this.quick(`remove firmware variables of ${keeper}`, options, async () => {
+      for (const each of [path, path + PARTIAL_SUFFIX]) await removeDurably(each);
+    });
+  }
+
   isFlat(id: string, options: CallOptions = {}): Promise<boolean> {
     return this.quick(`look at volume ${id}`, options, () => this.stores.flat.look(id));
   }
@@ -126,13 +133,10 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  flattenVolume(
-    volume: FlatVolume,
-    options: CallOptions & { onProgress?: ProgressListener } = {},
-  ): Promise<void> {
-    const { onProgress = () => undefined } = options;
+  flattenVolume(volume: FlatVolume, options: CallOptions & FlattenOptions = {}): Promise<void> {
+    const { onProgress = () => undefined, bytesPerSecond = null } = options;
     return this.call(`flatten volume ${volume.id}`, options, COPY_TIMEOUT_MS, (limit) =>
-      this.stores.flat.flatten(volume, limit, onProgress),
+      this.stores.flat.flatten(volume, limit, { bytesPerSecond, onProgress }),
     );
   }
 

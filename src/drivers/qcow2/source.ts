@@ -5,6 +5,7 @@
  * byte is read, and more than the limit is refused whatever was announced.
  */
 import { AgentError } from '../../model/errors.ts';
+import type { ObjectStore } from '../contracts/objects.ts';
 import type { AddressGuard } from './address-guard.ts';
 
 /**
@@ -23,6 +24,8 @@ export interface SourceLimits {
   /** The pool's own folder: another tenant's volume is no source. */
   poolPath: string;
   addresses: AddressGuard;
+  /** That sources may lie in, by their names. */
+  stores: ReadonlyMap<string, ObjectStore>;
 }
 
 /** What tells one version of an object from another; a strong ETag, or the time of its last change. */

@@ -1,6 +1,7 @@
 /** What a Qcow2Pool is made of: a store for each noun, on one layout. */
 import { statfs } from 'node:fs/promises';
 import { type Clock, systemClock } from '../contracts/clock.ts';
+import type { ObjectStore } from '../contracts/objects.ts';
 import type { PoolCapacity } from '../contracts/storage.ts';
 import type { Keys } from '../contracts/keys.ts';
 import type { Exec } from '../host/exec.ts';
@@ -50,6 +51,8 @@ export interface Qcow2PoolParts {
   allowAddresses?: readonly string[];
   /** Keys whose signatures are trusted, as gpgv reads them; absolute path. @default null, signatures cannot be checked */
   keyring?: string | null;
+  /** Object stores that images may come from, by their names. @default none */
+  objects?: ReadonlyMap<string, ObjectStore>;
   /** Whom tools run as that read hostile bytes. @default sandboxUser() */
   sandbox?: SandboxUser | null;
   limits?: {
@@ -100,6 +103,7 @@ function importParts(parts: Qcow2PoolParts): Omit<ImportParts, 'layout' | 'tool'
     sourceFolders = null,
     allowAddresses = [],
     keyring = null,
+    objects = new Map(),
     limits = {},
   } = parts;
   return {
@@ -112,6 +116,7 @@ function importParts(parts: Qcow2PoolParts): Omit<ImportParts, 'layout' | 'tool'
       folders: sourceFolders,
       poolPath: path,
       addresses: new AddressGuard(allowAddresses),
+      stores: objects,
     },
   };
 }

@@ -94,14 +94,15 @@ export async function writeWhole(
  * A chain by descriptors, the top first: the names in the headers are not followed.
  *
  * @param by.encrypted How many of them, from the top, the passphrase opens.
+ * @param by.under What stands above it of filters, each as `file.`. @default none
  */
 export function chainOptions(
   formats: readonly string[],
-  { key, encrypted }: { key: LentKey | null; encrypted: number },
+  { key, encrypted, under = '' }: { key: LentKey | null; encrypted: number; under?: string },
 ): string {
   return formats
     .flatMap((format, index) => {
-      const at = 'backing.'.repeat(index);
+      const at = under + 'backing.'.repeat(index);
       const opened = index < encrypted ? keyOption(key, at) : [];
       return [`${at}driver=${format}`, ...opened, ...fileOptions(lent(index), at)];
     })

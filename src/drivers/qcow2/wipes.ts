@@ -19,6 +19,7 @@ import type { LayerId } from '../../model/layers.ts';
 import { MIB } from '../../model/units.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { CallLimit } from '../host/call-limit.ts';
+import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import {
   exists,
   explainUse,
@@ -35,13 +36,10 @@ import { besideWipe, type Layout } from './layout.ts';
 import { isWipe, listFolder } from './pool-folder.ts';
 import type { VolumeStore } from './volumes.ts';
 
-/** Read at once. */
-const BLOCK_BYTES = MIB;
 /** Bytes after which it is waited for the disk: what is left to the page cache would come all at once in the end. */
 const SYNC_BYTES = 64 * MIB;
 /** Holes are of whole pages: one that is written to would take room. */
 const PIECE_BYTES = 4096;
-const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
 type KeyArea = NonNullable<Qcow2Header['keyArea']>;
 

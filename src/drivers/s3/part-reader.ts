@@ -19,11 +19,22 @@ export interface Part extends HashedBytes {
   release(): void;
 }
 
+export interface PartReaderOptions {
+  partBytes: number;
+  buffers: number;
+  limit: CallLimit;
+  /** What is said to come: what is small takes a small buffer. @default not known */
+  sizeBytes?: number | undefined;
+}
+
 export class PartReader {
   readonly #partBytes: number;
+  readonly #bufferBytes: number;
   readonly #limit: CallLimit;
   readonly #source: AsyncIterator<Uint8Array>;
-  readonly #whole: Hash = createHash('sha256');
+  /** Of all parts, where there are several; of a single one its own says it. */
+  #whole: Hash | null = null;
+  #first = '';
   readonly #free: Buffer[] = [];
   #unmade: number;
   #waiting: (() => void) | null = null;
@@ -35,10 +46,11 @@ export class PartReader {
 
   constructor(
     source: AsyncIterable<Uint8Array>,
-    { partBytes, buffers, limit }: { partBytes: number; buffers: number; limit: CallLimit },
+    { partBytes, buffers, limit, sizeBytes = partBytes }: PartReaderOptions,
   ) {
     this.#source = source[Symbol.asyncIterator]();
     this.#partBytes = partBytes;
+    this.#bufferBytes = Math.min(partBytes, sizeBytes);
     this.#unmade = buffers;
     this.#limit = limit;
   }
@@ -55,21 +67,22 @@ export class PartReader {
 
   /** Digest of all parts; once, at the end. */
   digest(): string {
-    return this.#whole.digest('hex');
+    return this.#whole?.digest('hex') ?? this.#first;
   }
 
   /** The next part, full but for the last one; an empty one only where the source is empty. Null after the last. */
   async next(): Promise<Part | null> {
     if (this.#ended) return null;
-    const buffer = await this.#buffer();
+    let buffer = await this.#buffer();
     const md5 = createHash('md5');
     const sha256 = createHash('sha256');
     let filled = 0;
     while (filled < this.#partBytes && (await this.#more())) {
       const piece = this.#rest.subarray(0, Math.min(PIECE_BYTES, this.#partBytes - filled));
       this.#rest = this.#rest.subarray(piece.length);
+      if (filled + piece.length > buffer.length) buffer = grown(buffer, this.#partBytes);
       buffer.set(piece, filled);
-      for (const hash of [md5, sha256, this.#whole]) hash.update(piece);
+      for (const hash of [md5, sha256, this.#whole]) hash?.update(piece);
       filled += piece.length;
     }
     this.#totalBytes += filled;
@@ -77,18 +90,20 @@ export class PartReader {
     // What follows is looked at now, so that a last part is known as such, and none is empty.
     this.#ended = !(await this.#more());
     this.#number++;
-    return {
-      number: this.#number,
-      bytes: buffer.subarray(0, filled),
-      md5: md5.digest('hex'),
-      sha256: sha256.digest('hex'),
-      release: once(() => this.#give(buffer)),
-    };
+    const bytes = buffer.subarray(0, filled);
+    const part = { number: this.#number, bytes, md5: md5.digest('hex'), sha256: sha256.digest('hex') };
+    if (this.#number === 1) this.#noteFirst(part);
+    return { ...part, release: once(() => this.#give(buffer)) };
   }
 
   /** Lets the source go. */
   async close(): Promise<void> {
     await this.#source.return?.();
+  }
+
+  #noteFirst({ bytes, sha256 }: HashedBytes): void {
+    this.#first = sha256;
+    if (!this.#ended) this.#whole = createHash('sha256').update(bytes);
   }
 
   async #more(): Promise<boolean> {
@@ -103,7 +118,7 @@ export class PartReader {
   async #buffer(): Promise<Buffer> {
     if (this.#free.length === 0 && this.#unmade > 0) {
       this.#unmade--;
-      return Buffer.allocUnsafeSlow(this.#partBytes);
+      return Buffer.allocUnsafeSlow(this.#bufferBytes);
     }
     while (this.#free.length === 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -118,6 +133,11 @@ export class PartReader {
     this.#waiting?.();
     this.#waiting = null;
   }
+}
+
+/** More came than was said: that is told in the end. */
+function grown(buffer: Buffer, sizeBytes: number): Buffer {
+  return Buffer.concat([buffer], sizeBytes);
 }
 
 function once(act: () => void): () => void {

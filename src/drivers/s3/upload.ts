@@ -49,6 +49,7 @@ export class Upload {
       partBytes: this.#partBytes,
       buffers: buffersFor(this.#partBytes),
       limit,
+      sizeBytes: options.sizeBytes,
     });
   }
 

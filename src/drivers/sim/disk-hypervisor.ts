@@ -7,6 +7,7 @@ import { MIB } from '../../model/units.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
 import type {
+  CopyOptions,
   DiskCopies,
   DiskCopy,
   DiskHypervisor,
@@ -80,8 +81,9 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     });
   }
 
-  copyDisks(id: string, request: DiskCopies, options?: CallOptions): Promise<void> {
-    return this.change('hypervisor.copyDisks', id, options, (maybe) => {
+  async copyDisks(id: string, request: DiskCopies, options: CopyOptions = {}): Promise<void> {
+    const { onMoment = async () => undefined } = options;
+    await this.change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
       const { copies, since, checkpoint, prepared = false } = request;
@@ -95,6 +97,26 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       for (const { written } of disks) if (written !== null) track(written, checkpoint);
       const serials = copies.map(({ serial }) => serial);
       guest.checkpoints = [...(guest.checkpoints ?? []), { name: checkpoint, serials }];
+    });
+    await onMoment();
+  }
+
+  freezeGuest(id: string, options?: CallOptions): Promise<void> {
+    return this.change('hypervisor.freezeGuest', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live === null) throw illegal(guest, 'it does not run');
+      if (!(guest.booted && guest.agentAnswers))
+        throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
+      guest.frozen = true;
+    });
+  }
+
+  thawGuest(id: string, options?: CallOptions): Promise<boolean> {
+    return this.change('hypervisor.thawGuest', id, options, (guest) => {
+      if (guest === null || guest.live === null) return true;
+      if (!(guest.booted && guest.agentAnswers)) return false;
+      guest.frozen = false;
+      return true;
     });
   }
 
@@ -242,7 +264,7 @@ function serialsOf(disks: readonly { serial: string | null }[]): string {
 }
 
 /** The id that a file of the pool bears in its name. */
-function idIn(path: string): string {
+export function idIn(path: string): string {
   return basename(path).split('.')[0] as string;
 }
 

@@ -26,11 +26,13 @@ import {
 } from '../contracts/hypervisor.ts';
 import { lose } from './bitmaps.ts';
 import { type Files, newFile } from './files.ts';
-import { devicesOf, generationIdOf, noEdits } from './shape.ts';
+import { devicesOf, generationIdOf, noEdits, nvramPath } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
 
 /** A console keeps this much of its end, in characters: a guest that boots for ever fills no memory. */
 const CONSOLE_LIMIT = 65_536;
+/** As OVMF's. */
+const NVRAM_BYTES = 540_672;
 
 export class Guests {
   readonly #state: WorldState;
@@ -150,9 +152,17 @@ export class Guests {
       ...(generationId !== null && { generationId }),
     };
     for (const { tapName, bridge } of nics) this.#state.devices.set(tapName, bridge);
+    if (guest.definition?.firmware === 'uefi') this.#makeNvram(guest.name);
     this.#take(guest.live);
     this.#become(guest, 'running', 'booted');
     this.#bootLater(guest);
+  }
+
+  /** As it comes from its maker, where there is none. */
+  #makeNvram(guestName: string): void {
+    const path = nvramPath(guestName);
+    if (this.#state.kept.has(path)) return;
+    this.#state.kept.set(path, { kind: 'nvram', path, guestName, sizeBytes: NVRAM_BYTES, text: 'new' });
   }
 
   /** Plugs a disk into the running process. @throws {AgentError} INTERNAL: its file is not there */
@@ -406,6 +416,7 @@ export class Guests {
   #loseSystem(guest: SimGuest): void {
     if (guest.booted && guest.agentAnswers) this.#emit({ type: 'agent', id: guest.id, connected: false });
     guest.booted = false;
+    guest.frozen = false;
   }
 
   #become(guest: SimGuest, power: SimPower, reason: string, stoppedBy?: 'guest'): void {

@@ -44,6 +44,10 @@ export class SimHostFacts implements Host {
     );
   }
 
+  examineWay(_way: { check: string; path: string }, options?: CallOptions): Promise<Finding | null> {
+    return this.#calls.run({ name: 'host.examineWay', id: null, options, nature: 'question' }, () => null);
+  }
+
   examine(options?: CallOptions): Promise<Finding[]> {
     return this.#calls.run({ name: 'host.examine', id: null, options, nature: 'question' }, () =>
       structuredClone(this.#world.settings.findings),

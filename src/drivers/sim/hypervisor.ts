@@ -23,10 +23,11 @@ import {
 } from '../contracts/hypervisor.ts';
 import type { Attachment } from './call.ts';
 import { checkDefinition } from './definition.ts';
-import { SimDiskHypervisor } from './disk-hypervisor.ts';
+import { idIn, SimDiskHypervisor } from './disk-hypervisor.ts';
+import { newFile } from './files.ts';
 import { foreign, illegal, there } from './guest-calls.ts';
 import { newGuest } from './outside.ts';
-import { generationIdOf, keptOf, noEdits } from './shape.ts';
+import { generationIdOf, keptOf, noEdits, nvramPath } from './shape.ts';
 import type { SimGuest } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -147,7 +148,38 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
     return this.change('hypervisor.undefine', id, options, (guest) => {
       if (guest === null) return;
       if (guest.live !== null) throw illegal(guest, `it is ${guest.power}`);
+      this.world.kept.delete(nvramPath(guest.name));
       this.world.guests.remove(guest);
+    });
+  }
+
+  keepNvram(id: string, path: string, options?: CallOptions): Promise<boolean> {
+    return this.change('hypervisor.keepNvram', id, options, (maybe) => {
+      const kept = this.world.kept.get(nvramPath(there(maybe, id).name));
+      if (this.world.files.get(path) !== undefined) return true;
+      if (kept === undefined) return false;
+      const { sizeBytes, text = '' } = kept;
+      this.world.files.put(newFile({ kind: 'volume', id: idIn(path), path, sizeBytes, text }));
+      return true;
+    });
+  }
+
+  restoreNvram(id: string, path: string, options?: CallOptions): Promise<void> {
+    return this.change('hypervisor.restoreNvram', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live !== null) throw illegal(guest, 'it runs');
+      const { name } = guest;
+      const file = this.world.files.get(path);
+      if (file === undefined) throw new AgentError('NOT_FOUND', `There are no firmware variables at ${path}`);
+      const { sizeBytes, text } = file;
+      const target = nvramPath(name);
+      this.world.kept.set(target, {
+        kind: 'nvram',
+        path: target,
+        guestName: name,
+        sizeBytes,
+        text: text ?? '',
+      });
     });
   }
 
@@ -190,7 +222,7 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
   }
 
   keptPaths(guestName: string): Record<KeptFile['kind'], string> {
-    return { nvram: `/sim/nvram/${guestName}_VARS.fd`, 'saved-memory': `/sim/save/${guestName}.save` };
+    return { nvram: nvramPath(guestName), 'saved-memory': `/sim/save/${guestName}.save` };
   }
 
   async close(): Promise<void> {

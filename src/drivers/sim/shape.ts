@@ -29,6 +29,11 @@ export function devicesOf({ definition, edits }: SimGuest): GuestDevices {
   };
 }
 
+/** Where a guest's firmware variables lie. */
+export function nvramPath(guestName: string): string {
+  return `/sim/nvram/${guestName}_VARS.fd`;
+}
+
 /** That of the guest's next start; null for a foreign guest. */
 export function generationIdOf({ id, definition }: SimGuest): string | null {
   return definition === null ? null : (definition.generationId ?? id);

@@ -165,6 +165,8 @@ export interface SimGuest {
   obeys: boolean;
   /** Its guest agent connects when it boots, and answers. */
   agentAnswers: boolean;
+  /** Its agent has frozen its file systems. @default false */
+  frozen?: boolean;
   /** Checkpoints, oldest first, with the disks that they are of. @default none */
   checkpoints?: { name: string; serials: string[] }[];
   /** Files that the definition of a foreign guest names. */
@@ -210,6 +212,11 @@ export interface SimFile extends StoredFile {
   inode?: string;
   /** An image that was changed from outside. @default false */
   changed?: boolean;
+}
+
+export interface SimKept extends KeptFile {
+  /** What a guest's firmware has in it. @default nothing that is known */
+  text?: string;
 }
 
 export interface SimBridge {
@@ -260,7 +267,7 @@ export interface WorldState {
   /** By kind and name. */
   traces: Map<string, SimTrace>;
   /** By path. */
-  kept: Map<string, KeptFile>;
+  kept: Map<string, SimKept>;
   sources: Map<string, SimSource>;
   /** By the store's name. */
   buckets: Map<string, SimBucket>;

@@ -7,7 +7,7 @@
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
-import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
+import type { CallOptions, FlattenOptions, ProgressListener } from '../contracts/calls.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
@@ -232,6 +232,12 @@ export class SimStoragePool implements StoragePool {
     );
   }
 
+  removeNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<void> {
+    return this.#run('storage.removeNvram', volumeId, options, () =>
+      this.#files.remove(this.paths.nvram(volumeId, keeper)),
+    );
+  }
+
   isFlat(id: string, options?: CallOptions): Promise<boolean> {
     return this.#run('storage.isFlat', id, options, () => this.#volumes.get(id).imageId === null);
   }
@@ -240,10 +246,7 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.roomToFlatten', id, options, () => this.#volumes.roomToFlatten(id));
   }
 
-  flattenVolume(
-    volume: FlatVolume,
-    options?: CallOptions & { onProgress?: ProgressListener },
-  ): Promise<void> {
+  flattenVolume(volume: FlatVolume, options?: CallOptions & FlattenOptions): Promise<void> {
     return this.#run('storage.flattenVolume', volume.id, options, () => {
       this.#volumes.flatten(volume);
       options?.onProgress?.(1, 1, 'copying');

@@ -7,7 +7,6 @@
  * whole file is written each time: meant for tests with few guests; without a path nothing is written.
  */
 import type { Clock } from '../contracts/clock.ts';
-import type { KeptFile } from '../contracts/hypervisor.ts';
 import { SIM_EPOCH_MS, SimClock } from './clock.ts';
 import { Exports } from './exports.ts';
 import { Faults } from './faults.ts';
@@ -19,6 +18,7 @@ import {
   emptyState,
   readState,
   type SimBridge,
+  type SimKept,
   type SimBucket,
   type SimSource,
   type SimTiming,
@@ -94,7 +94,7 @@ export class SimWorld {
   }
 
   /** Files that the hypervisor keeps for guests by their names, by path. */
-  get kept(): Map<string, KeptFile> {
+  get kept(): Map<string, SimKept> {
     return this.#state.kept;
   }
 

@@ -2,9 +2,10 @@
 import { Backup, Retention } from '../backup.ts';
 import { Fence, Id, Name, NameOrId, ObjectFence, strict } from '../common.ts';
 import { AskedEncryption } from '../disk.ts';
-import { DISK_GIB_MAX } from '../instance.ts';
+import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec } from '../instance.ts';
 import { type Method, operation, read } from '../method.ts';
 import { Type } from '../schema.ts';
+import { QUIESCE } from '../snapshot.ts';
 
 const BackupStore = {
   store: Type.Optional({ ...Name, description: 'object store; the only one where absent' }),
@@ -34,6 +35,11 @@ export const BACKUP_METHODS = {
       id: NameOrId,
       ...BackupStore,
       full: Type.Optional(Type.Boolean({ description: 'read all of the disks. Default: false' })),
+      quiesce: Type.Enum([...QUIESCE], {
+        default: 'auto',
+        description:
+          "whether the guest's agent flushes and freezes its file systems for the moment of the backup; auto: where it answers",
+      }),
       bandwidthMibPerSecond: Type.Optional(
         Type.Integer({
           minimum: 1,
@@ -47,7 +53,16 @@ export const BACKUP_METHODS = {
   ),
   'backup.verify': operation(
     'Read all of a backup, and compare it with its digests.',
-    strict({ ...OneBackup, ...Fence }),
+    strict({
+      ...OneBackup,
+      restore: Type.Optional(
+        Type.Boolean({
+          description:
+            'restore it into scratch volumes as well, and compare what is read back of them; they take room of the pool meanwhile. Default: false',
+        }),
+      ),
+      ...Fence,
+    }),
   ),
   'backup.restore': operation(
     'Make a new volume of one that is in a backup.',
@@ -65,6 +80,29 @@ export const BACKUP_METHODS = {
         description:
           'by which key of the node its bytes are encrypted; null for not at all; where absent, as the backup says',
       }),
+      ...Fence,
+    }),
+  ),
+  'backup.recreate': operation(
+    'Make a new instance of one that is in a backup, and start it: on this node or on any other, without its images.',
+    strict({
+      ...OneBackup,
+      as: Type.Optional({
+        ...Id,
+        description:
+          'UUID of the new instance; with that of the backup it is the same one again. Default: a new one',
+      }),
+      volumes: Type.Array(Id, {
+        minItems: 1,
+        maxItems: DISKS_MAX,
+        description:
+          'volumes of the backup, as backup.list tells them: one for each disk of the spec, in its order',
+      }),
+      spec: {
+        ...InstanceSpec,
+        description:
+          'what it is to be like: the spec of the backup, with the networks of this node, and disks of sizeGib alone, not less than they had',
+      },
       ...Fence,
     }),
   ),

@@ -12,8 +12,8 @@ const APPEND_BYTES_MAX = 4 * 1024 * 1024;
 const OVA_DISK_MAX = 63;
 
 const Source = Type.String({
-  pattern: '^(/|https?://)[^\\x00-\\x20]{0,2047}$',
-  description: 'absolute path on the host, or http(s) URL',
+  pattern: '^(/|https?://|s3://)[^\\x00-\\x20]{0,2047}$',
+  description: 'absolute path on the host, http(s) URL, or s3://STORE/KEY of an object store of this node',
 });
 
 /** What is said of an image's bytes, wherever they come from. */
@@ -39,7 +39,7 @@ export const IMAGE_METHODS = {
   'image.show': read('Show one image.', one, strict({ image: Image })),
   'image.import': {
     ...operation(
-      'Fetch an image from a file of this host or by http(s), check it as hostile, and keep it read-only.',
+      'Fetch an image from a file of this host, by http(s) or from an object store, check it as hostile, and keep it read-only.',
       strict({
         name: Name,
         source: Source,

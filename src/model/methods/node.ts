@@ -1,5 +1,7 @@
 /** Methods of the node itself: its status, host, database and inventory. */
 import { Fence, Sha256, strict } from '../common.ts';
+import { TOKEN_LIMIT } from '../enrolment.ts';
+import { NodeIdentity } from '../identity.ts';
 import { LEAKS_LISTED_MAX, NodeLeaks, ThingName } from '../leak.ts';
 import { type Method, none, operation, read } from '../method.ts';
 import { Finding, ForeignGuest, Inventory, NodeStatus } from '../node.ts';
@@ -24,6 +26,7 @@ export const NODE_METHODS = {
       RecoveryReport,
     ),
     role: 'admin',
+    changes: true,
   },
   'node.backup': {
     ...read(
@@ -41,6 +44,27 @@ export const NODE_METHODS = {
       }),
     ),
     role: 'admin',
+    changes: true,
+  },
+  'node.identity': read(
+    'Tell by which certificate the node shows itself to its scheduler, and when that is renewed.',
+    none,
+    NodeIdentity,
+  ),
+  'node.enrol': {
+    ...read(
+      'Exchange an enrolment token for a certificate of this node; its key is made here and stays here.',
+      strict({
+        token: Type.String({
+          maxLength: TOKEN_LIMIT,
+          writeOnly: true,
+          description: 'as `berth-scheduler token create` writes it',
+        }),
+      }),
+      NodeIdentity,
+    ),
+    role: 'admin',
+    changes: true,
   },
   'node.leaks': read(
     'Look at the host for what Berth has made there and nothing owns, and say what proves it.',

@@ -34,6 +34,7 @@ export const OPERATION_METHODS = {
   'operation.cancel': {
     ...read('Ask an operation to stop; what it did is undone.', one, accepted),
     role: 'operate',
+    changes: true,
   },
 
   'event.list': read(

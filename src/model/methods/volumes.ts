@@ -72,8 +72,7 @@ export const VOLUME_METHODS = {
         Type.Integer({
           minimum: 1,
           maximum: 65_536,
-          description:
-            'MiB a second that are copied at most, under a guest that runs; as fast as it can where absent',
+          description: 'MiB a second that are copied at most; as fast as it can where absent',
         }),
       ),
       ...ObjectFence,

@@ -1,9 +1,10 @@
 /**
  * The HTTP server: authentication, bodies, errors and routes. What a route does is in api/routes.
  *
- * Each request but GET /healthz shows the bearer token. Each error is `{ error: ErrorBody }` with the status
+ * Each request but GET /healthz and those to open routes shows the bearer token. Each error is `{ error: ErrorBody }` with the status
  * of its code; INTERNAL is logged here, once.
  */
+import type { ServerOptions as SecureServerOptions } from 'node:https';
 import Fastify, {
   type FastifyError,
   type FastifyInstance,
@@ -33,8 +34,11 @@ export function buildHttpServer(parts: {
   routes: readonly Route[];
   bearer: BearerCheck;
   logger: Logger;
+  /** @default plain HTTP */
+  tls?: SecureServerOptions | null;
 }): FastifyInstance {
   const app = Fastify({
+    ...(parts.tls ? { https: parts.tls } : {}),
     logger: false,
     bodyLimit: BODY_BYTES_LIMIT,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -48,7 +52,8 @@ export function buildHttpServer(parts: {
     { parseAs: 'string' },
     async (_request: unknown, body: string) => (body === '' ? undefined : parseJson(body)),
   );
-  app.addHook('onRequest', async (request) => authenticate(request, parts.bearer));
+  const open = new Set([HEALTH_PATH, ...parts.routes.filter(({ isOpen }) => isOpen).map(({ path }) => path)]);
+  app.addHook('onRequest', async (request) => authenticate(request, parts.bearer, open));
   app.addHook('onResponse', async (request, reply) => {
     parts.logger.debug({ method: request.method, url: request.url, status: reply.statusCode }, 'request');
   });
@@ -100,8 +105,8 @@ class Unauthenticated extends AgentError {
   readonly statusCode = 401;
 }
 
-function authenticate(request: FastifyRequest, bearer: BearerCheck): void {
-  if (pathOf(request) === HEALTH_PATH || bearer.accepts(request.headers.authorization)) return;
+function authenticate(request: FastifyRequest, bearer: BearerCheck, open: ReadonlySet<string>): void {
+  if (open.has(pathOf(request)) || bearer.accepts(request.headers.authorization)) return;
   throw new Unauthenticated('PERMISSION_DENIED', 'A bearer token is needed, and this is not it', {
     hint: 'Send the token of the file that --token-file names, as `Authorization: Bearer TOKEN`.',
   });

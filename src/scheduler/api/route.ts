@@ -30,6 +30,8 @@ export interface RouteSpec<P extends TSchema, Q extends TSchema, B extends TSche
   result: R;
   /** It takes an Idempotency-Key. */
   takesKey?: true;
+  /** It needs no bearer token: what it takes is proof itself. */
+  isOpen?: true;
   handle(input: RouteInput<P, Q, B>): Promise<Static<R>> | Static<R>;
 }
 

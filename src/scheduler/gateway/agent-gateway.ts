@@ -1,5 +1,5 @@
 /**
- * The door for agents: GET /v1/agent with Upgrade, a bearer token and subprotocol `berth.v1`.
+ * The door for agents: GET /v1/agent with Upgrade, a certificate or a bearer token, and subprotocol `berth.v1`.
  *
  * What is not welcome is turned away with an HTTP status and an error body before the upgrade. The gateway
  * holds all links, introduced or not, and finds those that are half-open.
@@ -12,9 +12,9 @@ import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { AGENT_PATH, MESSAGE_BYTES_LIMIT, SUBPROTOCOL } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
-import type { BearerCheck } from '../token.ts';
 import { type AgentPeer, AgentSession } from './agent-session.ts';
 import { CLOSE } from './close-codes.ts';
+import type { Doorkeeper } from './doorkeeper.ts';
 import type { LinkTable } from './link-table.ts';
 
 /** Links at a time; more are turned away with 503. The embedded engine serves hundreds of nodes. */
@@ -23,7 +23,7 @@ const LINKS_LIMIT = 2_000;
 export interface GatewayParts {
   clock: Clock;
   logger: Logger;
-  bearer: BearerCheck;
+  doorkeeper: Doorkeeper;
   peer: AgentPeer;
   links: LinkTable;
   /** Milliseconds between two probes of a link. */
@@ -54,9 +54,13 @@ export class AgentGateway {
   /** Handler of the HTTP server's `upgrade`. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', (error) => this.#parts.logger.debug({ err: error }, 'socket failed before upgrade'));
-    const refusal = this.#refusalOf(request);
-    if (refusal !== null) turnAway(socket, refusal);
-    else this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket));
+    const admitted = this.#admit(request);
+    if ('error' in admitted) {
+      this.#parts.logger.info({ err: admitted.error }, 'agent turned away');
+      turnAway(socket, admitted);
+      return;
+    }
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket, admitted.nodeId));
   }
 
   /** Takes no more links and closes all; resolves when their sockets are gone. */
@@ -70,9 +74,10 @@ export class AgentGateway {
     await Promise.all(gone);
   }
 
-  #open(webSocket: WebSocket): void {
+  #open(webSocket: WebSocket, provenNode: string | null): void {
     const { clock, logger, peer } = this.#parts;
     const session = new AgentSession(webSocket, {
+      provenNode,
       clock,
       logger,
       peer,
@@ -81,10 +86,16 @@ export class AgentGateway {
     this.#sessions.add(session);
   }
 
-  #refusalOf(request: IncomingMessage): Refusal | null {
-    if (!this.#parts.bearer.accepts(request.headers.authorization)) {
-      return refusal('PERMISSION_DENIED', 'A bearer token is needed, and this is not it', 401);
+  #admit(request: IncomingMessage): { nodeId: string | null } | Refusal {
+    try {
+      const nodeId = this.#parts.doorkeeper.admit(request);
+      return this.#refusalOf(request) ?? { nodeId };
+    } catch (thrown) {
+      return { error: AgentError.from(thrown), status: 401 };
     }
+  }
+
+  #refusalOf(request: IncomingMessage): Refusal | null {
     if (request.url !== AGENT_PATH) return refusal('NOT_FOUND', `Agents connect to ${AGENT_PATH}`);
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
     if (!offered.includes(SUBPROTOCOL)) {

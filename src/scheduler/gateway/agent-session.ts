@@ -12,6 +12,7 @@
 import type { Logger } from 'pino';
 import type { RawData, WebSocket } from 'ws';
 import { AgentError } from '../../model/errors.ts';
+import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { MethodName } from '../../model/methods.ts';
 import type { TSchema } from '../../model/schema.ts';
@@ -56,10 +57,14 @@ export interface AgentPeer {
   /** @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
   onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): void;
   onEvent(session: AgentSession, nodeId: string, event: BerthEvent): void;
+  /** The next certificate of the node. @throws {AgentError} when there is none to be had here. */
+  onRenew(session: AgentSession, nodeId: string, request: RenewRequest): IssuedCertificate;
   onClosed(session: AgentSession, nodeId: string): void;
 }
 
 export interface SessionParts {
+  /** The node that the other end has proven to be by a certificate. @default null: it has not */
+  provenNode?: string | null;
   clock: Clock;
   logger: Logger;
   peer: Omit<AgentPeer, 'onClosed'>;
@@ -79,6 +84,7 @@ export class AgentSession {
   readonly #onClosed: SessionParts['onClosed'];
   readonly #pending = new Map<number, Pending>();
   readonly #cancelHelloDeadline: () => void;
+  readonly #provenNode: string | null;
   #nodeId: string | null = null;
   #lastId = 0;
   #heardSincePing = true;
@@ -86,6 +92,7 @@ export class AgentSession {
 
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket;
+    this.#provenNode = parts.provenNode ?? null;
     this.#clock = parts.clock;
     this.#peer = parts.peer;
     this.#logger = parts.logger;
@@ -221,6 +228,9 @@ export class AgentSession {
       case 'event':
         this.#peer.onEvent(this, nodeId, read(AGENT_MESSAGES.event, request));
         break;
+      case 'identity.renew':
+        this.#takeRenewal(request, nodeId);
+        break;
       case 'heartbeat':
         this.#peer.onHeartbeat(this, nodeId, read(AGENT_MESSAGES.heartbeat, request));
         break;
@@ -235,11 +245,30 @@ export class AgentSession {
     if (this.#nodeId !== null) throw new AgentError('ILLEGAL_STATE', 'This link has had its hello');
     if (request.id === undefined) throw new AgentError('INVALID_ARGUMENT', 'A hello needs an id');
     const hello = read(AGENT_MESSAGES.hello, request);
+    this.#assertProven(hello.nodeId);
     const result = this.#peer.onHello(this, hello);
     this.#cancelHelloDeadline();
     this.#nodeId = hello.nodeId;
     this.#reply(request, { result });
     this.#peer.onIntroduced(this, hello.nodeId);
+  }
+
+  /** A certificate speaks for its node alone. */
+  #assertProven(nodeId: string): void {
+    if (this.#provenNode === null || this.#provenNode === nodeId) return;
+    throw new AgentError(
+      'PERMISSION_DENIED',
+      `The hello is of node ${nodeId}, and the certificate of node ${this.#provenNode}`,
+    );
+  }
+
+  #takeRenewal(request: RpcRequest, nodeId: string): void {
+    if (this.#provenNode !== nodeId) {
+      throw new AgentError('PERMISSION_DENIED', 'Only a certificate is renewed, and none was shown');
+    }
+    this.#reply(request, {
+      result: this.#peer.onRenew(this, nodeId, read(AGENT_MESSAGES['identity.renew'], request)),
+    });
   }
 
   #takeResponse(response: RpcResponse): void {

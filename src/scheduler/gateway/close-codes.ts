@@ -11,6 +11,7 @@ export const CLOSE = {
   noHello: { code: 4002, reason: 'no hello in time' },
   malformed: { code: 4003, reason: 'a malformed message' },
   refused: { code: 4004, reason: 'the hello was refused' },
+  revoked: { code: 4005, reason: 'the certificate was revoked' },
 } as const satisfies Record<string, CloseCause>;
 
 /** Longest reason, in bytes: a close frame holds 123, and a cut character may grow to three bytes. */

@@ -4,10 +4,12 @@
  *   hello ──▶ node stored, epoch and last event told ──▶ link assigned ──▶ unanswered commands sent again, poll
  */
 import type { Logger } from 'pino';
+import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { Inventory } from '../../model/node.ts';
 import type { Heartbeat, Hello, HelloResult } from '../../model/wire.ts';
+import type { Enrolment } from '../ca/enrolment.ts';
 import { type Clock, timestamp } from '../clock.ts';
 import type { AgentPeer, AgentSession } from '../gateway/agent-session.ts';
 import type { LinkTable } from '../gateway/link-table.ts';
@@ -32,6 +34,8 @@ export interface NodePeerParts {
   logger: Logger;
   epoch: number;
   heartbeatSeconds: number;
+  /** Makes certificates; null where the scheduler is no authority. */
+  enrolment: Enrolment | null;
   /** The node can be sent requests now. */
   onConnected(nodeId: string): void;
 }
@@ -76,6 +80,12 @@ export class NodePeer implements AgentPeer {
 
   onEvent(session: AgentSession, _nodeId: string, event: BerthEvent): void {
     this.#intakes.get(session)?.add(event);
+  }
+
+  onRenew(_session: AgentSession, nodeId: string, { request }: RenewRequest): IssuedCertificate {
+    const { enrolment } = this.#parts;
+    if (enrolment !== null) return { certificate: enrolment.renew(nodeId, request) };
+    throw new AgentError('UNSUPPORTED', 'Certificates of nodes are not made here');
   }
 
   onClosed(session: AgentSession, nodeId: string): void {

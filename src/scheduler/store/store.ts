@@ -10,6 +10,7 @@ import { InstanceStore } from './instances.ts';
 import { migrations } from './migrations/index.ts';
 import { NodeStore } from './nodes.ts';
 import { OperationStore } from './operations.ts';
+import { TrustStore } from './trust.ts';
 
 const HOUR_MS = 3_600_000;
 /** How long an idempotency key and an ended operation are remembered: longer than any caller retries. */
@@ -37,6 +38,7 @@ export class Store {
   readonly operations: OperationStore;
   readonly commands: CommandStore;
   readonly claims: ClaimStore;
+  readonly trust: TrustStore;
 
   /** @see Database for `folder` and errors. */
   constructor(folder: string) {
@@ -47,6 +49,7 @@ export class Store {
     this.operations = new OperationStore(this.db);
     this.commands = new CommandStore(this.db);
     this.claims = new ClaimStore(this.db);
+    this.trust = new TrustStore(this.db);
   }
 
   /** Deletes what is older than it is kept. */
@@ -56,6 +59,7 @@ export class Store {
       this.operations.prune(nowMs - SETTLED_KEPT_MS);
       this.commands.prune(nowMs - SETTLED_KEPT_MS);
       this.instances.prune(nowMs - FAILED_KEPT_MS);
+      this.trust.prune(nowMs - SETTLED_KEPT_MS);
     });
   }
 

@@ -377,6 +377,9 @@ function socketAt(sim: SimAgent, path: string, group = ''): LocalSocket {
     dispatcher: sim.agent.dispatcher,
     events: sim.agent.services.store.events,
     uploads: sim.agent.services.uploads,
+    access: 'full',
+    peers: null,
+    log: sim.agent.services.log,
   });
 }
 

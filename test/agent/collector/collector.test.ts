@@ -344,6 +344,9 @@ t.test('NVRAM and saved memory that no guest of the host has are reported, and n
   });
   t.match(await lookTwice(sim), { total: 0 }, 'they are the instance’s');
   await sim.run('instance.delete', { id: 'web' });
+  t.notOk(sim.world.kept.has(paths.nvram), 'its own goes with it');
+  // Another node's guest of that name has left one since.
+  sim.world.outside.addKept({ kind: 'nvram', path: paths.nvram, guestName: 'berth-web', sizeBytes: 528 });
   const { leaks } = await lookTwice(sim);
   t.same(kindsOf(leaks), ['nvram', 'saved-memory']);
   for (const leak of leaks) t.match(leak, { proof: null, blocked: /another node/, sizeBytes: 528 });

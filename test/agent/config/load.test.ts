@@ -17,6 +17,13 @@ t.test('the shipped file has every default', async (t) => {
 const STORE =
   '[[objects]]\nname = "b"\nendpoint = "https://s3.example:9000"\nbucket = "abc"\ncredentialsFile = "/c"\n';
 
+const FOLDER = '[[objects]]\nname = "f"\npath = "/mnt/backup"\n';
+
+t.test('a folder is an object store', async (t) => {
+  const { objects } = parseConfig(`${FOLDER}prefix = "a/"\n${STORE}`, 'f.toml');
+  t.match(objects, [{ name: 'f', path: '/mnt/backup', prefix: 'a/' }, { name: 'b' }]);
+});
+
 t.test('object stores are listed by name, with their defaults', async (t) => {
   const { objects } = parseConfig(`${STORE}${STORE.replace('"b"', '"c"')}caFile = "/ca"\n`, 'f.toml');
   t.match(objects, [
@@ -44,11 +51,40 @@ const REFUSED: [name: string, text: string, message: RegExp][] = [
   ['a relative path', '[storage]\npath = "pool"', /^f\.toml:2: storage\.path/],
   ['what is not TOML', '[log\nlevel', /^f\.toml:\d: /],
   ['a key given twice', '[log]\nlevel = "info"\nlevel = "warn"', /^f\.toml:/],
+  ['a certificate without its key', '[scheduler]\nurl = "wss://a"\ncertFile = "/c"', /go together/],
+  [
+    'a certificate without TLS',
+    '[scheduler]\nurl = "ws://a"\ncertFile = "/c"\nkeyFile = "/k"\ntokenFile = "/t"',
+    /need a wss:\/\/ url/,
+  ],
+  ['a role that there is not', '[scheduler]\nrole = "root"', /role/],
+  ['two sockets at one place', '[socket]\nreadOnlyPath = "/run/berth/berth.sock"', /the same as path/],
   ['a scheduler without a token', '[scheduler]\nurl = "ws://127.0.0.1:1"', /url needs tokenFile/],
   [
     'an object store without a bucket',
     STORE.replace(/bucket.*\n/, ''),
     /^f\.toml:1: objects\.0: bucket is missing/,
+  ],
+  [
+    'an object store of neither form',
+    '[[objects]]\nname = "b"\n',
+    /^f\.toml:1: objects\.0: endpoint is missing, or path, for a folder/,
+  ],
+  [
+    'an object store of both forms',
+    `${STORE}path = "/mnt"\n`,
+    /^f\.toml:3: objects\.0\.endpoint: endpoint is of a bucket, and path makes the store a folder/,
+  ],
+  [
+    'a folder with a region',
+    `${FOLDER}region = "us-east-1"\n`,
+    /^f\.toml:4: objects\.0\.region: region is of a bucket/,
+  ],
+  ['a folder by a relative path', FOLDER.replace('/mnt', 'mnt'), /objects\.0\.path/],
+  [
+    'a folder too many',
+    [1, 2, 3, 4, 5].map((at) => FOLDER.replace('"f"', `"f${at}"`)).join(''),
+    /objects: more than 4 folders/,
   ],
   ['two object stores of one name', STORE + STORE, /two object stores are named b/],
   ['an unknown key of a store', `${STORE}secret = "x"\n`, /^f\.toml:6: objects\.0\.secret: unknown key/],

@@ -4,11 +4,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { Agent } from '../../../src/agent/agent.ts';
 import { parseConfig } from '../../../src/agent/config/load.ts';
 import type { Log } from '../../../src/agent/log.ts';
 import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
+import type { Peers } from '../../../src/drivers/contracts/peers.ts';
 import {
   createSimHost,
   type SimClock,
@@ -25,6 +27,8 @@ import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 /** Sim milliseconds between two looks at a condition, and looks before it is given up. */
 const STEP_MS = 50;
 const STEPS_LIMIT = 20_000;
+/** Steps after which a real millisecond passes, too: what threads do (compression, files) knows no sim time. */
+const REAL_TIME_STEPS = 10;
 
 export const IMAGE = '/images/debian.qcow2';
 const GIB = 1024 ** 3;
@@ -32,10 +36,12 @@ const GIB = 1024 ** 3;
 export interface SimAgentOptions extends WorldOptions {
   /** A host that another agent is on already. @default one of its own */
   world?: SimWorld;
-  /** More of the configuration, as TOML. */
-  config?: string;
+  /** More of the configuration, as TOML; it may depend on the state folder. */
+  config?: string | ((folder: string) => string);
   /** State folder, with what is in it. @default a new one */
   folder?: string;
+  /** Tells who calls on a local socket. @default nobody can */
+  peers?: Peers;
 }
 
 export class SimAgent {
@@ -44,19 +50,21 @@ export class SimAgent {
   readonly logged: { level: string; message: string; fields: object }[] = [];
   #host: SimHost;
   readonly #config: string;
+  readonly #peers: Peers | null;
   agent: Agent;
 
   readonly #wrap: (drivers: Drivers) => Drivers;
 
   /** @param wrap Puts something around the drivers before the agent gets them. */
   constructor(
-    { world, config = '', folder, ...options }: SimAgentOptions = {},
+    { world, config = '', folder, peers, ...options }: SimAgentOptions = {},
     wrap: (drivers: Drivers) => Drivers = (drivers) => drivers,
   ) {
     this.#wrap = wrap;
+    this.#peers = peers ?? null;
     this.folder = folder ?? mkdtempSync(join(tmpdir(), 'berth-agent-'));
     this.world = world ?? new SimWorld(options);
-    this.#config = config;
+    this.#config = typeof config === 'string' ? config : config(this.folder);
     this.world.sources.set(IMAGE, { sha256: 'a'.repeat(64), sizeBytes: 1_000_000, virtualSizeBytes: GIB });
     this.#host = createSimHost({ world: this.world });
     this.agent = this.#makeAgent();
@@ -121,6 +129,7 @@ export class SimAgent {
     for (let step = 0; step < STEPS_LIMIT; step++) {
       if (condition()) return;
       await this.clock.advance(STEP_MS);
+      if (step % REAL_TIME_STEPS === REAL_TIME_STEPS - 1) await sleep(1);
     }
     throw new Error(`not so after ${STEPS_LIMIT} steps: ${condition}`);
   }
@@ -151,6 +160,7 @@ export class SimAgent {
       drivers: this.#wrap({ hypervisor, pool, pools, network, host, keys, objects }),
       clock: this.world.clock,
       log: this.#log(),
+      peers: this.#peers,
     });
   }
 

@@ -6,6 +6,7 @@ import type { Network } from '../../../src/model/network.ts';
 import type { Finding, Health, Inventory, NodeStatus } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
+import type { Pool } from '../../../src/model/pool.ts';
 import type { Share } from '../../../src/model/share.ts';
 import type { Image, Volume } from '../../../src/model/storage.ts';
 import { NOW_MS } from './run.ts';
@@ -100,6 +101,25 @@ export function share(changes: Partial<Share> = {}): Share {
       { instanceId: idOf(12), instance: 'db', tag: 'files', access: 'read-only' },
     ],
     createdAt: ago(7200),
+    ...changes,
+  };
+}
+
+export function pool(changes: Partial<Pool> = {}): Pool {
+  return {
+    name: 'default',
+    path: '/var/lib/berth/pool',
+    nfs: null,
+    fileSystem: 'xfs',
+    shared: false,
+    reflink: true,
+    disk: { total: 3000, reserved: 10, allocationRatio: 1.5, used: 120, available: 4365 },
+    bytes: { total: 3_221_225_472_000, available: 2_147_483_648_000, own: 1_073_741_824_000 },
+    measuredAt: ago(12),
+    room: 'ok',
+    volumes: 7,
+    health: HEALTH,
+    breaker: HEALTH,
     ...changes,
   };
 }

@@ -13,9 +13,11 @@ import { makeDrivers } from '../../../src/agent/drivers.ts';
 import type { Log } from '../../../src/agent/log.ts';
 import { type Clock, systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
+import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
 import { createSimHost, type SimWorld } from '../../../src/drivers/sim/index.ts';
 import { AgentError } from '../../../src/model/errors.ts';
+import { DEFAULT_POOL } from '../../../src/model/pool.ts';
 import {
   type DriversView,
   type Message,
@@ -61,7 +63,8 @@ async function start({ config: file, world: worldPath, trap, failing }: Start): 
 
 /** Object stores are on other hosts: they live on whatever becomes of this one. */
 async function realDrivers(file: string): Promise<Drivers> {
-  const drivers = await makeDrivers(loadConfig(file), { clock, exec: traps.watchExec(new HostExec()), log });
+  const newExec = () => traps.watchExec(new HostExec());
+  const drivers = await makeDrivers(loadConfig(file), { clock, exec: newExec(), newExec, log });
   const { objects } = createSimHost({ clock, statePath: join(dirname(file), 'object-stores.json') });
   return { ...drivers, objects };
 }
@@ -119,13 +122,19 @@ function operation(key: string): unknown {
 }
 
 async function driversView(): Promise<DriversView> {
-  const { hypervisor, network, pool } = running().services;
+  const { hypervisor, network, pools } = running().services;
   const guests = await hypervisor.observe();
   return {
     guests: guests.map(({ id, power }) => ({ id, power })),
     bridges: (await network.list()).map(({ bridge }) => bridge),
-    files: (await pool.list()).map(({ path }) => path.split('/').slice(-2).join('/')),
+    files: (await Promise.all(pools.all.map(filesIn))).flat(),
   };
+}
+
+/** Beside the default pool by its name, folder and name within it. */
+async function filesIn(pool: StoragePool): Promise<string[]> {
+  const place = pool.name === DEFAULT_POOL ? [] : [pool.name];
+  return (await pool.list()).map(({ path }) => [...place, ...path.split('/').slice(-2)].join('/'));
 }
 
 function running(): Agent {

@@ -32,6 +32,9 @@ const OPERATION_MS = 120_000;
 /** Of the log that a failure shows, lines. */
 const LOG_LINES = 60;
 
+/** The pool beside the default one. */
+export const OTHER_POOL = 'other';
+
 export interface NodeOptions {
   folder: string;
   driver: 'sim' | 'libvirt';
@@ -43,6 +46,8 @@ export class LabNode {
   readonly folder: string;
   readonly stateDir: string;
   readonly poolDir: string;
+  /** Of the second pool. */
+  readonly otherPoolDir: string;
   readonly runDir: string;
   readonly #client: LocalClient;
   readonly #options: NodeOptions;
@@ -58,9 +63,10 @@ export class LabNode {
     this.folder = options.folder;
     this.stateDir = join(this.folder, 'state');
     this.poolDir = join(this.folder, 'pool');
+    this.otherPoolDir = join(this.folder, OTHER_POOL);
     this.runDir = join(this.folder, 'run');
     this.#client = new LocalClient(join(this.folder, 'berth.sock'));
-    mkdirSync(this.folder, { recursive: true });
+    mkdirSync(this.otherPoolDir, { recursive: true });
     writeFileSync(this.#configPath, this.#config());
     writeFileSync(this.#keyPath, `${'5a'.repeat(32)}\n`, { mode: 0o600 });
   }
@@ -263,6 +269,13 @@ export class LabNode {
       // Disks of the laboratory are full by intent, and room that is made again is seen only with the next look.
       'poolWarningPercent = 100',
       'poolCriticalPercent = 100',
+      '[[pools]]',
+      `name = "${OTHER_POOL}"`,
+      `path = "${this.otherPoolDir}"`,
+      'diskRatio = 64',
+      'reservedDiskGib = 0',
+      'warningPercent = 100',
+      'criticalPercent = 100',
       '[snapshots]',
       'mergeAutomatically = false',
       ...['[[keys]]', 'name = "disks"', `file = "${this.#keyPath}"`],

@@ -100,7 +100,7 @@ export interface JournaledOperation {
 export interface DriversView {
   guests: { id: string; power: string }[];
   bridges: string[];
-  /** Folder and name within the pool. */
+  /** Folder and name within the pool; before it the name of a pool beside the default one. */
   files: string[];
 }
 

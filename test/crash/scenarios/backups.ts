@@ -1,4 +1,5 @@
 import type { Backup } from '../../../src/model/backup.ts';
+import { GIB } from '../../../src/model/units.ts';
 import type { Stand } from '../stands/stand.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { SUBJECT } from './setting.ts';
@@ -10,6 +11,12 @@ async function haveBackup({ node }: Stand): Promise<void> {
   const list = async () => (await node.call('backup.list', { instance: SUBJECT })).backups;
   if ((await list()).length === 0) await node.run('backup.create', { id: SUBJECT });
   backup = (await list())[0] as Backup;
+}
+
+/** A backup whose instance is gone. */
+async function haveBackupAlone(stand: Stand): Promise<void> {
+  await haveBackup(stand);
+  await stand.node.run('instance.delete', { id: SUBJECT });
 }
 
 /**
@@ -27,6 +34,14 @@ async function haveCheckpoint({ node }: Stand): Promise<void> {
 function its() {
   const { id, instanceId, store } = backup;
   return { id, instanceId, store };
+}
+
+/** What another instance of the backup is like. */
+function asNew() {
+  const { spec, volumes, nics } = backup;
+  const disks = volumes.map(({ virtualSizeBytes }) => ({ sizeGib: Math.ceil(virtualSizeBytes / GIB) }));
+  const network = (nics ?? []).map((nic) => ({ network: nic.network }));
+  return { volumes: volumes.map(({ id }) => id), spec: { ...spec, name: SUBJECT, disks, nics: network } };
 }
 
 export const BACKUPS: Scenario[] = [
@@ -49,6 +64,11 @@ export const BACKUPS: Scenario[] = [
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
+    variant: '(never quiesced)',
+    setting: { instance: 'running' },
+    params: () => ({ id: SUBJECT, quiesce: 'never' as const }),
+  }),
+  scenario('backup.create', {
     variant: '(refused)',
     setting: { instance: 'running' },
     arrange: haveCheckpoint,
@@ -66,6 +86,34 @@ export const BACKUPS: Scenario[] = [
     setting: { instance: 'stopped' },
     arrange: haveBackup,
     params: () => ({ ...its(), volumeId: backup.volumes[1]?.id ?? '', name: 'new', sizeGib: 2 }),
+  }),
+  scenario('backup.verify', {
+    variant: '(restored)',
+    setting: { instance: 'stopped' },
+    arrange: haveBackup,
+    params: () => ({ ...its(), restore: true }),
+    whenFailed: 'is asked for again',
+  }),
+  scenario('backup.recreate', {
+    setting: { instance: 'stopped' },
+    arrange: haveBackupAlone,
+    params: () => ({ ...its(), ...asNew() }),
+  }),
+  scenario('backup.recreate', {
+    variant: '(fails at its end)',
+    setting: { instance: 'stopped' },
+    arrange: haveBackupAlone,
+    params: () => ({ ...its(), ...asNew() }),
+    failing: { call: 'hypervisor.observeGuest' },
+    ends: ['failed'],
+  }),
+  scenario('backup.recreate', {
+    variant: '(cancelled)',
+    setting: { instance: 'stopped' },
+    arrange: haveBackupAlone,
+    params: () => ({ ...its(), ...asNew() }),
+    cancelledAt: { call: 'hypervisor.define' },
+    ends: ['cancelled', 'succeeded'],
   }),
   scenario('backup.delete', {
     setting: { instance: 'stopped' },

@@ -81,7 +81,6 @@ export const INSTANCES: Scenario[] = [
   scenario('instance.delete', {
     variant: '(wiped)',
     setting: { instance: 'running' },
-    arrange: ({ node }) => node.run('snapshot.create', { id: SUBJECT, name: 'old', memory: true }),
     params: () => ({ id: SUBJECT, wipe: true }),
     ...again,
   }),

@@ -6,7 +6,7 @@ import type { Params } from '../../../src/model/methods.ts';
 import type { Share } from '../../../src/model/share.ts';
 import type { Volume } from '../../../src/model/storage.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
-import type { LabNode } from '../node/lab-node.ts';
+import { type LabNode, OTHER_POOL } from '../node/lab-node.ts';
 import { until } from '../node/until.ts';
 import type { Stand } from '../stands/stand.ts';
 
@@ -26,9 +26,13 @@ const BOOT_MS = 60_000;
 export interface Setting {
   /** Of the subject. @default there is none */
   instance?: 'running' | 'stopped';
+  /** Of the subject. @default 'bios' */
+  firmware?: 'bios' | 'uefi';
   volumes?: readonly string[];
   /** Volumes that are encrypted. */
   encrypted?: readonly string[];
+  /** In the other pool. */
+  otherVolumes?: readonly string[];
   shares?: readonly string[];
   images?: readonly string[];
   networks?: readonly string[];
@@ -71,9 +75,11 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await takeVolumesBack(node);
   await takeSharesBack(node);
   await forgetFlatSubject(node);
-  await bringSubject(node, setting.instance);
+  await bringSubject(node, setting);
   const { volumes } = await node.call('volume.list');
-  const kept = [VOLUME, ...(setting.volumes ?? []), ...(setting.encrypted ?? [])];
+  const kept = [VOLUME, setting.volumes, setting.otherVolumes, setting.encrypted].flatMap(
+    (each) => each ?? [],
+  );
   for (const volume of volumes) if (!mayStay(volume, kept)) await deleteVolume(node, volume);
   const { shares } = await node.call('share.list');
   for (const share of shares) if (!mayShareStay(share, setting.shares ?? [])) await deleteShare(node, share);
@@ -145,15 +151,18 @@ async function forgetFlatSubject(node: LabNode): Promise<void> {
   if (isFlat) await node.run('instance.delete', { id: SUBJECT });
 }
 
-async function bringSubject(node: LabNode, wanted: Setting['instance']): Promise<void> {
+async function bringSubject(
+  node: LabNode,
+  { instance: wanted, firmware = 'bios' }: Pick<Setting, 'instance' | 'firmware'>,
+): Promise<void> {
   const { instances } = await node.call('instance.list');
-  const found = instances.find(({ name }) => name === SUBJECT);
-  if (wanted === undefined) {
-    if (found !== undefined) await node.run('instance.delete', { id: SUBJECT });
-    return;
-  }
+  const there = instances.find(({ name }) => name === SUBJECT);
+  const isRight = wanted !== undefined && there?.spec.firmware === firmware;
+  if (there !== undefined && !isRight) await node.run('instance.delete', { id: SUBJECT });
+  if (wanted === undefined) return;
+  const found = isRight ? there : undefined;
   const marks = found === undefined ? 0 : await bootMarks(node, SUBJECT);
-  if (found === undefined) await node.run('instance.create', { spec: instanceSpec(SUBJECT) });
+  if (found === undefined) await node.run('instance.create', { spec: instanceSpec(SUBJECT, { firmware }) });
   // Done already, but where a case of instance.configure came before.
   else await node.run('instance.configure', { id: SUBJECT, policies: instanceSpec(SUBJECT).policies });
   if (wanted === 'stopped') return node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
@@ -168,6 +177,9 @@ async function makeMissing({ node, image }: Stand, setting: Setting): Promise<vo
   for (const name of setting.encrypted ?? [])
     if (!(await has(node, 'volume.show', name)))
       await node.run('volume.create', { name, sizeGib: 1, encryption: ENCRYPTION });
+  for (const name of setting.otherVolumes ?? [])
+    if (!(await has(node, 'volume.show', name)))
+      await node.run('volume.create', { name, sizeGib: 1, pool: OTHER_POOL });
   for (const name of setting.shares ?? [])
     if (!(await has(node, 'share.show', name))) await node.run('share.create', { name });
   for (const name of setting.images ?? [])

@@ -35,6 +35,12 @@ export const SNAPSHOTS: Scenario[] = [
     params: () => ({ ...one(), memory: true }),
   }),
   scenario('snapshot.create', {
+    variant: '(in two pools)',
+    setting: { instance: 'stopped', otherVolumes: ['far'] },
+    arrange: ({ node }) => node.run('volume.attach', { id: 'far', instance: SUBJECT }),
+    params: one,
+  }),
+  scenario('snapshot.create', {
     variant: '(refused)',
     setting: { instance: 'running' },
     params: one,
@@ -43,6 +49,23 @@ export const SNAPSHOTS: Scenario[] = [
   }),
   scenario('snapshot.revert', {
     setting: { instance: 'stopped' },
+    arrange: haveSnapshot,
+    params: old,
+  }),
+  scenario('snapshot.create', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    params: one,
+  }),
+  scenario('snapshot.revert', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    arrange: haveSnapshot,
+    params: old,
+  }),
+  scenario('snapshot.delete', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
     arrange: haveSnapshot,
     params: old,
   }),

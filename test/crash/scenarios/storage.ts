@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { UPLOAD } from '../node/feed-uploads.ts';
+import { OTHER_POOL } from '../node/lab-node.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { IMAGE, SUBJECT } from './setting.ts';
 
@@ -38,6 +39,16 @@ export const STORAGE: Scenario[] = [
     params: () => ({ id: 'old' }),
     ...again,
   }),
+  scenario('image.delete', {
+    variant: '(with a copy in another pool)',
+    setting: { images: ['old'] },
+    async arrange({ node }) {
+      await node.run('volume.create', { name: 'far', sizeGib: 1, image: 'old', pool: OTHER_POOL });
+      await node.run('volume.delete', { id: 'far' });
+    },
+    params: () => ({ id: 'old' }),
+    ...again,
+  }),
   scenario('volume.create', {
     setting: {},
     params: () => ({ name: 'new', sizeGib: 1, image: IMAGE }),
@@ -46,6 +57,27 @@ export const STORAGE: Scenario[] = [
     variant: '(a copy)',
     setting: { volumes: ['old'] },
     params: () => ({ name: 'new', sizeGib: 1, volume: 'old' }),
+  }),
+  scenario('volume.create', {
+    variant: '(in another pool)',
+    setting: {},
+    params: () => ({ name: 'new', sizeGib: 1, image: IMAGE, pool: OTHER_POOL }),
+  }),
+  scenario('volume.create', {
+    variant: '(a copy from another pool)',
+    setting: { otherVolumes: ['far'] },
+    params: () => ({ name: 'new', sizeGib: 1, volume: 'far' }),
+  }),
+  scenario('volume.delete', {
+    variant: '(in another pool)',
+    setting: { otherVolumes: ['far'] },
+    params: () => ({ id: 'far' }),
+    ...again,
+  }),
+  scenario('volume.attach', {
+    variant: '(of another pool)',
+    setting: { instance: 'running', otherVolumes: ['far'] },
+    params: () => ({ id: 'far', instance: SUBJECT }),
   }),
   scenario('volume.delete', {
     setting: { volumes: ['old'] },

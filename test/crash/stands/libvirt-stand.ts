@@ -9,7 +9,8 @@ import { chmodSync, type Dirent, mkdirSync, readdirSync, writeFileSync } from 'n
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { guestImage } from './guest.ts';
-import { LabNode } from '../node/lab-node.ts';
+import { MARK_NAME } from '../../../src/drivers/qcow2/pool-mark.ts';
+import { LabNode, OTHER_POOL } from '../node/lab-node.ts';
 import { Disk } from './disk.ts';
 import { Libvirtd } from './libvirtd.ts';
 import { processesInside } from './processes.ts';
@@ -35,7 +36,8 @@ export class LibvirtStand implements Stand {
     chmodSync(this.node.folder, 0o711);
     this.stateDisk = new Disk({ path: this.node.stateDir, images, name: 'state', sizeMib: STATE_MIB });
     this.poolDisk = new Disk({ path: this.node.poolDir, images, name: 'pool', sizeMib: POOL_MIB });
-    for (const { path } of [this.stateDisk, this.poolDisk]) chmodSync(path, 0o711);
+    for (const path of [this.stateDisk.path, this.poolDisk.path, this.node.otherPoolDir])
+      chmodSync(path, 0o711);
     this.image = { source: join(folder, 'guest.raw'), format: 'raw' };
     writeFileSync(this.image.source, guestImage());
     this.daemon = new Libvirtd(folder);
@@ -82,13 +84,11 @@ export class LibvirtStand implements Stand {
   }
 
   #files(): string[] {
-    return (
-      readdirSync(this.node.poolDir, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile() || entry.name.endsWith('.work') || isShare(entry))
-        // A seed's inputs are told once, by their folder.
-        .filter(({ parentPath }) => !parentPath.includes('.work'))
-        .map((entry) => `file ${relative(this.node.poolDir, join(entry.parentPath, entry.name))}`)
-    );
+    const others = filesIn(this.node.otherPoolDir).filter((name) => name !== MARK_NAME);
+    return [
+      ...filesIn(this.node.poolDir).map((name) => `file ${name}`),
+      ...others.map((name) => `file ${OTHER_POOL}/${name}`),
+    ];
   }
 
   #networkFiles(): string[] {
@@ -108,6 +108,17 @@ export class LibvirtStand implements Stand {
         return network === null ? `process ${name}: ${command}` : `dnsmasq ${network}`;
       });
   }
+}
+
+/** By their names within the folder of a pool. */
+function filesIn(folder: string): string[] {
+  return (
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() || entry.name.endsWith('.work') || isShare(entry))
+      // A seed's inputs are told once, by their folder.
+      .filter(({ parentPath }) => !parentPath.includes('.work'))
+      .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+  );
 }
 
 /** A share is a folder; the laboratory's are empty. */

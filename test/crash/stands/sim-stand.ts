@@ -8,15 +8,16 @@ import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { createSimHost } from '../../../src/drivers/sim/index.ts';
 import { readState, type SimGuest, type WorldState } from '../../../src/drivers/sim/state.ts';
-import { LabNode } from '../node/lab-node.ts';
+import { LabNode, OTHER_POOL } from '../node/lab-node.ts';
 import { cannotMount, Disk } from './disk.ts';
 import type { Stand } from './stand.ts';
 
 const IMAGE = '/images/tiny.qcow2';
 /** The store's database and its log have some MiB. */
 const STATE_MIB = 64;
+const OTHER = { name: OTHER_POOL, root: '/sim/other', bytes: 1024 ** 4 };
 /** A sim's CPU costs nothing. */
-const SETTINGS = { cpus: 64, memoryMib: 65_536, findings: [] };
+const SETTINGS = { cpus: 64, memoryMib: 65_536, findings: [], pools: [OTHER] };
 
 export class SimStand implements Stand {
   readonly driver = 'sim';
@@ -42,11 +43,12 @@ export class SimStand implements Stand {
     const { settings, guests, files, bridges, devices, secrets } = this.#read();
     return [
       ...[...guests.values()].map(({ id, power }) => `guest ${id} ${power}`),
+      ...[...guests.values()].flatMap(({ id, frozen }) => (frozen === true ? [`frozen ${id}`] : [])),
       // One is gone on from; nothing needs those before it.
       ...[...guests.values()].flatMap(({ id, checkpoints = [] }) =>
         checkpoints.slice(1).map(({ name }) => `checkpoint ${id} ${name}`),
       ),
-      ...[...files.keys()].map((path) => `file ${relative(settings.poolRoot, path)}`),
+      ...[...files.keys()].map((path) => `file ${nameOf(path, settings)}`),
       ...[...bridges.values()].flatMap(({ name, plan, ports }) => [
         `bridge ${name}`,
         ...Object.keys(ports).map((port) => `port ${plan?.id} ${port}`),
@@ -85,4 +87,10 @@ function stateDisk(folder: string, path: string): Disk {
   const images = join(folder, 'images');
   mkdirSync(images, { recursive: true });
   return new Disk({ path, images, name: 'state', sizeMib: STATE_MIB });
+}
+
+/** Of a file: within the default pool, or within the other one, behind its name. */
+function nameOf(path: string, { poolRoot }: WorldState['settings']): string {
+  const inOther = relative(OTHER.root, path);
+  return inOther.startsWith('..') ? relative(poolRoot, path) : `${OTHER_POOL}/${inOther}`;
 }

@@ -28,6 +28,8 @@ export interface HypervisorBench {
   overlayOn(disk: GuestDisk): Promise<GuestDisk>;
   /** A path for a guest's memory. */
   memoryPath(): string;
+  /** A path for a guest's firmware variables. */
+  nvramPath(): string;
   /** A folder of the host that no guest has, by its path. */
   spareFolder(): Promise<string>;
   /** The same of 8 MiB, on another one that holds all of its data. */
@@ -37,6 +39,10 @@ export interface HypervisorBench {
   /** Bytes that a guest sees of a disk. */
   sizeOf(disk: GuestDisk): Promise<number>;
   exists(path: string): Promise<boolean>;
+  /** What is in firmware variables, as they are or as they are kept, as text of a kind. */
+  variablesIn(path: string): Promise<string>;
+  /** Lets a guest that is down, or its firmware, have others. */
+  changeVariables(path: string): Promise<void>;
   /** Disks whose changes are kept, and what is in their files. */
   tracking: {
     /** A qcow2 disk of 1 MiB that no guest has, with a fresh serial. */
@@ -80,6 +86,20 @@ export interface HypervisorBench {
 
 /** Makes one bench, on a host of its own or a shared one; registers its own clean-up with `t.teardown`. */
 export type MakeBench = (t: Test) => Promise<HypervisorBench>;
+
+/** Of a guest that no host has. */
+export const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
+
+/** A guest that runs, on a fresh bench. */
+export async function started(t: Test, make: MakeBench) {
+  const bench = await make(t);
+  const { hypervisor } = bench;
+  const definition = bench.definition();
+  const { id } = definition;
+  await hypervisor.define(definition);
+  await hypervisor.start(id);
+  return { bench, hypervisor, definition, id };
+}
 
 /** Collects the events of one guest, from now on. */
 export function watch(hypervisor: Hypervisor, id: string): GuestEvent[] {

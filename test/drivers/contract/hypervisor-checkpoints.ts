@@ -4,9 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { GuestDisk } from '../../../src/drivers/contracts/hypervisor.ts';
-import { type HypervisorBench, type MakeBench, rejectsWith } from './hypervisor-bench.ts';
-
-const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
+import { ABSENT_ID, type HypervisorBench, type MakeBench, rejectsWith } from './hypervisor-bench.ts';
 
 export function checkpointTests(t: Test, make: MakeBench): void {
   chainTests(t, make);

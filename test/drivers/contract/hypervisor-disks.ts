@@ -2,16 +2,24 @@
  * The part of Hypervisor's contract that is about the disks of a guest that runs.
  */
 import type { Test } from 'tap';
-import { rejectsWith, type HypervisorBench, able, type MakeBench, until } from './hypervisor-bench.ts';
+import {
+  ABSENT_ID,
+  rejectsWith,
+  type HypervisorBench,
+  able,
+  type MakeBench,
+  until,
+  started,
+} from './hypervisor-bench.ts';
 
 const MIB = 1024 ** 2;
-const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
 const LIMITS = { iops: { perSecond: 100, burst: 500, burstSeconds: 10 }, readBytes: { perSecond: MIB } };
 
 export function diskTests(t: Test, make: MakeBench): void {
   plugTests(t, make);
   unplugTests(t, make);
   copyTests(t, make);
+  freezeTests(t, make);
   flattenTests(t, make);
 }
 
@@ -49,12 +57,7 @@ function plugTests(t: Test, make: MakeBench): void {
   });
 
   t.test('a disk is plugged in as its device says', async (t) => {
-    const bench = await make(t);
-    const { hypervisor } = bench;
-    const definition = bench.definition();
-    const { id } = definition;
-    await hypervisor.define(definition);
-    await hypervisor.start(id);
+    const { bench, hypervisor, definition, id } = await started(t, make);
     const devices = [
       { bus: 'scsi', cache: 'writeback' },
       { iothread: true, cache: 'directsync', aio: 'native' },
@@ -128,7 +131,10 @@ function copyTests(t: Test, make: MakeBench): void {
     await hypervisor.stopCopy(id);
     await hypervisor.start(id);
     const before = await hypervisor.observeGuest(id);
-    await hypervisor.copyDisks(id, { copies });
+    const moments: boolean[] = [];
+    const onMoment = async () => void moments.push(await bench.exists(copies[0]?.path ?? ''));
+    await hypervisor.copyDisks(id, { copies }, { onMoment });
+    t.same(moments, [true], 'it is told once, when the copies have begun');
     for (const { path } of copies) t.ok(await bench.exists(path), path);
     t.same(await hypervisor.observeGuest(id), before);
     await hypervisor.stopCopy(id);
@@ -141,6 +147,25 @@ function copyTests(t: Test, make: MakeBench): void {
     await hypervisor.undefine(id);
     await rejectsWith(t, 'NOT_FOUND', hypervisor.copyDisks(ABSENT_ID, { copies }));
     await hypervisor.stopCopy(ABSENT_ID);
+  });
+}
+
+function freezeTests(t: Test, make: MakeBench): void {
+  t.test('a guest whose agent does not answer is not frozen, and to thaw it is no harm', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const definition = bench.definition();
+    const { id } = definition;
+    await hypervisor.define(definition);
+    await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.freezeGuest(id));
+    t.equal(await hypervisor.thawGuest(id), true);
+    await hypervisor.start(id);
+    await rejectsWith(t, 'UNAVAILABLE', hypervisor.freezeGuest(id));
+    t.equal(await hypervisor.thawGuest(id), false);
+    await hypervisor.destroy(id);
+    await hypervisor.undefine(id);
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.freezeGuest(ABSENT_ID));
+    t.equal(await hypervisor.thawGuest(ABSENT_ID), true);
   });
 }
 

@@ -5,9 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { GuestDefinition, GuestDisk } from '../../../src/drivers/contracts/hypervisor.ts';
 import { pathsOf } from '../../../src/drivers/contracts/hypervisor.ts';
-import { type HypervisorBench, type MakeBench, rejectsWith } from './hypervisor-bench.ts';
-
-const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
+import { ABSENT_ID, type HypervisorBench, type MakeBench, rejectsWith } from './hypervisor-bench.ts';
 
 /** A guest that runs, and two files above the one of its first disk, on which it does not stand yet. */
 interface Layered {

@@ -3,9 +3,14 @@
  */
 import type { Test } from 'tap';
 import type { GuestShare } from '../../../src/drivers/contracts/hypervisor.ts';
-import { able, type HypervisorBench, type MakeBench, rejectsWith, until } from './hypervisor-bench.ts';
-
-const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
+import {
+  ABSENT_ID,
+  able,
+  type HypervisorBench,
+  type MakeBench,
+  rejectsWith,
+  until,
+} from './hypervisor-bench.ts';
 
 export function shareTests(t: Test, make: MakeBench): void {
   startTests(t, make);

@@ -13,12 +13,12 @@ import { alarmTests } from './hypervisor-alarms.ts';
 import { checkpointTests } from './hypervisor-checkpoints.ts';
 import { diskTests } from './hypervisor-disks.ts';
 import { layerTests } from './hypervisor-layers.ts';
+import { nvramTests } from './hypervisor-nvram.ts';
 import { shareTests } from './hypervisor-shares.ts';
-import { able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
+import { ABSENT_ID, able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 /** Deadline given to a call that is expected to miss it, milliseconds: short, as the test waits for it. */
 const MISSED_TIMEOUT_MS = 700;
-const ABSENT_ID = '00000000-dead-4000-8000-000000000000';
 
 /** Registers the whole suite as one subtest of `t`. */
 export function hypervisorContract(t: Test, name: string, makeBench: MakeBench): void {
@@ -33,6 +33,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     alarmTests(t, makeBench);
     diskTests(t, makeBench);
     layerTests(t, makeBench);
+    nvramTests(t, makeBench);
     shareTests(t, makeBench);
     checkpointTests(t, makeBench);
     foreignTests(t, makeBench);

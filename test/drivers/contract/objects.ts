@@ -158,6 +158,7 @@ function damageTests(t: Test, make: MakeStore): void {
   t.test('a source of another size or digest than told makes no object', async (t) => {
     const { store } = await make(t);
     await rejectsWith(t, 'DATA_DAMAGED', () => store.put('a', bytesOf(10), { sizeBytes: 11 }));
+    await rejectsWith(t, 'DATA_DAMAGED', () => store.put('a', bytesOf(100_000), { sizeBytes: 99_999 }));
     await rejectsWith(t, 'DATA_DAMAGED', () => store.put('a', bytesOf(10), { sha256: '0'.repeat(64) }));
     await rejectsWith(t, 'DATA_DAMAGED', () =>
       store.put('a', bytesOf(LARGE_BYTES), { sizeBytes: LARGE_BYTES, sha256: '0'.repeat(64) }),

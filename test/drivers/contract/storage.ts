@@ -80,6 +80,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     wipeTests(t, prepared);
     wipeLayersTests(t, prepared);
     copyTests(t, prepared);
+    cloneTests(t, prepared);
     layerTests(t, prepared);
     deltaTests(t, prepared);
     encryptionTests(t, prepared);
@@ -441,6 +442,38 @@ function copyTests(t: Test, make: MakePool): void {
   });
 }
 
+function cloneTests(t: Test, make: MakePool): void {
+  t.test('a volume is made with what another one holds, once, and larger if that is asked for', async (t) => {
+    const { pool, valid } = await make(t);
+    const image = await madeImage(pool, valid);
+    const from = { id: randomUUID(), image };
+    const sizeBytes = 2 * valid.virtualSizeBytes;
+    await pool.makeVolume({ ...from, sizeBytes });
+    const label = { name: 'clone', createdAt: '2026-01-01T00:00:00.000Z', instanceId: null };
+    const clone = { id: randomUUID(), sizeBytes: 2 * sizeBytes, image: null, label };
+    await pool.cloneVolume(clone, from);
+    await pool.cloneVolume(clone, from);
+    t.same(await pool.lookVolume(clone.id), { sizeBytes: 2 * sizeBytes });
+    t.ok(await pool.isFlat(clone.id));
+    for (const volume of [from, { ...clone, image: null }])
+      await pool.copyVolume({ copyId: volume.id, id: volume.id, image: volume.image });
+    t.same(await extentsOf(pool, clone.id), await extentsOf(pool, from.id), 'byte for byte');
+    for (const { id } of [from, clone]) await pool.removeCopy(id);
+    const { volumes } = await pool.survey();
+    t.match(
+      volumes.find(({ id }) => id === clone.id),
+      { image: null, label: { name: 'clone' }, fault: null },
+    );
+    await pool.removeVolume(from.id);
+    await pool.removeImage(image.id, image.format);
+    t.same(await pool.lookVolume(clone.id), { sizeBytes: 2 * sizeBytes }, 'it needs neither');
+    const other = { ...clone, id: randomUUID() };
+    await rejectsWith(t, 'NOT_FOUND', () => pool.cloneVolume(other, { id: randomUUID(), image: null }));
+    await rejectsWith(t, 'INVALID_ARGUMENT', () => pool.cloneVolume({ ...other, sizeBytes: 511 }, clone));
+    t.equal(await pool.lookVolume(other.id), null);
+  });
+}
+
 function deltaTests(t: Test, make: MakePool): void {
   t.test('a copy by a bitmap has what has changed, and leaves the bitmap as it is', async (t) => {
     const { pool, tracking } = await make(t);
@@ -493,7 +526,10 @@ function deltaTests(t: Test, make: MakePool): void {
 
 async function extentsOf(pool: StoragePool, id: string): Promise<DiskExtent[]> {
   const extents: DiskExtent[] = [];
-  for await (const extent of pool.readCopy(id)) extents.push(extent);
+  for await (const extent of pool.readCopy(id)) {
+    // Its bytes are valid until the next one is asked for.
+    extents.push(extent.type === 'zero' ? extent : { ...extent, data: Buffer.from(extent.data) });
+  }
   return extents;
 }
 

@@ -2,7 +2,7 @@
  * The libvirt driver keeps the contract of Hypervisor, on the libvirtd of this machine.
  */
 import { randomUUID } from 'node:crypto';
-import { readFile, rm, stat } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { constants } from 'node-libvirt';
 import t, { type Test } from 'tap';
@@ -112,7 +112,15 @@ function filesOf(
   lab: Lab,
 ): Pick<
   DefinitionBench,
-  'spareDisk' | 'overlayOn' | 'memoryPath' | 'spareFolder' | 'layeredDisk' | 'isFlat'
+  | 'spareDisk'
+  | 'overlayOn'
+  | 'memoryPath'
+  | 'nvramPath'
+  | 'variablesIn'
+  | 'changeVariables'
+  | 'spareFolder'
+  | 'layeredDisk'
+  | 'isFlat'
 > {
   return {
     spareDisk: async () => ({
@@ -124,6 +132,10 @@ function filesOf(
     }),
     overlayOn: (disk) => lab.overlayOn(disk),
     memoryPath: () => lab.newPath('memory'),
+    nvramPath: () => lab.newPath('nvram'),
+    variablesIn: (path) => readFile(path, 'latin1'),
+    // As large as it was: QEMU maps it whole.
+    changeVariables: async (path) => writeFile(path, (await readFile(path)).fill(0x53, 0, 4096)),
     spareFolder: () => lab.emptyFolder(),
     layeredDisk: async () => ({ serial: randomUUID().slice(0, 8), ...(await lab.layeredDisk()) }),
     isFlat: async ({ path }) => (await lab.backingOf(path)) === null,

@@ -70,16 +70,21 @@ export async function sha256Of(path: string): Promise<string> {
     .digest('hex');
 }
 
-/** Makes the sources once, and then a fixture of the contract suite for each test. */
-export async function fixtureMaker(t: Test): Promise<MakePool> {
+/**
+ * Makes the sources once, and then a fixture of the contract suite for each test.
+ *
+ * @returns Its `path` is that of the pool. @default one in a folder of its own
+ */
+export async function fixtureMaker(t: Test): Promise<(t: Test, path?: string) => ReturnType<MakePool>> {
   const sources = await makeFolder(t);
   const valid = await validSource(join(sources, 'valid.qcow2'));
   const backing = ['-u', '-b', '/etc/shadow', '-F', 'raw'];
   const hostile = await makeQcow2(join(sources, 'hostile.qcow2'), backing);
-  return async (t) => {
+  return async (t, path) => {
     const folder = await makeFolder(t);
+    const place = path ?? join(folder, 'pool');
     const keys = new TestKeys(folder, Object.values(KEYS));
-    const pool = new Qcow2Pool({ name: 'main', path: join(folder, 'pool'), exec, keys: keys.keys });
+    const pool = new Qcow2Pool({ name: 'main', path: place, exec, keys: keys.keys });
     return {
       pool,
       valid,

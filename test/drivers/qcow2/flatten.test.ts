@@ -37,6 +37,26 @@ t.test('a flat volume reads as before, also where its image is gone', async (t) 
   t.match((await exec.run('qemu-img', ['check', path])).stdout, /No errors were found/);
 });
 
+t.test('a speed is kept to, and what is flat then reads as before', async (t) => {
+  const asked: string[][] = [];
+  const host: Exec = {
+    run: async (program, args, options) => {
+      asked.push([...args]);
+      return exec.run(program, args, options);
+    },
+  };
+  const { pool, volume, path, contents } = await layered(t, host);
+  const before = await contents();
+  const startedMs = performance.now();
+  await pool.flattenVolume(volume, { bytesPerSecond: 2 * MIB });
+  const tookMs = performance.now() - startedMs;
+  t.comment(`${Math.round(tookMs)} ms`);
+  t.equal(await contents(), before);
+  t.ok(await pool.isFlat(volume.id));
+  t.ok(asked.some((args) => args.includes(`throttle-group,id=pace,x-bps-write=${2 * MIB}`)));
+  t.match((await exec.run('qemu-img', ['check', path])).stdout, /No errors were found/);
+});
+
 t.test('the room that it takes is told before, and is enough', async (t) => {
   const { pool, volume, path } = await layered(t);
   const before = (await stat(path)).blocks * 512;

@@ -123,7 +123,17 @@ function trackingOf(world: SimWorld, pool: StoragePool): DefinitionBench['tracki
 function filesOf(
   world: SimWorld,
   pool: StoragePool,
-): Pick<DefinitionBench, 'overlayOn' | 'memoryPath' | 'spareFolder' | 'layeredDisk' | 'isFlat'> {
+): Pick<
+  DefinitionBench,
+  | 'overlayOn'
+  | 'memoryPath'
+  | 'nvramPath'
+  | 'variablesIn'
+  | 'changeVariables'
+  | 'spareFolder'
+  | 'layeredDisk'
+  | 'isFlat'
+> {
   return {
     overlayOn: async (disk) => {
       const [id, layer] = [randomUUID(), randomUUID()];
@@ -134,6 +144,12 @@ function filesOf(
       return { ...disk, path, format: 'qcow2', backing: { path: below, format, backing } };
     },
     memoryPath: () => pool.paths.memory(randomUUID(), randomUUID()),
+    nvramPath: () => pool.paths.nvram(randomUUID(), randomUUID()),
+    variablesIn: async (path) => (world.kept.get(path) ?? world.files.get(path))?.text ?? '',
+    changeVariables: async (path) => {
+      const kept = world.kept.get(path);
+      if (kept !== undefined) kept.text = randomUUID();
+    },
     spareFolder: async () => {
       const id = randomUUID();
       const label = { name: id.slice(0, 8), createdAt: '', quotaGib: null, protected: false };

@@ -137,12 +137,15 @@ t.test('the OpenAPI document names every route with its parameters', async (t) =
     'GET /v1/nodes/{node}/events',
     'GET /v1/operations/{id}',
     'GET /v1/operations/{node}/{id}',
+    'POST /v1/enrol',
+    'POST /v1/enrolment-tokens',
     'POST /v1/instances',
     'POST /v1/instances/{instance}/reboot',
     'POST /v1/instances/{instance}/start',
     'POST /v1/instances/{instance}/stop',
     'POST /v1/nodes/{node}/call',
     'POST /v1/nodes/{node}/poll',
+    'POST /v1/nodes/{node}/revoke',
   ]);
   const stop = body.paths['/v1/instances/{instance}/stop'].post;
   t.match(

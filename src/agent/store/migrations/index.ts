@@ -13,6 +13,7 @@ import { seeds } from './012-seeds.ts';
 import { pools } from './013-pools.ts';
 import { encryption } from './014-encryption.ts';
 import { edges } from './016-edges.ts';
+import { audit } from './017-audit.ts';
 import { indexes } from './018-indexes.ts';
 
 export const migrations: readonly string[] = [
@@ -30,5 +31,6 @@ export const migrations: readonly string[] = [
   pools,
   encryption,
   edges,
+  audit,
   indexes,
 ];

@@ -1,4 +1,5 @@
 /** All migrations in order: the version of a database is the number of those it has been through. */
 import { init } from './001-init.ts';
+import { trust } from './002-trust.ts';
 
-export const migrations: readonly string[] = [init];
+export const migrations: readonly string[] = [init, trust];

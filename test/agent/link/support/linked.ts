@@ -5,7 +5,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { FileCredentials } from '../../../../src/agent/link/credentials.ts';
 import { Link } from '../../../../src/agent/link/link.ts';
+import type { Role } from '../../../../src/model/methods.ts';
 import { Ownership } from '../../../../src/agent/policies/ownership.ts';
 import { eventually } from '../../../scheduler/support/eventually.ts';
 import { readyAgent, type SimAgent } from '../../support/sim-agent.ts';
@@ -27,6 +29,8 @@ export interface LinkedOptions {
   token?: string | null;
   /** Instead of the scheduler's. */
   url?: string;
+  /** What the scheduler may do. @default 'operate' */
+  role?: Role;
 }
 
 export async function linked(t: Test, options: LinkedOptions = {}): Promise<Linked> {
@@ -38,6 +42,7 @@ export async function linked(t: Test, options: LinkedOptions = {}): Promise<Link
     url: options.url ?? scheduler.url,
     tokenFile,
     random: options.random ?? (() => 1),
+    ...(options.role === undefined ? {} : { role: options.role }),
   });
   t.teardown(async () => {
     link.close();
@@ -47,12 +52,28 @@ export async function linked(t: Test, options: LinkedOptions = {}): Promise<Link
   return { sim, scheduler, link, tokenFile };
 }
 
-export function linkOf(sim: SimAgent, parts: { url: string; tokenFile: string; random: () => number }): Link {
+export function linkOf(
+  sim: SimAgent,
+  parts: { url: string; tokenFile: string; random: () => number; role?: Role },
+): Link {
   const { store, inventories, clock, log } = sim.agent.services;
   const nodeId = store.meta.get('node_id') as string;
   const ownership = new Ownership({ store, clock, log, limitMs: 300_000 });
   const { dispatcher } = sim.agent;
-  return new Link({ ...parts, store, inventories, clock, log, nodeId, dispatcher, ownership });
+  const role = parts.role ?? 'operate';
+  const credentials = new FileCredentials(parts);
+  return new Link({
+    random: parts.random,
+    credentials,
+    role,
+    store,
+    inventories,
+    clock,
+    log,
+    nodeId,
+    dispatcher,
+    ownership,
+  });
 }
 
 /** Lets time pass in small steps, with turns of the event loop for the sockets between them. */

@@ -1,0 +1,123 @@
+/**
+ * `berth-scheduler token create` and `berth-scheduler revoke`: what an operator asks of the scheduler that runs, by its
+ * HTTP API, with the files of its state folder.
+ *
+ * A token is written to standard output or to a file for its owner alone; it is never an argument, which every user
+ * of the machine could read.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { request as plainRequest } from 'node:http';
+import { request as secureRequest } from 'node:https';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { AgentError, type ErrorBody } from '../model/errors.ts';
+import { parseJson } from '../model/json.ts';
+
+const COMMANDS = ['token', 'revoke'];
+/** The scheduler answers these from memory and its database. Milliseconds. */
+const TIMEOUT_MS = 10_000;
+
+/** Whether the command line is one for here, and not one that starts a scheduler. */
+export function isAdminCommand([first]: readonly string[]): boolean {
+  return first !== undefined && COMMANDS.includes(first);
+}
+
+export interface AdminIo {
+  out(text: string): void;
+  err(text: string): void;
+}
+
+/** @throws {AgentError} The scheduler's refusal, or UNAVAILABLE. {CommanderError} for what is not allowed. */
+export async function runAdmin(argv: readonly string[], io: AdminIo): Promise<void> {
+  const program = new Command('berth-scheduler')
+    .exitOverride()
+    .configureOutput({ writeOut: io.out, writeErr: io.err });
+  const token = program.command('token').description('Tokens that enrol a node.');
+  withAccess(token.command('create').description('Make a token that enrols one node once.'))
+    .addOption(new Option('--ttl-seconds <n>', 'how long it is good').argParser(readSeconds).default(3_600))
+    .option('--node <id>', 'the node that it is for; one that is known needs that')
+    .option('--out <file>', 'new file for it, for its owner alone (default: standard output)')
+    .action((flags: Flags) => createToken(flags, io));
+  withAccess(program.command('revoke').description('Revoke the certificates of a node, and close its link.'))
+    .argument('<node>', 'id or hostname')
+    .action((node: string, flags: Flags) => revoke(node, flags, io));
+  await program.parseAsync(argv, { from: 'user' });
+}
+
+interface Flags {
+  url: string;
+  stateDir: string;
+  tokenFile?: string;
+  caFile?: string;
+  ttlSeconds: number;
+  node?: string;
+  out?: string;
+}
+
+function withAccess(command: Command): Command {
+  return command
+    .option('--url <url>', 'address of the scheduler', 'https://localhost:7680')
+    .option('--state-dir <path>', 'folder of the scheduler', '/var/lib/berth-scheduler')
+    .option('--token-file <path>', 'file of the bearer token (default: STATE-DIR/token)')
+    .option('--ca-file <path>', 'authority of its certificate (default: STATE-DIR/ca/ca.pem)')
+    .allowExcessArguments(false);
+}
+
+async function createToken(flags: Flags, io: AdminIo): Promise<void> {
+  const body = { ttlSeconds: flags.ttlSeconds, ...(flags.node === undefined ? {} : { node: flags.node }) };
+  const { token, expiresAt } = (await ask(flags, '/v1/enrolment-tokens', body)) as Record<string, string>;
+  if (flags.out === undefined) io.out(`${token}\n`);
+  else writeFileSync(flags.out, `${token}\n`, { mode: 0o600, flag: 'wx' });
+  io.err(`It is good until ${expiresAt}, for one node, once.\n`);
+}
+
+async function revoke(node: string, flags: Flags, io: AdminIo): Promise<void> {
+  const { revoked } = (await ask(flags, `/v1/nodes/${encodeURIComponent(node)}/revoke`, {})) as {
+    revoked: number;
+  };
+  io.out(`Revoked ${revoked} certificates of ${node}.\n`);
+}
+
+async function ask(flags: Flags, path: string, body: object): Promise<unknown> {
+  const url = new URL(path, flags.url);
+  const bearer = readFileSync(flags.tokenFile ?? join(flags.stateDir, 'token'), 'utf8').trim();
+  const sent = JSON.stringify(body);
+  const options = {
+    method: 'POST',
+    headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/json' },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    ...caOf(flags),
+  };
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+  const request = (url.protocol === 'http:' ? plainRequest : secureRequest)(url, options, (response) => {
+    text(response)
+      .then((answer) => resolve(resultOf(response.statusCode ?? 0, answer)))
+      .catch(reject);
+  });
+  request.on('error', (cause) =>
+    reject(new AgentError('UNAVAILABLE', `Cannot ask the scheduler at ${url.origin}`, { cause })),
+  );
+  request.end(sent);
+  return promise;
+}
+
+function caOf({ caFile, stateDir }: Flags): { ca?: Buffer } {
+  const own = join(stateDir, 'ca/ca.pem');
+  if (caFile !== undefined) return { ca: readFileSync(caFile) };
+  return existsSync(own) ? { ca: readFileSync(own) } : {};
+}
+
+function resultOf(status: number, answer: string): unknown {
+  const value = parseJson(answer) as { error?: ErrorBody };
+  if (status === 200) return value;
+  throw AgentError.fromBody(
+    value.error ?? { code: 'INTERNAL', message: `the scheduler answered with ${status}` },
+  );
+}
+
+function readSeconds(value: string): number {
+  const seconds = Number(value);
+  if (Number.isSafeInteger(seconds) && seconds > 0) return seconds;
+  throw new InvalidArgumentError('Give whole seconds.');
+}

@@ -1,0 +1,69 @@
+/**
+ * Firmware variables in a folder of QEMU's user, who may be hostile.
+ */
+import { execFileSync } from 'node:child_process';
+import { link, lstat, mkdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import t from 'tap';
+import { Lab, isThere, takeTime, whyNotHere } from './lab.ts';
+
+takeTime(t);
+const skip = await whyNotHere();
+
+t.test('no link, device or giant in the place of firmware variables is followed', { skip }, async (t) => {
+  const lab = await Lab.open(t);
+  const hypervisor = lab.driver(t);
+  const { id, name } = await lab.emptyGuest({ firmware: 'uefi' }).then(async (definition) => {
+    await hypervisor.define(definition);
+    return definition;
+  });
+  const { nvram } = hypervisor.keptPaths(name);
+  t.teardown(() => rm(nvram, { force: true, recursive: true }));
+  const kept = lab.newPath('nvram');
+  const secret = lab.newPath('secret');
+  await writeFile(secret, 'of the host');
+  const refused = async (what: string, make: () => Promise<unknown>) => {
+    await rm(nvram, { force: true, recursive: true });
+    await make();
+    await t.rejects(hypervisor.keepNvram(id, kept), { code: 'HOST_CONFLICT' }, what);
+    t.notOk(await isThere(kept), what);
+  };
+  await mkdir(dirname(nvram), { recursive: true });
+  await refused('a link', () => symlink(secret, nvram));
+  await refused('a dangling link', () => symlink(`${secret}-none`, nvram));
+  await refused('a folder', () => mkdir(nvram));
+  await refused('a pipe that nobody writes to', async () => execFileSync('mkfifo', [nvram]));
+  await refused('nothing in it', () => writeFile(nvram, ''));
+  await refused('a giant', () => writeFile(nvram, '').then(() => truncate(nvram, 1024 ** 4)));
+  t.equal(await readFile(secret, 'utf8'), 'of the host');
+});
+
+t.test('what is put back replaces a link, and what it points at stays', { skip }, async (t) => {
+  const lab = await Lab.open(t);
+  const hypervisor = lab.driver(t);
+  const definition = await lab.emptyGuest({ firmware: 'uefi' });
+  const { id, name } = definition;
+  await hypervisor.define(definition);
+  const { nvram } = hypervisor.keptPaths(name);
+  t.teardown(() => rm(nvram, { force: true }));
+  const [kept, other] = [lab.newPath('nvram'), lab.newPath('other')];
+  await writeFile(kept, 'variables');
+  await writeFile(other, 'of others');
+  await mkdir(dirname(nvram), { recursive: true });
+  for (const place of [link, symlink]) {
+    await rm(nvram, { force: true });
+    await place(other, nvram);
+    await symlink(other, `${nvram}.partial`);
+    const putting = hypervisor.restoreNvram(id, kept);
+    if (place === symlink) await t.rejects(putting, { code: 'HOST_CONFLICT' });
+    else await putting;
+    t.equal(await readFile(other, 'utf8'), 'of others');
+    await rm(`${nvram}.partial`, { force: true });
+  }
+  await rm(nvram);
+  await hypervisor.restoreNvram(id, kept);
+  t.equal(await readFile(nvram, 'utf8'), 'variables');
+  t.ok((await lstat(nvram)).isFile());
+  t.equal((await stat(nvram)).mode & 0o777, 0o600);
+  t.notOk(await isThere(`${nvram}.partial`));
+});
