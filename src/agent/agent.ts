@@ -47,6 +47,7 @@ import { Inventories } from './inventory/inventories.ts';
 import { type Credentials, FileCredentials, firstOf } from './link/credentials.ts';
 import { Link, NO_SCHEDULER } from './link/link.ts';
 import type { Log } from './log.ts';
+import { Metering } from './metering/metering.ts';
 import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
 import type { AnyKind } from './operations/kind.ts';
 import { Operations } from './operations/operations.ts';
@@ -182,6 +183,7 @@ export class Agent {
 
   async start(): Promise<void> {
     const { inventories, hypervisor, observer, clock } = this.services;
+    this.services.metering.watch();
     await Promise.all([inventories.start(), firstContact(hypervisor, clock), recogniseBoot(this.services)]);
     await this.#recovery.start();
     this.#reconciler.start();
@@ -219,6 +221,7 @@ export class Agent {
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
     await Promise.all(this.#wipers.map((wiper) => wiper.close()));
+    await this.services.metering.close();
     this.#reconciler.close();
     this.#guestWatch.close();
     observer.close();
@@ -245,6 +248,7 @@ export class Agent {
     this.#imageKeeper.start();
     this.#layerKeeper.start();
     for (const wiper of this.#wipers) wiper.start();
+    this.services.metering.start();
   }
 
   /** @param isResumed Whether the unfinished operations were taken up already. */
@@ -366,12 +370,18 @@ function servicesOf(
       keyFiles: keyFilesOf(config),
       clock,
     }),
+    metering: new Metering({ store, hypervisor: drivers.hypervisor, clock, log, ...meteringOf(config) }),
   };
 }
 
 function makeWipers({ pools, store, clock, log }: Services, { storage }: Config): Wiper[] {
   const { wipeMibps } = storage;
   return pools.all.map((pool) => new Wiper({ store, pool, clock, log, wipeMibps }));
+}
+
+function meteringOf({ metering: settings, node, scheduler }: Config) {
+  const hasScheduler = scheduler.url !== undefined;
+  return { settings, folder: node.stateDir, hasScheduler, newId: randomUUID };
 }
 
 function keyFilesOf({ objects }: Config): Map<string, string> {

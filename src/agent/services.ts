@@ -8,6 +8,7 @@ import type { Repositories } from './backups/repositories.ts';
 import type { Uploads } from './images/uploads.ts';
 import type { Inventories } from './inventory/inventories.ts';
 import type { Log } from './log.ts';
+import type { Metering } from './metering/metering.ts';
 import type { Pools } from './pools/pools.ts';
 import type { Observer } from './reconcile/observer.ts';
 import type { Store } from './store/store.ts';
@@ -24,6 +25,7 @@ export interface Services extends Omit<Drivers, 'pool' | 'pools'> {
   observer: Observer;
   uploads: Uploads;
   repositories: Repositories;
+  metering: Metering;
   /** Vendor-data of instances whose spec says nothing of it; null for none. */
   vendorData: string | null;
 }

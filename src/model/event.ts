@@ -43,6 +43,8 @@ export const EVENT_TYPES = [
   'backup.deleted',
   'network.created',
   'network.deleted',
+  'usage.recorded',
+  'usage.dropped',
   'operation.changed',
   'hypervisor.changed',
   'inventory.changed',

@@ -16,6 +16,7 @@ import { OPERATION_METHODS } from './methods/operations.ts';
 import { POOL_METHODS } from './methods/pools.ts';
 import { SNAPSHOT_METHODS } from './methods/snapshots.ts';
 import { SHARE_METHODS } from './methods/shares.ts';
+import { USAGE_METHODS } from './methods/usage.ts';
 import { VOLUME_METHODS } from './methods/volumes.ts';
 import type { Static } from './schema.ts';
 
@@ -31,6 +32,7 @@ export const METHODS = {
   ...SHARE_METHODS,
   ...BACKUP_METHODS,
   ...NETWORK_METHODS,
+  ...USAGE_METHODS,
   ...OPERATION_METHODS,
   ...AUDIT_METHODS,
 } as const satisfies Record<string, Method>;

@@ -46,6 +46,7 @@ const READS: ReadParams = {
   'operation.list': () => ({}),
   'operation.get': (sim) => ({ id: anOperation(sim) }),
   'operation.cancel': (sim) => ({ id: anOperation(sim) }),
+  'usage.list': () => ({}),
   'event.list': () => ({}),
   'audit.list': () => ({}),
   'audit.verify': () => ({}),

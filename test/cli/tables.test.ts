@@ -1,5 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import t from 'tap';
+import type { UsageRecord } from '../../src/model/usage.ts';
 import { fakeAgent, type Handlers } from './support/fake-agent.ts';
 import {
   ago,
@@ -154,6 +155,56 @@ const EVENTS = [
   event(9, { type: 'instance.drifted', data: { instance: INSTANCES[0] } }),
 ];
 
+const PERIOD = {
+  id: idOf(40),
+  objectId: idOf(1),
+  periodStart: '2026-01-01T10:00:00.000Z',
+  periodEnd: '2026-01-01T11:00:00.000Z',
+  startedAt: '2026-01-01T10:00:00.000Z',
+  endedAt: '2026-01-01T11:00:00.000Z',
+  existedSeconds: 3600,
+  measuredFrom: '2026-01-01T10:00:00.000Z',
+  measuredUntil: '2026-01-01T11:00:00.000Z',
+  incomplete: [],
+};
+
+const USAGE: UsageRecord[] = [
+  {
+    ...PERIOD,
+    kind: 'instance',
+    objectName: 'demo',
+    instance: {
+      allocatedVcpuSeconds: 7200,
+      allocatedMemoryMibSeconds: 3_686_400,
+      runningSeconds: 1800.5,
+      cpuSeconds: 12.345_678_901,
+      residentMemoryMibSeconds: 900_000,
+      networkReceivedBytes: 1_572_864,
+      networkReceivedPackets: 1000,
+      networkSentBytes: 512,
+      networkSentPackets: 8,
+    },
+    volume: null,
+    incomplete: [
+      { reason: 'end-not-read', seconds: 41.2 },
+      { reason: 'began-late', seconds: 0 },
+    ],
+  },
+  {
+    ...PERIOD,
+    kind: 'volume',
+    objectName: 'demo-disk-0',
+    instance: null,
+    volume: {
+      provisionedGibSeconds: 72_000,
+      readRequests: 3,
+      readBytes: 12_288,
+      writeRequests: 7,
+      writtenBytes: 41_943_040,
+    },
+  },
+];
+
 const HANDLERS: Handlers = {
   'node.status': () => NODE_STATUS,
   'node.doctor': () => ({ findings: FINDINGS }),
@@ -179,6 +230,7 @@ const HANDLERS: Handlers = {
   'network.show': () => ({ network: network() }),
   'operation.list': ({ parentId }) => ({ operations: parentId === idOf(20) ? PARTS : [operation(), FAILED] }),
   'operation.get': ({ id }) => ({ operation: { x: FAILED, whole: WHOLE, part: PARTS[0]! }[id] ?? FAILED }),
+  'usage.list': () => ({ records: [...USAGE], next: null }),
   'event.list': () => ({ events: EVENTS, firstSeq: 1, lastSeq: EVENTS.length }),
 };
 
@@ -205,6 +257,7 @@ const COMMANDS = [
   'instance show shared',
   'network list',
   'network show default',
+  'usage list',
   'operation list',
   'operation show x',
   'operation show whole',
@@ -224,7 +277,7 @@ t.test('people get aligned tables without colour when the output is no terminal'
 
 t.test('scripts get one JSON document with exact values from every reading command', async (t) => {
   const { socketPath } = await fakeAgent(t, HANDLERS);
-  for (const command of COMMANDS.filter((one) => one !== 'events')) {
+  for (const command of COMMANDS.filter((one) => one !== 'events' && one !== 'usage list')) {
     const { stdout, stderr } = await berth([...command.split(' '), '--json'], { socketPath, terminal: true });
     const value: unknown = JSON.parse(stdout);
     t.equal(typeof value, 'object', `${command} prints an object`);
@@ -277,3 +330,45 @@ t.test('save sends an absolute path, and tells size and digest', async (t) => {
   const { stdout } = await berth(['save', 'copy.sqlite'], { socketPath });
   t.match(stdout, /^Backed up to \/.*copy\.sqlite: 1\.5 MiB, SHA-256 (ab){32}\n$/);
 });
+
+t.test('usage is asked for by page, object and time, and JSON has one record a line', async (t) => {
+  const asked: object[] = [];
+  const { socketPath } = await fakeAgent(t, {
+    'usage.list': (params) => {
+      asked.push(params);
+      return params.after === 0 ? { records: [USAGE[0]!], next: 7 } : { records: [USAGE[1]!], next: null };
+    },
+  });
+  const words = ['usage', 'list', '--instance', 'demo', '--since', '2026-01-01', '--json'];
+  const { code, stdout } = await berth(words, { socketPath });
+  t.equal(code, 0);
+  t.same(
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map((each) => JSON.parse(each)),
+    USAGE,
+  );
+  const filter = { object: 'demo', kind: 'instance', since: '2026-01-01T00:00:00.000Z', limit: 500 };
+  t.same(asked, [
+    { ...filter, after: 0 },
+    { ...filter, after: 7 },
+  ]);
+});
+
+t.test(
+  'usage of two things at once, or since what is no time, is refused before anything is asked',
+  async (t) => {
+    const { socketPath } = await fakeAgent(t, {});
+    for (const words of [
+      ['--instance', 'a', '--volume', 'b'],
+      ['--since', 'yesterday'],
+      ['--since', '2026-13-01'],
+      ['--until', ''],
+    ]) {
+      const { code, stderr } = await berth(['usage', 'list', ...words], { socketPath });
+      t.equal(code, 2, words.join(' '));
+      t.not(stderr, '');
+    }
+  },
+);

@@ -11,6 +11,7 @@ import { VERSION } from '../../model/version.ts';
 import { listBackups } from '../backups/view.ts';
 import type { Breakers } from '../health/breakers.ts';
 import type { HealthReporter } from '../health/health-reporter.ts';
+import { listUsage } from '../metering/view.ts';
 import { problemsOf } from '../health/problems.ts';
 import type { Identity } from '../identity/identity.ts';
 import { appendBase64 } from '../images/uploads.ts';
@@ -102,6 +103,8 @@ export function makeReaders(
     'backup.list': (params, { signal }) => listBackups(services, params, signal),
     'network.list': () => ({ networks: store.networks.list() }),
     'network.show': ({ id }) => ({ network: store.networks.get(id) }),
+
+    'usage.list': (filter) => listUsage(store, filter),
 
     'operation.list': (filter) => ({ operations: operations.list(filter) }),
     'operation.get': async ({ id, waitSeconds }, { signal }) => ({

@@ -65,6 +65,8 @@ function parseToml(text: string, file: string): AST.TOMLProgram {
   }
 }
 
+const DAY_SECONDS = 86_400;
+
 /** What no single key can show. */
 function checkTogether(config: Config, file: string): void {
   for (const key of ['path', 'readOnlyPath'] as const) {
@@ -84,6 +86,13 @@ function checkTogether(config: Config, file: string): void {
     throw faultError(file, 1, {
       path: ['capacity'],
       message: `poolWarningPercent (${warning}) is above poolCriticalPercent (${critical})`,
+    });
+  }
+  const { periodSeconds } = config.metering;
+  if (DAY_SECONDS % periodSeconds !== 0) {
+    throw faultError(file, 1, {
+      path: ['metering', 'periodSeconds'],
+      message: `${periodSeconds} is no part of a day without a rest; 3600, 900 and 86400 are`,
     });
   }
   const poolFault = faultOfPools(config);

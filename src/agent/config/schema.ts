@@ -397,6 +397,32 @@ export const ConfigSchema = Type.Object(
         description: 'Minutes between two looks at the host.',
       }),
     }),
+    metering: section('What instances and volumes use, for billing.', {
+      enabled: Type.Boolean({
+        default: true,
+        description: 'Whether usage is recorded; what is used while it is not is in no record.',
+      }),
+      sampleSeconds: Type.Integer({
+        minimum: 5,
+        maximum: 3600,
+        default: 60,
+        description:
+          'Seconds between two readings of the counters: at most so much of what a guest used before it shut itself down is lost.',
+      }),
+      periodSeconds: Type.Integer({
+        minimum: 60,
+        maximum: 86_400,
+        default: 3600,
+        description: 'Seconds that a record is about; a part of a day without a rest.',
+      }),
+      keepDays: Type.Integer({
+        minimum: 1,
+        maximum: 3650,
+        default: 35,
+        description:
+          'Days that records are kept; those that the scheduler has not acknowledged are kept longer.',
+      }),
+    }),
     log: section('The log, JSON lines on standard output.', {
       level: Type.Enum(['trace', 'debug', 'info', 'warn', 'error'], {
         default: 'info',

@@ -24,7 +24,12 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
   const { store, pool, pools, hypervisor, network: driver } = services;
   const walk = {
     stages: [
-      [forward('destroy', ({ id }, signal) => hypervisor.destroy(id, { signal }))],
+      [
+        forward('destroy', async ({ id }, signal) => {
+          await services.metering.settle();
+          await hypervisor.destroy(id, { signal });
+        }),
+      ],
       [forward('undefine', ({ id }, signal) => hypervisor.undefine(id, { signal }))],
       [
         forward('unbind-ports', async ({ ports }, signal) => {

@@ -182,12 +182,13 @@ async function ask({ hypervisor, observer }: Services, id: string, signal: Abort
   }
 }
 
-function pullPlug({ hypervisor, observer }: Services): Step<StopPlan> {
+function pullPlug({ hypervisor, observer, metering }: Services): Step<StopPlan> {
   return {
     name: 'pull-plug',
     look: async () => null,
     async act({ id, mode }, { signal }) {
       if (mode === 'graceful') return;
+      await metering.settle();
       await hypervisor.destroy(id, { signal });
       await observer.refresh(id, { signal });
       await observer.waitForPower(id, ['stopped', 'crashed'], { timeoutMs: FORCED_TIMEOUT_MS, signal });

@@ -137,11 +137,14 @@ function takeAllBack({ store }: Services, plan: RevertPlan): void {
   store.snapshots.setCurrent(plan.id, plan.previousId);
 }
 
-function destroy({ hypervisor }: Services): Step<RevertPlan> {
+function destroy({ hypervisor, metering }: Services): Step<RevertPlan> {
   return {
     name: 'destroy',
     look: async () => null, // idempotent
-    act: ({ id }, { signal }) => hypervisor.destroy(id, { signal }),
+    async act({ id }, { signal }) {
+      await metering.settle();
+      await hypervisor.destroy(id, { signal });
+    },
   };
 }
 

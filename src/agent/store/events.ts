@@ -27,6 +27,8 @@ export class EventStore {
   readonly #meta: MetaStore;
   readonly #clock: Clock;
   readonly #listeners = new Set<(event: BerthEvent) => void>();
+  readonly #appendListeners = new Set<(event: BerthEvent) => void>();
+  readonly #renumberListeners = new Set<(after: number, by: number) => void>();
   #acknowledged: number;
   #acknowledgedOnDisk: number;
 
@@ -45,6 +47,7 @@ export class EventStore {
       .sql('INSERT INTO events (type, at, target, data) VALUES (?, ?, ?, ?)')
       .run(type, at, target === null ? null : JSON.stringify(target), JSON.stringify(data));
     const event: BerthEvent = { seq: Number(lastInsertRowid), type, at, target, data };
+    for (const listener of this.#appendListeners) listener(event);
     this.#writeAcknowledged();
     if (event.seq % TRIM_INTERVAL === 0) this.#trim();
     for (const listener of this.#listeners)
@@ -57,6 +60,18 @@ export class EventStore {
   subscribe(listener: (event: BerthEvent) => void): Unsubscribe {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Told within the transaction, as soon as an event is appended: what it throws undoes the change. */
+  onAppend(listener: (event: BerthEvent) => void): Unsubscribe {
+    this.#appendListeners.add(listener);
+    return () => this.#appendListeners.delete(listener);
+  }
+
+  /** Told within the transaction that the numbers of all events after one have grown. */
+  onRenumber(listener: (after: number, by: number) => void): Unsubscribe {
+    this.#renumberListeners.add(listener);
+    return () => this.#renumberListeners.delete(listener);
   }
 
   after(seq: number, limit: number): BerthEvent[] {
@@ -101,7 +116,9 @@ export class EventStore {
     if (seq <= this.lastSeq() || seq > SEQ_LIMIT) return;
     const first = this.#numberOf('SELECT min(seq) AS seq FROM events WHERE seq > ?', this.#acknowledged);
     if (first > 0) {
-      this.#db.sql('UPDATE events SET seq = seq + ? WHERE seq > ?').run(seq - first + 1, this.#acknowledged);
+      const by = seq - first + 1;
+      this.#db.sql('UPDATE events SET seq = seq + ? WHERE seq > ?').run(by, this.#acknowledged);
+      for (const listener of this.#renumberListeners) listener(this.#acknowledged, by);
     }
     const last = Math.max(seq, this.#numberOf('SELECT max(seq) AS seq FROM events'));
     this.#db.sql("DELETE FROM sqlite_sequence WHERE name = 'events'").run();

@@ -19,6 +19,8 @@ export type MetaKey =
   | 'last_contact_at'
   /** Which opening of which database this is; see open-mark.ts. */
   | 'opening'
+  /** Where the meters stand; see metering/ledger.ts. */
+  | 'metering'
   /** What is still to be rebuilt from the host; see recovery-note.ts. */
   | 'recovery';
 

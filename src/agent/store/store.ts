@@ -12,16 +12,18 @@ import { ImageStore } from './images.ts';
 import { InstanceStore } from './instances.ts';
 import { LayerStore } from './layers.ts';
 import { MetaStore } from './meta.ts';
+import { MeterStore } from './meters.ts';
 import { migrations } from './migrations/index.ts';
 import { NameStore } from './names.ts';
 import { NetworkStore } from './networks.ts';
 import { OperationStore } from './operations.ts';
 import { SnapshotStore } from './snapshots.ts';
 import { ShareStore } from './shares.ts';
+import { UsageRecordStore } from './usage-records.ts';
 import { VolumeStore } from './volumes.ts';
 
-/** Up to 400 MB of them, and nothing is decided by what they say. */
-const TABLES_CHECKED_LATER = ['events', 'audit'];
+/** Up to 400 MB of each, and nothing is decided by what they say. */
+const TABLES_CHECKED_LATER = ['events', 'audit', 'usage_records'];
 
 export const DATABASE_NAME = 'berth.sqlite';
 
@@ -58,6 +60,8 @@ export class Store {
   readonly allocations: AllocationStore;
   readonly operations: OperationStore;
   readonly names: NameStore;
+  readonly meters: MeterStore;
+  readonly usageRecords: UsageRecordStore;
   readonly audit: AuditLog;
 
   readonly #report: (error: unknown) => void;
@@ -79,6 +83,8 @@ export class Store {
     this.allocations = new AllocationStore(this.db);
     this.operations = new OperationStore(this.db);
     this.names = new NameStore(this.db);
+    this.meters = new MeterStore(this.db, this.meta);
+    this.usageRecords = new UsageRecordStore(this.db);
     this.audit = new AuditLog(this.db, clock);
   }
 

@@ -80,6 +80,11 @@ const ENTRIES: readonly Entry[] = [
     group: async () => (await import('./operation.ts')).commands,
   },
   {
+    name: 'usage',
+    summary: 'Usage: what instances and volumes have used, for billing',
+    group: async () => (await import('./usage.ts')).commands,
+  },
+  {
     name: 'node',
     summary: 'The identity of this node towards its scheduler: enrolment, certificate',
     group: async () => (await import('./node-identity.ts')).commands,

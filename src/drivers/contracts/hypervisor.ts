@@ -19,8 +19,10 @@ import type { Acceleration } from '../../model/node.ts';
 import type { Watchdog } from '../../model/policy.ts';
 import type { CallOptions, Unsubscribe } from './calls.ts';
 import type { DiskHypervisor, GuestDisk } from './hypervisor-disks.ts';
+import type { UsageReader } from './hypervisor-usage.ts';
 
 export * from './hypervisor-disks.ts';
+export * from './hypervisor-usage.ts';
 
 export interface GuestNic {
   macAddress: string;
@@ -205,7 +207,7 @@ export interface HypervisorHealth {
   reason: string;
 }
 
-export interface Hypervisor extends DiskHypervisor {
+export interface Hypervisor extends DiskHypervisor, UsageReader {
   health(): HypervisorHealth;
   onHealth(listener: (health: HypervisorHealth) => void): Unsubscribe;
   subscribe(listener: (event: GuestEvent) => void): Unsubscribe;

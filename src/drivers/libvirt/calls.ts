@@ -30,6 +30,8 @@ export const TIMEOUT_MS = {
   freeze: 60_000,
   /** The largest disks, to a slow disk. */
   copy: 6 * 3600_000,
+  /** All guests at once, those that were not known yet included. */
+  usage: 15_000,
   /** Two definitions of each domain are read. */
   uses: 15_000,
 } as const;

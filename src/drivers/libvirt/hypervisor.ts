@@ -7,6 +7,7 @@
  *     ├─ Session        the connection, its health, its events
  *     ├─ GuestCommands  what changes a guest
  *     ├─ LibvirtDiskHypervisor  its disks: DiskCopies, Checkpoints, DiskLayers, DiskPulls; their passphrases: Secrets
+ *     ├─ Usages         what guests have used
  *     ├─ GuestRelay     domain events → guest events, in order
  *     ├─ Definitions    what domains' definitions say, remembered until an event says otherwise
  *     ├─ DefinitionSweep  reads them again in turn, for what no event tells
@@ -24,6 +25,7 @@ import type {
   GuestDefinition,
   GuestEvent,
   GuestShare,
+  GuestUsage,
   GuestUse,
   Hypervisor,
   HypervisorFacts,
@@ -46,6 +48,7 @@ import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
 import { keepNvram, restoreNvram } from './nvram.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
+import { Usages } from './usage.ts';
 import { keptPathsIn, listKeptIn, readUse } from './uses.ts';
 
 export interface LibvirtHypervisorOptions extends HostPlatformOptions {
@@ -55,6 +58,8 @@ export interface LibvirtHypervisorOptions extends HostPlatformOptions {
   socketPath?: string;
   /** Where libvirt's QEMU driver keeps its files. @default '/var/lib/libvirt/qemu' */
   keptFolder?: string;
+  /** Where it keeps pid files. @default '/run/libvirt/qemu' */
+  runFolder?: string;
   /** Within which all definitions are read again, milliseconds. @default SWEEP_ROUND_MS */
   sweepRoundMs?: number | undefined;
   /** What encrypted volumes are encrypted with. */
@@ -65,6 +70,7 @@ export interface LibvirtHypervisorOptions extends HostPlatformOptions {
 
 /** Of the system's libvirtd. @see qemu_conf.c, virQEMUDriverConfigNew */
 const KEPT_FOLDER = '/var/lib/libvirt/qemu';
+const RUN_FOLDER = '/run/libvirt/qemu';
 /** Definitions read at once: enough to keep a connection busy, few enough for its queue. */
 const READS_AT_ONCE = 64;
 
@@ -72,6 +78,7 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
   protected readonly session: Session;
   readonly #host: HostPlatform;
   readonly #definitions = new Definitions();
+  readonly #usages: Usages;
   readonly #sweep: DefinitionSweep;
   readonly #relay: GuestRelay;
   readonly #keptFolder: string;
@@ -80,6 +87,8 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     super(options);
     this.#keptFolder = options.keptFolder ?? KEPT_FOLDER;
     this.#host = new HostPlatform(options);
+    const { clock, runFolder = RUN_FOLDER } = options;
+    this.#usages = new Usages({ clock, definitions: this.#definitions, runFolder });
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
@@ -217,6 +226,12 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     );
   }
 
+  usage(options: CallOptions = {}): Promise<GuestUsage[]> {
+    return this.ask('Cannot tell what the guests have used', options, TIMEOUT_MS.usage, (context) =>
+      this.#usages.read(context),
+    );
+  }
+
   uses(options: CallOptions = {}): Promise<GuestUse[]> {
     return this.ask('Cannot tell what the guests use', options, TIMEOUT_MS.uses, async (context) => {
       const states = await allStates(context);
@@ -286,13 +301,18 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
       event.event === VIR_DOMAIN_EVENT_DEFINED || event.event === VIR_DOMAIN_EVENT_UNDEFINED;
     const isProcess = event.event === VIR_DOMAIN_EVENT_STARTED || event.event === VIR_DOMAIN_EVENT_STOPPED;
     const { uuid } = event.domain;
-    if (isDefinition || isProcess) this.#definitions.forget(uuid);
+    if (isDefinition || isProcess) this.#forget(uuid);
     this.#relay.lifecycle(event);
     if (isDefinition) this.#relay.tell({ type: 'definition', id: uuid });
   }
 
-  #sessionOnDefinition(id: string): void {
+  #forget(id: string): void {
     this.#definitions.forget(id);
+    this.#usages.forget(id);
+  }
+
+  #sessionOnDefinition(id: string): void {
+    this.#forget(id);
     this.#relay.tell({ type: 'definition', id });
   }
 
@@ -304,11 +324,13 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
 
   #sessionOnGap(): void {
     this.#definitions.forgetAll();
+    this.#usages.forgetAll();
     this.#relay.tell({ type: 'gap' });
   }
 
   #sessionOnLoss(): void {
     this.#definitions.forgetAll();
+    this.#usages.forgetAll();
     this.#host.forget();
   }
 }

@@ -28,6 +28,7 @@ import { lose } from './bitmaps.ts';
 import { type Files, newFile } from './files.ts';
 import { devicesOf, generationIdOf, noEdits, nvramPath } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
+import { beginUsage, pauseUsage, resumeUsage } from './usage.ts';
 
 /** A console keeps this much of its end, in characters: a guest that boots for ever fills no memory. */
 const CONSOLE_LIMIT = 65_536;
@@ -149,6 +150,7 @@ export class Guests {
       paths: [...disks.flatMap(pathsOf), ...shares.map(({ path }) => path)],
       sharesMemory: shares.length > 0,
       taps: nics.map(({ tapName }) => tapName),
+      usage: beginUsage(this.#processOf(guest), this.#clock.now()),
       ...(generationId !== null && { generationId }),
     };
     for (const { tapName, bridge } of nics) this.#state.devices.set(tapName, bridge);
@@ -189,6 +191,7 @@ export class Guests {
       if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
     }
     guest.live.disks = guest.live.disks.filter((disk) => disk.serial !== serial);
+    delete guest.live.usage?.disks[serial ?? ''];
     this.tellDefinition(guest);
   }
 
@@ -310,10 +313,12 @@ export class Guests {
 
   /** What a paused guest was about to do waits until it is resumed. */
   pause(guest: SimGuest): void {
+    pauseUsage(guest.live, this.#clock.now());
     this.#become(guest, 'paused', 'paused by the user');
   }
 
   resume(guest: SimGuest): void {
+    resumeUsage(guest.live, this.#clock.now());
     this.#become(guest, 'running', 'resumed');
     if (guest.pending !== null && !this.#timers.has(guest.id)) this.#arm(guest, guest.pending);
   }
@@ -339,6 +344,12 @@ export class Guests {
     const changes = guest.booted && guest.agentAnswers !== answers;
     guest.agentAnswers = answers;
     if (changes) this.#emit({ type: 'agent', id: guest.id, connected: answers });
+  }
+
+  /** What tells its process from all others. */
+  #processOf(guest: SimGuest): string {
+    guest.starts = (guest.starts ?? 0) + 1;
+    return [this.#state.settings.bootId, guest.id, guest.starts, this.#clock.now()].join('/');
   }
 
   #forget(guest: SimGuest): void {

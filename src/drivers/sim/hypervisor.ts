@@ -12,6 +12,7 @@ import {
   type GuestDefinition,
   type GuestEvent,
   type GuestShare,
+  type GuestUsage,
   type GuestUse,
   type Hypervisor,
   type HypervisorFacts,
@@ -29,6 +30,7 @@ import { foreign, illegal, there } from './guest-calls.ts';
 import { newGuest } from './outside.ts';
 import { generationIdOf, keptOf, noEdits, nvramPath } from './shape.ts';
 import type { SimGuest } from './state.ts';
+import { usageOf } from './usage.ts';
 import type { SimWorld } from './world.ts';
 
 /** What a guest's power has for a reason when the host was asked for it. */
@@ -210,6 +212,15 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
       const guest = there(this.world.guests.get(id) ?? null, id);
       if (guest.power === 'running' && guest.booted && guest.agentAnswers) return this.#addresses(guest);
       throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
+    });
+  }
+
+  usage(options?: CallOptions): Promise<GuestUsage[]> {
+    return this.ask('hypervisor.usage', null, options, () => {
+      const nowMs = this.world.clock.now();
+      return Array.from(this.world.guests.all(), (guest) => usageOf(guest, nowMs)).filter(
+        (usage) => usage !== null,
+      );
     });
   }
 

@@ -15,6 +15,7 @@ import { Layout } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import { noEdits } from './shape.ts';
 import { type SimFile, type SimGuest, type SimProcess, type SimTrace, traceKey } from './state.ts';
+import { addCounts, NO_DISK_COUNTS, NO_NIC_COUNTS, type SimDiskCounts, type SimNicCounts } from './usage.ts';
 import type { SimWorld } from './world.ts';
 
 /** What a device is added to or taken from: the guest's definition, the running guest, or both at once. */
@@ -88,6 +89,20 @@ export class Outside {
   /** The guest's process dies. */
   crash(id: string): void {
     this.#doRunning(id, (guest) => this.#world.guests.kill(guest, 'crashed', 'crashed'));
+  }
+
+  /** The running guest reads and writes. @param used What is added to the counters of the disk */
+  useDisk(id: string, serial: string, used: Partial<SimDiskCounts>): void {
+    this.#doRunning(id, ({ live }) => {
+      if (live?.usage !== undefined) addCounts(live.usage.disks, serial, used, NO_DISK_COUNTS);
+    });
+  }
+
+  /** The running guest receives and sends. @param used What is added to the counters of the NIC */
+  useNic(id: string, tapName: string, used: Partial<SimNicCounts>): void {
+    this.#doRunning(id, ({ live }) => {
+      if (live?.usage !== undefined) addCounts(live.usage.nics, tapName, used, NO_NIC_COUNTS);
+    });
   }
 
   /** The guest's kernel panics. */

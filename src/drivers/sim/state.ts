@@ -19,6 +19,7 @@ import type {
 import type { NetworkPlan, NetworkThingName, PortPlan } from '../contracts/network.ts';
 import type { ExportFacts, ImageFacts, ShareLabel, StoredFile, VolumeLabel } from '../contracts/storage.ts';
 import type { SimBitmap } from './bitmaps.ts';
+import type { SimUsage } from './usage.ts';
 
 /** Form of the file; another one is refused. */
 const VERSION = 2;
@@ -136,6 +137,8 @@ export interface SimProcess extends GuestDevices {
   generationId?: string;
   /** Its memory can be shared with daemons of the host; what it was started with decides. @default false */
   sharesMemory?: boolean;
+  /** What it has used. @default nothing that can be told: a world of an older version */
+  usage?: SimUsage;
 }
 
 export interface SimGuest {
@@ -160,6 +163,8 @@ export interface SimGuest {
   booted: boolean;
   /** Times that its system has come up, ever. */
   boots: number;
+  /** Times that its process was started, ever. @default 0 */
+  starts?: number;
   pending: Pending | null;
   /** Listens to requests to shut down and to reboot. */
   obeys: boolean;

@@ -49,6 +49,8 @@ export interface HypervisorBench {
     disk(): Promise<GuestDisk>;
     /** Lets a running guest write somewhere on its disk. */
     scribble(id: string, disk: GuestDisk): Promise<void>;
+    /** Lets a running guest write to it in the way that is counted. */
+    use(id: string, disk: GuestDisk): Promise<void>;
     /** Bytes that a copy has, zeros included. */
     bytesIn(path: string): Promise<number>;
     /** Names of the bitmaps in the file of a disk that no guest uses. */

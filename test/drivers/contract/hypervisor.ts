@@ -15,6 +15,7 @@ import { diskTests } from './hypervisor-disks.ts';
 import { layerTests } from './hypervisor-layers.ts';
 import { nvramTests } from './hypervisor-nvram.ts';
 import { shareTests } from './hypervisor-shares.ts';
+import { usageTests } from './hypervisor-usage.ts';
 import { ABSENT_ID, able, type MakeBench, powers, rejectsWith, until, watch } from './hypervisor-bench.ts';
 
 /** Deadline given to a call that is expected to miss it, milliseconds: short, as the test waits for it. */
@@ -36,6 +37,7 @@ export function hypervisorContract(t: Test, name: string, makeBench: MakeBench):
     nvramTests(t, makeBench);
     shareTests(t, makeBench);
     checkpointTests(t, makeBench);
+    usageTests(t, makeBench);
     foreignTests(t, makeBench);
     slownessTests(t, makeBench);
     doubtTests(t, makeBench);

@@ -146,6 +146,7 @@ function trackingOf(lab: Lab): DefinitionBench['tracking'] {
   return {
     disk: () => lab.trackedDisk(),
     scribble: (id, { serial }) => lab.scribble(id, serial),
+    use: (id, { serial }) => lab.use(id, serial),
     bytesIn: bytesInDelta,
     bitmapsIn,
     remove: (path) => rm(path, { force: true }),

@@ -104,6 +104,8 @@ export async function makeHypervisorBench(_t: Test): Promise<DefinitionBench> {
 function trackingOf(world: SimWorld, pool: StoragePool): DefinitionBench['tracking'] {
   return {
     disk: () => spareDisk(pool),
+    use: async (id, { serial }) =>
+      world.outside.useDisk(id, serial, { writeRequests: 1, writtenBytes: 65_536 }),
     scribble: async (_id, { path }) => {
       const written = world.files.written(path);
       if (written !== null) scribble(written);

@@ -15,6 +15,7 @@ import { encryption } from './014-encryption.ts';
 import { edges } from './016-edges.ts';
 import { audit } from './017-audit.ts';
 import { indexes } from './018-indexes.ts';
+import { usage } from './019-usage.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -33,4 +34,5 @@ export const migrations: readonly string[] = [
   edges,
   audit,
   indexes,
+  usage,
 ];

@@ -1,0 +1,51 @@
+/**
+ * What tells a guest's QEMU process from every other one that the guest ever had.
+ *
+ * libvirt's id of a domain does not: once libvirt was restarted it gives ids again that it gave before, so a guest that
+ * stopped and started while nobody looked may have its old one. The kernel does: the number of a process and the tick
+ * it was started at, in one boot, are of one process alone.
+ *
+ * @see qemu_process.c, qemuProcessLaunch (the pid file); proc(5), /proc/pid/stat, field 22
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Of the kernel. @see random(4) */
+const BOOT_ID_FILE = '/proc/sys/kernel/random/boot_id';
+/** Place of the start time among the fields that follow the program's name, which may hold spaces. */
+const START_TIME_AT = 19;
+
+export class Processes {
+  readonly #folder: string;
+  #bootId: Promise<string> | null = null;
+
+  /** @param folder Where libvirt's QEMU driver keeps pid files. */
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** The process of a guest that runs; null where it can't be told. */
+  async of(guestName: string): Promise<string | null> {
+    try {
+      const pid = Number(await readFile(join(this.#folder, `${guestName}.pid`), 'latin1'));
+      if (!Number.isSafeInteger(pid) || pid <= 0) return null;
+      const startedAt = startTimeIn(await readFile(`/proc/${pid}/stat`, 'latin1'));
+      return startedAt === null ? null : `${await this.#boot()}/${pid}/${startedAt}`;
+    } catch {
+      // Without its file, or no longer there: a process that can't be told is as good as none.
+      return null;
+    }
+  }
+
+  #boot(): Promise<string> {
+    this.#bootId ??= readFile(BOOT_ID_FILE, 'latin1').then((text) => text.trim());
+    return this.#bootId;
+  }
+}
+
+/** @param text Of /proc/<pid>/stat. @returns Clock ticks since the boot, as text; null for what is none. */
+export function startTimeIn(text: string): string | null {
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const startTime = fields[START_TIME_AT];
+  return startTime !== undefined && /^\d+$/.test(startTime) ? startTime : null;
+}
