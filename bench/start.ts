@@ -90,11 +90,11 @@ async function prepared(
   { drivers, clock, passTime }: { drivers: Drivers; clock: Clock; passTime: () => Promise<void> },
   make: (agent: Agent) => Promise<void>,
 ): Promise<void> {
-  const { hypervisor, pool, pools, network, host, objects } = drivers;
+  const { hypervisor, pool, pools, network, host, keys, objects } = drivers;
   const config = loadConfig(join(node.folder, 'berthd.toml'));
   const agent = new Agent({
     config,
-    drivers: { hypervisor, pool, pools, network, host, objects },
+    drivers: { hypervisor, pool, pools, network, host, keys, objects },
     clock,
     log: SILENT,
   });

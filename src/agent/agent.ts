@@ -364,7 +364,12 @@ function servicesOf(
     inventories: new Inventories({ store, drivers, clock, log, config, nodeId }),
     observer: new Observer({ store, hypervisor: drivers.hypervisor, clock, log }),
     uploads: new Uploads({ pool: drivers.pool, clock }),
-    repositories: new Repositories({ objects: drivers.objects, keyFiles: keyFilesOf(config), clock }),
+    repositories: new Repositories({
+      objects: drivers.objects,
+      keys: drivers.keys,
+      keyFiles: keyFilesOf(config),
+      clock,
+    }),
     metering: new Metering({ store, hypervisor: drivers.hypervisor, clock, log, ...meteringOf(config) }),
   };
 }

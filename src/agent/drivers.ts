@@ -6,8 +6,10 @@ import { join, resolve } from 'node:path';
 import { BridgeDriver } from '../drivers/bridge/bridge-driver.ts';
 import type { Clock } from '../drivers/contracts/clock.ts';
 import type { Drivers } from '../drivers/contracts/drivers.ts';
+import type { Keys } from '../drivers/contracts/keys.ts';
 import type { ObjectStore } from '../drivers/contracts/objects.ts';
 import { type Exec, HostExec } from '../drivers/host/exec.ts';
+import { FileKeys } from '../drivers/host/file-keys.ts';
 import { LinuxHost } from '../drivers/host/linux-host.ts';
 import { createLibvirtHypervisor } from '../drivers/libvirt/index.ts';
 import { NfsMount } from '../drivers/qcow2/nfs-mount.ts';
@@ -68,11 +70,13 @@ async function realDrivers(
   config: Config,
   { clock, exec, newExec = () => new HostExec(), log }: DriverParts,
 ): Promise<Drivers> {
+  const keys = new FileKeys(new Map(config.keys.map(({ name, file }) => [name, file])));
   const objects = await objectStores(config, clock);
   return {
     hypervisor: createLibvirtHypervisor({
       uri: config.hypervisor.uri,
       ...readOnlyProgram(),
+      keys,
       clock,
       exec,
       log: ({ level, message, error }) =>
@@ -81,23 +85,25 @@ async function realDrivers(
     pool: new Qcow2Pool({
       name: DEFAULT_POOL,
       path: config.storage.path,
+      keys,
       exec,
       clock,
       allowAddresses: config.images.allowAddresses,
       keyring: config.images.keyring ?? null,
       objects,
     }),
-    pools: otherPools(config, { clock, newExec }),
+    pools: otherPools(config, { clock, newExec, keys }),
     network: new BridgeDriver({ exec, clock, stateDir: join(config.node.runDir, 'networks') }),
     host: new LinuxHost({ exec, clock, poolPath: config.storage.path, qemuUser: QEMU_USER }),
     objects,
+    keys,
   };
 }
 
 /** Each has an exec of its own: children that hang on one disk take no place of others. */
 function otherPools(
   config: Config,
-  { clock, newExec }: { clock: Clock; newExec: () => Exec },
+  { clock, newExec, keys }: { clock: Clock; newExec: () => Exec; keys: Keys },
 ): Drivers['pools'] {
   const [, ...others] = poolSettings(config);
   const known: KnownMarks = new Map();
@@ -106,7 +112,7 @@ function otherPools(
       const { name, path } = settings;
       const exec = newExec();
       const ground = groundOf(settings, { exec, known, stateDir: config.node.stateDir });
-      return [name, new Qcow2Pool({ name, path, exec, clock, ground })];
+      return [name, new Qcow2Pool({ name, path, keys, exec, clock, ground })];
     }),
   );
 }
@@ -159,12 +165,13 @@ async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
   const { createSimHost } = await import('../drivers/sim/index.ts');
   // The store makes it, too, but later.
   mkdirSync(config.node.stateDir, { recursive: true, mode: STATE_DIR_MODE });
-  const { hypervisor, pool, pools, network, host, objects, world } = createSimHost({
+  const { hypervisor, pool, pools, network, host, keys, objects, world } = createSimHost({
     clock,
     statePath: join(config.node.stateDir, 'sim.json'),
     objectStores: config.objects.map(({ name }) => name),
+    keys: Object.fromEntries(config.keys.map(({ name, file }) => [name, file])),
     pools: config.pools.map(({ name, path }) => ({ name, root: path, bytes: SIM_POOL_BYTES })),
   });
   world.sources.set(SIM_IMAGE.path, SIM_IMAGE.facts);
-  return { hypervisor, pool, pools, network, host, objects };
+  return { hypervisor, pool, pools, network, host, keys, objects };
 }

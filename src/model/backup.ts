@@ -5,7 +5,7 @@
  * changed since its parent was read and sent; what has not is in the same chunks, which both name.
  */
 import { Id, Ipv4Address, MacAddress, Name, nullable, strict, Timestamp } from './common.ts';
-import { DiskDevice, VolumeQos } from './disk.ts';
+import { DiskDevice, Encryption, VolumeQos } from './disk.ts';
 import { InstanceSpec } from './instance.ts';
 import { type Static, Type } from './schema.ts';
 
@@ -52,6 +52,8 @@ export const BackupVolume = strict({
   virtualSizeBytes: Bytes,
   /** Bytes of data that were read of it for this backup: all that it has, or all that has changed. */
   dataBytes: Bytes,
+  /** By which key of its node it was encrypted there. @default it was not */
+  encryption: Type.Optional(Encryption),
   index: Type.Array(ChunkId, { maxItems: PAGES_LIMIT, description: 'pages of the index, in order' }),
 });
 export type BackupVolume = Static<typeof BackupVolume>;
@@ -65,6 +67,7 @@ export const FULL_REASONS = [
   'bitmap-lost',
   'chain-limit',
   'layered',
+  'encrypted',
 ] as const;
 
 export const FullReason = strict({
@@ -73,7 +76,7 @@ export const FullReason = strict({
       'asked: by --full. no-checkpoint: no backup of the running guest has been made, or the host has lost what it kept of ' +
       'changes. other-store: the backup since which changes are known is not in this store. disks-changed: the instance has ' +
       'other disks. bitmap-lost: QEMU was killed, and what has changed is not known. chain-limit: all is read again at times. ' +
-      'layered: it did not run, and snapshots have left layers of its disks.',
+      'layered: it did not run, and snapshots have left layers of its disks. encrypted: changes of an encrypted disk are not kept.',
   }),
   message: Type.String({ maxLength: 1024 }),
 });
@@ -142,6 +145,7 @@ export const Backup = strict({
         description:
           'bytes that were read of it, before compression: all that it has, or all that has changed',
       }),
+      encryption: Type.Optional(Encryption),
     }),
   ),
 });

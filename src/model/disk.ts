@@ -1,7 +1,7 @@
 /**
  * Disks: how a guest sees one, and how much it gets of it.
  */
-import { strict } from './common.ts';
+import { nullable, strict } from './common.ts';
 import { type Static, Type } from './schema.ts';
 
 /** How a guest sees a disk. Drivers for virtio-blk are in every kernel; virtio-scsi has room for more disks. */
@@ -73,3 +73,19 @@ export function objectionToDevice({ bus, cache, aio, iothread }: DiskDevice): st
     return 'aio native needs a cache of none or directsync';
   return bus === 'scsi' && iothread === true ? 'an iothread needs bus virtio' : null;
 }
+
+/** Name of a key of the node; that of no key is taken by those who ask for none. */
+export const KeyName = Type.String({
+  pattern: '^(?!none$)[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$',
+  description: 'name of a key of this node: 1 to 40 of a-z, 0-9 and -, and not `none`',
+});
+
+/** How the bytes of a volume are kept on the host: LUKS, by a passphrase that is made of a key of the node. */
+export const Encryption = strict({ key: KeyName });
+export type Encryption = Static<typeof Encryption>;
+
+/** Asked for or not, where that has to be said. */
+export const AskedEncryption = nullable(
+  Encryption,
+  'by which key of the node its bytes are encrypted; null for not at all',
+);

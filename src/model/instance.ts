@@ -3,7 +3,7 @@
  */
 
 import { Id, Ipv4Address, MacAddress, Name, NameOrId, nullable, strict, Timestamp } from './common.ts';
-import { DiskDevice, VolumeQos } from './disk.ts';
+import { AskedEncryption, DiskDevice, VolumeQos } from './disk.ts';
 import { DRIFTS_LIMIT, Drift, Restores } from './drift.ts';
 import { DEFAULT_POLICIES, Policies, WATCHDOGS } from './policy.ts';
 import { type Static, Type } from './schema.ts';
@@ -37,6 +37,8 @@ export const DiskSpec = strict({
   sizeGib: Type.Optional(Type.Integer({ minimum: 1, maximum: DISK_GIB_MAX, description: 'GiB' })),
   device: Type.Optional(DiskDevice),
   qos: Type.Optional(VolumeQos),
+  /** Of a disk that is made with the instance; an existing volume is what it is. */
+  encryption: Type.Optional(AskedEncryption),
 });
 export type DiskSpec = Static<typeof DiskSpec>;
 

@@ -12,7 +12,7 @@ import { type Static, Type } from './schema.ts';
 /**
  * What Berth makes on a host, by kind; each is named in the journal before it exists.
  *
- * Files are named by their absolute path, guests by their UUID, all else by the name that the host shows.
+ * Files are named by their absolute path, guests by their UUID, secrets by that of their volume, all else by the name that the host shows.
  */
 export const THING_KINDS = [
   'guest',
@@ -28,6 +28,7 @@ export const THING_KINDS = [
   'volume',
   'share',
   'image',
+  'secret',
   'nvram',
   'saved-memory',
 ] as const;

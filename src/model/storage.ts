@@ -3,7 +3,7 @@
  */
 
 import { Id, Name, nullable, Sha256, strict, Timestamp } from './common.ts';
-import { DiskDevice, VolumeQos } from './disk.ts';
+import { DiskDevice, Encryption, VolumeQos } from './disk.ts';
 import { FIRMWARES } from './instance.ts';
 import { type Static, Type } from './schema.ts';
 
@@ -86,6 +86,7 @@ export const Volume = strict({
   protected: Type.Boolean({ description: 'not deleted, neither alone nor with its instance' }),
   device: DiskDevice,
   qos: nullable(VolumeQos),
+  encryption: nullable(Encryption, 'by which key of the node its bytes are encrypted; null where not'),
   state: Type.Enum(['creating', 'ready', 'deleting']),
   createdAt: Timestamp,
 });

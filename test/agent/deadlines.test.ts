@@ -118,7 +118,8 @@ function recording(clock: SimClock, calls: Recorded[]): (drivers: Drivers) => Dr
         };
       },
     });
-  return ({ hypervisor, pool, pools, network, host, objects }) => ({
+  return ({ hypervisor, pool, pools, network, host, keys, objects }) => ({
+    keys,
     objects,
     pools,
     hypervisor: around(hypervisor, 'hypervisor'),

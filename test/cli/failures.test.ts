@@ -45,7 +45,7 @@ const USAGE: [argv: string, said: RegExp][] = [
   ['instance start demo --timeout 99999999999999999999', /It is a whole number/],
   ['volume create data', /--size-gib is missing/],
   ['network create lab', /--cidr is missing/],
-  ['image import test ftp://host/image', /neither a file nor an http\(s\) URL/],
+  ['image import test ftp://host/image', /neither a file nor a URL that is known/],
   ['call node.status {oops', /the parameters: not JSON/],
   ['completion tcsh', /Allowed choices are bash, zsh, fish/],
 ];

@@ -308,7 +308,7 @@ t.test('an empty list is a header', async (t) => {
   const { socketPath } = await fakeAgent(t, { 'volume.list': () => ({ volumes: [] }) });
   const { code, stdout } = await berth(['volume', 'list'], { socketPath });
   t.equal(code, 0);
-  t.match(stdout, /^NAME +STATE +SIZE +POOL +INSTANCE +AGE +ID\n$/);
+  t.match(stdout, /^NAME +STATE +SIZE +POOL +KEY +INSTANCE +AGE +ID\n$/);
 });
 
 t.test('doctor fails where a check found a failure, and not for a warning', async (t) => {

@@ -46,7 +46,10 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
     ...rows.instances.flatMap((instance) => instanceThings(instance, rows, driver)),
   ];
   const consoles = rows.instances.map(({ id }) => `file consoles/${id}.log`);
-  return { must, may: [...consoles, ...rows.images.flatMap(copyOf)] };
+  const secrets = rows.volumes
+    .filter((row) => row['encryption_key'] !== null)
+    .map(({ id }) => `secret ${id}`);
+  return { must, may: [...consoles, ...secrets, ...rows.images.flatMap(copyOf)] };
 }
 
 function imageThings({ id, format }: Row, driver: DriverName): string[] {

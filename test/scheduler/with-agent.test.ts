@@ -33,8 +33,8 @@ async function startHost(t: Test, lab: Lab): Promise<Host> {
         `[scheduler]\nurl = "${lab.url.replace('http', 'ws')}"\ntokenFile = "${folder}/token"\n`,
       'test.toml',
     );
-    const { hypervisor, pool, pools, network, host, objects } = createSimHost({ world });
-    const drivers = { hypervisor, pool, pools, network, host, objects };
+    const { hypervisor, pool, pools, network, host, keys, objects } = createSimHost({ world });
+    const drivers = { hypervisor, pool, pools, network, host, keys, objects };
     return new Agent({ config, drivers, clock: systemClock, log: SILENT });
   };
   const running: Host = {

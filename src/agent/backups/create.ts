@@ -23,6 +23,7 @@ import { requestOf } from '../instances/request.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
+import { handOverKeys, keyed, keyOf } from '../volumes/encryption.ts';
 import { type Base, because, checkpointOf, chooseBase } from './base.ts';
 import { Pace } from './pace.ts';
 import { copyQuiesced, type QuiesceRequest, thawAfterCrash } from './quiesce.ts';
@@ -33,7 +34,7 @@ import { viewOf } from './view.ts';
 export const BACKUP_TIMEOUT_MS = 24 * 3600_000;
 
 interface PlannedVolume
-  extends Pick<VolumeRequest, 'id' | 'sizeBytes' | 'image'>,
+  extends Pick<VolumeRequest, 'id' | 'sizeBytes' | 'image' | 'encryption'>,
     Pick<BackupVolume, 'name' | 'device' | 'qos'> {
   /** What of its image it may hold, bytes. */
   imageBytes: number;
@@ -79,6 +80,8 @@ export function createBackup(services: Services): OperationKind<'backup.create',
     past: [{ ...walk, version: 1, stages }],
     accept({ id, store: storeName, full, bandwidthMibPerSecond, quiesce, ...fence }) {
       const { instance, target } = requestOf(services, 'back up', { id, ...fence });
+      const disks = store.volumes.listOf(instance.id);
+      assertKeptSecret(services, disks, storeName);
       const plan = {
         id: instance.id,
         name: instance.name,
@@ -87,7 +90,7 @@ export function createBackup(services: Services): OperationKind<'backup.create',
         instance: withoutSecrets(instance.spec),
         nics: nicsOf(services, instance.id),
         quiesce,
-        volumes: store.volumes.listOf(instance.id).map((volume) => plannedVolume(services, volume)),
+        volumes: disks.map((volume) => plannedVolume(services, volume)),
         ...(full === true && { full }),
         ...(bandwidthMibPerSecond !== undefined && { bytesPerSecond: bandwidthMibPerSecond * MIB }),
       };
@@ -96,9 +99,29 @@ export function createBackup(services: Services): OperationKind<'backup.create',
   };
 }
 
+/** What is encrypted here is not sent to where it would be in clear. @throws {AgentError} ILLEGAL_STATE */
+function assertKeptSecret(
+  { repositories }: Services,
+  volumes: readonly Volume[],
+  storeName: string | undefined,
+): void {
+  const store = repositories.nameOf(storeName);
+  const encrypted = volumes.find(({ encryption }) => encryption !== null);
+  if (encrypted === undefined || repositories.isEncrypted(store)) return;
+  const what = `Volume ${encrypted.name} is encrypted, and backups in ${store} are in clear`;
+  throw new AgentError('ILLEGAL_STATE', what, {
+    hint: `Give the object store ${store} a backupKeyFile in the configuration, and restart berthd.`,
+  });
+}
+
+function isEncrypted({ volumes }: Pick<CreatePlan, 'volumes'>): boolean {
+  return volumes.some(({ encryption = null }) => encryption !== null);
+}
+
 function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
-  const { id, sizeBytes, image } = volumeRequest(store, volume);
+  const { id, sizeBytes, image, encryption = null } = volumeRequest(store, volume);
   return {
+    ...(encryption !== null && { encryption }),
     id,
     name: volume.name,
     device: volume.device,
@@ -154,11 +177,14 @@ function copy(services: Services): Step<CreatePlan> {
 
 async function baseOf(
   services: Services,
-  { id, store, volumes, full = false }: CreatePlan,
+  plan: CreatePlan,
   running: boolean,
   signal: AbortSignal,
 ): Promise<Base> {
+  const { id, store, volumes, full = false } = plan;
   if (full) return because('asked', 'A full backup was asked for');
+  // A bitmap in an encrypted file can't be removed while no guest runs but by its key, and no chain is worth that.
+  if (isEncrypted(plan)) return because('encrypted', 'Changes of encrypted disks are not kept');
   return chooseBase(services, { id, store, volumes, running }, signal);
 }
 
@@ -175,11 +201,15 @@ async function copyFrom(
   const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS, onProgress: tell };
   const since = 'full' in base ? undefined : base.checkpoint;
   if (running) {
+    const prepared = isEncrypted(plan);
+    if (prepared) await prepareCopies(services, plan, signal);
     const copies = volumes.map((volume) => ({
       serial: serialOf(volume.id),
       path: pools.holding(volume.id).paths.volumeDelta(volume.id),
+      ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
     }));
-    const request = { copies, since, checkpoint: checkpointOf(backupId), bytesPerSecond };
+    const checkpoint = prepared ? undefined : checkpointOf(backupId);
+    const request = { copies, prepared, since, checkpoint, bytesPerSecond };
     const consistent = await copyQuiesced(services, quiesceOf(plan), signal, (onMoment) =>
       hypervisor.copyDisks(id, request, { ...options, onMoment }),
     );
@@ -187,12 +217,26 @@ async function copyFrom(
     for (const { id: volumeId } of volumes) await pools.holding(volumeId).keepCopy(volumeId, { signal });
     return { ...base, consistent };
   }
-  for (const { id: volumeId, image } of volumes) {
+  for (const { id: volumeId, image, encryption = null } of volumes) {
     const layers = services.store.layers.chainOf(volumeId);
-    const source = { id: volumeId, image, layers, since, bytesPerSecond };
+    const source = { id: volumeId, image, layers, encryption, since, bytesPerSecond };
     await pools.holding(volumeId).copyVolume({ copyId: volumeId, ...source }, options);
   }
   return base;
+}
+
+/** QEMU writes to files that are there, each encrypted as its volume is. */
+async function prepareCopies(
+  services: Services,
+  { id, volumes }: CreatePlan,
+  signal: AbortSignal,
+): Promise<void> {
+  const { pools, store } = services;
+  await handOverKeys(services, store.volumes.listOf(id), signal);
+  for (const { id: volumeId, sizeBytes, encryption = null } of volumes) {
+    const copy = { copyId: volumeId, id: volumeId, sizeBytes, encryption };
+    await pools.holding(volumeId).prepareCopy(copy, { signal });
+  }
 }
 
 async function runs({ hypervisor }: Services, id: string, signal: AbortSignal): Promise<boolean> {
@@ -268,13 +312,13 @@ function bytesToRead({ volumes }: CreatePlan, base: Base | undefined): number | 
 }
 
 async function requestFor(
-  { pools, clock }: Services,
+  services: Services,
   { plan, base, repository }: { plan: CreatePlan; base: Copied | undefined; repository: BackupRepository },
   signal: AbortSignal,
 ): Promise<BackupRequest> {
   const { id, backupId, instance, nics, volumes, bytesPerSecond } = plan;
   const isFull = base === undefined || 'full' in base;
-  const pace = new Pace(clock, bytesPerSecond);
+  const pace = new Pace(services.clock, bytesPerSecond);
   return {
     id: backupId,
     instanceId: id,
@@ -283,12 +327,23 @@ async function requestFor(
     full: isFull ? base?.full : undefined,
     nics,
     consistent: base?.consistent,
-    volumes: volumes.map(({ sizeBytes: virtualSizeBytes, image: _image, imageBytes: _bytes, ...volume }) => ({
-      ...volume,
-      virtualSizeBytes,
-      extents: pace.keep(pools.holding(volume.id).readCopy(volume.id, { signal }), signal),
-    })),
+    volumes: volumes.map((planned) => {
+      const {
+        sizeBytes: virtualSizeBytes,
+        image: _image,
+        imageBytes: _bytes,
+        encryption,
+        ...volume
+      } = planned;
+      const kept = encryption == null ? {} : { encryption };
+      const extents = pace.keep(copyOf(services, planned, signal), signal);
+      return { ...volume, ...kept, virtualSizeBytes, extents };
+    }),
   };
+}
+
+function copyOf({ pools }: Services, { id, encryption = null }: PlannedVolume, signal: AbortSignal) {
+  return pools.holding(id).readCopy(id, { signal, key: keyOf({ id, encryption }) });
 }
 
 async function parentOf(repository: BackupRepository, instanceId: string, id: string, signal: AbortSignal) {

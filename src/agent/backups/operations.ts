@@ -10,6 +10,7 @@ import { bytesProgress } from '../operations/progress.ts';
 import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
+import { knownEncryption, secretsOf } from '../volumes/encryption.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
 import { restoreVolume } from './restore-volume.ts';
 
@@ -30,6 +31,8 @@ interface RestorePlan extends BackupPlan {
   /** As the backup names it. */
   from: string;
   volume: PlannedVolume;
+  /** Whether it is encrypted as the backup says, which is known once that is read, or as was asked. @default 'as asked' */
+  encrypt?: 'as before' | 'as asked';
 }
 
 export function restoreBackup(services: Services): OperationKind<'backup.restore', RestorePlan> {
@@ -44,20 +47,35 @@ export function restoreBackup(services: Services): OperationKind<'backup.restore
           name: 'restore',
           look: async ({ volume }, { signal }) =>
             (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
-          act: ({ store: place, instanceId, id, from, volume }, { signal, onProgress }) =>
+          act: (
+            { store: place, instanceId, id, from, volume, encrypt = 'as asked' },
+            { signal, onProgress },
+          ) =>
             restoreVolume(services, { store: place, instanceId, id, volumeId: from }, volume, {
               signal,
+              encrypt,
               onProgress: (done, total) => onProgress(bytesProgress('restoring', done, total)),
             }),
           undo: ({ volume }, { signal }) => pools.of(volume).removeVolume(volume.id, { signal }),
         },
       ],
     ],
-    makes: ({ volume }) => [{ kind: 'volume', name: pools.of(volume).paths.volume(volume.id) }],
-    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib, pool }) {
-      const admitted = admitVolume(services, { name, sizeGib, pool, imageId: null, protected: false });
+    makes: ({ volume, encrypt }) => [
+      { kind: 'volume', name: pools.of(volume).paths.volume(volume.id) },
+      ...(encrypt === 'as before' ? [{ kind: 'secret', name: volume.id } as const] : secretsOf([volume])),
+    ],
+    accept({ id, instanceId, store: storeName, volumeId, name, sizeGib, pool, encryption: asked }) {
+      const encryption = knownEncryption(services, asked);
+      const request = { name, sizeGib, pool, imageId: null, protected: false, encryption };
+      const admitted = admitVolume(services, request);
       const volume = volumeRequest(store, admitted);
-      const plan = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId, name, volume };
+      const place = { store: repositories.nameOf(storeName), instanceId, id, from: volumeId };
+      const plan = {
+        ...place,
+        name,
+        volume,
+        encrypt: asked === undefined ? ('as before' as const) : ('as asked' as const),
+      };
       return { verdict: 'run', target: { kind: 'volume', id: admitted.id, name }, plan };
     },
     succeeded({ name, volume: { id }, instanceId, id: backupId }) {

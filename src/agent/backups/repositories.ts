@@ -3,20 +3,17 @@
  *
  * A key is read from its file when it is needed, and is in no log and no answer.
  */
-import { open } from 'node:fs/promises';
 import type { Clock } from '../../drivers/contracts/clock.ts';
+import type { Keys } from '../../drivers/contracts/keys.ts';
 import type { ObjectStore } from '../../drivers/contracts/objects.ts';
 import { AgentError } from '../../model/errors.ts';
-import { KEY_BYTES } from './codec.ts';
 import { BackupRepository } from './repository.ts';
-
-const GROUP_AND_OTHERS = 0o077;
-const KEY_TEXT = new RegExp(`^[0-9a-f]{${2 * KEY_BYTES}}\\s*$`);
 
 export interface RepositoriesParts {
   objects: ReadonlyMap<string, ObjectStore>;
   /** Of the stores whose backups are encrypted. */
   keyFiles: ReadonlyMap<string, string>;
+  keys: Keys;
   clock: Clock;
 }
 
@@ -54,30 +51,15 @@ export class Repositories {
 
   /** @throws {AgentError} NOT_FOUND; PERMISSION_DENIED: its key can't be used */
   async open(name: string): Promise<BackupRepository> {
-    const { objects, keyFiles, clock } = this.#parts;
+    const { objects, keyFiles, keys, clock } = this.#parts;
     const store = objects.get(this.nameOf(name)) as ObjectStore;
     const keyFile = keyFiles.get(name);
-    return new BackupRepository({ store, clock, key: keyFile === undefined ? null : await readKey(keyFile) });
+    const key = keyFile === undefined ? null : await keys.readFile(keyFile, 'the key of backups');
+    return new BackupRepository({ store, clock, key });
   }
-}
 
-async function readKey(file: string): Promise<Buffer> {
-  try {
-    await using handle = await open(file, 'r');
-    const { size, mode, uid } = await handle.stat();
-    if (uid !== process.geteuid?.() || (mode & GROUP_AND_OTHERS) !== 0)
-      throw unusable(file, `others may read it; chmod 600 ${file}`);
-    const text = size > 4 * KEY_BYTES ? '' : await handle.readFile('utf8');
-    if (!KEY_TEXT.test(text)) throw unusable(file, `it is not ${2 * KEY_BYTES} hexadecimal digits`);
-    return Buffer.from(text.trim(), 'hex');
-  } catch (error) {
-    if (error instanceof AgentError) throw error;
-    throw unusable(file, `it cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  /** Whether what is written there can't be read without a key. */
+  isEncrypted(name: string): boolean {
+    return this.#parts.keyFiles.has(this.nameOf(name));
   }
-}
-
-function unusable(file: string, why: string): AgentError {
-  return new AgentError('PERMISSION_DENIED', `Cannot use the key of backups in ${file}: ${why}`, {
-    hint: `Make one with: (umask 077; openssl rand -hex ${KEY_BYTES} > ${file}), and keep a copy elsewhere.`,
-  });
 }

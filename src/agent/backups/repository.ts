@@ -73,7 +73,7 @@ export interface BackupRequest {
 }
 
 export interface VolumeSource
-  extends Pick<BackupVolume, 'id' | 'name' | 'device' | 'qos' | 'virtualSizeBytes'> {
+  extends Pick<BackupVolume, 'id' | 'name' | 'device' | 'qos' | 'encryption' | 'virtualSizeBytes'> {
   /** All of the disk that is not zero, or all that changed since the parent. */
   extents: AsyncIterable<DiskExtent>;
 }

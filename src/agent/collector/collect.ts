@@ -33,6 +33,7 @@ const REMOVED_KINDS = [
   'volume',
   'share',
   'image',
+  'secret',
 ] as const satisfies ThingKind[];
 type RemovedKind = (typeof REMOVED_KINDS)[number];
 
@@ -196,6 +197,8 @@ function removeThing(
       return pool.removeConsole(id, { signal });
     case 'volume':
       return pool.removeVolume(id, { signal });
+    case 'secret':
+      return hypervisor.forgetKey(id, { signal });
     case 'share':
       return pool.removeShare(id, { signal, files: 'kept' });
     case 'image': {

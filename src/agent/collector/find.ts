@@ -25,6 +25,8 @@ interface Guests {
   observed: ObservedGuest[];
   uses: GuestUse[];
   kept: KeptFile[];
+  /** Ids of the volumes that the hypervisor has passphrases of. */
+  secrets: string[];
 }
 
 const HOLDS_FILES = 'it holds files: they are removed by share.delete alone, or by hand';
@@ -58,15 +60,16 @@ export async function find(drivers: Drivers, options: CallOptions): Promise<Foun
 }
 
 async function askGuests({ hypervisor }: Drivers, options: CallOptions): Promise<Guests> {
-  const [observed, uses, kept] = await Promise.all([
+  const [observed, uses, kept, secrets] = await Promise.all([
     hypervisor.observe(options),
     hypervisor.uses(options),
     hypervisor.listKept(options),
+    hypervisor.listKeys(options),
   ]);
-  return { observed, uses, kept };
+  return { observed, uses, kept, secrets };
 }
 
-function guestThings({ observed, uses, kept }: Guests): Thing[] {
+function guestThings({ observed, uses, kept, secrets }: Guests): Thing[] {
   const filesOf = new Map(uses.map(({ id, files }) => [id, files]));
   const names = new Set(observed.map(({ name }) => name));
   return [
@@ -74,6 +77,7 @@ function guestThings({ observed, uses, kept }: Guests): Thing[] {
     ...kept
       .filter(({ guestName }) => guestName.startsWith(GUEST_NAME_PREFIX) && !names.has(guestName))
       .map(keptThing),
+    ...secrets.map((id) => ({ ...thing({ kind: 'secret', name: id }), objectId: id })),
   ];
 }
 

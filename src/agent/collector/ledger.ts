@@ -27,6 +27,8 @@ function owns(store: Store, thing: Thing): boolean {
     case 'seed':
     case 'console':
       return store.instances.find(id) !== null;
+    case 'secret':
+      return store.volumes.find(id) !== null;
     case 'volume': // a copy of it in another pool is none of its files
       return store.volumes.find(id)?.pool === thing.pool;
     case 'share':

@@ -36,6 +36,7 @@ export interface Asked {
 export function partOf(kind: ThingKind): HostPart {
   switch (kind) {
     case 'guest':
+    case 'secret':
     case 'nvram':
     case 'saved-memory':
       return 'guests';

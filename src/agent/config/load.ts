@@ -97,11 +97,20 @@ function checkTogether(config: Config, file: string): void {
   }
   const poolFault = faultOfPools(config);
   if (poolFault !== null) throw faultError(file, 1, poolFault);
-  const names = config.objects.map(({ name }) => name);
+  assertNamedOnce(config.objects, file, 'objects', 'object stores');
+  assertNamedOnce(config.keys, file, 'keys', 'keys');
+}
+
+function assertNamedOnce(
+  sections: readonly { name: string }[],
+  file: string,
+  key: 'objects' | 'keys',
+  what: string,
+): void {
+  const names = sections.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) < i);
-  if (twice !== undefined) {
-    throw faultError(file, 1, { path: ['objects'], message: `two object stores are named ${twice}` });
-  }
+  if (twice === undefined) return;
+  throw faultError(file, 1, { path: [key], message: `two ${what} are named ${twice}` });
 }
 
 function faultOfScheduler(scheduler: Config['scheduler']): string | null {

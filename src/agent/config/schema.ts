@@ -5,6 +5,7 @@
  * place where a key is described.
  */
 import { Name } from '../../model/common.ts';
+import { KeyName } from '../../model/disk.ts';
 import { ROLES } from '../../model/method.ts';
 import { type Static, type TObject, type TProperties, Type } from '../../model/schema.ts';
 
@@ -32,6 +33,8 @@ function sections<P extends TProperties>(description: string, limit: number, pro
   });
 }
 
+/** Keys of one node: a new one each month, for five years. */
+const KEYS_LIMIT = 64;
 /** Pools beside the default one; each may hold as many threads as main.ts has for it. */
 export const POOLS_LIMIT = 15;
 
@@ -152,6 +155,19 @@ export const ConfigSchema = Type.Object(
         description: 'MiB a second at which deleted volumes are overwritten that are to be wiped.',
       }),
     }),
+    keys: sections(
+      'A key that volumes can be encrypted with. Keep a copy of its file elsewhere: without it they are lost. One such section each.',
+      KEYS_LIMIT,
+      {
+        name: KeyName,
+        file: Type.String({
+          pattern: '^/[^\\x00-\\x1f]*$',
+          maxLength: 1024,
+          description:
+            'File with 64 hexadecimal digits, readable by root alone; one of LoadCredential= is such a file. Absolute path.',
+        }),
+      },
+    ),
     pools: sections(
       'One more pool, for volumes: on faster disks, say, or on NFS. One such section each.',
       POOLS_LIMIT,

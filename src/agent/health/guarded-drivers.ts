@@ -49,7 +49,7 @@ export function watchGuests(hypervisor: Hypervisor, breakers: Breakers): Unsubsc
 }
 
 export function guardDrivers(
-  { hypervisor, pool, pools, network, host, objects }: Drivers,
+  { hypervisor, pool, pools, network, host, keys, objects }: Drivers,
   breakers: Breakers,
 ): Drivers {
   const connected = () => hypervisor.health().connected;
@@ -66,6 +66,7 @@ export function guardDrivers(
     ),
     network: guard(network, NETWORK, { breakers, isToBlame: always }),
     host,
+    keys,
     // Each call has its own attempts and ends; nothing waits behind a store that does not answer.
     objects,
   };
@@ -87,6 +88,10 @@ const HYPERVISOR: Rules<Hypervisor> = {
   usage: 'passes',
   listKept: 'passes',
   keptPaths: 'passes',
+  // libvirt keeps them in memory, whatever becomes of a guest.
+  giveKeys: 'passes',
+  forgetKey: 'passes',
+  listKeys: 'passes',
   define: ({ id }) => guest(id),
   start: guest,
   requestShutdown: guest,
@@ -144,6 +149,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     makeVolume: counts,
     lookVolume: counts,
     labelVolume: counts,
+    checkKey: counts,
     growVolume: counts,
     makeLayer: counts,
     lookLayer: counts,
@@ -159,6 +165,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     copyVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     cloneVolume: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     bitmaps: counts,
+    prepareCopy: counts,
     readCopy: 'passes',
     keepCopy: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),
     removeCopy: counts,

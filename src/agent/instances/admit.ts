@@ -19,6 +19,7 @@ import { noteImageOf } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitShares } from '../shares/admit.ts';
 import type { Store } from '../store/store.ts';
+import { knownEncryption } from '../volumes/encryption.ts';
 import { userDataBytes } from './user-data.ts';
 
 /** Locally administered prefix that QEMU's and libvirt's guests have by convention. */
@@ -53,7 +54,7 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
   store.tellInstance('instance.created', id);
 }
 
-type Attributes = Pick<Volume, 'device' | 'qos'>;
+type Attributes = Pick<Volume, 'device' | 'qos' | 'encryption'>;
 type ResolvedDisk = Attributes &
   ({ volumeId: string } | { image: Image | null; pool: string; sizeGib: number });
 
@@ -69,7 +70,8 @@ function assertNew({ store }: Services, id: string, name: string): void {
 function resolveDisk(services: Services, disk: DiskSpec): ResolvedDisk {
   const { device = {}, qos = null } = disk;
   assertPossible(device, qos);
-  return { ...sourceOf(services, disk), device, qos };
+  const encryption = knownEncryption(services, disk.encryption);
+  return { ...sourceOf(services, disk), device, qos, encryption };
 }
 
 /** @throws {AgentError} INVALID_ARGUMENT */
@@ -100,6 +102,11 @@ export function poolFor({ pools }: Pick<Services, 'pools'>, asked: string | unde
 }
 
 function resolveVolume({ store }: Services, disk: DiskSpec, nameOrId: string): { volumeId: string } {
+  if (disk.encryption !== undefined) {
+    throw new AgentError('INVALID_ARGUMENT', 'A disk that is an existing volume is encrypted as that is', {
+      hint: 'Leave its encryption out.',
+    });
+  }
   if (disk.image !== undefined || disk.sizeGib !== undefined || disk.pool !== undefined) {
     throw new AgentError(
       'INVALID_ARGUMENT',
@@ -161,6 +168,7 @@ function insertDisk(
       protected: false,
       device: disk.device,
       qos: disk.qos,
+      encryption: disk.encryption,
       state: 'creating',
       createdAt,
     },

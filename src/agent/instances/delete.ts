@@ -8,6 +8,7 @@ import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { assertUnlayered } from '../snapshots/layers.ts';
 import { NO_RESTARTS } from '../store/instances.ts';
+import { secretsOf } from '../volumes/encryption.ts';
 import { assertUnprotected } from '../volumes/operations.ts';
 import { forgetInstance } from './create.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
@@ -42,6 +43,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
             if (wipe) await own.setVolumeAside(volume.id, { signal });
             else await own.removeVolume(volume.id, { signal });
           }
+          for (const { name } of secretsOf(ownVolumes)) await hypervisor.forgetKey(name, { signal });
         }),
       ],
     ],

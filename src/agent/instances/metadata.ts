@@ -7,7 +7,7 @@
  */
 import { NetworkPlan, PortPlan } from '../../drivers/contracts/network.ts';
 import { Id, Name, nullable, strict } from '../../model/common.ts';
-import { DiskDevice, VolumeQos } from '../../model/disk.ts';
+import { DiskDevice, Encryption, VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec, NICS_MAX } from '../../model/instance.ts';
 import { parseJson } from '../../model/json.ts';
@@ -37,6 +37,7 @@ const GuestVolume = strict({
   protected: Type.Optional(Type.Boolean()),
   device: Type.Optional(DiskDevice),
   qos: Type.Optional(nullable(VolumeQos)),
+  encryption: Type.Optional(Encryption),
 });
 
 const Layer = nullable(Id);

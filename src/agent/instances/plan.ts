@@ -23,6 +23,7 @@ import type { Pools } from '../pools/pools.ts';
 import { type Port, planOf } from '../store/networks.ts';
 import type { SnapshotRow } from '../store/snapshots.ts';
 import type { Store } from '../store/store.ts';
+import { keyed } from '../volumes/encryption.ts';
 import { type GuestMetadata, writeMetadata } from './metadata.ts';
 
 /** Marks our guests among those of the host, for people who look at it with the hypervisor's own tools. */
@@ -82,7 +83,9 @@ export function volumeRequest(store: Store, volume: Volume): PlannedVolume {
       createdAt: volume.createdAt,
       instanceId: volume.deletedWithInstance ? volume.instanceId : null,
       ...(volume.protected && { protected: true }),
+      ...(volume.encryption !== null && { encryption: volume.encryption }),
     },
+    ...(volume.encryption !== null && { encryption: volume.encryption }),
   };
 }
 
@@ -141,11 +144,19 @@ function carriedShare({ shareId: id, share: name, tag, access }: InstanceShare) 
 }
 
 function volumeOf(store: Store, volume: Volume): GuestMetadata['volumes'][number] {
-  const { id, name, pool, sizeGib, imageId, deletedWithInstance, createdAt, device, qos } = volume;
+  const { id, name, pool, sizeGib, imageId, deletedWithInstance, createdAt, device, qos, encryption } =
+    volume;
   const image = imageId === null ? null : { id: imageId, format: store.images.get(imageId).format };
   const kept = { id, name, sizeGib, image, deletedWithInstance, createdAt };
-  const elsewhere = pool === DEFAULT_POOL ? {} : { pool };
-  return { ...kept, ...elsewhere, protected: volume.protected, device, qos };
+  return {
+    ...kept,
+    ...(pool !== DEFAULT_POOL && { pool }),
+    protected: volume.protected,
+    device,
+    qos,
+    // Absent where it is not: the definition is then as it was before there were any.
+    ...(encryption !== null && { encryption }),
+  };
 }
 
 function snapshotOf({ instanceId: _instance, state: _state, nvramVolumeId, ...row }: SnapshotRow) {
@@ -158,9 +169,9 @@ export function serialOf(volumeId: string): string {
 }
 
 export function diskOf(store: Store, pools: Pools, volume: Volume): GuestDisk {
-  const { path, backing } = chainOf(store, pools, volume);
+  const chain = chainOf(store, pools, volume);
   const { device, qos } = volume;
-  return { serial: serialOf(volume.id), path, format: 'qcow2', readOnly: false, backing, device, qos };
+  return { serial: serialOf(volume.id), ...chain, readOnly: false, device, qos };
 }
 
 /** The active file of a volume, with all that it stands on. */
@@ -173,13 +184,17 @@ function chainOf(store: Store, pools: Pools, volume: Volume) {
     path: paths.volume(id),
     format: 'qcow2',
     backing: base,
+    ...keyed(volume),
   };
-  return store.layers
-    .chainOf(id)
-    .reduce(
-      (below, layer) => ({ path: paths.layer(id, layer), format: 'qcow2' as const, backing: below }),
-      own,
-    );
+  return store.layers.chainOf(id).reduce(
+    (below, layer) => ({
+      path: paths.layer(id, layer),
+      format: 'qcow2' as const,
+      backing: below,
+      ...keyed(volume),
+    }),
+    own,
+  );
 }
 
 function portOf(store: Store, port: Port, hostname: string): PortOfNetwork {

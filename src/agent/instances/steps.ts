@@ -9,6 +9,7 @@ import type { Step } from '../operations/kind.ts';
 import { makeVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import type { BaselineRow } from '../store/instances.ts';
+import { handOverKeys, secretsOf } from '../volumes/encryption.ts';
 import { diskOf, type InstancePlan, planInstance, SEED_SERIAL, serialOf } from './plan.ts';
 import { type SeededPlan, withoutSeedSecrets } from './seed.ts';
 
@@ -18,7 +19,7 @@ export interface Redefinition {
 }
 
 export function makeVolumes(services: Services): Step<InstancePlan> {
-  const { pools } = services;
+  const { pools, hypervisor } = services;
   return {
     name: 'make-volumes',
     async look({ ownVolumes }, { signal }) {
@@ -27,10 +28,10 @@ export function makeVolumes(services: Services): Step<InstancePlan> {
     },
     act: async ({ ownVolumes }, { signal }) =>
       void (await Promise.all(ownVolumes.map((volume) => makeVolume(services, volume, { signal })))),
-    undo: async ({ ownVolumes }, { signal }) =>
-      void (await Promise.all(
-        ownVolumes.map((volume) => pools.of(volume).removeVolume(volume.id, { signal })),
-      )),
+    async undo({ ownVolumes }, { signal }) {
+      await Promise.all(ownVolumes.map((volume) => pools.of(volume).removeVolume(volume.id, { signal })));
+      for (const { name } of secretsOf(ownVolumes)) await hypervisor.forgetKey(name, { signal });
+    },
   };
 }
 
@@ -149,6 +150,7 @@ export function start(services: Services): Step<InstancePlan> {
       (await hypervisor.observeGuest(id, { signal }))?.power === 'running' ? {} : null,
     async act({ id }, { signal }) {
       await assertBasesIntact(services, id, { signal });
+      await handOverKeys(services, services.store.volumes.listOf(id), signal);
       await hypervisor.start(id, { signal });
     },
     async undo({ id }, { signal }) {

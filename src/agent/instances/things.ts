@@ -3,6 +3,7 @@
  */
 import { namesOf } from '../pools/images.ts';
 import type { Services } from '../services.ts';
+import { secretsOf } from '../volumes/encryption.ts';
 import type { MadeName } from '../store/names.ts';
 import type { InstancePlan } from './plan.ts';
 
@@ -20,6 +21,7 @@ export function thingsOfInstance(
     ...ownVolumes.map(
       (volume) => ({ kind: 'volume', name: pools.of(volume).paths.volume(volume.id) }) as const,
     ),
+    ...secretsOf(ownVolumes),
     ...definition.nics.map(({ tapName }) => ({ kind: 'tap', name: tapName }) as const),
     ...ports.map(({ network, port }) => driver.reservationName(network.id, port.id)),
   ];

@@ -32,6 +32,7 @@ export async function examineNode(services: Services, collector: Collector): Pro
     ['ownership', async () => examineOwnership(services)],
     ['network', (options) => examineNetwork(services, options)],
     ['leaks', (options) => examineLeaks(collector, options)],
+    ['encryption', (options) => examineKeys(services, options)],
     ...Array.from(
       services.objects.values(),
       (store): Check => [`objects-${store.name}`, (options) => examineObjects(store, options)],
@@ -138,6 +139,37 @@ async function examineLeaks(collector: Collector, options: { timeoutMs: number }
   return [
     finding('leaks', 'warning', `${proven} things that Berth made are left over`, 'See `berth leaks`.'),
   ];
+}
+
+/** Each key of the configuration, and each that a volume names: the key is tried on one of its volumes. */
+async function examineKeys(
+  { keys, pools, store }: Services,
+  options: { timeoutMs: number },
+): Promise<Finding[]> {
+  const byKey = Map.groupBy(store.volumes.list(), ({ encryption }) => encryption?.key ?? null);
+  byKey.delete(null);
+  const names = [...new Set([...keys.names, ...byKey.keys()])].filter((name) => name !== null);
+  const examine = async (name: string): Promise<Finding> => {
+    const volumes = byKey.get(name) ?? [];
+    const check = `key-${name}`;
+    try {
+      await keys.check(name);
+      const [made] = volumes.filter(({ state }) => state === 'ready');
+      if (made !== undefined)
+        await pools.of(made).checkKey({ ...made, layers: store.layers.chainOf(made.id) }, options);
+    } catch (error) {
+      const { message, hint } = AgentError.from(error).toBody();
+      const lost = volumes.length === 0 ? '' : `; ${volumes.length} volumes can't be opened`;
+      return finding(
+        check,
+        'failure',
+        `${message}${lost}`,
+        hint ?? 'Put its file back from your copy of it.',
+      );
+    }
+    return finding(check, 'ok', `${volumes.length} volumes are encrypted by key ${name}, which can be read`);
+  };
+  return Promise.all(names.map(examine));
 }
 
 /** Two nodes that run one instance write to its disks both, or answer for its address. */

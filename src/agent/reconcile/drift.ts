@@ -218,20 +218,27 @@ function compared<T extends ShapeDisk | ShapeNic | ShapeShare>(
 }
 
 function isAlike<T extends object>(a: T, b: T): boolean {
-  return Object.entries(a).every(([key, value]) => value === b[key as keyof T]);
+  const keys = [...Object.keys(a), ...Object.keys(b)] as (keyof T)[];
+  return keys.every((key) => a[key] === b[key]);
 }
 
 function shapeOf({ disks, nics, shares = [] }: GuestDefinition): GuestDevices {
   return {
-    disks: disks.map(({ serial, path, format, readOnly }) => ({ serial, path, format, readOnly })),
+    disks: disks.map(({ serial, path, format, readOnly, encryption }) => ({
+      serial,
+      path,
+      format,
+      readOnly,
+      ...(encryption != null && { keyOf: encryption.volumeId }),
+    })),
     nics: nics.map(({ macAddress, bridge, tapName }) => ({ macAddress, bridge, tapName })),
     shares: shares.map(({ tag, path, readOnly }) => ({ tag, path, readOnly })),
   };
 }
 
-function diskText({ serial, path, format, readOnly }: ShapeDisk): string {
+function diskText({ serial, path, format, readOnly, keyOf }: ShapeDisk): string {
   const named = serial === null ? 'a disk' : `disk ${serial}`;
-  return `${named} (${path ?? 'no file'}, ${format ?? 'of no known format'}${readOnly ? ', read-only' : ''})`;
+  return `${named} (${path ?? 'no file'}, ${format ?? 'of no known format'}${readOnly ? ', read-only' : ''}${keyOf === undefined ? '' : ', encrypted'})`;
 }
 
 function shareText({ tag, path, readOnly }: ShapeShare): string {

@@ -8,6 +8,7 @@ import { GIB } from '../../model/units.ts';
 import { findFault } from '../../model/validate.ts';
 import { GUEST_NAME_PREFIX } from '../instances/plan.ts';
 import { hasDisk } from './choose-guests.ts';
+import { encryptionFault } from './plan-encryption.ts';
 import { planLayers, sizeBytesOf } from './plan-layers.ts';
 import { type BelievedGuest, type Planning, poolOf } from './planning.ts';
 
@@ -72,6 +73,7 @@ function toVolume(
   carried: BelievedGuest['metadata']['volumes'][number],
 ): Volume {
   const { id, image, deletedWithInstance, createdAt, device = {}, qos = null } = carried;
+  const encryption = carried.encryption ?? planning.volumes.get(id)?.label?.encryption ?? null;
   const { names } = planning;
   const found = planning.volumes.get(id);
   const sizeBytes = sizeBytesOf(planning, instanceId, id);
@@ -87,6 +89,7 @@ function toVolume(
     protected: carried.protected ?? false,
     device,
     qos,
+    encryption,
     state: 'ready',
     createdAt,
   };
@@ -135,11 +138,14 @@ function noteOn(
 function volumeNotes(
   planning: Planning,
   guest: BelievedGuest,
-  { id, name, sizeGib, image }: BelievedGuest['metadata']['volumes'][number],
+  { id, name, sizeGib, image, encryption }: BelievedGuest['metadata']['volumes'][number],
 ): string[] {
   const found = planning.volumes.get(id);
   if (found === undefined) return [`its volume ${name} is missing`];
   const notes = found.fault === null ? [] : [`its volume ${name}: ${found.fault}`];
+  const keyFault =
+    found.fault === null ? encryptionFault(found, encryption ?? found.label?.encryption) : null;
+  if (keyFault !== null) notes.push(`its volume ${name}: ${keyFault}`);
   const sizeBytes = sizeBytesOf(planning, guest.id, id);
   if (sizeBytes !== null && gibOf(sizeBytes) !== sizeGib)
     notes.push(`its volume ${name} has ${gibOf(sizeBytes)} GiB, not ${sizeGib}`);

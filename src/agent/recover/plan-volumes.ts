@@ -4,6 +4,7 @@
  * What was left by an instance that is no more is kept like that too: whether it is rubbish is for an operator
  * to say.
  */
+import { encryptionFault } from './plan-encryption.ts';
 import { leaveOut, type Planning, type PooledVolume } from './planning.ts';
 import { gibOf } from './plan-instances.ts';
 
@@ -40,6 +41,7 @@ function planOne(planning: Planning, found: PooledVolume): void {
       protected: label?.protected ?? false,
       device: {},
       qos: null,
+      encryption: label?.encryption ?? null,
       state: 'ready',
       createdAt: label?.createdAt ?? context.now,
     },
@@ -49,10 +51,13 @@ function planOne(planning: Planning, found: PooledVolume): void {
   plan.added.push({ kind: 'volume', id, name, note: noteOn(found, name) });
 }
 
-function faultOf(planning: Planning, { id, pool, fault, layers }: PooledVolume): string | null {
+function faultOf(planning: Planning, volume: PooledVolume): string | null {
+  const { id, pool, fault, layers, label } = volume;
   const { host, context, found } = planning;
   if (fault !== null) return fault;
-  const other = found.find((volume) => volume.id === id && volume.pool !== pool);
+  const keyFault = encryptionFault(volume, label?.encryption);
+  if (keyFault !== null) return keyFault;
+  const other = found.find((each) => each.id === id && each.pool !== pool);
   if (other !== undefined) return `it is in pool ${pool} and in pool ${other.pool}`;
   const path = context.volumePath(id, pool);
   const user = host.uses.find(({ files }) => files.includes(path));

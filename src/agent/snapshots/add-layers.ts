@@ -56,10 +56,9 @@ export function makeLayers(services: Services): Step<LayerPlan> {
     look: async () => null, // idempotent
     async act(plan, { signal }) {
       for (const { volumeId, parent } of parentsOf(store, plan)) {
-        const sizeBytes = store.volumes.get(volumeId).sizeGib * GIB;
-        await pools
-          .holding(volumeId)
-          .makeLayer({ volumeId, layer: plan.layer, parent, sizeBytes }, { signal });
+        const { sizeGib, encryption } = store.volumes.get(volumeId);
+        const request = { volumeId, layer: plan.layer, parent, sizeBytes: sizeGib * GIB, encryption };
+        await pools.holding(volumeId).makeLayer(request, { signal });
       }
     },
     async undo({ id: instanceId, layer }, { signal }) {

@@ -23,6 +23,7 @@ import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { type SnapshotDisk, type SnapshotRow, snapshotView } from '../store/snapshots.ts';
 import type { Store } from '../store/store.ts';
+import { assertPlain, handOverKeys, keyed } from '../volumes/encryption.ts';
 import { type LayerPlan, makeLayers, noteLayers, parentsOf, takeBack } from './add-layers.ts';
 import { mergeLayer, openChain } from './layers.ts';
 import { nvramVolumeOf } from './nvram.ts';
@@ -62,7 +63,7 @@ export function createSnapshot(services: Services): OperationKind<'snapshot.crea
     ],
     accept({ id, name, memory, quiesce, ...fence }) {
       const { instance, target } = requestOf(services, 'take a snapshot of', { id, ...fence });
-      if (memory) assertKeepsMemory(instance);
+      if (memory) assertKeepsMemory(instance, store.volumes.listOf(instance.id));
       const layer = randomUUID();
       const snapshot = admit(services, instance, { name, memory, layer });
       store.instances.nextGeneration(instance.id);
@@ -213,9 +214,11 @@ async function switchNow(
   if (guest.live === null && memoryVolumeId !== null)
     throw new AgentError('ILLEGAL_STATE', `The guest is ${guest.power}: it has no memory to keep`);
   if (guest.live === null) return { quiesced: false };
+  await handOverKeys(services, store.volumes.listOf(id), signal);
   const overlays = parentsOf(store, plan).map(({ volumeId }) => ({
     serial: serialOf(volumeId),
     path: pools.holding(volumeId).paths.layer(volumeId, layer),
+    ...keyed(store.volumes.get(volumeId)),
   }));
   const memoryPath =
     memoryVolumeId === null ? null : pools.holding(memoryVolumeId).paths.memory(memoryVolumeId, snapshotId);
@@ -242,12 +245,14 @@ function define(services: Services): Step<CreatePlan> {
 }
 
 /** @throws {AgentError} ILLEGAL_STATE */
-function assertKeepsMemory({ name, power, shares }: Instance): void {
+function assertKeepsMemory({ name, power, shares }: Instance, volumes: readonly Volume[]): void {
   const hint = 'Take the snapshot without memory, or';
   if (power.state !== 'running' && power.state !== 'paused')
     throw new AgentError('ILLEGAL_STATE', `Instance ${name} is ${power.state}: it has no memory to keep`, {
       hint: `${hint} start it first.`,
     });
+  // It has the keys of the disks in it, and what the guest has read of them; libvirt writes it in clear.
+  assertPlain(volumes, `keep the memory of instance ${name}`, 'Take the snapshot without memory.');
   if (shares.length > 0)
     throw new AgentError(
       'ILLEGAL_STATE',

@@ -98,6 +98,7 @@ export interface Merge {
  */
 export async function mergeLayer(services: Services, merge: Merge, options: MergeOptions): Promise<void> {
   const { instanceId, volumeId, layer, into, children } = merge;
+  const { encryption } = services.store.volumes.get(volumeId);
   const pool = services.pools.holding(volumeId);
   const look = () => openChain(services, instanceId, volumeId, options.signal);
   let chain = await look();
@@ -112,7 +113,7 @@ export async function mergeLayer(services: Services, merge: Merge, options: Merg
     await mergeAtRest(services, merge, chain === null, options.signal);
   for (const child of children)
     if (!chain?.includes(pool.paths.layer(volumeId, child)))
-      await pool.moveLayer({ volumeId, layer: child, parent: into }, options);
+      await pool.moveLayer({ volumeId, layer: child, parent: into, encryption }, options);
 }
 
 function mergeLive(
@@ -175,7 +176,9 @@ async function mergeAtRest(
 ): Promise<void> {
   if (await isMergedAtRest(services, merge, signal)) return;
   if (isDown) await services.hypervisor.forgetCheckpoints(merge.instanceId, null, { signal });
-  await services.pools.holding(merge.volumeId).commitLayer(merge.volumeId, merge.layer, { signal });
+  const { volumeId, layer } = merge;
+  const { encryption } = services.store.volumes.get(volumeId);
+  await services.pools.holding(volumeId).commitLayer(volumeId, layer, { signal, encryption });
 }
 
 /**

@@ -18,7 +18,7 @@ export class VolumeStore {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        'INSERT INTO volumes (id, name, pool, size_gib, image_id, instance_id, position, deleted_with_instance, protected, device, qos, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO volumes (id, name, pool, size_gib, image_id, instance_id, position, deleted_with_instance, protected, device, qos, encryption_key, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         volume.id,
@@ -32,6 +32,7 @@ export class VolumeStore {
         Number(volume.protected),
         JSON.stringify(volume.device),
         volume.qos === null ? null : JSON.stringify(volume.qos),
+        volume.encryption?.key ?? null,
         volume.state,
         volume.createdAt,
       );
@@ -51,6 +52,11 @@ export class VolumeStore {
   setFlat(id: string): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE volumes SET image_id = NULL WHERE id = ?').run(id);
+  }
+
+  setEncryption(id: string, encryption: Volume['encryption']): void {
+    this.#db.assertTransaction();
+    this.#db.sql('UPDATE volumes SET encryption_key = ? WHERE id = ?').run(encryption?.key ?? null, id);
   }
 
   setDevice(id: string, device: DiskDevice): void {
@@ -178,6 +184,7 @@ function toVolume(row: Row): Volume {
     protected: row['protected'] === 1,
     device: JSON.parse(row['device'] as string),
     qos: row['qos'] === null ? null : JSON.parse(row['qos'] as string),
+    encryption: row['encryption_key'] === null ? null : { key: row['encryption_key'] as string },
     state: row['state'] as Volume['state'],
     createdAt: row['created_at'] as string,
   };

@@ -9,10 +9,11 @@ import { poolFor } from '../instances/admit.ts';
 import { noteImageOf } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 
-type Asked = Pick<Volume, 'name' | 'sizeGib' | 'imageId' | 'protected'> & {
-  /** @default the default one */
-  pool?: string | undefined;
-};
+type Asked = Pick<Volume, 'name' | 'sizeGib' | 'imageId' | 'protected'> &
+  Partial<Pick<Volume, 'encryption'>> & {
+    /** @default the default one */
+    pool?: string | undefined;
+  };
 
 /** @throws {AgentError} ALREADY_EXISTS, CAPACITY_EXCEEDED. NOT_FOUND: no such pool. */
 export function admitVolume(services: Services, asked: Asked): Volume {
@@ -27,6 +28,7 @@ export function admitVolume(services: Services, asked: Asked): Volume {
     deletedWithInstance: false,
     device: {},
     qos: null,
+    encryption: asked.encryption ?? null,
     state: 'creating',
   } as const;
   store.volumes.insert({ ...asked, ...rest, id, pool, createdAt: timestamp(clock) }, null);

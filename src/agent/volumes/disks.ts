@@ -15,6 +15,7 @@ import { type Redefinition, redefine } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { assertUnlayered } from '../snapshots/layers.ts';
+import { handOverKeys } from './encryption.ts';
 
 /** Beyond what the guest is given to let go, ms. */
 const SLACK_MS = 60_000;
@@ -100,16 +101,28 @@ function shared({ store, pools }: Services, volume: Volume): Pick<DiskPlan, 'id'
   return { id: instanceId as string, volume: { id, name }, disk: diskOf(store, pools, volume) };
 }
 
-function plug({ hypervisor }: Services): Step<DiskPlan> {
+function plug(services: Services): Step<DiskPlan> {
+  const { hypervisor } = services;
   return {
     name: 'plug',
     look: async () => null, // idempotent
-    act: ({ id, disk }, { signal }) => hypervisor.plugDisk(id, disk, { signal }),
+    act: (plan, { signal }) => plugByKey(services, plan, signal),
     undo: ({ id, disk }, { signal }) => hypervisor.unplugDisk(id, disk.serial, { signal }),
   };
 }
 
-function unplug({ hypervisor }: Services): Step<DetachPlan> {
+async function plugByKey(
+  services: Services,
+  { id, disk, volume }: DiskPlan,
+  signal: AbortSignal,
+): Promise<void> {
+  const row = services.store.volumes.find(volume.id);
+  if (row !== null) await handOverKeys(services, [row], signal);
+  await services.hypervisor.plugDisk(id, disk, { signal });
+}
+
+function unplug(services: Services): Step<DetachPlan> {
+  const { hypervisor } = services;
   return {
     name: 'unplug',
     async look({ id, disk }, { signal }) {
@@ -119,7 +132,7 @@ function unplug({ hypervisor }: Services): Step<DetachPlan> {
     },
     act: ({ id, disk, timeoutMs }, { signal }) =>
       hypervisor.unplugDisk(id, disk.serial, { signal, timeoutMs }),
-    undo: ({ id, disk }, { signal }) => hypervisor.plugDisk(id, disk, { signal }),
+    undo: (plan, { signal }) => plugByKey(services, plan, signal),
   };
 }
 

@@ -2,6 +2,8 @@
  * volume.export: a volume as one file on the host, for somewhere else.
  */
 import type { ExportFacts, VolumeExport } from '../../drivers/contracts/storage.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { Volume } from '../../model/storage.ts';
 import type { OperationKind } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
@@ -48,9 +50,10 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
         },
       ],
     ],
-    accept({ id, path, format }) {
+    accept({ id, path, format, decrypt = false }) {
       const volume = store.volumes.get(id);
       assertIdle(services, volume);
+      assertMayLeave(volume, decrypt);
       const image = volume.imageId === null ? null : store.images.get(volume.imageId);
       return {
         verdict: 'run',
@@ -61,6 +64,7 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
           image: image === null ? null : { id: image.id, format: image.format },
           format,
           path,
+          ...(volume.encryption !== null && { encryption: volume.encryption }),
         },
       };
     },
@@ -70,4 +74,12 @@ export function exportVolume(services: Services): OperationKind<'volume.export',
     },
     undone: () => undefined,
   };
+}
+
+/** Nothing that is encrypted is written in clear unless that is said. @throws {AgentError} ILLEGAL_STATE */
+function assertMayLeave({ name, encryption }: Volume, decrypt: boolean): void {
+  if (encryption === null || decrypt) return;
+  throw new AgentError('ILLEGAL_STATE', `Volume ${name} is encrypted, and an export of it is in clear`, {
+    hint: 'Say that it is meant: berth volume export --decrypt. Or back its instance up, which is encrypted.',
+  });
 }

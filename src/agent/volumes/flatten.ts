@@ -27,6 +27,8 @@ interface FlattenPlan {
   name: string;
   instanceId: string | null;
   image: FlatVolume['image'];
+  /** @default null, it is not encrypted */
+  encryption?: FlatVolume['encryption'];
   bytesPerSecond: number | null;
 }
 
@@ -43,10 +45,11 @@ export function flattenVolume(services: Services): OperationKind<'volume.flatten
       if (volume.imageId === null) return { verdict: 'done', target };
       assertUnlayered(store, volume, 'flatten');
       const { id, name, instanceId } = volume;
-      const { image } = volumeRequest(store, volume);
+      const { image, encryption = null } = volumeRequest(store, volume);
+      const kept = encryption === null ? {} : { encryption };
       if (instanceId !== null) store.instances.nextGeneration(instanceId);
       const bytesPerSecond = speedMibps === undefined ? null : speedMibps * MIB;
-      return { verdict: 'run', target, plan: { id, name, instanceId, image, bytesPerSecond } };
+      return { verdict: 'run', target, plan: { id, name, instanceId, image, bytesPerSecond, ...kept } };
     },
     succeeded: (plan) => tell(services, plan),
     undone: (plan) => {
@@ -76,9 +79,9 @@ function flatten(services: Services): Step<FlattenPlan> {
 
 async function bringInto(services: Services, plan: FlattenPlan, context: ActContext): Promise<void> {
   const { hypervisor, pools } = services;
-  const { id, instanceId, image, bytesPerSecond } = plan;
+  const { id, instanceId, image, encryption = null, bytesPerSecond } = plan;
   const pool = pools.holding(id);
-  await assertRoom(services, { id, image }, context.signal);
+  await assertRoom(services, { id, image, encryption }, context.signal);
   const options = {
     signal: context.signal,
     timeoutMs: TIMEOUT_MS,
@@ -88,7 +91,7 @@ async function bringInto(services: Services, plan: FlattenPlan, context: ActCont
   };
   if (instanceId !== null && (await runs(services, instanceId, context.signal)))
     await hypervisor.flattenDisk(instanceId, serialOf(id), options);
-  else await pool.flattenVolume({ id, image }, options);
+  else await pool.flattenVolume({ id, image, encryption }, options);
   if (await pool.isFlat(id, { signal: context.signal })) return;
   throw new AgentError('UNAVAILABLE', `Volume ${plan.name} still stands on its image`);
 }

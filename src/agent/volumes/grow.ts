@@ -117,7 +117,12 @@ async function growFile(
   const runs = power === 'running' || power === 'paused' || power === 'stopping';
   if (runs && instanceId !== null)
     await hypervisor.growDisk(instanceId, serialOf(id), sizeGib * GIB, { signal });
-  else await pools.holding(id).growVolume(id, sizeGib * GIB, { signal, layer: store.layers.activeOf(id) });
+  else {
+    const { encryption } = store.volumes.get(id);
+    await pools
+      .holding(id)
+      .growVolume(id, sizeGib * GIB, { signal, layer: store.layers.activeOf(id), encryption });
+  }
 }
 
 /** The definition carries the size, for a node whose database is lost. */

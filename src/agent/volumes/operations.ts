@@ -6,6 +6,7 @@ import { timestamp } from '../../drivers/contracts/clock.ts';
 import type { ProgressListener, ProgressPhase } from '../../drivers/contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
 import type { StoragePool, VolumeChain, VolumeRequest } from '../../drivers/contracts/storage.ts';
+import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Volume } from '../../model/storage.ts';
@@ -20,6 +21,7 @@ import type { Services } from '../services.ts';
 import { layersAt, snapshotOf } from '../snapshots/layers.ts';
 import type { MadeName } from '../store/names.ts';
 import { admitVolume, assertIdle, assertNameFree, forgetVolume } from './admit.ts';
+import { keyOf, knownEncryption, secretsOf } from './encryption.ts';
 
 /** A file with nothing in it, on a busy disk, ms. */
 const MAKE_TIMEOUT_MS = 15 * 60_000;
@@ -30,7 +32,7 @@ interface CreatePlan {
   name: string;
   volume: PlannedVolume;
   /** The volume that it is a copy of. @default none */
-  from?: Pick<PlannedVolume, 'id' | 'image' | 'pool'> & {
+  from?: Pick<PlannedVolume, 'id' | 'image' | 'pool' | 'encryption'> & {
     /** The snapshot at which it is copied. @default none, as it is */
     snapshotId?: string;
   };
@@ -63,6 +65,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       volume: sourceName,
       snapshot,
       protected: isProtected = false,
+      encryption: asked,
     }) {
       if (imageName !== undefined && sourceName !== undefined)
         throw new AgentError('INVALID_ARGUMENT', 'A volume is made of an image, or of a volume; not of both');
@@ -71,7 +74,9 @@ export function createVolume(services: Services): OperationKind<'volume.create',
       assertNameFree(services, name);
       const from = sourceName === undefined ? null : copyable(services, { sourceName, snapshot, sizeGib });
       const imageId = imageName === undefined ? null : imageFor(services, imageName, sizeGib);
-      const { id } = admitVolume(services, { name, sizeGib, pool, imageId, protected: isProtected });
+      const encryption = knownEncryption(services, asked === undefined ? from?.encryption : asked);
+      const attributes = { protected: isProtected, encryption };
+      const { id } = admitVolume(services, { name, sizeGib, pool, imageId, ...attributes });
       const volume = volumeRequest(store, store.volumes.get(id));
       const plan = { name, volume, ...(from !== null && { from }) };
       return { verdict: 'run', target: { kind: 'volume', id, name }, plan };
@@ -123,9 +128,9 @@ async function copy(
   { signal, onProgress }: ActContext,
 ): Promise<void> {
   const { pools, store } = services;
-  const { id, image, snapshotId } = from;
+  const { id, image, snapshotId, encryption = null } = from;
   const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
-  const chain = { id, image, layers };
+  const chain = { id, image, layers, ...(encryption !== null && { encryption }) };
   const { pool: _pool, ...request } = volume;
   const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
   const parts = isSamePool(volume, from) ? 1 : 2;
@@ -155,9 +160,11 @@ async function copyOver(
 ): Promise<void> {
   const { signal, timeoutMs } = options;
   const copyId = request.id;
+  const { encryption = null } = chain;
   if ((await to.lookVolume(request.id, { signal })) === null) {
     await source.copyVolume({ ...chain, copyId }, options);
-    const fill = (sink: DiskSink) => writeTo(sink, source.readCopy(copyId, { signal }));
+    const fill = (sink: DiskSink) =>
+      writeTo(sink, source.readCopy(copyId, { signal, key: keyOf({ id: chain.id, encryption }) }));
     await to.restoreVolume(request, fill, { signal, timeoutMs });
   }
   await source.removeCopy(copyId, { signal });
@@ -185,10 +192,11 @@ function copyable(
   const { store } = services;
   const source = store.volumes.get(sourceName);
   if (sizeGib < source.sizeGib) throw tooSmall(sizeGib, `volume ${source.name}`, source.sizeGib);
-  const { id, image, pool = DEFAULT_POOL } = volumeRequest(store, source);
-  if (snapshot !== undefined) return { id, image, pool, snapshotId: snapshotOf(store, source, snapshot).id };
+  const { id, image, pool = DEFAULT_POOL, encryption = null } = volumeRequest(store, source);
+  const from = { id, image, pool, ...(encryption !== null && { encryption }) };
+  if (snapshot !== undefined) return { ...from, snapshotId: snapshotOf(store, source, snapshot).id };
   assertIdle(services, source);
-  return { id, image, pool };
+  return from;
 }
 
 function tooSmall(sizeGib: number, what: string, hasGib: number): AgentError {
@@ -203,13 +211,18 @@ interface DeletePlan extends InPool {
   name: string;
   /** Whether its bytes are to be overwritten by the wiper. */
   wipe: boolean;
+  /** @default null, it is not encrypted */
+  encryption?: Encryption | null;
 }
 
 export function deleteVolume(services: Services): OperationKind<'volume.delete', DeletePlan> {
   const { store, pools } = services;
   const walk = {
     stages: [[removeFile(services)]],
-    removes: (plan: DeletePlan) => [{ kind: 'volume', name: pools.of(plan).paths.volume(plan.id) } as const],
+    removes: (plan: DeletePlan) => [
+      { kind: 'volume', name: pools.of(plan).paths.volume(plan.id) } as const,
+      ...secretsOf([plan]),
+    ],
     succeeded({ id, name, wipe }: DeletePlan) {
       store.allocations.remove(id);
       store.volumes.remove(id);
@@ -227,17 +240,18 @@ export function deleteVolume(services: Services): OperationKind<'volume.delete',
       const volume = store.volumes.get(params.id);
       assertDeletable(volume);
       store.volumes.setState(volume.id, 'deleting');
-      const { id, name, pool } = volume;
+      const { id, name, pool, encryption } = volume;
+      const kept = encryption === null ? {} : { encryption };
       return {
         verdict: 'run',
         target: { kind: 'volume', id, name },
-        plan: { id, name, pool, wipe: params.wipe === true },
+        plan: { id, name, pool, wipe: params.wipe === true, ...kept },
       };
     },
   };
 }
 
-function removeFile({ pools }: Services): Step<DeletePlan> {
+function removeFile({ pools, hypervisor }: Services): Step<DeletePlan> {
   return {
     name: 'remove-file',
     look: async () => null, // idempotent
@@ -246,6 +260,7 @@ function removeFile({ pools }: Services): Step<DeletePlan> {
       await (plan.wipe === true
         ? pool.setVolumeAside(plan.id, { signal })
         : pool.removeVolume(plan.id, { signal }));
+      if ((plan.encryption ?? null) !== null) await hypervisor.forgetKey(plan.id, { signal });
     },
   };
 }

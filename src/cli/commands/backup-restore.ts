@@ -6,9 +6,10 @@ import type { Given, Leaf } from '../leaf.ts';
 import { OPERATION_OPTIONS, operate } from '../operate.ts';
 import type { Session } from '../session.ts';
 import { BACKUP, findBackup, STORE } from './backup-find.ts';
+import { ENCRYPTION_OPTION, encryptionOf } from './encryption-option.ts';
 
 const GIB = 1024 ** 3;
-const OF_VOLUMES = ['disk', 'size-gib'] as const;
+const OF_VOLUMES = ['disk', 'size-gib', 'encryption-key'] as const;
 const OF_INSTANCES = ['network', 'keep-identity'] as const;
 
 export const restoreLeaf: Leaf = {
@@ -25,6 +26,7 @@ export const restoreLeaf: Leaf = {
     },
     { flag: 'size-gib', value: 'gib', integer: true, summary: 'size in GiB (default: as it was)' },
     { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool of the volumes (default: default)' },
+    ENCRYPTION_OPTION,
     { flag: 'instance', value: 'name', summary: 'make an instance of this name, with all of its disks' },
     {
       flag: 'network',
@@ -67,7 +69,16 @@ async function restoreOneVolume(session: Session, given: Given, name: string): P
   const sizeGib = given.integer('size-gib') ?? gibOf(volume);
   return operate(session, given, {
     method: 'backup.restore',
-    params: { id, instanceId, store, volumeId: volume.id, name, sizeGib, ...poolOf(given) },
+    params: {
+      id,
+      instanceId,
+      store,
+      volumeId: volume.id,
+      name,
+      sizeGib,
+      ...poolOf(given),
+      ...encryptionOf(given),
+    },
     done: `Restored volume ${name}`,
   });
 }
@@ -126,11 +137,12 @@ function specOf(backup: Backup, { name, networks, keeps, place }: Wanted): Insta
 }
 
 function diskOf(volume: Backup['volumes'][number]): DiskSpec {
-  const { device, qos } = volume;
+  const { device, qos, encryption } = volume;
   return {
     sizeGib: gibOf(volume),
     ...(device !== undefined && { device }),
     ...(qos !== undefined && { qos }),
+    ...(encryption !== undefined && { encryption }),
   };
 }
 

@@ -8,6 +8,7 @@ import { readJsonFile, readTextFile, readUserData } from '../read-file.ts';
 import type { Session } from '../session.ts';
 import { checkSpec } from '../spec.ts';
 import { FIRMWARES, SEED_FORMATS, WATCHDOGS } from '../words.ts';
+import { ENCRYPTION_OPTION, encryptionOf } from './encryption-option.ts';
 import { POLICY_OPTIONS, policiesOf } from './policy-options.ts';
 
 /** What a small server needs; the options name them as their defaults. */
@@ -31,6 +32,7 @@ const SPEC_OPTIONS: readonly OptionSpec[] = [
     integer: true,
     summary: "size of the first disk in GiB (default: the image's)",
   },
+  ENCRYPTION_OPTION,
   { flag: 'pool', value: 'pool', completes: 'pool', summary: 'pool of the first disk (default: default)' },
   {
     flag: 'network',
@@ -158,7 +160,12 @@ async function specFromOptions(session: Session, given: Given, name: string | un
 function diskOf(given: Given, image: string): DiskSpec {
   const sizeGib = given.integer('size-gib');
   const pool = given.text('pool');
-  return { image, ...(sizeGib !== undefined && { sizeGib }), ...(pool !== undefined && { pool }) };
+  return {
+    image,
+    ...(sizeGib !== undefined && { sizeGib }),
+    ...(pool !== undefined && { pool }),
+    ...encryptionOf(given),
+  };
 }
 
 /** As mounts are written elsewhere: what, under which tag, and whether it can be written to. */

@@ -81,7 +81,7 @@ const WIPE_OPTION = {
 
 const WIPE_DETAILS = [
   'A wipe writes zeros over the bytes of the file. Where the file system or the disk writes elsewhere (btrfs, snapshots,',
-  'SSDs), the old bytes stay until their room is used again: there only encryption of the disk helps.',
+  'SSDs), the old bytes stay until their room is used again: there only encryption helps. Of an encrypted volume its LUKS header is overwritten, at once.',
 ].join('\n');
 
 export function deleteLeaf({ method, kind, summary, loses, wipes, details }: DeleteOf): Leaf {

@@ -8,6 +8,7 @@ import { type Column, fields, table } from '../render/table.ts';
 import { formatAge, formatGib } from '../render/units.ts';
 import { EXPORT_FORMATS } from '../words.ts';
 import { attachLeaf, configureLeaf, detachLeaf, flattenLeaf, growLeaf } from './volume-change.ts';
+import { ENCRYPTION_OPTION, encryptionOf } from './encryption-option.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
 
 const COLUMNS: Column<Volume>[] = [
@@ -15,6 +16,7 @@ const COLUMNS: Column<Volume>[] = [
   { title: 'STATE', value: (volume) => volume.state, state: true },
   { title: 'SIZE', value: (volume) => formatGib(volume.sizeGib), align: 'right' },
   { title: 'POOL', value: (volume) => volume.pool },
+  { title: 'KEY', value: (volume) => volume.encryption?.key ?? '-' },
   { title: 'INSTANCE', value: (volume) => volume.instanceId ?? '-' },
   { title: 'AGE', value: (volume, { nowMs }) => formatAge(volume.createdAt, nowMs), align: 'right' },
   { title: 'ID', value: (volume) => volume.id },
@@ -30,9 +32,11 @@ const createLeaf: Leaf = {
     { flag: 'image', value: 'image', completes: 'image', summary: 'image to stand on' },
     { flag: 'volume', value: 'volume', completes: 'volume', summary: 'volume to copy' },
     { flag: 'snapshot', value: 'snapshot', summary: 'snapshot at which that volume is copied' },
+    ENCRYPTION_OPTION,
     { flag: 'protect', summary: 'keep it from being deleted' },
     ...OPERATION_OPTIONS,
   ],
+  details: 'A copy of an encrypted volume is encrypted by the same key, unless another or none is asked for.',
   doing: (given) => `create volume ${nameOf(given)}`,
   async run(session, given) {
     const sizeGib = given.integer('size-gib');
@@ -50,6 +54,7 @@ const createLeaf: Leaf = {
       ...(image === undefined ? {} : { image }),
       ...(volume === undefined ? {} : { volume }),
       ...(snapshot === undefined ? {} : { snapshot }),
+      ...encryptionOf(given),
       ...(given.has('protect') && { protected: true }),
     };
     return operate(session, given, {
@@ -74,6 +79,7 @@ const exportLeaf: Leaf = {
       choices: EXPORT_FORMATS,
       summary: 'format of the file (default: qcow2)',
     },
+    { flag: 'decrypt', summary: 'write an encrypted volume in clear' },
     ...OPERATION_OPTIONS,
   ],
   details:
@@ -84,7 +90,7 @@ const exportLeaf: Leaf = {
     const format = EXPORT_FORMATS.find((each) => each === given.text('format')) ?? 'qcow2';
     return operate(session, given, {
       method: 'volume.export',
-      params: { id: nameOf(given), path, format },
+      params: { id: nameOf(given), path, format, ...(given.has('decrypt') && { decrypt: true }) },
       done: `Exported volume ${nameOf(given)} to ${path}`,
     });
   },
@@ -127,6 +133,7 @@ export const commands: readonly Leaf[] = [
           ['Protected', shown.protected ? 'yes' : 'no'],
           ['Device', deviceText(shown)],
           ['Limits', limitsText(shown)],
+          ['Encrypted', shown.encryption === null ? 'no' : `yes, by key ${shown.encryption.key}`],
           ['Pool', shown.pool],
           ['Created', `${shown.createdAt} (${formatAge(shown.createdAt, look.nowMs)} ago)`],
         ],

@@ -3,6 +3,7 @@
  */
 import type { Host } from './host.ts';
 import type { Hypervisor } from './hypervisor.ts';
+import type { Keys } from './keys.ts';
 import type { NetworkDriver } from './network.ts';
 import type { ObjectStore } from './objects.ts';
 import type { StoragePool } from './storage.ts';
@@ -15,6 +16,8 @@ export interface Drivers {
   pools: ReadonlyMap<string, StoragePool>;
   network: NetworkDriver;
   host: Host;
+  /** What volumes are encrypted with. */
+  keys: Keys;
   /** By the names that the configuration gives them. */
   objects: ReadonlyMap<string, ObjectStore>;
 }

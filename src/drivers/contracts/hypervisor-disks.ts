@@ -1,6 +1,7 @@
 /** The part of Hypervisor that is about the disks of guests: what they are made of, and what is done to them while they run. */
 import type { DiskDevice, VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, FlattenOptions, ProgressListener } from './calls.ts';
+import type { KeyOfVolume } from './keys.ts';
 
 export type { FlattenOptions } from './calls.ts';
 
@@ -10,6 +11,8 @@ export interface BackingFile {
   format: 'qcow2' | 'raw';
   /** @default null, it stands alone */
   backing?: BackingFile | null;
+  /** @default null, it is not encrypted */
+  encryption?: KeyOfVolume | null;
 }
 
 export interface GuestDisk {
@@ -24,12 +27,16 @@ export interface GuestDisk {
   device?: DiskDevice;
   /** @default no limits */
   qos?: VolumeQos | null;
+  /** @default null, it is not encrypted */
+  encryption?: KeyOfVolume | null;
 }
 
 export interface DiskCopy {
   serial: string;
   /** Absolute path of the file to make. */
   path: string;
+  /** By which the file is encrypted. @default null, it is not */
+  encryption?: KeyOfVolume | null;
 }
 
 /** All files of a disk, the one that is written to first. */
@@ -43,6 +50,8 @@ export function pathsOf({ path, backing }: Pick<GuestDisk, 'path' | 'backing'>):
 export interface DiskOverlay {
   serial: string;
   path: string;
+  /** @default null, it is not encrypted */
+  encryption?: KeyOfVolume | null;
 }
 
 /** Two neighbours in the chain of a disk. */
@@ -59,6 +68,8 @@ export interface DiskMerge {
 export interface DiskCopies {
   /** The file of each disk, by its serial; nothing may be there yet. */
   copies: readonly DiskCopy[];
+  /** The files are there, empty and as large as the disks: `StoragePool.prepareCopy`. @default false */
+  prepared?: boolean | undefined;
   /** A checkpoint: only what has changed since. @default all of it */
   since?: string | undefined;
   /**
@@ -89,6 +100,18 @@ export interface CopyOptions extends CallOptions {
 }
 
 export interface DiskHypervisor {
+  /**
+   * Hands the passphrases of encrypted volumes to the host, which keeps them in memory alone: whatever opens a file of
+   * theirs needs that before. It is asked for each time, since the host may have been started anew.
+   *
+   * @throws NOT_FOUND: this node has no such key. PERMISSION_DENIED: the key can't be used. HOST_CONFLICT: something
+   *   else has its place.
+   */
+  giveKeys(volumes: readonly KeyOfVolume[], options?: CallOptions): Promise<void>;
+  /** Takes the passphrase of a volume from the host; where there is none it is done. */
+  forgetKey(volumeId: string, options?: CallOptions): Promise<void>;
+  /** Ids of the volumes whose passphrases the host has. */
+  listKeys(options?: CallOptions): Promise<string[]>;
   /**
    * Plugs a disk into a guest that runs; its definition stays. One that has the disk already, or does not run, is left
    * as it is.

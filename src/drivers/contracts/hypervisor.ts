@@ -78,6 +78,8 @@ export interface ShapeDisk {
   path: string | null;
   format: string | null;
   readOnly: boolean;
+  /** Of what its passphrase is, where it is encrypted: the volume's id. @default it is not encrypted */
+  keyOf?: string;
 }
 
 /** A NIC as the host has it; null as for disks. */

@@ -1,7 +1,9 @@
 /** The part of StoragePool that is about volumes: their files and layers, and the ways of their bytes in and out. */
+import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { ExportFormat, ImageFormat } from '../../model/storage.ts';
 import type { CallOptions, FlattenOptions, ProgressListener } from './calls.ts';
+import type { KeyOfVolume } from './keys.ts';
 import type { DiskExtent, DiskSink } from './extents.ts';
 
 /** A volume's own file, and the layers above it. */
@@ -11,6 +13,8 @@ export interface VolumeChain {
   image: { id: string; format: ImageFormat } | null;
   /** Layers above its own file, lowest first; the last one is read. @default none */
   layers?: readonly string[];
+  /** By which its own file and its layers are encrypted. @default null, they are not */
+  encryption?: Encryption | null;
 }
 
 /** A layer of a volume: a file that holds what has changed since the one below was frozen. */
@@ -22,6 +26,8 @@ export interface LayerRequest {
   parent: LayerId;
   /** Size that the guest sees, bytes; not less than its parent's. */
   sizeBytes: number;
+  /** That of its volume. @default null, none */
+  encryption?: Encryption | null;
 }
 
 export interface FoundLayer {
@@ -55,6 +61,8 @@ export interface VolumeLabel {
   instanceId: string | null;
   /** @default false: labels of older versions do not say */
   protected?: boolean;
+  /** @default null, none */
+  encryption?: Encryption | null;
 }
 
 export interface VolumeRequest {
@@ -65,10 +73,12 @@ export interface VolumeRequest {
   image: { id: string; format: ImageFormat } | null;
   /** @default none: requests of older versions have no label */
   label?: VolumeLabel;
+  /** @default null, none */
+  encryption?: Encryption | null;
 }
 
 /** A volume, and the image that it stands on until it is flat. */
-export type FlatVolume = Pick<VolumeRequest, 'id' | 'image'>;
+export type FlatVolume = Pick<VolumeRequest, 'id' | 'image' | 'encryption'>;
 
 export interface VolumeCopy extends VolumeChain {
   copyId: string;
@@ -90,6 +100,8 @@ export interface FoundVolume {
   id: string;
   /** Null where its header can't be read. */
   sizeBytes: number | null;
+  /** As its header says; by which key, only its label does. @default false */
+  encrypted?: boolean;
   image: { id: string; format: ImageFormat } | null;
   /** Null where there is none, or none that can be read. */
   label: VolumeLabel | null;
@@ -106,12 +118,24 @@ export interface VolumeStorage {
   /** Writes what is kept beside a volume anew; what says so already needs no room. @throws {AgentError} NOT_FOUND */
   labelVolume(id: string, label: VolumeLabel, options?: CallOptions): Promise<void>;
   /**
+   * Whether the key of an encrypted volume opens the file that is active; done where it is not encrypted. A guest may
+   * use it.
+   *
+   * @throws {AgentError} NOT_FOUND: the volume, or the key. PERMISSION_DENIED: the key is another one, or can't be read.
+   *   HOST_CONFLICT: the file is in clear.
+   */
+  checkKey(volume: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>, options?: CallOptions): Promise<void>;
+  /**
    * Grows a volume that no guest uses; one that is as large already is left as it is.
    *
    * @param options.layer The layer that is active. @default null, its own file
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
    */
-  growVolume(id: string, sizeBytes: number, options?: CallOptions & { layer?: LayerId }): Promise<void>;
+  growVolume(
+    id: string,
+    sizeBytes: number,
+    options?: CallOptions & { layer?: LayerId; encryption?: Encryption | null },
+  ): Promise<void>;
   /**
    * Makes an empty layer. One that is there already on the same parent is left as it is.
    *
@@ -126,7 +150,11 @@ export interface VolumeStorage {
    *
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it.
    */
-  commitLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void>;
+  commitLayer(
+    volumeId: string,
+    layer: string,
+    options?: CallOptions & { encryption?: Encryption | null },
+  ): Promise<void>;
   /**
    * Lets a layer that no guest uses stand on another one that reads the same as what it stands on now.
    *
@@ -147,7 +175,7 @@ export interface VolumeStorage {
   flattenVolume(volume: FlatVolume, options?: CallOptions & FlattenOptions): Promise<void>;
   /**
    * Writes a volume that no guest uses into a copy: all of it, with what it stands on (`paths.volumeCopy`), or what has
-   * changed (`paths.volumeDelta`), as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
+   * changed, as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
    *
    * @param volume.copyId What the copy is called; that of the volume that it is a part of the making of.
    *
@@ -157,7 +185,8 @@ export interface VolumeStorage {
   copyVolume(volume: VolumeCopy, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
   /**
    * Makes a volume of its own, on no image, with what another one of this pool that no guest uses holds. Where the file
-   * system can, they share blocks until one of them is written to. One that is there already is left as it is.
+   * system can, they share blocks until one of them is written to, but for encrypted ones; nothing of
+   * those is in clear on the disk on the way. One that is there already is left as it is.
    *
    * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the other one.
    */
@@ -171,9 +200,18 @@ export interface VolumeStorage {
   /**
    * What a copy has: all that is not zero, or all that has changed, also to zero.
    *
+   * @param options.key That of the volume that it is of. @default null, that is not encrypted
    * @throws {AgentError} NOT_FOUND, with the first extent. DATA_DAMAGED: it is not what QEMU writes.
    */
-  readCopy(copyId: string, options?: CallOptions): AsyncIterable<DiskExtent>;
+  readCopy(copyId: string, options?: CallOptions & { key?: KeyOfVolume | null }): AsyncIterable<DiskExtent>;
+  /**
+   * Makes the file, empty, that the hypervisor is to write a copy to (`paths.volumeDelta`): one that is encrypted takes
+   * QEMU seconds, in which a guest would stand still. A copy of before is replaced.
+   */
+  prepareCopy(
+    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
+    options?: CallOptions,
+  ): Promise<void>;
   /** Makes a copy durable that the hypervisor has written, before it is relied on. @throws {AgentError} NOT_FOUND */
   keepCopy(copyId: string, options?: CallOptions): Promise<void>;
   removeCopy(copyId: string, options?: CallOptions): Promise<void>;

@@ -12,10 +12,12 @@ import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { CopyOptions, DiskCopies as CopyRequest, DiskCopy } from '../contracts/hypervisor.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { checkOurs, type CommandContext, findDomain, illegal, isDown, ownDomain } from './own-domain.ts';
 import { disksOf, type LiveDisk, liveXml } from './live-disks.ts';
 import { isLibvirtError } from './errors.ts';
+import { encryptionXml } from './secrets.ts';
 import { writeXml, xml } from './xml.ts';
 
 /** How often it is looked how far a job has come, milliseconds. */
@@ -25,6 +27,7 @@ const TYPE = constants.virDomainJobType;
 const { VIR_DOMAIN_JOB_OPERATION_BACKUP: BACKUP } = constants.virDomainJobOperation;
 const { VIR_DOMAIN_JOB_STATS_COMPLETED: COMPLETED } = constants.virDomainGetJobStatsFlags;
 const { VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES: IN_BYTES } = constants.virDomainBlockJobSetSpeedFlags;
+const { VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL: REUSE } = constants.virDomainBackupBeginFlags;
 const NO_ROOM = /No space left on device|Disk quota exceeded/;
 
 export class DiskCopies {
@@ -95,18 +98,18 @@ export class DiskCopies {
 }
 
 /** A disk of the guest; null for the file to make where it is not copied. */
-type ChosenDisk = LiveDisk & { path: string | null };
+type ChosenDisk = LiveDisk & { path: string | null; encryption: KeyOfVolume | null };
 
 async function begin(
   { limits }: CommandContext,
   domain: Domain,
   disks: readonly ChosenDisk[],
-  { since, checkpoint }: CopyRequest,
+  { since, checkpoint, prepared = false }: CopyRequest,
 ): Promise<void> {
   const text = writeXml(backupXml(disks, since));
   const moment = checkpoint === undefined ? null : writeXml(checkpointXml(disks, checkpoint));
   try {
-    await domain.backupBegin(text, moment, 0, limits.next());
+    await domain.backupBegin(text, moment, prepared ? REUSE : 0, limits.next());
   } catch (error) {
     const isLost =
       isLibvirtError(error, 'VIR_ERR_CHECKPOINT_INCONSISTENT') ||
@@ -159,15 +162,15 @@ function chosen(disks: readonly LiveDisk[], copies: readonly DiskCopy[]): Chosen
     throw new AgentError('NOT_FOUND', `The guest runs without a disk ${missing.serial}`);
   return disks.map((disk) => {
     const copy = copies.find(({ serial }) => serial === disk.serial);
-    return { ...disk, path: copy?.path ?? null };
+    return { ...disk, path: copy?.path ?? null, encryption: copy?.encryption ?? null };
   });
 }
 
 function backupXml(disks: readonly ChosenDisk[], since: string | undefined) {
-  const elements = disks.map(({ path, target }) => {
+  const elements = disks.map(({ path, target, encryption }) => {
     if (path === null) return xml('disk', { name: target, backup: 'no' });
     return xml('disk', { name: target, backup: 'yes', type: 'file' }, [
-      xml('target', { file: path }),
+      xml('target', { file: path }, encryptionXml(encryption)),
       xml('driver', { type: 'qcow2' }),
     ]);
   });

@@ -2,6 +2,7 @@
 import type { VolumeQos } from '../../model/disk.ts';
 import type { CallOptions, ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
+import type { KeyOfVolume, Keys } from '../contracts/keys.ts';
 import type {
   CopyOptions,
   DiskCopies as CopyRequest,
@@ -21,9 +22,10 @@ import { GuestQuiet } from './guest-quiet.ts';
 import { GuestCommands } from './guest-commands.ts';
 import type { HostPlatformOptions } from './host-platform.ts';
 import { ownDomain } from './own-domain.ts';
+import { Secrets } from './secrets.ts';
 import { READ_ONLY_PROGRAM_PATH } from './share-xml.ts';
 
-type Parts = Pick<HostPlatformOptions, 'exec' | 'readOnlyProgram'> & { clock: Clock };
+type Parts = Pick<HostPlatformOptions, 'exec' | 'readOnlyProgram'> & { clock: Clock; keys: Keys };
 
 export abstract class LibvirtDiskHypervisor extends HypervisorCalls implements DiskHypervisor {
   protected readonly commands: GuestCommands;
@@ -31,15 +33,35 @@ export abstract class LibvirtDiskHypervisor extends HypervisorCalls implements D
   readonly #copies: DiskCopies;
   readonly #layers: DiskLayers;
   readonly #pulls: DiskPulls;
+  readonly #secrets: Secrets;
   readonly #quiet = new GuestQuiet();
 
-  constructor({ clock, exec, readOnlyProgram = READ_ONLY_PROGRAM_PATH }: Parts) {
+  constructor({ clock, exec, keys, readOnlyProgram = READ_ONLY_PROGRAM_PATH }: Parts) {
     super(clock);
     this.commands = new GuestCommands(clock, readOnlyProgram);
     this.#checkpoints = new Checkpoints(exec);
     this.#copies = new DiskCopies(clock, this.#checkpoints);
     this.#layers = new DiskLayers(clock);
     this.#pulls = new DiskPulls(clock);
+    this.#secrets = new Secrets(keys);
+  }
+
+  giveKeys(volumes: readonly KeyOfVolume[], options: CallOptions = {}): Promise<void> {
+    const what = 'Cannot hand the passphrases of volumes to libvirt';
+    return this.command(what, options, TIMEOUT_MS.request, (context) => this.#secrets.give(context, volumes));
+  }
+
+  forgetKey(volumeId: string, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot take the passphrase of volume ${volumeId} from libvirt`;
+    return this.command(what, options, TIMEOUT_MS.request, (context) =>
+      this.#secrets.forget(context, volumeId),
+    );
+  }
+
+  listKeys(options: CallOptions = {}): Promise<string[]> {
+    return this.ask('Cannot list the passphrases that libvirt has', options, TIMEOUT_MS.observe, (context) =>
+      this.#secrets.list(context),
+    );
   }
 
   plugDisk(id: string, disk: GuestDisk, options: CallOptions = {}): Promise<void> {

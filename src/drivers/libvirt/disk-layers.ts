@@ -15,6 +15,7 @@ import { endJob, jobOn, pause } from './block-jobs.ts';
 import { isAgentError, isLibvirtError } from './errors.ts';
 import { disksOf, liveXml, type LiveDisk, thatDisk } from './live-disks.ts';
 import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { encryptionXml } from './secrets.ts';
 import { withDisksOf } from './saved-xml.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
 
@@ -179,16 +180,16 @@ function snapshotXml(
     const overlay = overlays.find(({ serial }) => serial === disk.serial);
     return overlay === undefined || disk.path === overlay.path
       ? xml('disk', { name: disk.target, snapshot: 'no' })
-      : overlayXml(disk.target, overlay.path);
+      : overlayXml(disk.target, overlay);
   });
   const memory = memoryPath === null ? [] : [xml('memory', { snapshot: 'external', file: memoryPath })];
   return writeXml(xml('domainsnapshot', {}, [...memory, xml('disks', {}, elements)]));
 }
 
-function overlayXml(target: string, path: string): XmlNode {
+function overlayXml(target: string, { path, encryption }: DiskOverlay): XmlNode {
   return xml('disk', { name: target, snapshot: 'external', type: 'file' }, [
     xml('driver', { type: 'qcow2' }),
-    xml('source', { file: path }),
+    xml('source', { file: path }, encryptionXml(encryption)),
   ]);
 }
 

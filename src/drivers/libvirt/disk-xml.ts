@@ -9,6 +9,7 @@
 import { AgentError } from '../../model/errors.ts';
 import { objectionToDevice, objectionToQos, type Rate, type VolumeQos } from '../../model/disk.ts';
 import { type BackingFile, type GuestDisk, pathsOf } from '../contracts/hypervisor.ts';
+import { encryptionXml } from './secrets.ts';
 import { type XmlNode, xml } from './xml.ts';
 
 /** The one thread that serves the disks which ask for a thread of their own. */
@@ -44,7 +45,7 @@ export function diskDevice(disk: GuestDisk, { target, bootOrder, isBuffered }: D
   checkDisk(disk);
   return xml('disk', { type: 'file', device: 'disk' }, [
     xml('driver', { name: 'qemu', type: disk.format, ...ioOptions(disk, isBuffered) }),
-    xml('source', { file: disk.path }),
+    xml('source', { file: disk.path }, encryptionXml(disk.encryption)),
     backingStore(disk.backing),
     xml('target', { dev: target, bus: busOf(disk) }),
     ...iotune(disk.qos ?? null),
@@ -107,7 +108,10 @@ function backingStore(file: BackingFile | null): XmlNode {
   if (file === null) return xml('backingStore');
   return xml('backingStore', { type: 'file' }, [
     xml('format', { type: file.format }),
-    xml('source', { file: file.path }, [xml('seclabel', { model: 'dac', relabel: 'no' })]),
+    xml('source', { file: file.path }, [
+      xml('seclabel', { model: 'dac', relabel: 'no' }),
+      ...encryptionXml(file.encryption),
+    ]),
     backingStore(file.backing ?? null),
   ]);
 }
@@ -137,6 +141,7 @@ function checkDisk(disk: GuestDisk): void {
       `disk serial ${JSON.stringify(disk.serial)} is not 1 to ${SERIAL_LIMIT} of A-Z a-z 0-9 _ . + -`,
     );
   }
+  if (disk.encryption != null && disk.format !== 'qcow2') throw invalid('only a qcow2 disk can be encrypted');
   for (const path of pathsOf(disk)) {
     if (!path.startsWith('/')) throw invalid(`disk path ${JSON.stringify(path)} is not absolute`);
   }

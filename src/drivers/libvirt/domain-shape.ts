@@ -68,12 +68,17 @@ function devicesOf(domain: XmlElement): GuestDevices {
   };
 }
 
+/** libvirt takes the passphrase of a disk within its source, and beside it as of old. */
 function diskOf(disk: XmlElement): ShapeDisk {
+  const keyOf =
+    firstAttribute(disk, 'source', 'encryption', 'secret', 'uuid') ??
+    firstAttribute(disk, 'encryption', 'secret', 'uuid');
   return {
     serial: firstText(disk, 'serial'),
     path: firstAttribute(disk, 'source', 'file') ?? firstAttribute(disk, 'source', 'dev'),
     format: firstAttribute(disk, 'driver', 'type'),
     readOnly: elementsAt(disk, 'readonly').length > 0,
+    ...(keyOf !== null && { keyOf }),
   };
 }
 

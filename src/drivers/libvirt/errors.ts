@@ -46,6 +46,8 @@ const CODES: ReadonlyMap<number, ErrorCode> = new Map<number, ErrorCode>([
   // Another job holds the guest, or QEMU's monitor does not answer: later it may.
   [NUMBERS.VIR_ERR_OPERATION_TIMEOUT, 'UNAVAILABLE'],
   [NUMBERS.VIR_ERR_RESOURCE_BUSY, 'UNAVAILABLE'],
+  // A libvirtd that was started anew has no secrets: the next try gives it them again.
+  [NUMBERS.VIR_ERR_NO_SECRET, 'UNAVAILABLE'],
   [NUMBERS.VIR_ERR_NO_CONNECT, 'UNAVAILABLE'],
   [NUMBERS.VIR_ERR_INVALID_CONN, 'UNAVAILABLE'],
 ]);

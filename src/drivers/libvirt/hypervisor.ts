@@ -6,7 +6,7 @@
  *   LibvirtHypervisor ── deadline and words for each call, what is observed
  *     ├─ Session        the connection, its health, its events
  *     ├─ GuestCommands  what changes a guest
- *     ├─ LibvirtDiskHypervisor  its disks: DiskCopies, Checkpoints, DiskLayers, DiskPulls
+ *     ├─ LibvirtDiskHypervisor  its disks: DiskCopies, Checkpoints, DiskLayers, DiskPulls; their passphrases: Secrets
  *     ├─ Usages         what guests have used
  *     ├─ GuestRelay     domain events → guest events, in order
  *     ├─ Definitions    what domains' definitions say, remembered until an event says otherwise
@@ -19,6 +19,7 @@ import { constants, type Domain, type LibvirtEvent } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
+import type { Keys } from '../contracts/keys.ts';
 import type {
   GuestAddress,
   GuestDefinition,
@@ -61,6 +62,8 @@ export interface LibvirtHypervisorOptions extends HostPlatformOptions {
   runFolder?: string;
   /** Within which all definitions are read again, milliseconds. @default SWEEP_ROUND_MS */
   sweepRoundMs?: number | undefined;
+  /** What encrypted volumes are encrypted with. */
+  keys: Keys;
   clock: Clock;
   log: DriverLog;
 }

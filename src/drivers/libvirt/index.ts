@@ -3,7 +3,9 @@
  */
 import type { Clock } from '../contracts/clock.ts';
 import type { Hypervisor } from '../contracts/hypervisor.ts';
+import type { Keys } from '../contracts/keys.ts';
 import type { Exec } from '../host/exec.ts';
+import { FileKeys } from '../host/file-keys.ts';
 import { LibvirtHypervisor } from './hypervisor.ts';
 import type { DriverLog } from './listeners.ts';
 
@@ -18,6 +20,8 @@ export interface LibvirtOptions {
   readOnlyProgram?: string;
   /** Within which changes of definitions are noticed that libvirt sends no event for, milliseconds. @default 25_000 */
   sweepRoundMs?: number;
+  /** What encrypted volumes are encrypted with. @default there are no keys */
+  keys?: Keys;
   clock: Clock;
   exec: Exec;
   /** @default says nothing */
@@ -36,6 +40,7 @@ export function createLibvirtHypervisor(options: LibvirtOptions): Hypervisor {
     ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
     readOnlyProgram: options.readOnlyProgram,
     sweepRoundMs: options.sweepRoundMs,
+    keys: options.keys ?? new FileKeys(new Map()),
     clock: options.clock,
     exec: options.exec,
     log: options.log ?? (() => undefined),

@@ -26,7 +26,11 @@ import {
   syncFolder,
   takeOver,
 } from './files.ts';
+import { convertLimits } from './convert.ts';
 import type { Layout } from './layout.ts';
+import { filesOf, type LentKey, luksOptions, secretArgs, untilMeasured } from './passphrases.ts';
+import { serveDisk } from './served-disk.ts';
+import { FORMAT_OPTIONS } from './volumes.ts';
 import { type VolumeParts, writeWhole } from './whole-volume.ts';
 
 /** All bytes of a guest: for the agent alone. */
@@ -53,7 +57,7 @@ export class CopyStore {
     await this.remove(copyId);
     await writeWhole(
       this.#parts,
-      { ...volume, output: ['-O', 'raw', ...rate], path: path + PARTIAL_SUFFIX },
+      { ...volume, output: { args: ['-O', 'raw', ...rate] }, path: path + PARTIAL_SUFFIX },
       limit,
       onProgress,
     );
@@ -98,6 +102,7 @@ export class CopyStore {
     const path = layout.volumeRestore(request.id);
     await removeDurably(path);
     if ((await volumes.look(request.id)) !== null) return;
+    if ((request.encryption ?? null) !== null) return this.#restoreByKey(request, fill, limit);
     {
       await using disk = await SparseFile.create(path, request.sizeBytes);
       await fill(disk);
@@ -105,6 +110,31 @@ export class CopyStore {
     }
     limit.check();
     await volumes.makeFrom(request, path, limit);
+  }
+
+  /** An encrypted one gets its bytes by a server that encrypts them: nothing of it is in clear on the disk. */
+  async #restoreByKey(
+    request: VolumeRequest,
+    fill: (sink: DiskSink) => Promise<void>,
+    limit: CallLimit,
+  ): Promise<void> {
+    const { tool, passphrases, volumes } = this.#parts;
+    await using key = (await passphrases.lend(request.id, request.encryption)) as LentKey;
+    await volumes.makeBy(request, limit, async (path) => {
+      await this.#makeEmpty(path, request.sizeBytes, key, limit);
+      await using file = await tool.lendToWrite(path);
+      const disk = { file, key, mode: 'to write', limits: convertLimits(request.sizeBytes) } as const;
+      await using served = await serveDisk(tool, disk, limit);
+      await fill(served.client);
+      await served.client.flush();
+    });
+  }
+
+  async #makeEmpty(path: string, sizeBytes: number, key: LentKey, limit: CallLimit): Promise<void> {
+    const format = ['-f', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key)];
+    const args = ['create', '-q', ...secretArgs(key, 0), ...format, path, String(sizeBytes)];
+    const run = { signal: limit.signal, files: filesOf(key) };
+    await untilMeasured(() => this.#parts.exec.run('qemu-img', args, run));
   }
 
   get #layout(): Layout {

@@ -7,7 +7,8 @@
  *
  * A cluster that the file has is one that changed, also where it is zero; all others are as they were. The file is
  * written by a QEMU that a guest may have taken over: its tables are read by qemu-img in the cage, which follows no
- * name in it, and its data by us where these say.
+ * name in it, and its data by us where these say. That of an encrypted volume is encrypted as that is: its data are read
+ * by qemu-nbd, in the cage as well.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -15,6 +16,8 @@ import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import type { DiskExtent } from '../contracts/extents.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
+import type { ProgressListener } from '../contracts/calls.ts';
 import type { DirtyBitmap, VolumeCopy } from '../contracts/storage.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import { BackupTalk } from './backup-talk.ts';
@@ -36,7 +39,17 @@ import {
 import { HEADER_BYTES, readQcow2Header, tableReason } from './header.ts';
 import { lent } from './image-tool.ts';
 import { damaged, type DeltaMap, MapReader } from './map-reader.ts';
-import type { VolumeParts } from './whole-volume.ts';
+import {
+  aloneByKey,
+  explainKey,
+  type LentKey,
+  luksOptions,
+  secretArgs,
+  untilMeasured,
+} from './passphrases.ts';
+import { serveDisk } from './served-disk.ts';
+import { FORMAT_OPTIONS } from './volumes.ts';
+import { TARGET_SECRET, type VolumeParts, writeWhole } from './whole-volume.ts';
 
 const { O_RDONLY, O_NOFOLLOW } = constants;
 /** All bytes of a guest: for the agent alone. */
@@ -48,6 +61,9 @@ export type DeltaRequest = VolumeCopy & {
   /** Name of the volume's bitmap. */
   since: string;
 };
+
+/** What it is of, and as large as. */
+export type EmptyDelta = Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number };
 
 export class DeltaStore {
   readonly #parts: VolumeParts;
@@ -71,10 +87,47 @@ export class DeltaStore {
     await publish(path + PARTIAL_SUFFIX, path, DELTA_MODE);
   }
 
-  /** Null where there is no delta; else its extents. */
-  async find(id: string, signal: AbortSignal | undefined): Promise<AsyncGenerator<DiskExtent> | null> {
+  /** Writes all of an encrypted volume that no guest uses, encrypted by the same key. */
+  async makeWhole(
+    { copyId, bytesPerSecond, ...volume }: VolumeCopy,
+    limit: CallLimit,
+    onProgress: ProgressListener,
+  ): Promise<void> {
+    const { layout, passphrases } = this.#parts;
+    const path = layout.volumeDelta(copyId);
+    await using key = await passphrases.lend(volume.id, volume.encryption);
+    const rate = bytesPerSecond === undefined ? [] : ['-r', String(bytesPerSecond)];
+    const args = ['-O', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key, TARGET_SECRET), ...rate];
+    const whole = { ...volume, output: { args, key }, path: path + PARTIAL_SUFFIX };
+    await writeWhole(this.#parts, whole, limit, onProgress);
+    await publish(path + PARTIAL_SUFFIX, path, DELTA_MODE);
+  }
+
+  /** Makes an empty one, for a guest's QEMU to write to. */
+  async makeEmpty({ copyId, id, sizeBytes, encryption }: EmptyDelta, limit: CallLimit): Promise<void> {
+    const { layout, tool, passphrases } = this.#parts;
+    const path = layout.volumeDelta(copyId);
+    await using key = await passphrases.lend(id, encryption);
+    {
+      await using target = await tool.make(path + PARTIAL_SUFFIX);
+      const files = [target, ...(key === null ? [] : [key.file])];
+      const format = ['-f', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key)];
+      const args = ['create', '-q', ...secretArgs(key, 1), ...format, lent(0), String(sizeBytes)];
+      const run = { files, limits: convertLimits(GROWTH_BYTES) };
+      await untilMeasured(() => tool.run('qemu-img', args, run, limit));
+    }
+    await publish(path + PARTIAL_SUFFIX, path, DELTA_MODE);
+  }
+
+  /** Null where there is no delta; else its extents. @param key Of its volume, where that is encrypted. */
+  async find(
+    id: string,
+    key: KeyOfVolume | null,
+    signal: AbortSignal | undefined,
+  ): Promise<AsyncGenerator<DiskExtent> | null> {
     const path = this.#parts.layout.volumeDelta(id);
-    return (await exists(path)) ? this.#read(path, signal) : null;
+    if (!(await exists(path))) return null;
+    return key === null ? this.#read(path, signal) : this.#readByKey(path, key, signal);
   }
 
   /** Makes one durable that a guest's QEMU has written; false where there is none. */
@@ -160,13 +213,37 @@ export class DeltaStore {
     }
   }
 
-  async #map(path: string, signal: AbortSignal | undefined): Promise<DeltaMap> {
+  /** In clear in memory alone: each extent is read when the one before was taken. */
+  async *#readByKey(
+    path: string,
+    { volumeId: id, key: name }: KeyOfVolume,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<DiskExtent> {
+    const { tool, passphrases } = this.#parts;
+    using limit = new CallLimit(`Read ${path}`, signal === undefined ? {} : { signal }, TIMEOUT_MS);
+    const encryption = { key: name };
+    await using key = (await passphrases.lend(id, encryption)) as LentKey;
+    const map = await this.#map(path, signal, key).catch((error: unknown) => {
+      throw explainKey(error, id, encryption);
+    });
+    await using file = await tool.lend(path);
+    const disk = { file, key, mode: 'to read', limits: convertLimits(0) } as const;
+    await using served = await serveDisk(tool, disk, limit);
+    for (const { start, length, offset } of map.changed()) {
+      if (offset === null) yield { type: 'zero', offset: start, length };
+      else yield* blocksOf((at, bytes) => served.client.read(at, bytes), { start, length }, limit);
+    }
+  }
+
+  async #map(path: string, signal: AbortSignal | undefined, key: LentKey | null = null): Promise<DeltaMap> {
     const { tool } = this.#parts;
     using limit = new CallLimit(`Map ${path}`, signal === undefined ? {} : { signal }, TIMEOUT_MS);
     await using file = await tool.lend(path);
-    const reader = new MapReader();
-    const run = { files: [file], consume: async (chunk: Buffer) => reader.take(chunk) };
-    await tool.run('qemu-img', ['map', '--output=json', alone(lent(0))], run, limit);
+    const reader = new MapReader(key === null ? 'in the file' : 'unknown');
+    const files = key === null ? [file] : [file, key.file];
+    const run = { files, consume: async (chunk: Buffer) => reader.take(chunk) };
+    const named = key === null ? alone(lent(0)) : aloneByKey(lent(0));
+    await tool.run('qemu-img', ['map', '--output=json', ...secretArgs(key, 1), named], run, limit);
     return reader.end();
   }
 }
@@ -201,6 +278,17 @@ function nodes(baseFormat: string | null): string[] {
   };
   const target = { driver: 'qcow2', 'node-name': 'target', file: file(lent(1), false) };
   return [source, target].flatMap((node) => ['--blockdev', JSON.stringify(node)]);
+}
+
+async function* blocksOf(
+  read: (offset: number, length: number) => Promise<Buffer>,
+  { start, length }: { start: number; length: number },
+  limit: CallLimit,
+): AsyncGenerator<DiskExtent> {
+  for (let done = 0; done < length; done += BLOCK_BYTES) {
+    limit.check();
+    yield extentOf(start + done, await read(start + done, Math.min(BLOCK_BYTES, length - done)));
+  }
 }
 
 function extentOf(offset: number, data: Buffer): DiskExtent {

@@ -56,8 +56,9 @@ export class ExportStore {
     await this.#checkPath(path);
     const partialPath = partialOf(request);
     await removeDurably(partialPath);
-    const { volumeId: id, image, layers = [], format } = request;
-    const whole = { id, image, layers, output: OUTPUTS[format], path: partialPath };
+    const { volumeId: id, image, layers = [], encryption = null, format } = request;
+    const output = { args: OUTPUTS[format] };
+    const whole = { id, image, layers, encryption, output, path: partialPath };
     await writeWhole(this.#parts, whole, limit, onProgress);
     const sha256 = await sha256OfFile(partialPath, limit, (done, total) =>
       onProgress(done, total, 'checking'),

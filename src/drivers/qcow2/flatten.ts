@@ -14,6 +14,8 @@ import type { FlatVolume } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { convertLimits, progressTo } from './convert.ts';
 import { explainUse, STAT_BLOCK_BYTES } from './files.ts';
+import { explainKey, type LentKey, secretArgs } from './passphrases.ts';
+import { readHeader } from './volumes.ts';
 import { chainOptions, type VolumeParts } from './whole-volume.ts';
 
 /** The largest image, to a slow disk, milliseconds. */
@@ -39,16 +41,18 @@ export class FlatStore {
     return base === null;
   }
 
-  /** The whole of it, less what is there. */
+  /** The whole of it, less what is there; a LUKS header is no part of either. */
   async room(volume: FlatVolume, limit: CallLimit): Promise<number> {
     if (await this.look(volume.id)) return 0;
-    const { blocks } = await lstat(this.#parts.layout.volume(volume.id));
-    const args = ['measure', '-U', '--output=json', '-O', 'qcow2', '--image-opts'];
+    const path = this.#parts.layout.volume(volume.id);
+    const { blocks } = await lstat(path);
+    const headerBytes = (await readHeader(path))?.keyArea?.length ?? 0;
+    const args = ['measure', '-U', '--output=json', '-O', 'qcow2'];
     const { stdout } = await this.#lent(volume, (files, options) =>
-      this.#parts.tool.run('qemu-img', [...args, options], { files }, limit),
+      this.#parts.tool.run('qemu-img', [...args, ...options], { files }, limit),
     );
     const { required } = JSON.parse(stdout) as { required: number };
-    return Math.max(0, required - blocks * STAT_BLOCK_BYTES);
+    return Math.max(0, required - Math.max(0, blocks * STAT_BLOCK_BYTES - headerBytes));
   }
 
   /** @param pace.bytesPerSecond At most, of what is written; null for as fast as it can. */
@@ -64,31 +68,31 @@ export class FlatStore {
       onStdout: progressTo((done, total) => onProgress(done, total, 'copying'), sizeBytes),
     };
     const [filter, args] = throttled(bytesPerSecond);
-    const work = (files: readonly FileHandle[], options: string) =>
-      tool.run(
-        'qemu-img',
-        ['rebase', '-p', ...args, '-b', '', '--image-opts', options],
-        { ...run, files },
-        limit,
-      );
+    const work = (files: readonly FileHandle[], options: readonly string[]) =>
+      tool.run('qemu-img', ['rebase', '-p', ...args, '-b', '', ...options], { ...run, files }, limit);
     await this.#lent(volume, work, filter).catch((error: unknown) => {
-      throw explainUse(error);
+      throw explainUse(explainKey(error, volume.id, volume.encryption));
     });
     await volumes.sync(volume.id);
   }
 
   /** The volume to write and its image to read, by descriptor: the name in its header is not followed. */
   async #lent<T>(
-    { id, image }: FlatVolume,
-    work: (files: readonly FileHandle[], options: string) => Promise<T>,
+    { id, image, encryption }: FlatVolume,
+    work: (files: readonly FileHandle[], options: readonly string[]) => Promise<T>,
     filter = '',
   ): Promise<T> {
-    const { layout, tool, volumes } = this.#parts;
+    const { layout, tool, volumes, passphrases } = this.#parts;
+    await using key: LentKey | null = await passphrases.lend(id, encryption);
     await using top = await volumes.lend(tool, id, { mode: 'to write' });
     await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
+    const files = [top.file, ...(base === null ? [] : [base])];
+    const formats = ['qcow2', ...(image === null ? [] : [image.format])];
+    const chain = chainOptions(formats, { key, encrypted: 1, under: filter && 'file.' });
+    const options = ['--image-opts', filter + chain];
     return await work(
-      [top.file, ...(base === null ? [] : [base])],
-      filter + chainOptions(['qcow2', ...(image === null ? [] : [image.format])], filter && 'file.'),
+      [...files, ...(key === null ? [] : [key.file])],
+      [...secretArgs(key, files.length), ...options],
     );
   }
 }

@@ -37,10 +37,13 @@ const KNOWN_FEATURES = Object.values(FEATURES).reduce((all, bit) => all | bit, 0
 /** Header extensions that point out of the file, or lock it. */
 const EXTENSION_END = 0;
 const EXTENSION_BITMAPS = 0x23852875;
+const EXTENSION_LUKS = 0x0537be77;
+/** Its data: two numbers of 64 bits. */
+const LUKS_EXTENSION_BYTES = 16;
 const REFUSED_EXTENSIONS: ReadonlyMap<number, string> = new Map([
   [0x44415441, 'it names an external data file'],
   [0xe2792aca, 'it names the format of a backing file'],
-  [0x0537be77, 'it is encrypted'],
+  [EXTENSION_LUKS, 'it is encrypted'],
 ]);
 
 /** Formats that QEMU recognises by their first bytes where it is left to probe. @see *_probe in block/ */
@@ -68,6 +71,10 @@ export interface Qcow2Header extends ImageShape {
   version: 2 | 3;
   /** It has persistent dirty bitmaps, which mean nothing without the backups that made them. */
   hasBitmaps: boolean;
+  /** Its data are encrypted, by LUKS or by an older way. */
+  encrypted: boolean;
+  /** Where in the file its LUKS header is, with the keys that are locked in it; null where there is none. */
+  keyArea: { offset: number; length: number } | null;
   /** Null where it stands alone. */
   backingFile: string | null;
 }
@@ -93,6 +100,7 @@ export function readQcow2Header(start: Buffer): Judgement<Qcow2Header> {
   const virtualSize = start.readBigUInt64BE(24);
   if (virtualSize > BigInt(Number.MAX_SAFE_INTEGER))
     return refuse(`its virtual size is ${virtualSize} bytes`);
+  const extensions = extensionsOf(start, version === 2 ? V2_BYTES : start.readUInt32BE(100));
   return {
     ok: true,
     value: {
@@ -100,9 +108,9 @@ export function readQcow2Header(start: Buffer): Judgement<Qcow2Header> {
       virtualSizeBytes: Number(virtualSize),
       clusterBytes: 2 ** clusterBits,
       backingFile: backing.value,
-      hasBitmaps: extensionsOf(start, version === 2 ? V2_BYTES : start.readUInt32BE(100)).has(
-        EXTENSION_BITMAPS,
-      ),
+      hasBitmaps: extensions.has(EXTENSION_BITMAPS),
+      encrypted: start.readUInt32BE(32) !== 0 || extensions.has(EXTENSION_LUKS),
+      keyArea: keyAreaOf(start, extensions.get(EXTENSION_LUKS)),
     },
   };
 }
@@ -162,21 +170,28 @@ function featureReason(start: Buffer): string | null {
 
 function extensionReason(start: Buffer, firstAt: number): string | null {
   const types = extensionsOf(start, firstAt);
-  for (const type of types) {
+  for (const type of types.keys()) {
     const refused = REFUSED_EXTENSIONS.get(type);
     if (refused !== undefined) return refused;
   }
   return types.has(EXTENSION_END) ? null : `its header extensions do not end within ${HEADER_BYTES} bytes`;
 }
 
-/** Types of the header's extensions, with EXTENSION_END where they end. */
-function extensionsOf(start: Buffer, firstAt: number): ReadonlySet<number> {
-  const types = new Set<number>();
+/** Where the data of each of the header's extensions are, by its type, with EXTENSION_END where they end. */
+function extensionsOf(start: Buffer, firstAt: number): ReadonlyMap<number, number> {
+  const types = new Map<number, number>();
   for (let at = firstAt; at + 8 <= start.length && !types.has(EXTENSION_END); ) {
-    types.add(start.readUInt32BE(at));
+    types.set(start.readUInt32BE(at), at + 8);
     at += 8 + 8 * Math.ceil(start.readUInt32BE(at + 4) / 8);
   }
   return types;
+}
+
+/** Null where it can't be told. */
+function keyAreaOf(start: Buffer, at: number | undefined): Qcow2Header['keyArea'] {
+  if (at === undefined || at + LUKS_EXTENSION_BYTES > start.length) return null;
+  const [offset, length] = [Number(start.readBigUInt64BE(at)), Number(start.readBigUInt64BE(at + 8))];
+  return Number.isSafeInteger(offset + length) ? { offset, length } : null;
 }
 
 function sizeReason({ virtualSizeBytes }: Qcow2Header, virtualBytesMax: number): string | null {

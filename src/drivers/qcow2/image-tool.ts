@@ -84,6 +84,11 @@ export class ImageTool {
     return this.#opened(path, 'r+', (file, { uid, gid }) => file.chown(uid, gid));
   }
 
+  /** Gives what is open here to the cage's user. */
+  async give(file: FileHandle): Promise<void> {
+    if (this.#user !== null) await file.chown(this.#user.uid, this.#user.gid);
+  }
+
   /** Makes a file for the cage to write. @throws EEXIST, where there is one */
   make(path: string): Promise<FileHandle> {
     return this.#opened(path, 'wx+', (file, { uid, gid }) => file.chown(uid, gid));

@@ -5,6 +5,7 @@
  * stands on is in its header, which no guest can write to.
  */
 import { readdir } from 'node:fs/promises';
+import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { FoundLayer, LayerRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
@@ -12,6 +13,18 @@ import type { Exec } from '../host/exec.ts';
 import { explainUse, PARTIAL_SUFFIX, publish, removeDurably, syncFile } from './files.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { checkId, isBeside, type Layout } from './layout.ts';
+import {
+  explainKey,
+  fileOptions,
+  filesOf,
+  imageOptions,
+  keyOption,
+  type LentKey,
+  luksOptions,
+  type Passphrases,
+  secretArgs,
+  untilMeasured,
+} from './passphrases.ts';
 import { checkSize, FORMAT_OPTIONS, readHeader, VOLUME_MODE } from './volumes.ts';
 
 /** The largest layer, on a slow disk, milliseconds. */
@@ -20,11 +33,13 @@ const COMMIT_TIMEOUT_MS = 6 * 3600_000;
 export class LayerStore {
   readonly #layout: Layout;
   readonly #exec: Exec;
+  readonly #passphrases: Passphrases;
   readonly #lock = new KeyedLock();
 
-  constructor({ layout, exec }: { layout: Layout; exec: Exec }) {
+  constructor({ layout, exec, passphrases }: { layout: Layout; exec: Exec; passphrases: Passphrases }) {
     this.#layout = layout;
     this.#exec = exec;
+    this.#passphrases = passphrases;
   }
 
   async make(request: LayerRequest, limit: CallLimit): Promise<void> {
@@ -60,22 +75,34 @@ export class LayerStore {
     return found.filter((each) => each !== null);
   }
 
-  async commit(volumeId: string, layer: string, limit: CallLimit): Promise<void> {
+  async commit(
+    volumeId: string,
+    layer: string,
+    encryption: Encryption | null,
+    limit: CallLimit,
+  ): Promise<void> {
     await this.#lock.hold(checkId(volumeId), limit, async () => {
       const { parent } = await this.#there(volumeId, layer);
+      await using key = await this.#passphrases.lend(volumeId, encryption);
+      const files = [layer, parent].map((each) => this.#layout.layer(volumeId, each));
       // What was committed stays in the layer: it is removed as a whole, when nothing stands on it.
-      const args = ['commit', '-q', '-d', '-f', 'qcow2', this.#layout.layer(volumeId, layer)];
-      await this.#qemuImg(args, limit, COMMIT_TIMEOUT_MS);
+      const args = ['commit', '-q', '-d', ...secretArgs(key, 0), ...pairOptions(key, files)];
+      await this.#qemuImg(args, { volumeId, encryption, key }, limit, COMMIT_TIMEOUT_MS);
       await syncFile(this.#layout.layer(volumeId, parent));
     });
   }
 
-  async move({ volumeId, layer, parent }: Omit<LayerRequest, 'sizeBytes'>, limit: CallLimit): Promise<void> {
+  async move(
+    { volumeId, layer, parent, encryption = null }: Omit<LayerRequest, 'sizeBytes'>,
+    limit: CallLimit,
+  ): Promise<void> {
     await this.#lock.hold(checkId(volumeId), limit, async () => {
       if ((await this.#there(volumeId, layer)).parent === parent) return;
       const path = this.#layout.layer(volumeId, layer);
-      const args = ['rebase', '-q', '-u', '-f', 'qcow2', '-F', 'qcow2'];
-      await this.#qemuImg([...args, '-b', this.#layout.layer(volumeId, parent), path], limit);
+      await using key = await this.#passphrases.lend(volumeId, encryption);
+      const base = ['-F', 'qcow2', '-b', this.#layout.layer(volumeId, parent)];
+      const args = ['rebase', '-q', '-u', ...base, ...secretArgs(key, 0), ...imageOptions(key, path)];
+      await this.#qemuImg(args, { volumeId, encryption, key }, limit);
       await syncFile(path);
     });
   }
@@ -110,7 +137,10 @@ export class LayerStore {
     throw new AgentError('NOT_FOUND', `Volume ${volumeId} has no layer ${layer} in this pool`);
   }
 
-  async #create({ volumeId, layer, parent, sizeBytes }: LayerRequest, limit: CallLimit): Promise<void> {
+  async #create(
+    { volumeId, layer, parent, sizeBytes, encryption = null }: LayerRequest,
+    limit: CallLimit,
+  ): Promise<void> {
     const backing = this.#layout.layer(volumeId, parent);
     if ((await readHeader(backing)) === null)
       throw new AgentError(
@@ -120,17 +150,41 @@ export class LayerStore {
     const path = this.#layout.layer(volumeId, layer);
     await removeDurably(path + PARTIAL_SUFFIX);
     // Unsafe: a guest may hold what it stands on, and its format and size are given.
-    const args = ['create', '-q', '-u', '-f', 'qcow2', '-o', FORMAT_OPTIONS, '-b', backing, '-F', 'qcow2'];
-    await this.#qemuImg([...args, path + PARTIAL_SUFFIX, String(sizeBytes)], limit);
+    await using key = await this.#passphrases.lend(volumeId, encryption);
+    const format = ['-f', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key), '-b', backing, '-F', 'qcow2'];
+    const args = ['create', '-q', '-u', ...secretArgs(key, 0), ...format, path + PARTIAL_SUFFIX];
+    await untilMeasured(() =>
+      this.#qemuImg([...args, String(sizeBytes)], { volumeId, encryption, key }, limit),
+    );
     await publish(path + PARTIAL_SUFFIX, path, VOLUME_MODE);
   }
 
-  async #qemuImg(args: string[], limit: CallLimit, timeoutMs?: number): Promise<void> {
-    const options = { signal: limit.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
+  async #qemuImg(
+    args: string[],
+    { volumeId, encryption, key }: { volumeId: string; encryption: Encryption | null; key: LentKey | null },
+    limit: CallLimit,
+    timeoutMs?: number,
+  ): Promise<void> {
+    const options = {
+      signal: limit.signal,
+      files: filesOf(key),
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    };
     await this.#exec.run('qemu-img', args, options).catch((error: unknown) => {
-      throw explainUse(error);
+      throw explainUse(explainKey(error, volumeId, encryption));
     });
   }
+}
+
+/** A layer and what it stands on, both by one passphrase; else what the header says is followed. */
+function pairOptions(key: LentKey | null, files: readonly string[]): string[] {
+  const [top = '', below = ''] = files;
+  if (key === null) return ['-f', 'qcow2', top];
+  const options = [
+    ...['driver=qcow2', ...keyOption(key), ...fileOptions(top)],
+    ...['backing.driver=qcow2', ...keyOption(key, 'backing.'), ...fileOptions(below, 'backing.')],
+  ];
+  return ['--image-opts', options.join(',')];
 }
 
 function unlessConflict(error: unknown): null {

@@ -12,11 +12,13 @@ const LINE_LIMIT = 4096;
 const NUMBERS_OF_EXTENT = 3;
 /** Stands for zeros, which lie nowhere. */
 const NOWHERE = -1;
+/** Stands for data of which it is not told where they lie. */
+const UNTOLD = 0;
 
 export interface DeltaExtent {
   start: number;
   length: number;
-  /** Where its data lie in the file; null for zeros. */
+  /** Where its data lie in the file, where that is told; null for zeros. */
   offset: number | null;
 }
 
@@ -47,7 +49,13 @@ export class DeltaMap {
 
 export class MapReader {
   readonly #numbers: number[] = [];
+  readonly #places: 'in the file' | 'unknown';
   #rest = '';
+
+  /** @param places Whether it is told where in the file data lie; of encrypted ones it is not. @default 'in the file' */
+  constructor(places: 'in the file' | 'unknown' = 'in the file') {
+    this.#places = places;
+  }
 
   /** @throws {AgentError} DATA_DAMAGED, LIMIT_REACHED, UNSUPPORTED: this qemu-img does not tell what a file has */
   take(chunk: Buffer): void {
@@ -75,8 +83,13 @@ export class MapReader {
         hint: 'Make a full backup.',
       });
     }
-    this.#numbers.push(entry.start, entry.length, offsetOf(entry));
+    const offset = this.#places === 'unknown' && isData(entry) ? UNTOLD : offsetOf(entry);
+    this.#numbers.push(entry.start, entry.length, offset);
   }
+}
+
+function isData({ zero, data }: MapEntry): boolean {
+  return data && !zero;
 }
 
 function parseEntry(text: string): MapEntry {
@@ -101,9 +114,9 @@ function isLength(value: unknown): value is number {
 }
 
 /** Compressed data have no place of their own; no QEMU of ours writes any. */
-function offsetOf({ zero, data, offset }: MapEntry): number {
-  if (zero || !data) return NOWHERE;
-  if (isLength(offset)) return offset;
+function offsetOf(entry: MapEntry): number {
+  if (!isData(entry)) return NOWHERE;
+  if (isLength(entry.offset)) return entry.offset;
   throw damaged('it has data that lie nowhere');
 }
 

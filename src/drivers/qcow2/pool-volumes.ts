@@ -1,6 +1,8 @@
 /** The part of Qcow2Pool that is about volumes. */
+import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { CallOptions, FlattenOptions, ProgressListener } from '../contracts/calls.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
   DirtyBitmap,
@@ -55,9 +57,22 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  growVolume(id: string, sizeBytes: number, options: CallOptions & { layer?: LayerId } = {}): Promise<void> {
+  checkKey(
+    volume: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.call(`try the key of volume ${volume.id}`, options, MAKE_TIMEOUT_MS, (limit) =>
+      this.stores.volumes.checkKey(volume, limit),
+    );
+  }
+
+  growVolume(
+    id: string,
+    sizeBytes: number,
+    options: CallOptions & { layer?: LayerId; encryption?: Encryption | null } = {},
+  ): Promise<void> {
     return this.call(`grow volume ${id}`, options, MAKE_TIMEOUT_MS, (limit) =>
-      this.stores.volumes.grow(id, sizeBytes, options.layer ?? null, limit),
+      this.stores.volumes.grow(id, sizeBytes, options, limit),
     );
   }
 
@@ -73,9 +88,13 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  commitLayer(volumeId: string, layer: string, options: CallOptions = {}): Promise<void> {
+  commitLayer(
+    volumeId: string,
+    layer: string,
+    options: CallOptions & { encryption?: Encryption | null } = {},
+  ): Promise<void> {
     return this.call(`commit a layer of volume ${volumeId}`, options, COPY_TIMEOUT_MS, (limit) =>
-      this.stores.layers.commit(volumeId, layer, limit),
+      this.stores.layers.commit(volumeId, layer, options.encryption ?? null, limit),
     );
   }
 
@@ -126,10 +145,11 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     options: CallOptions & { onProgress?: ProgressListener } = {},
   ): Promise<void> {
     const { onProgress = () => undefined } = options;
-    const { since } = volume;
+    const { since, encryption = null } = volume;
     return this.call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, async (limit) => {
       await this.#removeCopies(volume.copyId);
-      if (since === undefined) await this.stores.copies.make(volume, limit, onProgress);
+      if (encryption !== null) await this.stores.deltas.makeWhole(volume, limit, onProgress);
+      else if (since === undefined) await this.stores.copies.make(volume, limit, onProgress);
       else await this.stores.deltas.make({ ...volume, since }, limit);
     });
   }
@@ -157,8 +177,22 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  async *readCopy(copyId: string, { signal }: CallOptions = {}): AsyncGenerator<DiskExtent> {
-    yield* (await this.stores.deltas.find(copyId, signal)) ?? this.stores.copies.read(copyId, signal);
+  prepareCopy(
+    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.call(`prepare a copy of volume ${copy.id}`, options, MAKE_TIMEOUT_MS, async (limit) => {
+      await this.#removeCopies(copy.copyId);
+      await this.stores.deltas.makeEmpty(copy, limit);
+    });
+  }
+
+  async *readCopy(
+    copyId: string,
+    { signal, key = null }: CallOptions & { key?: KeyOfVolume | null } = {},
+  ): AsyncGenerator<DiskExtent> {
+    const delta = await this.stores.deltas.find(copyId, key, signal);
+    yield* delta ?? this.stores.copies.read(copyId, signal);
   }
 
   removeCopy(copyId: string, options: CallOptions = {}): Promise<void> {

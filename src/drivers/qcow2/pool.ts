@@ -6,12 +6,14 @@
  *             ├─ VolumeStore  qemu-img create, headers
  *             ├─ LayerStore   what snapshots leave of volumes
  *             ├─ ExportStore  volumes as files for elsewhere
+ *             ├─ CloneStore   volumes of volumes
  *             ├─ CopyStore    volumes as bytes, to backups and back
  *             ├─ CloneStore   volumes with what others hold
  *             ├─ ShareStore   folders that guests mount
  *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
  *             └─ ConsoleStore logs that virtlogd writes
+ *             Passphrases     of encrypted volumes, to the tools
  *
  * The folders belong to the agent's user and let others only pass through (0711), so that QEMU's user reaches
  * the files it is given and can list none. A folder that is missing is never taken for an empty one: the file

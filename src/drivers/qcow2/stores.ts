@@ -3,7 +3,9 @@ import { statfs } from 'node:fs/promises';
 import { type Clock, systemClock } from '../contracts/clock.ts';
 import type { ObjectStore } from '../contracts/objects.ts';
 import type { PoolCapacity } from '../contracts/storage.ts';
+import type { Keys } from '../contracts/keys.ts';
 import type { Exec } from '../host/exec.ts';
+import { FileKeys } from '../host/file-keys.ts';
 import { type SandboxUser, sandboxUser } from '../host/sandbox.ts';
 import { AddressGuard } from './address-guard.ts';
 import { CloneStore } from './clones.ts';
@@ -18,6 +20,7 @@ import { ImageStore } from './images.ts';
 import type { ImportParts } from './import.ts';
 import { LayerStore } from './layers.ts';
 import { Layout } from './layout.ts';
+import { Passphrases } from './passphrases.ts';
 import type { PoolGround } from './pool-ground.ts';
 import { SeedStore } from './seeds.ts';
 import { ShareStore } from './shares.ts';
@@ -37,6 +40,8 @@ export interface Qcow2PoolParts {
   /** Absolute path of the pool's folder. */
   path: string;
   exec: Exec;
+  /** What encrypted volumes are encrypted with. @default there are no keys */
+  keys?: Keys;
   /** @default null: it is known by its path alone, and its folder made where it is missing */
   ground?: PoolGround | null;
   clock?: Clock;
@@ -64,26 +69,28 @@ export type PoolStores = ReturnType<typeof makeStores>;
 
 /** @throws {AgentError} INVALID_ARGUMENT: the path is not absolute and normal. */
 export function makeStores(parts: Qcow2PoolParts) {
-  const { path, exec, sandbox = sandboxUser(), clock = systemClock } = parts;
+  const { path, exec, keys = new FileKeys(new Map()), sandbox = sandboxUser(), clock = systemClock } = parts;
   const layout = new Layout(path);
   const availableBytes = async () => (await measure(path)).availableBytes;
   const tool = new ImageTool({ exec, user: sandbox });
+  const passphrases = new Passphrases(keys, sandbox);
   const images = new ImageStore({ layout, tool, availableBytes, ...importParts(parts) });
-  const layers = new LayerStore({ layout, exec });
-  const volumes = new VolumeStore({ layout, exec, images, layers });
+  const layers = new LayerStore({ layout, exec, passphrases });
+  const volumes = new VolumeStore({ layout, exec, passphrases, images, layers });
+  const volumeParts = { layout, tool, passphrases, images, volumes };
   return {
     layout,
     images,
     layers,
     volumes,
     uploads: new UploadStore({ layout, availableBytes }),
-    exports: new ExportStore({ layout, tool, images, volumes }),
-    copies: new CopyStore({ layout, exec, tool, images, volumes }),
-    clones: new CloneStore({ layout, exec, tool, images, volumes }),
+    exports: new ExportStore(volumeParts),
+    clones: new CloneStore(volumeParts),
+    copies: new CopyStore({ ...volumeParts, exec }),
     shares: new ShareStore({ layout, exec }),
-    flat: new FlatStore({ layout, tool, images, volumes }),
+    flat: new FlatStore(volumeParts),
     wipes: new WipeStore({ layout, layers, tool, volumes, clock }),
-    deltas: new DeltaStore({ layout, tool, images, volumes }),
+    deltas: new DeltaStore(volumeParts),
     seeds: new SeedStore({ layout, exec }),
     consoles: new ConsoleStore({ layout }),
   };

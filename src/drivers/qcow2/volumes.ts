@@ -9,13 +9,14 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { Id, nullable, strict } from '../../model/common.ts';
+import { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
 import type { LayerId } from '../../model/layers.ts';
 import { VolumeName } from '../../model/storage.ts';
 import { Type } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
-import type { FoundVolume, VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
+import type { FoundVolume, VolumeChain, VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import {
@@ -37,6 +38,16 @@ import type { ImageStore } from './images.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import type { LayerStore } from './layers.ts';
 import { checkId, type Layout } from './layout.ts';
+import {
+  aloneByKey,
+  explainKey,
+  filesOf,
+  imageOptions,
+  luksOptions,
+  type Passphrases,
+  secretArgs,
+  untilMeasured,
+} from './passphrases.ts';
 
 /** libvirt gives the file to QEMU's user when the guest starts. */
 export const VOLUME_MODE = 0o600;
@@ -63,6 +74,7 @@ const StoredLabel = strict({
   createdAt: Type.String({ maxLength: 64 }),
   instanceId: nullable(Id),
   protected: Type.Optional(Type.Boolean()),
+  encryption: Type.Optional(Encryption),
 });
 
 export interface VolumeStoreParts {
@@ -70,6 +82,7 @@ export interface VolumeStoreParts {
   exec: Exec;
   images: ImageStore;
   layers: LayerStore;
+  passphrases: Passphrases;
 }
 
 export class VolumeStore {
@@ -92,28 +105,31 @@ export class VolumeStore {
 
   /** The same for a volume of its own, with the bytes of a raw file, which is gone before the volume is there. */
   async makeFrom(request: VolumeRequest, rawPath: string, limit: CallLimit): Promise<void> {
-    checkSize(request);
-    await this.#lock.hold(checkId(request.id), limit, () =>
-      this.#publish(request, async (partialPath) => {
-        const args = ['convert', '-q', '-W', '-f', 'raw', '-O', 'qcow2', '-o', FORMAT_OPTIONS];
-        await this.#parts.exec.run('qemu-img', [...args, rawPath, partialPath], {
-          signal: limit.signal,
-          timeoutMs: CONVERT_TIMEOUT_MS,
-        });
-        await removeDurably(rawPath);
-      }),
-    );
+    await this.makeBy(request, limit, async (partialPath) => {
+      const args = ['convert', '-q', '-W', '-f', 'raw', '-O', 'qcow2', '-o', FORMAT_OPTIONS];
+      await this.#parts.exec.run('qemu-img', [...args, rawPath, partialPath], {
+        signal: limit.signal,
+        timeoutMs: CONVERT_TIMEOUT_MS,
+      });
+      await removeDurably(rawPath);
+    });
   }
 
-  /** Makes a volume of its own, on no image, from the file that `make` writes; one that is there is left as it is. */
+  /** Makes a volume of its own, on no image, from the file that `make` writes, which may be smaller; one that is there is left as it is. */
   async makeBy(
     request: VolumeRequest,
     limit: CallLimit,
     make: (partialPath: string) => Promise<void>,
   ): Promise<void> {
     checkSize(request);
-    await this.#lock.hold(checkId(request.id), limit, async () => {
-      if ((await this.#readHeader(request.id)) === null) await this.#publish(request, make);
+    const { id, sizeBytes, encryption = null } = request;
+    await this.#lock.hold(checkId(id), limit, async () => {
+      if ((await this.#readHeader(id)) !== null) return;
+      await this.#publish(request, async (partialPath) => {
+        await make(partialPath);
+        if ((await readHeader(partialPath))?.virtualSizeBytes === sizeBytes) return;
+        await this.#resize(id, partialPath, { sizeBytes, encryption }, limit);
+      });
     });
   }
 
@@ -138,11 +154,12 @@ export class VolumeStore {
     try {
       const header = await this.#readHeader(id);
       if (header === null) return null;
-      const { virtualSizeBytes: sizeBytes, backingFile } = header;
-      if (backingFile === null) return { id, sizeBytes, image: null, label, layers, fault: null };
+      const { virtualSizeBytes: sizeBytes, backingFile, encrypted } = header;
+      const seen = { id, sizeBytes, ...(encrypted && { encrypted }), label, layers };
+      if (backingFile === null) return { ...seen, image: null, fault: null };
       const image = this.#parts.layout.imageAt(backingFile);
       const fault = image === null ? `it stands on ${backingFile}, which is no image of this pool` : null;
-      return { id, sizeBytes, image, label, layers, fault };
+      return { ...seen, image, fault };
     } catch (error) {
       if (!(error instanceof AgentError) || error.code !== 'HOST_CONFLICT') throw error;
       return { id, sizeBytes: null, image: null, label, layers, fault: error.message };
@@ -159,18 +176,40 @@ export class VolumeStore {
     });
   }
 
+  /** The file is opened, and nothing of it read but where its first sector is. */
+  async checkKey(
+    { id, layers = [], encryption }: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>,
+    limit: CallLimit,
+  ): Promise<void> {
+    const { exec, layout, passphrases } = this.#parts;
+    await using key = await passphrases.lend(id, encryption);
+    if (key === null) return;
+    const path = layout.layer(id, layers.at(-1) ?? null);
+    const header = await readHeader(path);
+    if (header === null) throw absent(id);
+    if (!header.encrypted) throw inClear(path);
+    // Without QEMU's lock: a guest may use it.
+    const args = ['map', '-U', '--output=json', '--max-length=512', ...secretArgs(key, 0), aloneByKey(path)];
+    const run = { signal: limit.signal, files: filesOf(key) };
+    await exec.run('qemu-img', args, run).catch((error: unknown) => {
+      throw explainKey(error, id, encryption);
+    });
+  }
+
   /** qemu-img writes the new size last, into the header: a crash leaves the old size, or the new one. */
-  async grow(id: string, sizeBytes: number, layer: LayerId, limit: CallLimit): Promise<void> {
+  async grow(
+    id: string,
+    sizeBytes: number,
+    { layer = null, encryption = null }: { layer?: LayerId; encryption?: Encryption | null },
+    limit: CallLimit,
+  ): Promise<void> {
     checkSize({ sizeBytes });
     const path = this.#parts.layout.layer(id, layer);
     await this.#lock.hold(checkId(id), limit, async () => {
       const header = await readHeader(path);
       if (header === null) throw absent(id);
       if (header.virtualSizeBytes >= sizeBytes) return;
-      const args = ['resize', '-q', '-f', 'qcow2', path, String(sizeBytes)];
-      await this.#parts.exec.run('qemu-img', args, { signal: limit.signal }).catch((error: unknown) => {
-        throw explainUse(error);
-      });
+      await this.#resize(id, path, { sizeBytes, encryption }, limit);
       await syncFile(path);
     });
   }
@@ -229,11 +268,30 @@ export class VolumeStore {
   }
 
   async #create(request: VolumeRequest, backingFile: string | null, limit: CallLimit): Promise<void> {
+    const { exec, passphrases } = this.#parts;
     const backing =
       backingFile === null || request.image === null ? [] : ['-b', backingFile, '-F', request.image.format];
+    await using key = await passphrases.lend(request.id, request.encryption);
+    const format = ['-f', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key)];
+    const run = { signal: limit.signal, files: filesOf(key) };
     await this.#publish(request, (partialPath) => {
-      const args = ['create', '-q', '-f', 'qcow2', '-o', FORMAT_OPTIONS, ...backing, partialPath];
-      return this.#parts.exec.run('qemu-img', [...args, String(request.sizeBytes)], { signal: limit.signal });
+      const args = ['create', '-q', ...secretArgs(key, 0), ...format, ...backing, partialPath];
+      return untilMeasured(() => exec.run('qemu-img', [...args, String(request.sizeBytes)], run));
+    });
+  }
+
+  async #resize(
+    id: string,
+    path: string,
+    { sizeBytes, encryption }: { sizeBytes: number; encryption: Encryption | null },
+    limit: CallLimit,
+  ): Promise<void> {
+    const { exec, passphrases } = this.#parts;
+    await using key = await passphrases.lend(id, encryption);
+    const args = ['resize', '-q', ...secretArgs(key, 0), ...imageOptions(key, path), String(sizeBytes)];
+    const run = { signal: limit.signal, files: filesOf(key) };
+    await exec.run('qemu-img', args, run).catch((error: unknown) => {
+      throw explainUse(explainKey(error, id, encryption));
     });
   }
 
@@ -253,8 +311,7 @@ export class VolumeStore {
   }
 
   async #writeLabel(id: string, label: VolumeLabel): Promise<void> {
-    const { name, createdAt, instanceId, protected: isProtected = false } = label;
-    const kept = { version: 1, name, createdAt, instanceId, ...(isProtected && { protected: true }) };
+    const kept = { version: 1, ...normalLabel(label) };
     await writeDurably(this.#parts.layout.volumeLabel(id), `${JSON.stringify(kept)}\n`, LABEL_MODE);
   }
 
@@ -281,8 +338,19 @@ export async function readHeader(path: string): Promise<Qcow2Header | null> {
 function parseLabel(text: string): VolumeLabel | null {
   const value = jsonOrNull(text);
   if (findFault(StoredLabel, value) !== null) return null;
-  const { name, createdAt, instanceId, protected: isProtected = false } = value as VolumeLabel;
-  return { name, createdAt, instanceId, ...(isProtected && { protected: true }) };
+  return normalLabel(value as VolumeLabel);
+}
+
+/** What is not so is left out. */
+function normalLabel(label: VolumeLabel): VolumeLabel {
+  const { name, createdAt, instanceId, protected: isProtected = false, encryption = null } = label;
+  return {
+    name,
+    createdAt,
+    instanceId,
+    ...(isProtected && { protected: true }),
+    ...(encryption !== null && { encryption }),
+  };
 }
 
 function jsonOrNull(text: string): unknown {
@@ -302,6 +370,12 @@ export function checkSize({ sizeBytes }: { sizeBytes: number }): void {
   );
 }
 
+function inClear(path: string): AgentError {
+  return new AgentError('HOST_CONFLICT', `${path} is in clear, and of a volume that is encrypted`, {
+    hint: 'Somebody has put another file in its place: bring the right one back.',
+  });
+}
+
 function absent(id: string): AgentError {
   return new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
 }
@@ -312,6 +386,11 @@ function checkAlike(request: VolumeRequest, header: Qcow2Header, backingFile: st
       'HOST_CONFLICT',
       `Volume ${request.id} exists with ${header.virtualSizeBytes} bytes, not ${request.sizeBytes}`,
     );
+  }
+  const isEncrypted = (request.encryption ?? null) !== null;
+  if (header.encrypted !== isEncrypted) {
+    const [is, not] = isEncrypted ? ['in clear', 'encrypted'] : ['encrypted', 'in clear'];
+    throw new AgentError('HOST_CONFLICT', `Volume ${request.id} exists ${is}, not ${not}`);
   }
   if (header.backingFile === backingFile) return;
   throw new AgentError(

@@ -8,6 +8,10 @@
  * reader of the disk finds the bytes. On btrfs, on XFS where the extents are shared, under snapshots of LVM or of a
  * storage server, and within an SSD, zeros go somewhere else, and the old bytes stay until their room is used again:
  * there only encryption of the disk helps. Nothing below asks for less than a write, so no more is promised.
+ *
+ * Of an encrypted volume it is its LUKS header that is overwritten, with the one copy of the key that its data are
+ * encrypted by: that takes no time, and what is left of it anywhere says nothing. An old copy of the header itself, as on
+ * the disks above, could still be opened by whoever has the key of the node.
  */
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -25,6 +29,7 @@ import {
   sizeOfRegular,
   syncFolder,
 } from './files.ts';
+import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
 import { type ImageTool, lent } from './image-tool.ts';
 import type { LayerStore } from './layers.ts';
 import { besideWipe, type Layout } from './layout.ts';
@@ -35,6 +40,8 @@ import type { VolumeStore } from './volumes.ts';
 const SYNC_BYTES = 64 * MIB;
 /** Holes are of whole pages: one that is written to would take room. */
 const PIECE_BYTES = 4096;
+
+type KeyArea = NonNullable<Qcow2Header['keyArea']>;
 
 export interface WipeStoreParts {
   layout: Layout;
@@ -77,7 +84,9 @@ export class WipeStore {
     if (sizeBytes === null) return;
     {
       await using file = await open(path, 'r+');
-      await this.#overwrite(file, { sizeBytes, bytesPerSecond }, limit);
+      const { keyArea } = await headerOf(file);
+      if (keyArea === null) await this.#overwrite(file, { sizeBytes, bytesPerSecond }, limit);
+      else await overwriteArea(file, keyArea);
       await file.sync();
     }
     await removeDurably(path);
@@ -118,6 +127,17 @@ export class WipeStore {
       throw explainUse(error);
     });
   }
+}
+
+/** Null for one whose header a wipe that was broken off has overwritten, or that is none of ours. */
+async function headerOf(file: FileHandle): Promise<Pick<Qcow2Header, 'keyArea'>> {
+  const header = readQcow2Header(await readAt(file, 0, HEADER_BYTES));
+  return header.ok ? header.value : { keyArea: null };
+}
+
+async function overwriteArea(file: FileHandle, { offset, length }: KeyArea): Promise<void> {
+  for (let done = 0; done < length; done += BLOCK_BYTES)
+    await file.write(ZEROS, 0, Math.min(BLOCK_BYTES, length - done), offset + done);
 }
 
 /** Bytes that were written: none where all are zeros already, or a hole. */

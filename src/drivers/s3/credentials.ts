@@ -7,8 +7,8 @@
  *
  * What is wrong with the file is said with its line's number, never with its text.
  */
-import { open } from 'node:fs/promises';
-import { AgentError } from '../../model/errors.ts';
+import type { AgentError } from '../../model/errors.ts';
+import { readPrivateFile, unusable as unusableFile } from '../host/private-file.ts';
 
 export interface Credentials {
   accessKeyId: string;
@@ -18,29 +18,12 @@ export interface Credentials {
 
 /** A few lines; a session token has about 1 KiB. */
 const FILE_BYTES_LIMIT = 16 * 1024;
-const GROUP_AND_OTHERS = 0o077;
+const WHAT = 'the credentials';
 const LINE = /^(accessKeyId|secretAccessKey|sessionToken)\s*=\s*([\x21-\x7e]+)$/;
 
 /** @throws {AgentError} PERMISSION_DENIED: the file is missing, readable by others, or not of this form. */
 export async function readCredentials(file: string): Promise<Credentials> {
-  return parseCredentials(file, await readPrivateFile(file));
-}
-
-async function readPrivateFile(file: string): Promise<string> {
-  try {
-    await using handle = await open(file, 'r');
-    const { size, mode, uid } = await handle.stat();
-    if (uid !== process.geteuid?.() || (mode & GROUP_AND_OTHERS) !== 0) {
-      throw unusable(file, 'others than its owner may read it, or it is not the agent’s own', {
-        hint: `chown root: ${file} && chmod 600 ${file}`,
-      });
-    }
-    if (size > FILE_BYTES_LIMIT) throw unusable(file, `it is larger than ${FILE_BYTES_LIMIT} bytes`);
-    return await handle.readFile('utf8');
-  } catch (error) {
-    if (error instanceof AgentError) throw error;
-    throw unusable(file, `it cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
+  return parseCredentials(file, await readPrivateFile({ file, what: WHAT, limitBytes: FILE_BYTES_LIMIT }));
 }
 
 /** @param file Only named in messages. */
@@ -67,6 +50,6 @@ export function parseCredentials(file: string, text: string): Credentials {
   return { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
 }
 
-function unusable(file: string, why: string, options: { hint?: string } = {}): AgentError {
-  return new AgentError('PERMISSION_DENIED', `Cannot use the credentials in ${file}: ${why}`, options);
+function unusable(file: string, why: string): AgentError {
+  return unusableFile({ file, what: WHAT }, why);
 }

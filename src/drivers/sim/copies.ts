@@ -1,5 +1,6 @@
 /** Copies of the volumes of a simulated host's pool, what has changed in them, and volumes made of such. */
 import { AgentError } from '../../model/errors.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type { DirtyBitmap, VolumeChain, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
 import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
@@ -17,26 +18,33 @@ export class SimCopies {
     this.#volumes = volumes;
   }
 
-  make({ copyId, id, layers = [], since }: VolumeCopy): void {
+  make({ copyId, id, layers = [], since, encryption }: VolumeCopy): void {
     const { layout, world } = this.#files;
     const layer = layers.at(-1) ?? null;
     const path = layout.layer(id, layer);
     this.#volumes.get(id, layer);
+    this.#volumes.checkKey(id, encryption, layer);
     if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
     const written = world.files.written(path) as Written;
     this.remove(copyId);
-    if (since === undefined) this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
+    const { passphrase } = this.#files.passphraseOf(id, encryption);
+    if (passphrase !== undefined) {
+      const copy = deltaOf(written, layout.volumeDelta(copyId), undefined, copyId);
+      this.#files.put({ ...copy, copyPassphrase: passphrase });
+    } else if (since === undefined)
+      this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
     else this.#files.put(deltaOf(written, layout.volumeDelta(copyId), since, copyId));
   }
 
   /** A volume with what another one holds. */
-  clone(request: VolumeRequest, { id, layers = [] }: VolumeChain): void {
+  clone(request: VolumeRequest, { id, layers = [], encryption }: VolumeChain): void {
     const { layout, world } = this.#files;
     const layer = layers.at(-1) ?? null;
     const path = layout.layer(id, layer);
     if (this.#files.get(layout.volume(request.id)) !== undefined) return;
     checkSize(request.sizeBytes);
     this.#volumes.get(id, layer);
+    this.#volumes.checkKey(id, encryption, layer);
     if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
     this.restore(request, world.files.contentOf(path));
   }
@@ -47,8 +55,20 @@ export class SimCopies {
     return bitmaps.map(([name, { consistent }]) => ({ name, consistent }));
   }
 
-  read(id: string): DiskExtent[] {
+  /** An empty one, for the hypervisor to write to. */
+  prepare({ copyId, id, encryption }: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'>): void {
+    const path = this.#files.layout.volumeDelta(copyId);
+    const { passphrase } = this.#files.passphraseOf(id, encryption);
+    this.remove(copyId);
+    const copy = newFile({ kind: 'volume', id: copyId, path, sizeBytes: 0, text: '[]' });
+    this.#files.put({ ...copy, ...(passphrase !== undefined && { copyPassphrase: passphrase }) });
+  }
+
+  read(id: string, key: KeyOfVolume | null): DiskExtent[] {
     const copy = this.find(id);
+    const { passphrase } = key === null ? {} : this.#files.passphraseOf(key.volumeId, key);
+    if (copy.copyPassphrase !== passphrase)
+      throw new AgentError('PERMISSION_DENIED', `What is given does not open copy ${id}`);
     if (copy.path === this.#files.layout.volumeDelta(id)) return extentsOf(copy);
     return [{ type: 'data', offset: 0, data: Buffer.from(copy.text ?? '') }];
   }
@@ -78,9 +98,10 @@ export class SimCopies {
     return disk.text;
   }
 
-  restore({ id, sizeBytes, label }: VolumeRequest, content: string): void {
+  restore({ id, sizeBytes, label, encryption }: VolumeRequest, content: string): void {
     const path = this.#files.layout.volume(id);
-    const volume = { sizeBytes, imageId: null, label: label ?? null, content };
+    const passphrase = this.#files.passphraseOf(id, encryption);
+    const volume = { sizeBytes, imageId: null, label: label ?? null, content, ...passphrase };
     this.#files.put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
   }
 }

@@ -3,7 +3,7 @@
  */
 
 import { Id, MacAddress, Name, nullable, strict } from '../../model/common.ts';
-import { DiskDevice, objectionToDevice, objectionToQos, VolumeQos } from '../../model/disk.ts';
+import { DiskDevice, KeyName, objectionToDevice, objectionToQos, VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import { FIRMWARES } from '../../model/instance.ts';
 import { WATCHDOGS } from '../../model/policy.ts';
@@ -25,8 +25,15 @@ const Interface = Type.String({
   description: `name of an interface, 1 to ${INTERFACE_NAME_MAX} of letters, digits, dot, - and _`,
 });
 
+const EncryptedBy = nullable(strict({ volumeId: Id, key: KeyName }));
+
 /** One file of a chain; the next is looked at by itself. */
-const Backing = strict({ path: Path, format: Format, backing: Type.Optional(Type.Unknown()) });
+const Backing = strict({
+  path: Path,
+  format: Format,
+  backing: Type.Optional(Type.Unknown()),
+  encryption: Type.Optional(EncryptedBy),
+});
 
 const Definition = strict({
   id: Id,
@@ -43,6 +50,7 @@ const Definition = strict({
       backing: nullable(Backing),
       device: Type.Optional(DiskDevice),
       qos: Type.Optional(nullable(VolumeQos)),
+      encryption: Type.Optional(EncryptedBy),
     }),
   ),
   shares: Type.Optional(Type.Array(strict({ tag: MountTag, path: Path, readOnly: Type.Boolean() }))),

@@ -5,9 +5,11 @@ import { AgentError } from '../../model/errors.ts';
 import type { VolumeQos } from '../../model/disk.ts';
 import { MIB } from '../../model/units.ts';
 import type { CallOptions } from '../contracts/calls.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type {
   CopyOptions,
   DiskCopies,
+  DiskCopy,
   DiskHypervisor,
   DiskMerge,
   DiskOverlay,
@@ -19,10 +21,29 @@ import type {
 import { changedBytes, deltaOf, isKnown, track, untrack, type Written } from './bitmaps.ts';
 import { checkDisk } from './definition.ts';
 import { newFile } from './files.ts';
+import { passphraseIn } from './keys.ts';
 import { foreign, GuestCalls, illegal, there } from './guest-calls.ts';
 import type { SimFile, SimGuest } from './state.ts';
 
 export abstract class SimDiskHypervisor extends GuestCalls implements DiskHypervisor {
+  giveKeys(volumes: readonly KeyOfVolume[], options?: CallOptions): Promise<void> {
+    return this.run({ name: 'hypervisor.giveKeys', id: null, options }, () => {
+      for (const volume of volumes) this.world.secrets.set(volume.volumeId, passphraseIn(this.world, volume));
+      this.world.touch();
+    });
+  }
+
+  forgetKey(volumeId: string, options?: CallOptions): Promise<void> {
+    return this.run({ name: 'hypervisor.forgetKey', id: volumeId, options }, () => {
+      this.world.secrets.delete(volumeId);
+      this.world.touch();
+    });
+  }
+
+  listKeys(options?: CallOptions): Promise<string[]> {
+    return this.ask('hypervisor.listKeys', null, options, () => [...this.world.secrets.keys()]);
+  }
+
   plugDisk(id: string, disk: GuestDisk, options?: CallOptions): Promise<void> {
     return this.change('hypervisor.plugDisk', id, options, (maybe) => {
       const guest = there(maybe, id);
@@ -65,10 +86,10 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     await this.change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
-      const { copies, since, checkpoint } = request;
-      const disks = copies.map(({ serial, path }) => ({ written: this.#written(guest, serial), path }));
-      const deltas = disks.flatMap(({ written, path }) =>
-        written === null ? [] : [deltaOf(written, path, since)],
+      const { copies, since, checkpoint, prepared = false } = request;
+      const disks = copies.map((copy) => ({ written: this.#written(guest, copy.serial), copy }));
+      const deltas = disks.flatMap(({ written, copy }) =>
+        written === null ? [] : [this.#copied(deltaOf(written, copy.path, since), copy, prepared)],
       );
       for (const delta of deltas) this.world.files.put(delta);
       if (checkpoint === undefined) return;
@@ -97,6 +118,17 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       guest.frozen = false;
       return true;
     });
+  }
+
+  /** As QEMU writes to a file that is there, where there is one, by the passphrase that it is given. */
+  #copied(delta: SimFile, { path, encryption = null }: DiskCopy, prepared: boolean): SimFile {
+    const before = this.world.files.get(path);
+    const secret = encryption === null ? undefined : this.world.secrets.get(encryption.volumeId);
+    if (encryption !== null && secret === undefined)
+      throw new AgentError('UNAVAILABLE', `There is no secret of ${encryption.volumeId}`);
+    if (prepared !== (before !== undefined) || before?.copyPassphrase !== secret)
+      throw new AgentError('INTERNAL', `${path} is not what it should be`);
+    return { ...delta, ...(secret !== undefined && { copyPassphrase: secret }) };
   }
 
   checkpoints(id: string, options?: CallOptions): Promise<GuestCheckpoint[]> {
@@ -134,7 +166,8 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       if (quiesce && !(guest.booted && guest.agentAnswers))
         throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
       if (memoryPath !== null) this.world.files.put(memoryOf(guest, memoryPath));
-      for (const { serial, path } of overlays) this.world.guests.switch(guest, plugged(guest, serial), path);
+      for (const overlay of overlays)
+        this.world.guests.switch(guest, plugged(guest, overlay.serial), overlay);
     });
   }
 

@@ -24,7 +24,7 @@ export abstract class GuestCalls {
     options: CallOptions | undefined,
     act: () => T,
   ): Promise<T> {
-    return this.#run({ name, id, options, nature: 'question' }, act);
+    return this.run({ name, id, options, nature: 'question' }, act);
   }
 
   /** A call that changes a guest of ours, or finds none. */
@@ -34,7 +34,7 @@ export abstract class GuestCalls {
     options: CallOptions | undefined,
     act: (guest: SimGuest | null) => T,
   ): Promise<T> {
-    return this.#run({ name, id, options }, () => {
+    return this.run({ name, id, options }, () => {
       const guest = this.world.guests.get(id) ?? null;
       if (guest !== null && guest.definition === null) throw foreign(guest);
       this.world.touch();
@@ -42,7 +42,7 @@ export abstract class GuestCalls {
     });
   }
 
-  async #run<T>(request: CallRequest, act: () => T): Promise<T> {
+  protected async run<T>(request: CallRequest, act: () => T): Promise<T> {
     if (this.isClosed) throw new AgentError('UNAVAILABLE', `${request.name}: the connection is closed`);
     return this.#calls.run(request, act);
   }

@@ -16,6 +16,7 @@ import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
 import {
   type BackingFile,
+  type DiskOverlay,
   type GuestDisk,
   type GuestEvent,
   type GuestShare,
@@ -138,6 +139,7 @@ export class Guests {
     const { disks, nics, shares = [] } = guest.definition ?? { disks: [], nics: [] };
     for (const disk of disks) {
       for (const path of pathsOf(disk)) this.#checkPath(guest, path);
+      this.#checkSecrets(guest, disk);
     }
     for (const { path } of shares) this.#checkPath(guest, path);
     for (const nic of nics) this.#checkNic(guest, nic);
@@ -170,10 +172,12 @@ export class Guests {
     if (guest.live === null) return;
     const paths = pathsOf(disk);
     for (const path of paths) this.#checkPath(guest, path);
-    const { serial, path, format, readOnly } = disk;
+    this.#checkSecrets(guest, disk);
+    const { serial, path, format, readOnly, encryption } = disk;
     this.#hold(paths);
     guest.live.paths.push(...paths);
-    guest.live.disks.push({ serial, path, format, readOnly });
+    const keyOf = encryption == null ? {} : { keyOf: encryption.volumeId };
+    guest.live.disks.push({ serial, path, format, readOnly, ...keyOf });
     this.tellDefinition(guest);
   }
 
@@ -192,17 +196,20 @@ export class Guests {
   }
 
   /** Lets the running process write to another file, which stands on the one of before; its definition follows. */
-  switch(guest: SimGuest, disk: ShapeDisk, path: string): void {
+  switch(guest: SimGuest, disk: ShapeDisk, { path, encryption = null }: DiskOverlay): void {
     if (guest.live === null || disk.path === path) return;
     this.#checkPath(guest, path);
+    this.#checkSecrets(guest, { path, format: 'qcow2', encryption });
     this.#hold([path]);
     guest.live.paths.push(path);
     this.#passBitmaps(disk.path, path);
     disk.path = path;
     const defined = guest.definition?.disks.find(({ serial }) => serial === disk.serial);
     if (defined !== undefined) {
-      defined.backing = { path: defined.path, format: defined.format, backing: defined.backing };
+      const { path: below, format, backing, encryption: belowBy } = defined;
+      defined.backing = { path: below, format, backing, ...(belowBy != null && { encryption: belowBy }) };
       defined.path = path;
+      if (encryption !== null) defined.encryption = encryption;
     }
     this.tellDefinition(guest);
   }
@@ -297,6 +304,7 @@ export class Guests {
 
   /** The machine loses its power, and boots: its guests are as they were defined, and nothing runs. */
   hostBoots(): void {
+    this.#state.secrets.clear();
     for (const guest of this.all()) {
       if (guest.live !== null) this.kill(guest, 'stopped', 'not started');
       delete guest.stoppedBy;
@@ -476,6 +484,18 @@ export class Guests {
   #checkPath(guest: SimGuest, path: string): void {
     if (this.#files.has(path)) return;
     throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: its disk ${path} is not there`);
+  }
+
+  /** As QEMU opens the files of a disk, each by the passphrase that it is given. */
+  #checkSecrets(guest: SimGuest, disk: BackingFile | GuestDisk | null): void {
+    if (disk === null) return;
+    const { path, encryption = null, backing = null } = disk;
+    const secret = encryption === null ? undefined : this.#state.secrets.get(encryption.volumeId);
+    if (encryption !== null && secret === undefined)
+      throw new AgentError('UNAVAILABLE', `Guest ${guest.id}: there is no secret of ${encryption.volumeId}`);
+    if (this.#files.get(path)?.volume?.passphrase !== secret)
+      throw new AgentError('INTERNAL', `Guest ${guest.id}: ${path} is not opened by what it is given`);
+    this.#checkSecrets(guest, backing);
   }
 
   #checkNic(guest: SimGuest, nic: { bridge: string; tapName: string }): void {

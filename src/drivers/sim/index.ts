@@ -16,6 +16,7 @@
 import type { Attachment } from './call.ts';
 import { SimHostFacts } from './host.ts';
 import { SimHypervisor } from './hypervisor.ts';
+import { SimKeys } from './keys.ts';
 import { SimNetwork } from './network.ts';
 import { SimObjectStore } from './objects.ts';
 import { SimStoragePool } from './storage.ts';
@@ -47,6 +48,7 @@ export interface SimHost {
   pools: ReadonlyMap<string, SimStoragePool>;
   network: SimNetwork;
   host: SimHostFacts;
+  keys: SimKeys;
   /** By name, as `world.settings.objectStores` says. */
   objects: ReadonlyMap<string, SimObjectStore>;
   world: SimWorld;
@@ -69,6 +71,7 @@ export function createSimHost(options: WorldOptions | { world: SimWorld } = {}):
     ),
     network: new SimNetwork(world, attachment),
     host: new SimHostFacts(world, attachment),
+    keys: new SimKeys(world),
     objects: new Map(
       world.settings.objectStores.map((name) => [name, new SimObjectStore(name, world, attachment)]),
     ),

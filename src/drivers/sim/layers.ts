@@ -1,6 +1,7 @@
 /** Layers of the volumes of a simulated host's pool. */
 import { AgentError } from '../../model/errors.ts';
 import type { FoundLayer, LayerRequest } from '../contracts/storage.ts';
+import type { Encryption } from '../../model/disk.ts';
 import { isBeside } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import type { PoolFiles } from './pool-files.ts';
@@ -15,7 +16,7 @@ export class SimLayers {
     this.#volumes = volumes;
   }
 
-  make({ volumeId, layer, parent, sizeBytes }: LayerRequest): void {
+  make({ volumeId, layer, parent, sizeBytes, encryption }: LayerRequest): void {
     checkSize(sizeBytes);
     const { layout } = this.#files;
     const path = layout.layer(volumeId, layer);
@@ -23,7 +24,8 @@ export class SimLayers {
     this.#volumes.get(volumeId, parent);
     const before = this.#files.get(path)?.volume ?? null;
     if (before === null) {
-      const volume = { sizeBytes, imageId: null, below };
+      const passphrase = this.#files.passphraseOf(volumeId, encryption);
+      const volume = { sizeBytes, imageId: null, below, ...passphrase };
       this.#files.put(newFile({ kind: 'volume', id: volumeId, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
     } else if (before.below !== below) {
       throw new AgentError('HOST_CONFLICT', `Layer ${layer} of volume ${volumeId} stands on another one`);
@@ -34,19 +36,21 @@ export class SimLayers {
     return this.of(volumeId).find(({ id }) => id === layer) ?? null;
   }
 
-  commit(volumeId: string, layer: string): void {
+  commit(volumeId: string, layer: string, encryption: Encryption | null): void {
     const path = this.#files.layout.layer(volumeId, layer);
     this.#volumes.get(volumeId, layer);
+    this.#volumes.checkKey(volumeId, encryption, layer);
     this.#files.checkIdle(volumeId, path);
     this.#files.world.files.commit(path);
     this.#files.world.touch();
   }
 
-  move({ volumeId, layer, parent }: Omit<LayerRequest, 'sizeBytes'>): void {
+  move({ volumeId, layer, parent, encryption = null }: Omit<LayerRequest, 'sizeBytes'>): void {
     const { layout, world } = this.#files;
     const below = layout.layer(volumeId, parent);
     const moved = this.#volumes.get(volumeId, layer);
     if (moved.below === below) return;
+    this.#volumes.checkKey(volumeId, encryption, layer);
     this.#files.checkIdle(volumeId, layout.layer(volumeId, layer));
     moved.below = below;
     world.touch();

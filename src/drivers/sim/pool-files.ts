@@ -1,6 +1,8 @@
 /** Files of a simulated host's pool, as its nouns use them: under the names of the real pool, and in the room that there is. */
 import { AgentError } from '../../model/errors.ts';
+import type { Encryption } from '../../model/disk.ts';
 import type { Layout } from '../qcow2/layout.ts';
+import { passphraseIn } from './keys.ts';
 import type { SimFile } from './state.ts';
 import type { SimWorld } from './world.ts';
 
@@ -44,6 +46,12 @@ export class PoolFiles {
     }
     this.world.touch();
     this.world.files.put(file);
+  }
+
+  /** What opens a file of a volume; none where it is not encrypted. @throws {AgentError} NOT_FOUND: no such key */
+  passphraseOf(volumeId: string, encryption: Encryption | null | undefined): { passphrase?: string } {
+    if (encryption === null || encryption === undefined) return {};
+    return { passphrase: passphraseIn(this.world, { volumeId, key: encryption.key }) };
   }
 
   /** Harmless where there is none; a mishap where a guest has it open. */

@@ -11,11 +11,12 @@ export function noEdits(): SimEdits {
 
 /** The devices of the guest's next start. */
 export function devicesOf({ definition, edits }: SimGuest): GuestDevices {
-  const disks = (definition?.disks ?? []).map(({ serial, path, format, readOnly }) => ({
+  const disks = (definition?.disks ?? []).map(({ serial, path, format, readOnly, encryption }) => ({
     serial,
     path,
     format,
     readOnly,
+    ...(encryption != null && { keyOf: encryption.volumeId }),
   }));
   const shares = definition?.shares ?? [];
   return {

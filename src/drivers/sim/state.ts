@@ -72,6 +72,8 @@ export interface WorldSettings {
   sharesMissing: string | null;
   /** Network features that are not usable, with the reason. @default none */
   missingFeatures: Partial<Record<'bridge' | 'nat' | 'dhcp', string>>;
+  /** Keys that volumes can be encrypted with: a word for each name. @default `disks` and `other` */
+  keys: Record<string, string>;
   /** Names of the object stores. @default ['backups'] */
   objectStores: string[];
   /** What `Host.examine` finds. @default one finding, that all is well */
@@ -97,6 +99,7 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   projectQuotas: true,
   sharesMissing: null,
   missingFeatures: {},
+  keys: { disks: 'sesame', other: 'open' },
   objectStores: ['backups'],
   findings: [{ check: 'simulation', verdict: 'ok', message: 'this host is simulated', mend: null }],
   bootId: 'boot-1',
@@ -195,6 +198,8 @@ export interface SimFile extends StoredFile {
     imageId: string | null;
     format?: ImageFormat;
     label?: VolumeLabel | null;
+    /** What opens it. @default it is not encrypted */
+    passphrase?: string;
     /** Path of what it stands on, where that is not its image. */
     below?: string;
     /** What is on it, as text. @default words that are its own; of a layer, what is below */
@@ -204,6 +209,8 @@ export interface SimFile extends StoredFile {
   } | null;
   /** @default none */
   share?: { label: ShareLabel | null; files: number } | null;
+  /** What opens a copy of a volume. @default it is in clear */
+  copyPassphrase?: string;
   /** A seed's contents as JSON, a console's text, or the bytes of an upload in base64. */
   text: string | null;
   /** Files of one inode share their room. @default a file of its own */
@@ -271,6 +278,8 @@ export interface WorldState {
   buckets: Map<string, SimBucket>;
   /** Volumes that were given away, by path; whose it is while its export is not finished. */
   exports: Map<string, { facts: ExportFacts; volumeId: string | null }>;
+  /** Passphrases that the hypervisor has in its memory, by the volume's id. */
+  secrets: Map<string, string>;
 }
 
 export function emptyState(settings: WorldSettings): WorldState {
@@ -285,6 +294,7 @@ export function emptyState(settings: WorldSettings): WorldState {
     sources: new Map(),
     buckets: new Map(),
     exports: new Map(),
+    secrets: new Map(),
   };
 }
 
@@ -295,7 +305,8 @@ export function traceKey({ kind, name }: NetworkThingName): string {
 
 /** Writes the state; the file is the old one or the new one, never a part. */
 export function writeState(path: string, state: WorldState, nowMs: number): void {
-  const { settings, guests, files, bridges, devices, traces, kept, sources, buckets, exports } = state;
+  const { settings, guests, files, bridges, devices, traces, kept, sources, buckets, exports, secrets } =
+    state;
   const body = {
     version: VERSION,
     nowMs,
@@ -309,6 +320,7 @@ export function writeState(path: string, state: WorldState, nowMs: number): void
     sources: [...sources],
     buckets: [...buckets].map(([name, bucket]) => [name, writtenBucket(bucket)]),
     exports: [...exports],
+    secrets: [...secrets],
   };
   writeFileSync(`${path}.new`, JSON.stringify(body));
   renameSync(`${path}.new`, path);
@@ -338,6 +350,8 @@ export function readState(path: string): { state: WorldState; nowMs: number } | 
         body.buckets.map(([name, bucket]: [string, WrittenBucket]) => [name, readBucket(bucket)]),
       ),
       exports: new Map(body.exports),
+      // Worlds of before have none.
+      secrets: new Map(body.secrets ?? []),
     };
     return { state, nowMs: body.nowMs };
   } catch (cause) {

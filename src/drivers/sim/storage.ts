@@ -5,8 +5,10 @@
  * (qcow2/layout.ts). Here is the way of each call; what it does is in the file of its noun.
  */
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
+import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { CallOptions, FlattenOptions, ProgressListener } from '../contracts/calls.ts';
+import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
   DirtyBitmap,
@@ -177,9 +179,24 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.labelVolume', id, options, () => this.#volumes.label(id, label));
   }
 
-  growVolume(id: string, sizeBytes: number, options: CallOptions & { layer?: LayerId } = {}): Promise<void> {
-    const { layer = null } = options;
-    return this.#run('storage.growVolume', id, options, () => this.#volumes.grow(id, sizeBytes, layer));
+  checkKey(
+    { id, layers = [], encryption = null }: Pick<VolumeChain, 'id' | 'layers' | 'encryption'>,
+    options?: CallOptions,
+  ): Promise<void> {
+    return this.#run('storage.checkKey', id, options, () => {
+      if (encryption !== null) this.#volumes.checkKey(id, encryption, layers.at(-1) ?? null);
+    });
+  }
+
+  growVolume(
+    id: string,
+    sizeBytes: number,
+    options: CallOptions & { layer?: LayerId; encryption?: Encryption | null } = {},
+  ): Promise<void> {
+    const { layer = null, encryption = null } = options;
+    return this.#run('storage.growVolume', id, options, () =>
+      this.#volumes.grow(id, sizeBytes, layer, encryption),
+    );
   }
 
   makeLayer(request: LayerRequest, options?: CallOptions): Promise<void> {
@@ -190,8 +207,15 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.lookLayer', volumeId, options, () => this.#layers.look(volumeId, layer));
   }
 
-  commitLayer(volumeId: string, layer: string, options?: CallOptions): Promise<void> {
-    return this.#run('storage.commitLayer', volumeId, options, () => this.#layers.commit(volumeId, layer));
+  commitLayer(
+    volumeId: string,
+    layer: string,
+    options: CallOptions & { encryption?: Encryption | null } = {},
+  ): Promise<void> {
+    const { encryption = null } = options;
+    return this.#run('storage.commitLayer', volumeId, options, () =>
+      this.#layers.commit(volumeId, layer, encryption),
+    );
   }
 
   moveLayer(request: Omit<LayerRequest, 'sizeBytes'>, options?: CallOptions): Promise<void> {
@@ -222,9 +246,9 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.roomToFlatten', id, options, () => this.#volumes.roomToFlatten(id));
   }
 
-  flattenVolume({ id }: FlatVolume, options?: CallOptions & FlattenOptions): Promise<void> {
-    return this.#run('storage.flattenVolume', id, options, () => {
-      this.#volumes.flatten(id);
+  flattenVolume(volume: FlatVolume, options?: CallOptions & FlattenOptions): Promise<void> {
+    return this.#run('storage.flattenVolume', volume.id, options, () => {
+      this.#volumes.flatten(volume);
       options?.onProgress?.(1, 1, 'copying');
     });
   }
@@ -241,8 +265,19 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.bitmaps', id, options, () => this.#copies.bitmaps(id));
   }
 
-  async *readCopy(id: string, options?: CallOptions): AsyncGenerator<DiskExtent> {
-    yield* await this.#run('storage.readCopy', id, options, () => this.#copies.read(id));
+  prepareCopy(
+    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
+    options?: CallOptions,
+  ): Promise<void> {
+    return this.#run('storage.prepareCopy', copy.id, options, () => this.#copies.prepare(copy));
+  }
+
+  async *readCopy(
+    id: string,
+    options: CallOptions & { key?: KeyOfVolume | null } = {},
+  ): AsyncGenerator<DiskExtent> {
+    const { key = null } = options;
+    yield* await this.#run('storage.readCopy', id, options, () => this.#copies.read(id, key));
   }
 
   keepCopy(id: string, options?: CallOptions): Promise<void> {
@@ -384,8 +419,9 @@ export class SimStoragePool implements StoragePool {
     if (volume === null) {
       return { id, sizeBytes: null, image: null, label: null, layers: [], fault: `${path} is no volume` };
     }
-    const { sizeBytes, imageId, format = 'qcow2', label = null } = volume;
+    const { sizeBytes, imageId, format = 'qcow2', label = null, passphrase } = volume;
+    const encrypted = passphrase === undefined ? {} : { encrypted: true };
     const image = imageId === null ? null : { id: imageId, format };
-    return { id, sizeBytes, image, label, layers: this.#layers.of(id), fault: null };
+    return { id, sizeBytes, image, ...encrypted, label, layers: this.#layers.of(id), fault: null };
   }
 }

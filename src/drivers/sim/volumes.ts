@@ -1,8 +1,9 @@
 /** Volumes of a simulated host's pool: their own files. */
 import { AgentError } from '../../model/errors.ts';
 import { DISK_GIB_MAX } from '../../model/instance.ts';
+import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
-import type { VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
+import type { FlatVolume, VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
 import { besideWipe, isBeside } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import type { SimImages } from './images.ts';
@@ -30,11 +31,16 @@ export class SimVolumes {
     checkSize(sizeBytes);
     if (image !== null) this.#images.checkUnder(image, request);
     const imageId = image?.id ?? null;
-    const volume = { sizeBytes, imageId, format: image?.format ?? 'qcow2', label };
+    const passphrase = this.#files.passphraseOf(id, request.encryption);
+    const volume = { sizeBytes, imageId, format: image?.format ?? 'qcow2', label, ...passphrase };
     const before = this.#files.get(path)?.volume ?? null;
     if (before === null) {
       this.#files.put(newFile({ kind: 'volume', id, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
-    } else if (before.sizeBytes !== sizeBytes || before.imageId !== imageId) {
+    } else if (
+      before.sizeBytes !== sizeBytes ||
+      before.imageId !== imageId ||
+      (before.passphrase === undefined) !== (passphrase.passphrase === undefined)
+    ) {
       throw new AgentError('HOST_CONFLICT', `Volume ${id} exists in another form`);
     }
   }
@@ -55,10 +61,23 @@ export class SimVolumes {
     this.#files.world.touch();
   }
 
-  grow(id: string, sizeBytes: number, layer: LayerId): void {
+  /** @throws {AgentError} PERMISSION_DENIED: another key has encrypted it. */
+  checkKey(id: string, encryption: Encryption | null | undefined, layer: LayerId = null): void {
+    const { passphrase } = this.#files.passphraseOf(id, encryption);
+    if (passphrase === this.get(id, layer).passphrase) return;
+    if (encryption == null)
+      throw new AgentError('INTERNAL', `Volume ${id} is encrypted, and no key is given`);
+    throw new AgentError(
+      'PERMISSION_DENIED',
+      `Key ${encryption.key} of this node does not open volume ${id}`,
+    );
+  }
+
+  grow(id: string, sizeBytes: number, layer: LayerId, encryption: Encryption | null): void {
     checkSize(sizeBytes);
     const volume = this.get(id, layer);
     if (volume.sizeBytes >= sizeBytes) return;
+    this.checkKey(id, encryption, layer);
     this.#files.checkIdle(id, this.#files.layout.layer(id, layer));
     volume.sizeBytes = sizeBytes;
     this.#files.world.touch();
@@ -71,8 +90,9 @@ export class SimVolumes {
       : (this.#files.get(this.#files.layout.image(imageId, format))?.sizeBytes ?? 0);
   }
 
-  flatten(id: string): void {
+  flatten({ id, encryption = null }: FlatVolume): void {
     const volume = this.get(id);
+    this.checkKey(id, encryption);
     this.#files.checkIdle(id, this.#files.layout.volume(id));
     volume.imageId = null;
     this.#files.world.touch();

@@ -98,6 +98,11 @@ export class SimWorld {
     return this.#state.kept;
   }
 
+  /** Passphrases that the hypervisor has, by the volume's id. */
+  get secrets(): Map<string, string> {
+    return this.#state.secrets;
+  }
+
   /** What the object store `name` holds. */
   bucket(name: string): SimBucket {
     const known = this.#state.buckets.get(name);
@@ -130,5 +135,7 @@ export class SimWorld {
 }
 
 function settingsOf(base: WorldSettings, given: Omit<WorldOptions, 'clock' | 'statePath'>): WorldSettings {
-  return { ...base, ...given, timing: { ...base.timing, ...given.timing } };
+  // Files of worlds before there were keys have none.
+  const keys = { ...(given.keys ?? base.keys ?? {}) };
+  return { ...base, ...given, keys, timing: { ...base.timing, ...given.timing } };
 }

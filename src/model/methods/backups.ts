@@ -1,6 +1,7 @@
 /** Methods of backups. */
 import { Backup, Retention } from '../backup.ts';
 import { Fence, Id, Name, NameOrId, ObjectFence, strict } from '../common.ts';
+import { AskedEncryption } from '../disk.ts';
 import { DISK_GIB_MAX, DISKS_MAX, InstanceSpec } from '../instance.ts';
 import { type Method, operation, read } from '../method.ts';
 import { PoolName } from '../pool.ts';
@@ -76,6 +77,11 @@ export const BACKUP_METHODS = {
         description: 'GiB of the new volume, not less than it had',
       }),
       pool: Type.Optional(PoolName),
+      encryption: Type.Optional({
+        ...AskedEncryption,
+        description:
+          'by which key of the node its bytes are encrypted; null for not at all; where absent, as the backup says',
+      }),
       ...Fence,
     }),
   ),

@@ -1,6 +1,6 @@
 /** Methods of volumes. */
 import { Fence, Name, NameOrId, nullable, ObjectFence, strict } from '../common.ts';
-import { DiskDevice, VolumeQos } from '../disk.ts';
+import { AskedEncryption, DiskDevice, VolumeQos } from '../disk.ts';
 import { DISK_GIB_MAX } from '../instance.ts';
 import { type Method, none, one, operation, read } from '../method.ts';
 import { PoolName } from '../pool.ts';
@@ -23,6 +23,11 @@ export const VOLUME_METHODS = {
         description: 'snapshot of its instance: it is copied as it was then, whether or not a guest runs',
       }),
       protected: Type.Optional(Type.Boolean({ description: 'not deleted until that is taken back' })),
+      encryption: Type.Optional({
+        ...AskedEncryption,
+        description:
+          'by which key of the node its bytes are encrypted; null for not at all; where absent, as what it copies, or not at all',
+      }),
       ...Fence,
     }),
   ),
@@ -109,6 +114,11 @@ export const VOLUME_METHODS = {
           description: 'absolute path of the file; nothing may be there yet',
         }),
         format: Type.Enum([...EXPORT_FORMATS], { default: 'qcow2' }),
+        decrypt: Type.Optional(
+          Type.Boolean({
+            description: 'an encrypted volume is written in clear; without it that is refused',
+          }),
+        ),
         ...Fence,
       }),
       'ready; its instance, if it has one, stopped or crashed',

@@ -94,6 +94,14 @@ const REFUSED: [name: string, text: string, message: RegExp][] = [
     /objects\.0\.endpoint/,
   ],
   ['an endpoint with a path', STORE.replace(':9000', ':9000/a'), /objects\.0\.endpoint/],
+  ['a key named none', '[[keys]]\nname = "none"\nfile = "/k"\n', /keys\.0\.name/],
+  ['a key in no absolute file', '[[keys]]\nname = "a"\nfile = "k"\n', /keys\.0\.file/],
+  [
+    'two keys of one name',
+    '[[keys]]\nname = "a"\nfile = "/k"\n[[keys]]\nname = "a"\nfile = "/l"\n',
+    /two keys are named a/,
+  ],
+  ['a key with its digits in the configuration', '[[keys]]\nname = "a"\nkey = "00"\n', /keys\.0/],
   ['a prefix that climbs', `${STORE}prefix = "../"\n`, /objects\.0\.prefix/],
   [
     'a socket path too long for the kernel',

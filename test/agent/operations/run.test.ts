@@ -520,6 +520,7 @@ const VOLUME = {
   protected: false,
   device: {},
   qos: null,
+  encryption: null,
   state: 'creating',
   createdAt: '2026-01-01T00:00:00.000Z',
 } as const;

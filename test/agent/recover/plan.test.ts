@@ -398,6 +398,7 @@ t.test(
           protected: false,
           device: {},
           qos: null,
+          encryption: null,
           state: 'ready' as const,
           createdAt: AT,
         },

@@ -154,10 +154,10 @@ export class SimAgent {
       `[node]\nstateDir = "${this.folder}"\nrunDir = "${this.folder}"\n[socket]\npath = "${this.socketPath}"\n${this.#config}`,
       'test.toml',
     );
-    const { hypervisor, pool, pools, network, host, objects } = this.#host;
+    const { hypervisor, pool, pools, network, host, keys, objects } = this.#host;
     return new Agent({
       config,
-      drivers: this.#wrap({ hypervisor, pool, pools, network, host, objects }),
+      drivers: this.#wrap({ hypervisor, pool, pools, network, host, keys, objects }),
       clock: this.world.clock,
       log: this.#log(),
       peers: this.#peers,

@@ -133,6 +133,7 @@ export function volume(changes: Partial<Volume> = {}): Volume {
     imageId: idOf(4),
     instanceId: idOf(1),
     deletedWithInstance: true,
+    encryption: null,
     protected: false,
     device: {},
     qos: null,

@@ -80,6 +80,7 @@ function simDrivers(statePath: string): Drivers {
     pools: sim.pools,
     network: sim.network,
     host: sim.host,
+    keys: sim.keys,
     objects: sim.objects,
   };
 }

@@ -68,6 +68,7 @@ export class LabNode {
     this.#client = new LocalClient(join(this.folder, 'berth.sock'));
     mkdirSync(this.otherPoolDir, { recursive: true });
     writeFileSync(this.#configPath, this.#config());
+    writeFileSync(this.#keyPath, `${'5a'.repeat(32)}\n`, { mode: 0o600 });
   }
 
   get pid(): number {
@@ -213,6 +214,10 @@ export class LabNode {
     return promise.finally(() => child.kill('SIGKILL'));
   }
 
+  get #keyPath(): string {
+    return join(this.folder, 'key');
+  }
+
   get #configPath(): string {
     return join(this.folder, 'berthd.toml');
   }
@@ -273,6 +278,10 @@ export class LabNode {
       'criticalPercent = 100',
       '[snapshots]',
       'mergeAutomatically = false',
+      ...['[[keys]]', 'name = "disks"', `file = "${this.#keyPath}"`],
+      // Where it is, is the laboratory's affair: an object store outlives its node.
+      ...['[[objects]]', 'name = "backups"', 'endpoint = "http://127.0.0.1:1"', 'bucket = "laboratory"'],
+      ...['credentialsFile = "/nonexistent"', `backupKeyFile = "${this.#keyPath}"`],
       '[log]',
       'level = "debug"',
       '',

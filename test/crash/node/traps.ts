@@ -77,8 +77,9 @@ export class Traps implements CommitWatch {
     };
   }
 
-  watchDrivers({ hypervisor, pool, pools, network, host, objects }: Drivers): Drivers {
+  watchDrivers({ hypervisor, pool, pools, network, host, keys, objects }: Drivers): Drivers {
     return {
+      keys,
       objects,
       hypervisor: this.#watch('hypervisor', hypervisor),
       pool: this.#watch('storage', pool),

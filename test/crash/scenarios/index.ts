@@ -1,5 +1,6 @@
 /** All scenarios. A kind of operation without one fails test/crash/scenarios.test.ts. */
 import { BACKUPS } from './backups.ts';
+import { ENCRYPTED } from './encryption.ts';
 import { INSTANCES } from './instances.ts';
 import { NETWORKS } from './networks.ts';
 import { NODE } from './node.ts';
@@ -11,6 +12,7 @@ import { STORAGE } from './storage.ts';
 export const SCENARIOS: readonly Scenario[] = [
   ...INSTANCES,
   ...STORAGE,
+  ...ENCRYPTED,
   ...SNAPSHOTS,
   ...SHARES,
   ...BACKUPS,

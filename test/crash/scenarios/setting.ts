@@ -17,6 +17,9 @@ export const BYSTANDER = 'bystander';
 /** What scenarios are about. */
 export const SUBJECT = 'web';
 
+/** By the key of the laboratory. */
+export const ENCRYPTION = { key: 'disks' };
+
 /** Bound of a guest's boot, ms. */
 const BOOT_MS = 60_000;
 
@@ -26,6 +29,8 @@ export interface Setting {
   /** Of the subject. @default 'bios' */
   firmware?: 'bios' | 'uefi';
   volumes?: readonly string[];
+  /** Volumes that are encrypted. */
+  encrypted?: readonly string[];
   /** In the other pool. */
   otherVolumes?: readonly string[];
   shares?: readonly string[];
@@ -72,7 +77,9 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await forgetFlatSubject(node);
   await bringSubject(node, setting);
   const { volumes } = await node.call('volume.list');
-  const kept = [VOLUME, ...(setting.volumes ?? []), ...(setting.otherVolumes ?? [])];
+  const kept = [VOLUME, setting.volumes, setting.otherVolumes, setting.encrypted].flatMap(
+    (each) => each ?? [],
+  );
   for (const volume of volumes) if (!mayStay(volume, kept)) await deleteVolume(node, volume);
   const { shares } = await node.call('share.list');
   for (const share of shares) if (!mayShareStay(share, setting.shares ?? [])) await deleteShare(node, share);
@@ -167,6 +174,9 @@ async function bringSubject(
 async function makeMissing({ node, image }: Stand, setting: Setting): Promise<void> {
   for (const name of setting.volumes ?? [])
     if (!(await has(node, 'volume.show', name))) await node.run('volume.create', { name, sizeGib: 1 });
+  for (const name of setting.encrypted ?? [])
+    if (!(await has(node, 'volume.show', name)))
+      await node.run('volume.create', { name, sizeGib: 1, encryption: ENCRYPTION });
   for (const name of setting.otherVolumes ?? [])
     if (!(await has(node, 'volume.show', name)))
       await node.run('volume.create', { name, sizeGib: 1, pool: OTHER_POOL });

@@ -44,7 +44,7 @@ export class LibvirtStand implements Stand {
   }
 
   async host(): Promise<string[]> {
-    const parts = await Promise.all([this.#guests(), links(), tables()]);
+    const parts = await Promise.all([this.#guests(), links(), tables(), secrets()]);
     // The processes last: by then the tools above have ended.
     return [...parts.flat(), ...this.#files(), ...this.#networkFiles(), ...this.#processes()];
   }
@@ -140,6 +140,12 @@ async function links(): Promise<string[]> {
       const kind = linkinfo?.info_kind === 'tun' ? 'tap' : (linkinfo?.info_kind ?? 'link');
       return `${kind} ${ifname}${master === undefined ? '' : ` on ${master}`}`;
     });
+}
+
+/** By the ids of their volumes. */
+async function secrets(): Promise<string[]> {
+  const { stdout } = await run('virsh', ['-q', '-c', 'qemu:///system', 'secret-list']);
+  return [...stdout.matchAll(/^ *([0-9a-f-]{36}) /gm)].map(([, id]) => `secret ${id}`);
 }
 
 async function tables(): Promise<string[]> {

@@ -40,7 +40,7 @@ export class SimStand implements Stand {
   }
 
   async host(): Promise<string[]> {
-    const { settings, guests, files, bridges, devices } = this.#read();
+    const { settings, guests, files, bridges, devices, secrets } = this.#read();
     return [
       ...[...guests.values()].map(({ id, power }) => `guest ${id} ${power}`),
       ...[...guests.values()].flatMap(({ id, frozen }) => (frozen === true ? [`frozen ${id}`] : [])),
@@ -53,6 +53,7 @@ export class SimStand implements Stand {
         `bridge ${name}`,
         ...Object.keys(ports).map((port) => `port ${plan?.id} ${port}`),
       ]),
+      ...[...secrets.keys()].map((id) => `secret ${id}`),
       ...[...devices].map(([device, bridge]) => `tap ${device} on ${bridge}`),
     ];
   }

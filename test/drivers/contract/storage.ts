@@ -11,6 +11,7 @@ import type { DiskExtent, DiskSink } from '../../../src/drivers/contracts/extent
 import type { SeedContents, StoragePool } from '../../../src/drivers/contracts/storage.ts';
 import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { ImageFormat } from '../../../src/model/storage.ts';
+import { encryptionTests } from './storage-encryption.ts';
 import { layerTests } from './storage-layers.ts';
 
 import { shareTests } from './storage-shares.ts';
@@ -47,6 +48,8 @@ export interface StorageFixture {
   writeConsole(instanceId: string, text: string): Promise<void>;
   /** Puts a file into a share's folder, as a guest does. */
   writeInto(sharePath: string): Promise<void>;
+  /** Puts another key in the place of one, and answers with what puts it back; `storage-encryption.ts` has their names. */
+  replaceKey(name: string): Promise<() => Promise<void>>;
   /** Whether the pool's file system keeps folders to a quota. */
   keepsQuotas: boolean;
 }
@@ -80,6 +83,7 @@ export function storageContract(t: Test, name: string, makePool: MakePool): void
     cloneTests(t, prepared);
     layerTests(t, prepared);
     deltaTests(t, prepared);
+    encryptionTests(t, prepared);
     listTests(t, prepared);
     volumeRefusalTests(t, prepared);
     shareTests(t, prepared);

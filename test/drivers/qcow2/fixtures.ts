@@ -13,6 +13,8 @@ import { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
 import type { Qcow2PoolParts } from '../../../src/drivers/qcow2/stores.ts';
 import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { MakePool, ValidSource } from '../contract/storage.ts';
+import { KEYS } from '../contract/storage-encryption.ts';
+import { TestKeys } from '../keys.ts';
 
 export const MIB = 1024 * 1024;
 export const exec = new HostExec();
@@ -79,8 +81,10 @@ export async function fixtureMaker(t: Test): Promise<(t: Test, path?: string) =>
   const backing = ['-u', '-b', '/etc/shadow', '-F', 'raw'];
   const hostile = await makeQcow2(join(sources, 'hostile.qcow2'), backing);
   return async (t, path) => {
-    const place = path ?? join(await makeFolder(t), 'pool');
-    const pool = new Qcow2Pool({ name: 'main', path: place, exec });
+    const folder = await makeFolder(t);
+    const place = path ?? join(folder, 'pool');
+    const keys = new TestKeys(folder, Object.values(KEYS));
+    const pool = new Qcow2Pool({ name: 'main', path: place, exec, keys: keys.keys });
     return {
       pool,
       valid,
@@ -95,6 +99,7 @@ export async function fixtureMaker(t: Test): Promise<(t: Test, path?: string) =>
       },
       writeConsole: (instanceId, text) => writeFile(pool.paths.consoleLog(instanceId), text),
       writeInto: (path) => writeFile(join(path, 'file'), 'of a guest'),
+      replaceKey: (name) => keys.replace(name),
       keepsQuotas: false,
     };
   };

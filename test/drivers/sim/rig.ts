@@ -210,6 +210,13 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     },
     writeConsole: async (id, text) => world.outside.writeConsole(id, text),
     writeInto: async (path) => world.outside.writeIntoShare(path, 1),
+    replaceKey: async (name) => {
+      const word = world.settings.keys[name] as string;
+      world.settings.keys[name] = `not ${word}`;
+      return async () => {
+        world.settings.keys[name] = word;
+      };
+    },
     keepsQuotas: world.settings.projectQuotas,
   };
 }

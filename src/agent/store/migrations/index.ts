@@ -11,6 +11,7 @@ import { snapshots } from './009-snapshots.ts';
 import { shares } from './011-shares.ts';
 import { seeds } from './012-seeds.ts';
 import { pools } from './013-pools.ts';
+import { encryption } from './014-encryption.ts';
 import { edges } from './016-edges.ts';
 import { audit } from './017-audit.ts';
 import { indexes } from './018-indexes.ts';
@@ -29,6 +30,7 @@ export const migrations: readonly string[] = [
   shares,
   seeds,
   pools,
+  encryption,
   edges,
   audit,
   indexes,
