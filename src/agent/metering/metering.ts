@@ -57,7 +57,7 @@ export interface MeteringParts {
   /** State folder of the node. */
   folder: string;
   newId: () => string;
-  /** Whether anyone acknowledges events. */
+  /** Whether the configuration names one who acknowledges events; one who was ever heard counts as well. */
   hasScheduler: boolean;
   /** @default RECORDS_LIMIT */
   recordsLimit?: number;
@@ -257,9 +257,13 @@ export class Metering {
   #tellAgain(): void {
     const { events, usageRecords } = this.#parts.store;
     const untold = usageRecords.untold(events.acknowledged(), events.firstSeq() ?? 0, RECORDS_PER_EVENT);
-    if (untold.length === 0 || !this.#parts.hasScheduler) return;
+    if (untold.length === 0 || !this.#hasScheduler) return;
     const seq = this.#append(untold);
     for (const { id } of untold) usageRecords.setEvent(id, seq);
+  }
+
+  get #hasScheduler(): boolean {
+    return this.#parts.hasScheduler || this.#parts.store.meta.get('last_contact_at') !== null;
   }
 
   #append(records: readonly UsageRecord[]): number {
@@ -269,10 +273,10 @@ export class Metering {
   }
 
   #cleanUp(to: Point): void {
-    const { store, settings, hasScheduler, log, recordsLimit = RECORDS_LIMIT } = this.#parts;
+    const { store, settings, log, recordsLimit = RECORDS_LIMIT } = this.#parts;
     const { events, usageRecords } = store;
     const oldest = new Date(to.wallMs - settings.keepDays * DAY_MS).toISOString();
-    const acknowledged = hasScheduler ? events.acknowledged() : Number.MAX_SAFE_INTEGER;
+    const acknowledged = this.#hasScheduler ? events.acknowledged() : Number.MAX_SAFE_INTEGER;
     usageRecords.removeOld(oldest, acknowledged);
     const lost = usageRecords.removeBeyond(recordsLimit, acknowledged);
     if (lost === 0) return;
