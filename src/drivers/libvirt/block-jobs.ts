@@ -10,7 +10,17 @@ import type { CommandContext } from './own-domain.ts';
 const LOOK_MS = 100;
 
 /** Null where there is none. A guest that has gone down has none. */
-export async function jobOn(domain: Domain, { limits }: CommandContext, target: string) {
+export async function jobOn(domain: Domain, context: CommandContext, target: string) {
+  try {
+    return await askJob(domain, context, target);
+  } catch (error) {
+    // QEMU has gone in the middle of the question: asked again, libvirt knows.
+    if (isLibvirtError(error, 'VIR_ERR_SYSTEM_ERROR')) return askJob(domain, context, target);
+    throw error;
+  }
+}
+
+async function askJob(domain: Domain, { limits }: CommandContext, target: string) {
   try {
     const job = await domain.getBlockJobInfo(target, 0, limits.next());
     return job.found === 0 ? null : job;

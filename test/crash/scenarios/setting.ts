@@ -6,6 +6,7 @@ import type { Params } from '../../../src/model/methods.ts';
 import type { Share } from '../../../src/model/share.ts';
 import type { Volume } from '../../../src/model/storage.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
+import { DEFAULT_POOL } from '../../../src/model/pool.ts';
 import { type LabNode, OTHER_POOL } from '../node/lab-node.ts';
 import { until } from '../node/until.ts';
 import type { Stand } from '../stands/stand.ts';
@@ -74,7 +75,7 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
   await takeSnapshotsBack(node);
   await takeVolumesBack(node);
   await takeSharesBack(node);
-  await forgetFlatSubject(node);
+  await forgetOtherSubject(node);
   await bringSubject(node, setting);
   const { volumes } = await node.call('volume.list');
   const kept = [VOLUME, setting.volumes, setting.otherVolumes, setting.encrypted].flatMap(
@@ -144,11 +145,13 @@ async function takeSharesBack(node: LabNode): Promise<void> {
   for (const { id } of attached) await node.run('share.detach', { id, instance: SUBJECT });
 }
 
-/** One whose disk a case has flattened is made anew, on its image. */
-async function forgetFlatSubject(node: LabNode): Promise<void> {
+/** One whose disk a case has flattened, or made encrypted or in another pool, is made anew, as the others are. */
+async function forgetOtherSubject(node: LabNode): Promise<void> {
   const { volumes } = await node.call('volume.list');
-  const isFlat = volumes.some(({ name, imageId }) => name === `${SUBJECT}-disk0` && imageId === null);
-  if (isFlat) await node.run('instance.delete', { id: SUBJECT });
+  const disk = volumes.find(({ name }) => name === `${SUBJECT}-disk0`);
+  if (disk === undefined) return;
+  const isAsMade = disk.imageId !== null && disk.encryption === null && disk.pool === DEFAULT_POOL;
+  if (!isAsMade) await node.run('instance.delete', { id: SUBJECT });
 }
 
 async function bringSubject(

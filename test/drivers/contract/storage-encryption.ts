@@ -227,7 +227,10 @@ async function extentsOf(
 ): Promise<DiskExtent[]> {
   const extents: DiskExtent[] = [];
   const key = encryption === null ? null : { volumeId: id, key: encryption.key };
-  for await (const extent of pool.readCopy(copyId, { key })) extents.push(extent);
+  for await (const extent of pool.readCopy(copyId, { key })) {
+    // Its bytes are valid until the next one is asked for.
+    extents.push(extent.type === 'zero' ? extent : { ...extent, data: Buffer.from(extent.data) });
+  }
   return extents;
 }
 

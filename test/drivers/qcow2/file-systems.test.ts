@@ -21,7 +21,7 @@ for (const kind of LOOP_KINDS) {
   t.test(`on ${kind}`, { skip: cannotMount(kind) }, async (t) => {
     const root = mountLoop(t, kind);
     let pools = 0;
-    storageContract(t, `Qcow2Pool on ${kind}`, (t) => make(t, join(root, String(++pools))));
+    storageContract(t, `Qcow2Pool on ${kind}`, (t) => make(t, join(root, String(++pools))), 'encryption');
   });
 
   t.test(`a copy of a volume on ${kind}`, { skip: cannotMount(kind) }, async (t) => {

@@ -33,7 +33,15 @@ function reasonOf(start: Buffer, sizes = SOUND): string | null {
 t.test('a sound header is read', async (t) => {
   t.same(judgeQcow2(header(), SOUND), {
     ok: true,
-    value: { version: 3, virtualSizeBytes: GIB, clusterBytes: 65_536, backingFile: null, hasBitmaps: false },
+    value: {
+      version: 3,
+      virtualSizeBytes: GIB,
+      clusterBytes: 65_536,
+      backingFile: null,
+      hasBitmaps: false,
+      encrypted: false,
+      keyArea: null,
+    },
   });
   t.equal(reasonOf(header([4, u32(2)])), null, 'version 2 as well');
   t.equal(reasonOf(header([72, u64(0b11000n)])), null, 'with zstd and subclusters as well');

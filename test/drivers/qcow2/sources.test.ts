@@ -37,7 +37,7 @@ t.test('what is neither an absolute path nor an http(s) URL is no source', async
     '/a\0b',
     'ftp://x/y',
   ];
-  for (const source of sources) await fails(t, pool, source, 'INVALID_ARGUMENT', /absolute path or an http/);
+  for (const source of sources) await fails(t, pool, source, 'INVALID_ARGUMENT', /absolute path, an http/);
 });
 
 t.test('an empty file and one that is too large are refused', async (t) => {
