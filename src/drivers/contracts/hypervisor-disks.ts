@@ -156,14 +156,15 @@ export interface DiskHypervisor {
    * Has the agent of a guest that runs flush and freeze its file systems: nothing in it writes until `thawGuest`. One that
    * does not answer in time is thawed when it has.
    *
-   * @throws NOT_FOUND. ILLEGAL_STATE when not running. UNAVAILABLE: no agent answers that could.
+   * @throws NOT_FOUND. ILLEGAL_STATE when not running. UNAVAILABLE: no agent answers that could, or the guest is paused.
    */
   freezeGuest(id: string, options?: CallOptions): Promise<void>;
   /**
    * Lets the file systems of a guest go on, as after a crash that came in between. Where it does not run, or is not there,
    * that is done.
    *
-   * @returns Whether an agent has answered; where none ever froze the guest that is no harm.
+   * @returns Whether an agent has answered, which none does in a guest that is paused; where none ever froze the guest that
+   *   is no harm.
    */
   thawGuest(id: string, options?: CallOptions): Promise<boolean>;
   /** Ends a `copyDisks` that is under way, as after a crash; where there is none, or no such guest, it is done. */

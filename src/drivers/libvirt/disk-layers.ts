@@ -11,10 +11,11 @@ import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { DiskMerge, DiskOverlay } from '../contracts/hypervisor.ts';
+import { pausedAgent } from './guest-quiet.ts';
 import { endJob, jobOn, pause } from './block-jobs.ts';
 import { isAgentError, isLibvirtError } from './errors.ts';
 import { disksOf, liveXml, type LiveDisk, thatDisk } from './live-disks.ts';
-import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
+import { type CommandContext, illegal, isDown, isPaused, ownDomain } from './own-domain.ts';
 import { encryptionXml } from './secrets.ts';
 import { withDisksOf } from './saved-xml.ts';
 import { writeXml, type XmlNode, xml } from './xml.ts';
@@ -54,6 +55,7 @@ export class DiskLayers {
     if (await isDown(domain, context.limits)) throw illegal(id, 'it does not run');
     const disks = disksOf(await liveXml(domain, context));
     if (overlays.every((overlay) => diskOf(disks, overlay).path === overlay.path)) return;
+    if (options.quiesce && (await isPaused(domain, context.limits))) throw pausedAgent(id);
     const text = snapshotXml(disks, overlays, options.memoryPath);
     await domain.snapshotCreateXML(text, flagsOf(options), context.limits.next()).catch((error: unknown) => {
       throw explain(error, id, options);

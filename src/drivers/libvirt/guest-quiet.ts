@@ -9,7 +9,15 @@
 import { AgentError } from '../../model/errors.ts';
 import { isAgentError } from './errors.ts';
 import { GuestGate } from './guest-gate.ts';
-import { checkOurs, type CommandContext, findDomain, illegal, isDown, ownDomain } from './own-domain.ts';
+import {
+  checkOurs,
+  type CommandContext,
+  findDomain,
+  illegal,
+  isDown,
+  isPaused,
+  ownDomain,
+} from './own-domain.ts';
 
 export class GuestQuiet {
   /** An agent that hangs keeps only calls to itself. */
@@ -19,6 +27,7 @@ export class GuestQuiet {
     const { limits } = context;
     const domain = await ownDomain(context, id);
     if (await isDown(domain, limits)) throw illegal(id, 'it does not run');
+    if (await isPaused(domain, limits)) throw pausedAgent(id);
     let isLate = false;
     try {
       await this.#gate.run(id, limits, 'command', async (options) => {
@@ -37,6 +46,7 @@ export class GuestQuiet {
     if (domain === null) return true;
     await checkOurs(domain, limits);
     if (await isDown(domain, limits)) return true;
+    if (await isPaused(domain, limits)) return false;
     try {
       await this.#gate.run(id, limits, 'command', (options) => domain.fsThaw([], 0, options));
       return true;
@@ -45,6 +55,13 @@ export class GuestQuiet {
       throw error;
     }
   }
+}
+
+/** A guest that is paused writes nothing: what it has not flushed is missing from its disks all the same. */
+export function pausedAgent(id: string): AgentError {
+  return new AgentError('UNAVAILABLE', `Guest ${id} is paused: its agent can freeze no file systems`, {
+    hint: 'Resume it first, or ask for it without.',
+  });
 }
 
 function explain(error: unknown, id: string): unknown {

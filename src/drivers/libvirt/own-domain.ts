@@ -35,6 +35,11 @@ export async function isDown(domain: Domain, limits: CallLimits): Promise<boolea
   return power === 'stopped' || power === 'crashed';
 }
 
+/** Nothing in it answers, its agent neither. */
+export async function isPaused(domain: Domain, limits: CallLimits): Promise<boolean> {
+  return (await powerOf(domain, limits)).power === 'paused';
+}
+
 /** @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT: it is not ours. */
 export async function ownDomain({ connection, limits }: CommandContext, id: string): Promise<Domain> {
   const domain = await connection.domainLookupByUUIDString(id, limits.next());

@@ -105,8 +105,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     return this.change('hypervisor.freezeGuest', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
-      if (!(guest.booted && guest.agentAnswers))
-        throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
+      if (!hasAgent(guest)) throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
       guest.frozen = true;
     });
   }
@@ -114,7 +113,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
   thawGuest(id: string, options?: CallOptions): Promise<boolean> {
     return this.change('hypervisor.thawGuest', id, options, (guest) => {
       if (guest === null || guest.live === null) return true;
-      if (!(guest.booted && guest.agentAnswers)) return false;
+      if (!hasAgent(guest)) return false;
       guest.frozen = false;
       return true;
     });
@@ -163,7 +162,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       const { quiesce = false, memoryPath = null } = options;
       if (guest.live === null) throw illegal(guest, 'it does not run');
       if (overlays.every(({ serial, path }) => plugged(guest, serial).path === path)) return;
-      if (quiesce && !(guest.booted && guest.agentAnswers))
+      if (quiesce && !hasAgent(guest))
         throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
       if (memoryPath !== null) this.world.files.put(memoryOf(guest, memoryPath));
       for (const overlay of overlays)
@@ -270,6 +269,11 @@ export function idIn(path: string): string {
 
 function liveDisk({ live }: SimGuest, serial: string): ShapeDisk | undefined {
   return live?.disks.find((disk) => disk.serial === serial);
+}
+
+/** Whether its agent answers: nothing does in a guest that is paused. */
+function hasAgent({ booted, agentAnswers, power }: SimGuest): boolean {
+  return booted && agentAnswers && power !== 'paused';
 }
 
 function plugged(guest: SimGuest, serial: string): ShapeDisk {

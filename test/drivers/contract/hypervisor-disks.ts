@@ -162,6 +162,9 @@ function freezeTests(t: Test, make: MakeBench): void {
     await hypervisor.start(id);
     await rejectsWith(t, 'UNAVAILABLE', hypervisor.freezeGuest(id));
     t.equal(await hypervisor.thawGuest(id), false);
+    await bench.outside.pause(id);
+    await rejectsWith(t, 'UNAVAILABLE', hypervisor.freezeGuest(id));
+    t.equal(await hypervisor.thawGuest(id), false, 'nothing answers in a guest that is paused');
     await hypervisor.destroy(id);
     await hypervisor.undefine(id);
     await rejectsWith(t, 'NOT_FOUND', hypervisor.freezeGuest(ABSENT_ID));

@@ -54,6 +54,8 @@ function switchTests(t: Test, make: MakeBench): void {
     await hypervisor.start(id);
     const overlays = [{ serial: base.serial, path: first.path }];
     await rejectsWith(t, 'UNAVAILABLE', hypervisor.switchDisks(id, overlays, { quiesce: true }));
+    await bench.outside.pause(id);
+    await rejectsWith(t, 'UNAVAILABLE', hypervisor.switchDisks(id, overlays, { quiesce: true }));
     t.same(await hypervisor.chainOf(id, base.serial), pathsOf(base));
     await rejectsWith(t, 'NOT_FOUND', hypervisor.switchDisks(ABSENT_ID, overlays));
     await rejectsWith(t, 'NOT_FOUND', hypervisor.chainOf(ABSENT_ID, base.serial));
