@@ -1,10 +1,11 @@
 /**
  * Where cases are run: a furnished stand, the rehearsals of its scenarios, and the guest that must never notice.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { AgentError } from '../../src/model/errors.ts';
 import { auditEnd, auditHost, auditProcesses, auditView, type Findings, type Left } from './audit.ts';
 import type { Case, Rehearsal } from './faults/fault.ts';
-import type { JournaledOperation, Rows, Trap } from './node/protocol.ts';
+import type { DriversView, JournaledOperation, Rows, Trap } from './node/protocol.ts';
 import { until } from './node/until.ts';
 import { act, type Scenario, submit } from './scenarios/scenario.ts';
 import { BYSTANDER, bringTo, SUBJECT } from './scenarios/setting.ts';
@@ -12,6 +13,8 @@ import type { Stand } from './stands/stand.ts';
 
 /** How long what is told by events may take until it is in the store, ms. */
 const SETTLE_MS = 15_000;
+/** Pause between two looks at a host that can't be asked, ms. */
+const LOOK_PAUSE_MS = 100;
 /** Bound of the fault, and of what it brings about, ms. */
 const CASE_MS = 180_000;
 
@@ -198,7 +201,7 @@ export class Bench {
     const again = await node.operationOf(`${judged.key}-again`);
     const operation = again ?? (await node.operationOf(judged.key));
     const rows = await this.#rows();
-    const view = await node.ask({ ask: 'host' });
+    const view = await this.#view();
     const host = await this.stand.host();
     const { leaks, wrongEnds } = auditHost(host, rows, this.stand.driver);
     const power = one.endsGuest === true ? 'left out' : 'kept';
@@ -214,6 +217,19 @@ export class Bench {
         ...(await this.#auditGuests(scenario, one, judged)),
       ],
     };
+  }
+
+  /** What its drivers tell, once they can: an operation that needs no hypervisor is over before a frozen one is back. */
+  async #view(): Promise<DriversView> {
+    const deadline = performance.now() + SETTLE_MS;
+    for (;;) {
+      try {
+        return await this.stand.node.ask({ ask: 'host' });
+      } catch (error) {
+        if (performance.now() > deadline) throw error;
+        await delay(LOOK_PAUSE_MS);
+      }
+    }
   }
 
   /** The same request once more, under the same key, is the first one. */
