@@ -8,7 +8,6 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import type { OperationMethod, Params } from '../../src/model/methods.ts';
 import { BUCKET, credentialsFile, startS3Server } from '../drivers/s3/server/s3-server.ts';
 import { inGuest, untilUp } from './support/in-guest.ts';
 import { cannotRun, prepare, RealNode, spec, until } from './support/node.ts';
@@ -41,8 +40,10 @@ t.before(async () => {
   });
   await node.start();
   await prepare(node);
-  await run('volume.create', { name: 'data', sizeGib: 1, encryption: { key: 'disks' } });
-  await run('instance.create', { spec: spec(GUEST, { disks: [{ image: 'test' }, { volume: 'data' }] }) });
+  await node.must('volume.create', { name: 'data', sizeGib: 1, encryption: { key: 'disks' } });
+  await node.must('instance.create', {
+    spec: spec(GUEST, { disks: [{ image: 'test' }, { volume: 'data' }] }),
+  });
   await untilUp(DOMAIN);
   const script = `yes ${WORD} | head -c 1048576 | dd of=/dev/vdb bs=64k conv=fsync`;
   const { code, output } = await inGuest(DOMAIN, script);
@@ -52,11 +53,6 @@ t.teardown(async () => {
   if (!skip) await node.remove();
   rmSync(keyFolder, { recursive: true });
 });
-
-async function run<M extends OperationMethod>(method: M, params: Partial<Params<M>>): Promise<void> {
-  const { state, error } = await node.run(method, params);
-  if (state !== 'succeeded') throw new Error(`${method}: ${error?.message}`);
-}
 
 function poolFilesWith(word: string): string[] {
   const folder = join(node.folder, 'state/pool/volumes');
@@ -76,7 +72,7 @@ async function idOf(volume: string): Promise<string> {
 /** What an encrypted volume holds, by an export in clear. */
 async function wordOf(volume: string): Promise<string> {
   const path = join(node.folder, `${volume}.raw`);
-  await run('volume.export', { id: volume, path, format: 'raw', decrypt: true });
+  await node.must('volume.export', { id: volume, path, format: 'raw', decrypt: true });
   const word = execFileSync('head', ['-n', '1', path], { encoding: 'utf8' }).trim();
   rmSync(path);
   rmSync(`${path}.sha256`);
@@ -110,7 +106,7 @@ for (const power of ['running', 'stopped'] as const) {
     `a backup of a guest that is ${power} comes back encrypted, and is never in clear on the way`,
     { skip, timeout: TEST_MS },
     async (t) => {
-      if (power === 'stopped') await run('instance.stop', { id: GUEST, mode: 'forced' });
+      if (power === 'stopped') await node.must('instance.stop', { id: GUEST, mode: 'forced' });
       t.same(await backUp(), []);
       const { backups } = await node.call('backup.list', { store: 'far', instance: GUEST });
       const backup = backups.at(-1);
@@ -118,7 +114,7 @@ for (const power of ['running', 'stopped'] as const) {
       const [, volume] = backup?.volumes ?? [];
       const { id = '', instanceId = '', store = '' } = backup ?? {};
       const params = { id, instanceId, store, volumeId: volume?.id ?? '', sizeGib: 1 };
-      await run('backup.restore', { ...params, name: `again-${power}` });
+      await node.must('backup.restore', { ...params, name: `again-${power}` });
       t.same((await node.call('volume.show', { id: `again-${power}` })).volume.encryption, { key: 'disks' });
       t.same(poolFilesWith(WORD), []);
       t.equal(await wordOf(`again-${power}`), WORD);
@@ -133,7 +129,7 @@ t.test(
     const keysNow = async () =>
       (await node.call('volume.list', {})).volumes.map(({ id, encryption }) => ({ id, encryption }));
     const before = await keysNow();
-    await run('volume.create', { name: 'alone', sizeGib: 1, encryption: { key: 'disks' } });
+    await node.must('volume.create', { name: 'alone', sizeGib: 1, encryption: { key: 'disks' } });
     const alone = await idOf('alone');
     await node.end('SIGTERM');
     for (const name of readdirSync(join(node.folder, 'state')))
@@ -144,8 +140,8 @@ t.test(
       new Set(after.map((each) => JSON.stringify(each))),
       new Set([...before, { id: alone, encryption: { key: 'disks' } }].map((each) => JSON.stringify(each))),
     );
-    await run('volume.delete', { id: alone });
-    await run('instance.start', { id: GUEST });
+    await node.must('volume.delete', { id: alone });
+    await node.must('instance.start', { id: GUEST });
     await untilUp(DOMAIN);
     t.equal((await inGuest(DOMAIN, 'head -n 1 /dev/vdb')).output.trim(), WORD);
   },
@@ -157,8 +153,8 @@ t.test('with its volume the passphrase goes from libvirt', { skip, timeout: TEST
   const id = await idOf('data');
   t.ok(secretsNow().includes(id));
   t.match((await node.call('node.leaks', {})).leaks, []);
-  await run('instance.stop', { id: GUEST, mode: 'forced' });
-  await run('volume.detach', { id: 'data' });
-  await run('volume.delete', { id: 'data', wipe: true });
+  await node.must('instance.stop', { id: GUEST, mode: 'forced' });
+  await node.must('volume.detach', { id: 'data' });
+  await node.must('volume.delete', { id: 'data', wipe: true });
   t.notOk(secretsNow().includes(id));
 });

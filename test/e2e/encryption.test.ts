@@ -10,7 +10,6 @@ import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { OperationMethod, Params } from '../../src/model/methods.ts';
 import { inGuest, untilUp } from './support/in-guest.ts';
 import { cannotRun, prepare, RealNode, spec } from './support/node.ts';
 
@@ -38,18 +37,13 @@ t.before(async () => {
   await node.start();
   await prepare(node);
   const disks = [{ image: 'test', encryption: { key: 'disks' } }];
-  await run('instance.create', { spec: spec(GUEST, { disks }) });
+  await node.must('instance.create', { spec: spec(GUEST, { disks }) });
   await untilUp(DOMAIN);
 });
 t.teardown(async () => {
   if (!skip) await node.remove();
   rmSync(keyFolder, { recursive: true });
 });
-
-async function run<M extends OperationMethod>(method: M, params: Partial<Params<M>>): Promise<void> {
-  const { state, error } = await node.run(method, params);
-  if (state !== 'succeeded') throw new Error(`${method}: ${error?.message}`);
-}
 
 /** Files of the pool's volumes whose bytes have the word. */
 function filesWith(word: string): string[] {
@@ -137,8 +131,8 @@ t.test(
     t.same(filesWith(MARKER), [`${await idOf('plain')}.qcow2`]);
     await assertNoSecrets(t);
     t.same((await node.call('instance.show', { id: GUEST })).instance.drift, []);
-    await run('instance.stop', { id: GUEST, mode: 'forced' });
-    await run('instance.start', { id: GUEST });
+    await node.must('instance.stop', { id: GUEST, mode: 'forced' });
+    await node.must('instance.start', { id: GUEST });
     await untilUp(DOMAIN);
     t.equal(await read('sda'), MARKER);
     await assertNoSecrets(t);
@@ -150,26 +144,26 @@ t.test(
   { skip, timeout: TEST_MS },
   async (t) => {
     await write('sda', 'first-word-of-the-guest');
-    await run('snapshot.create', { id: GUEST, name: 'one', quiesce: 'never' });
+    await node.must('snapshot.create', { id: GUEST, name: 'one', quiesce: 'never' });
     await write('sda', 'second-word-of-the-guest');
     await inGuest(DOMAIN, 'sync');
     t.same(filesWith('-word-of-the-guest'), [], 'nor is it in a layer');
     await node.end('SIGKILL');
     await node.start();
-    await run('snapshot.revert', { id: GUEST, snapshot: 'one', force: true, start: true });
+    await node.must('snapshot.revert', { id: GUEST, snapshot: 'one', force: true, start: true });
     await untilUp(DOMAIN);
     t.equal(await read('sda'), 'first-word-of-the-guest');
-    await run('snapshot.create', { id: GUEST, name: 'two', quiesce: 'never' });
+    await node.must('snapshot.create', { id: GUEST, name: 'two', quiesce: 'never' });
     await write('sda', 'third-word-of-the-guest');
-    for (const snapshot of ['one', 'two']) await run('snapshot.delete', { id: GUEST, snapshot });
-    await run('snapshot.merge', { id: GUEST });
+    for (const snapshot of ['one', 'two']) await node.must('snapshot.delete', { id: GUEST, snapshot });
+    await node.must('snapshot.merge', { id: GUEST });
     t.equal(await read('sda'), 'third-word-of-the-guest', 'merged under the guest');
-    await run('snapshot.create', { id: GUEST, name: 'three', quiesce: 'never' });
+    await node.must('snapshot.create', { id: GUEST, name: 'three', quiesce: 'never' });
     await write('sda', 'fourth-word-of-the-guest');
-    await run('instance.stop', { id: GUEST, mode: 'forced' });
-    await run('snapshot.delete', { id: GUEST, snapshot: 'three' });
-    await run('snapshot.merge', { id: GUEST });
-    await run('instance.start', { id: GUEST });
+    await node.must('instance.stop', { id: GUEST, mode: 'forced' });
+    await node.must('snapshot.delete', { id: GUEST, snapshot: 'three' });
+    await node.must('snapshot.merge', { id: GUEST });
+    await node.must('instance.start', { id: GUEST });
     await untilUp(DOMAIN);
     t.equal(await read('sda'), 'fourth-word-of-the-guest', 'merged at rest');
     await t.rejects(node.call('snapshot.create', { id: GUEST, memory: true }), {
@@ -186,13 +180,18 @@ t.test(
   'it grows and is flattened, under a guest and without one, and stays encrypted',
   { skip, timeout: TEST_MS },
   async (t) => {
-    await run('volume.grow', { id: 'secret-virtio', sizeGib: 2 });
+    await node.must('volume.grow', { id: 'secret-virtio', sizeGib: 2 });
     t.match(await inGuest(DOMAIN, 'cat /sys/block/vdb/size'), { output: `${2 * 2 ** 21}\n` });
-    await run('volume.flatten', { id: `${GUEST}-disk0` });
+    await node.must('volume.flatten', { id: `${GUEST}-disk0` });
     t.same((await inGuest(DOMAIN, 'true')).code, 0);
-    await run('volume.create', { name: 'rest', sizeGib: 2, image: 'test', encryption: { key: 'other' } });
-    await run('volume.grow', { id: 'rest', sizeGib: 3 });
-    await run('volume.flatten', { id: 'rest' });
+    await node.must('volume.create', {
+      name: 'rest',
+      sizeGib: 2,
+      image: 'test',
+      encryption: { key: 'other' },
+    });
+    await node.must('volume.grow', { id: 'rest', sizeGib: 3 });
+    await node.must('volume.flatten', { id: 'rest' });
     const { volumes } = await node.call('volume.list', {});
     t.same(
       volumes.filter(({ imageId }) => imageId !== null),
@@ -203,12 +202,12 @@ t.test(
       const info = execFileSync('qemu-img', ['info', '-U', '--output=json', path], { encoding: 'utf8' });
       t.match(JSON.parse(info), { encrypted: true });
     }
-    await run('volume.delete', { id: 'rest', wipe: true });
+    await node.must('volume.delete', { id: 'rest', wipe: true });
   },
 );
 
 t.test('a copy is as encrypted as its source, unless that is said', { skip, timeout: TEST_MS }, async (t) => {
-  await run('instance.stop', { id: GUEST, mode: 'forced' });
+  await node.must('instance.stop', { id: GUEST, mode: 'forced' });
   const copy = async (name: string, ...more: string[]) =>
     node.berth('volume', 'create', name, '--size-gib', '1', '--volume', 'secret-scsi', ...more);
   t.match(await copy('same'), { code: 0 });
@@ -230,7 +229,7 @@ t.test('a copy is as encrypted as its source, unless that is said', { skip, time
   t.match(await node.berth('volume', 'export', 'same', path, '--format', 'raw', '--decrypt'), { code: 0 });
   t.ok(readFileSync(path).includes('fourth-word-of-the-guest'));
   rmSync(path);
-  for (const id of ['same', 'rekeyed', 'in-clear']) await run('volume.delete', { id });
+  for (const id of ['same', 'rekeyed', 'in-clear']) await node.must('volume.delete', { id });
 });
 
 t.test(
@@ -255,7 +254,7 @@ t.test(
     const found = (await doctor()).find(({ check }) => check === 'key-disks');
     t.match(found, { verdict: 'failure', message: /volumes can't be opened/, mend: /Put back the file/ });
     renameSync(`${keyFile}.kept`, keyFile);
-    await run('instance.start', { id: GUEST });
+    await node.must('instance.start', { id: GUEST });
     await untilUp(DOMAIN);
     t.equal(await read('sda'), 'fourth-word-of-the-guest');
   },

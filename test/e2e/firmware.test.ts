@@ -4,7 +4,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import type { OperationMethod, Params } from '../../src/model/methods.ts';
 import { cannotRun, prepare, RealNode, spec, until } from './support/node.ts';
 
 const skip = cannotRun();
@@ -18,11 +17,6 @@ t.before(async () => {
   await prepare(node);
 });
 t.teardown(() => (skip ? undefined : node.remove()));
-
-async function run<M extends OperationMethod>(method: M, params: Partial<Params<M>>): Promise<void> {
-  const { state, error } = await node.run(method, params);
-  if (state !== 'succeeded') throw new Error(`${method} ${state}: ${error?.message}`);
-}
 
 async function ok(...args: string[]): Promise<void> {
   const { code, stderr } = await node.berth(...args);
@@ -40,7 +34,7 @@ t.test(
       // Beyond the variables, in what OVMF keeps in reserve.
       writeFileSync(nvram, bytes.fill(0x53, bytes.length - 4096));
     };
-    await run('instance.create', { spec: spec(name, { firmware: 'uefi', memoryMib: 128, nics: [] }) });
+    await node.must('instance.create', { spec: spec(name, { firmware: 'uefi', memoryMib: 128, nics: [] }) });
     await ok('snapshot', 'create', name, 'disks');
     const kept = node.poolFiles().find((file) => file.endsWith('.nvram'));
     const then = readFileSync(join(node.folder, 'state', 'pool', 'volumes', kept ?? ''));
@@ -65,7 +59,7 @@ t.test(
     await ok('snapshot', 'delete', name, 'disks', '--yes');
     t.notOk(node.poolFiles().some((file) => file.endsWith('.nvram')));
     await ok('snapshot', 'delete', name, 'awake', '--yes');
-    await run('snapshot.merge', { id: name });
+    await node.must('snapshot.merge', { id: name });
     await ok('instance', 'delete', name, '--yes', '--wipe');
     t.notOk(existsSync(nvram));
     await until('its disk is wiped', TEST_MS, async () =>

@@ -9,7 +9,6 @@ import { createHash } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { OperationMethod, Params } from '../../src/model/methods.ts';
 import { DEFAULT_POLICIES } from '../../src/model/policy.ts';
 import { cannotRun, prepare, qemuPid, RealNode, spec, until } from './support/node.ts';
 
@@ -41,10 +40,10 @@ t.before(async () => {
   if (skip) return;
   await node.start();
   await prepare(node);
-  for (const name of ['data', 'go']) await run('volume.create', { name, sizeGib: 1 });
+  for (const name of ['data', 'go']) await node.must('volume.create', { name, sizeGib: 1 });
   const disks = [{ image: 'test' }, { volume: 'data' }];
   const policies = { ...DEFAULT_POLICIES, onCrash: { ...DEFAULT_POLICIES.onCrash, action: 'report' } };
-  await run('instance.create', { spec: spec(GUEST, { disks, policies, userData: WRITE_ON_DEMAND }) });
+  await node.must('instance.create', { spec: spec(GUEST, { disks, policies, userData: WRITE_ON_DEMAND }) });
   await node.untilAddress(GUEST);
 });
 t.teardown(async () => {
@@ -58,8 +57,8 @@ async function forgetSnapshots(): Promise<void> {
   const { instances } = await node.call('instance.list', {});
   for (const { id } of instances) {
     for (const snapshot of (await node.call('snapshot.list', { id })).snapshots)
-      await run('snapshot.delete', { id, snapshot: snapshot.id });
-    await run('snapshot.merge', { id });
+      await node.must('snapshot.delete', { id, snapshot: snapshot.id });
+    await node.must('snapshot.merge', { id });
   }
 }
 
@@ -79,17 +78,12 @@ async function said(pattern: RegExp, before = ''): Promise<string> {
 /** Lets the guest write once. @returns the digest of what is there then, as the guest has read it */
 async function letWrite(): Promise<{ round: number; digest: string }> {
   const before = await consoleText();
-  await run('volume.attach', { id: 'go', instance: GUEST });
+  await node.must('volume.attach', { id: 'go', instance: GUEST });
   const round = Number(await said(/WROTE (\d+) [0-9a-f]{64}/, before));
   const digest = await said(/WROTE \d+ ([0-9a-f]{64})/, before);
-  await run('volume.detach', { id: 'go' });
+  await node.must('volume.detach', { id: 'go' });
   await said(new RegExp(`READY ${round}\\b`), before);
   return { round, digest };
-}
-
-async function run<M extends OperationMethod>(method: M, params: Partial<Params<M>>): Promise<void> {
-  const { state, error } = await node.run(method, params);
-  if (state !== 'succeeded') throw new Error(`${method} ${state}: ${error?.message}`);
 }
 
 async function ok(...args: string[]): Promise<string> {
@@ -111,13 +105,13 @@ async function generationId(t: Test): Promise<string> {
 /** What the data disk held at a snapshot, or holds where none is named, by a copy of it. */
 async function digestAt(snapshot?: string): Promise<string> {
   const at = snapshot === undefined ? {} : { snapshot };
-  await run('volume.create', { name: 'then', sizeGib: 1, volume: 'data', ...at });
+  await node.must('volume.create', { name: 'then', sizeGib: 1, volume: 'data', ...at });
   const path = join(node.folder, 'then.raw');
-  await run('volume.export', { id: 'then', path, format: 'raw' });
+  await node.must('volume.export', { id: 'then', path, format: 'raw' });
   const bytes = execFileSync('head', ['-c', String(WRITTEN_BYTES), path], { maxBuffer: 2 * WRITTEN_BYTES });
   rmSync(path);
   rmSync(`${path}.sha256`);
-  await run('volume.delete', { id: 'then' });
+  await node.must('volume.delete', { id: 'then' });
   return createHash('sha256').update(bytes).digest('hex');
 }
 
@@ -160,7 +154,7 @@ t.test(
     t.equal(await digestAt(), second.digest);
     await withoutDrift(t);
     t.not(third.digest, second.digest);
-    await run('instance.start', { id: GUEST });
+    await node.must('instance.start', { id: GUEST });
     await said(new RegExp(`FOUND ${second.digest}`));
     await ok('snapshot', 'delete', GUEST, 'one', '--yes');
     const fourth = await letWrite();
@@ -170,10 +164,10 @@ t.test(
     const fifth = await letWrite();
     await untilMerged(0);
     await withoutDrift(t);
-    await run('instance.stop', { id: GUEST, mode: 'forced' });
+    await node.must('instance.stop', { id: GUEST, mode: 'forced' });
     t.equal(await digestAt(), fifth.digest, 'all that it has written while files were merged is there');
     t.not(fourth.digest, fifth.digest);
-    await run('instance.start', { id: GUEST });
+    await node.must('instance.start', { id: GUEST });
     await said(new RegExp(`FOUND ${fifth.digest}`));
   },
 );
@@ -228,13 +222,13 @@ t.test(
     await untilMerged(0);
     t.equal(await digestAt(), newer.digest);
     t.not(newer.digest, written.digest);
-    await run('instance.start', { id: GUEST });
+    await node.must('instance.start', { id: GUEST });
     await said(new RegExp(`FOUND ${newer.digest}`));
     await ok('snapshot', 'create', GUEST, 'third');
     const last = await letWrite();
     await ok('snapshot', 'delete', GUEST, 'third', '--yes');
     await isMerging();
-    await run('instance.stop', { id: GUEST, mode: 'forced' });
+    await node.must('instance.stop', { id: GUEST, mode: 'forced' });
     t.ok(layerFiles().length > 0, 'the merge has given way');
     await untilMerged(0);
     t.equal(await digestAt(), last.digest);

@@ -6,8 +6,9 @@
  *
  * What each bad call gets: unknown method → UNSUPPORTED with a suggestion; too little a role →
  * PERMISSION_DENIED; params that don't fit → INVALID_ARGUMENT with the place; while the node's state is being
- * rebuilt all that would tell of objects, or change them, → UNAVAILABLE; the rest is the handler's. Refusals of changes, of unknown methods and for the role are in
- * the audit log, as far as it has room for them; what is repeated under its key is not there again.
+ * rebuilt all that would tell of objects, or change them, → UNAVAILABLE; the rest is the handler's. Refusals of
+ * changes, of unknown methods and for the role are in the audit log, as far as it has room for them; what is
+ * repeated under its key is not there again.
  */
 import type { Principal, Way } from '../../model/audit.ts';
 import { AgentError } from '../../model/errors.ts';

@@ -13,6 +13,7 @@ import { assertUnprotected } from '../volumes/operations.ts';
 import { forgetInstance } from './create.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
+import { endGuest } from './steps.ts';
 import { thingsOfInstance } from './things.ts';
 
 interface DeletePlan extends InstancePlan {
@@ -24,12 +25,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
   const { store, pool, pools, hypervisor, network: driver } = services;
   const walk = {
     stages: [
-      [
-        forward('destroy', async ({ id }, signal) => {
-          await services.metering.settle();
-          await hypervisor.destroy(id, { signal });
-        }),
-      ],
+      [forward('destroy', ({ id }, signal) => endGuest(services, id, signal))],
       [forward('undefine', ({ id }, signal) => hypervisor.undefine(id, { signal }))],
       [
         forward('unbind-ports', async ({ ports }, signal) => {

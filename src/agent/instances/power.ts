@@ -10,7 +10,7 @@ import type { Services } from '../services.ts';
 import { NO_RESTARTS } from '../store/instances.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
-import { bindPorts, confirm, define, startExisting } from './steps.ts';
+import { bindPorts, confirm, define, endGuest, startExisting } from './steps.ts';
 
 /** A guest that boots may miss a request to shut down; it is asked again this often, ms. */
 const ASK_AGAIN_MS = 5_000;
@@ -182,14 +182,14 @@ async function ask({ hypervisor, observer }: Services, id: string, signal: Abort
   }
 }
 
-function pullPlug({ hypervisor, observer, metering }: Services): Step<StopPlan> {
+function pullPlug(services: Services): Step<StopPlan> {
+  const { observer } = services;
   return {
     name: 'pull-plug',
     look: async () => null,
     async act({ id, mode }, { signal }) {
       if (mode === 'graceful') return;
-      await metering.settle();
-      await hypervisor.destroy(id, { signal });
+      await endGuest(services, id, signal);
       await observer.refresh(id, { signal });
       await observer.waitForPower(id, ['stopped', 'crashed'], { timeoutMs: FORCED_TIMEOUT_MS, signal });
     },

@@ -133,6 +133,16 @@ export function redefine(services: Services): Step<Redefinition> {
   };
 }
 
+/** Ends a guest that has run, after a last reading of what it has used. */
+export async function endGuest(
+  { hypervisor, metering }: Services,
+  id: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await metering.settle();
+  await hypervisor.destroy(id, { signal });
+}
+
 /** What has our id and is not ours was there before us: there is nothing of ours to take back. */
 async function unlessForeign(undo: Promise<void>): Promise<void> {
   try {

@@ -42,7 +42,7 @@ export class Pools {
     });
   }
 
-  /** The pool that a volume is in. Of one that is gone, with all its files, any pool answers that there is none: the default one. */
+  /** The pool that a volume is in; of one that is gone the default one, which answers as any would that it has none. */
   holding(volumeId: string): StoragePool {
     return this.of({ pool: this.#store.volumes.find(volumeId)?.pool ?? DEFAULT_POOL });
   }

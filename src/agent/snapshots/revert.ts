@@ -18,7 +18,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { Instance } from '../../model/instance.ts';
 import { type InstancePlan, planInstance } from '../instances/plan.ts';
 import { requestOf } from '../instances/request.ts';
-import { bindPorts, defineFromStore, look, startExisting } from '../instances/steps.ts';
+import { bindPorts, defineFromStore, endGuest, look, startExisting } from '../instances/steps.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import { type SnapshotRow, snapshotView } from '../store/snapshots.ts';
@@ -137,14 +137,11 @@ function takeAllBack({ store }: Services, plan: RevertPlan): void {
   store.snapshots.setCurrent(plan.id, plan.previousId);
 }
 
-function destroy({ hypervisor, metering }: Services): Step<RevertPlan> {
+function destroy(services: Services): Step<RevertPlan> {
   return {
     name: 'destroy',
     look: async () => null, // idempotent
-    async act({ id }, { signal }) {
-      await metering.settle();
-      await hypervisor.destroy(id, { signal });
-    },
+    act: ({ id }, { signal }) => endGuest(services, id, signal),
   };
 }
 

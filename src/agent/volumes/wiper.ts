@@ -1,7 +1,7 @@
 /**
  * Wiper: overwrites deleted volumes of one pool that are to be wiped, one after the other, at a limited speed.
  *
- *   volume.delete, instance.delete with wipe ─▶ the file is set aside, the operation ends ─▶ wiper: pool.wipe ─▶ volume.wiped
+ *   volume.delete or instance.delete with wipe ─▶ the file is set aside, the operation ends ─▶ pool.wipe ─▶ volume.wiped
  *
  * What is to be wiped is seen on the host alone: so it goes on after a crash, and where the database was lost. Nobody
  * waits for it; what fails is tried again after a pause.

@@ -128,3 +128,13 @@ function codeOfSilence(kind: TransportErrorKind, nature: CallNature): ErrorCode 
 export function isAgentError(error: unknown): boolean {
   return AGENT_ERRORS.some((name) => isLibvirtError(error, name));
 }
+
+/** Null where the domain is gone meanwhile. */
+export async function unlessGone<T>(promise: Promise<T>): Promise<T | null> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return null;
+    throw error;
+  }
+}

@@ -40,7 +40,7 @@ import { TIMEOUT_MS } from './calls.ts';
 import { LibvirtDiskHypervisor } from './disk-hypervisor.ts';
 import { DefinitionSweep } from './definition-sweep.ts';
 import { Definitions } from './definitions.ts';
-import { isLibvirtError } from './errors.ts';
+import { unlessGone } from './errors.ts';
 import { GuestRelay } from './guest-relay.ts';
 import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import type { DriverLog } from './listeners.ts';
@@ -352,13 +352,4 @@ async function unlessUnread<T>(promise: Promise<T>): Promise<T> {
   return promise.catch((cause: unknown) => {
     throw new AgentError('UNAVAILABLE', 'Cannot read the folders of libvirt', { cause });
   });
-}
-
-async function unlessGone<T>(promise: Promise<T>): Promise<T | null> {
-  try {
-    return await promise;
-  } catch (error) {
-    if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return null;
-    throw error;
-  }
 }

@@ -19,7 +19,7 @@ import type { Clock } from '../contracts/clock.ts';
 import type { GuestUsage } from '../contracts/hypervisor-usage.ts';
 import { mapBounded } from './bounded.ts';
 import type { Definitions } from './definitions.ts';
-import { isLibvirtError } from './errors.ts';
+import { unlessGone } from './errors.ts';
 import { CallLimits } from './limits.ts';
 import { disksOf, liveXml } from './live-disks.ts';
 import type { CommandContext } from './own-domain.ts';
@@ -158,13 +158,4 @@ export class Usages {
 
 async function unmonitored({ connection, limits }: CommandContext): Promise<DomainStats[]> {
   return connection.getAllDomainStats(UNMONITORED, ACTIVE | NOWAIT, { role: 'short', ...limits.next() });
-}
-
-async function unlessGone<T>(promise: Promise<T>): Promise<T | null> {
-  try {
-    return await promise;
-  } catch (error) {
-    if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return null;
-    throw error;
-  }
 }

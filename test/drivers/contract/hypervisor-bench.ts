@@ -87,6 +87,19 @@ export interface HypervisorBench {
 }
 
 /** Makes one bench, on a host of its own or a shared one; registers its own clean-up with `t.teardown`. */
+/** What the tests make disks and folders of, but for a plain disk. */
+export type FileBench = Pick<
+  HypervisorBench,
+  | 'overlayOn'
+  | 'memoryPath'
+  | 'nvramPath'
+  | 'variablesIn'
+  | 'changeVariables'
+  | 'spareFolder'
+  | 'layeredDisk'
+  | 'isFlat'
+>;
+
 export type MakeBench = (t: Test) => Promise<HypervisorBench>;
 
 /** Of a guest that no host has. */

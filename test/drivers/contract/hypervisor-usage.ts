@@ -3,7 +3,14 @@
  */
 import type { Test } from 'tap';
 import type { GuestUsage, Hypervisor } from '../../../src/drivers/contracts/hypervisor.ts';
-import { able, type HypervisorBench, type MakeBench, rejectsWith, until } from './hypervisor-bench.ts';
+import {
+  able,
+  type HypervisorBench,
+  type MakeBench,
+  rejectsWith,
+  started,
+  until,
+} from './hypervisor-bench.ts';
 
 export function usageTests(t: Test, make: MakeBench): void {
   processTests(t, make);
@@ -36,12 +43,7 @@ function processTests(t: Test, make: MakeBench): void {
   });
 
   t.test('a guest that goes through its reset, or is paused, is the same process', async (t) => {
-    const bench = await make(t);
-    const { hypervisor } = bench;
-    const definition = bench.definition();
-    const { id } = definition;
-    await hypervisor.define(definition);
-    await hypervisor.start(id);
+    const { bench, hypervisor, id } = await started(t, make);
     const first = await runningUsage(hypervisor, id);
     await hypervisor.reset(id);
     await bench.outside.pause(id);

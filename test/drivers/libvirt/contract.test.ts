@@ -9,6 +9,7 @@ import t, { type Test } from 'tap';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
 import { type DefinitionBench, definitionContract, type Place } from '../contract/definitions.ts';
+import type { FileBench, HypervisorBench } from '../contract/hypervisor-bench.ts';
 import { hypervisorContract } from '../contract/hypervisor.ts';
 import { bitmapsIn, bytesInDelta } from './deltas.ts';
 import { isThere, Lab, look, PATIENCE_MS, TEST_IMAGE, takeTime, whyNotHere } from './lab.ts';
@@ -108,20 +109,7 @@ async function makeBench(t: Test, { hasImage, overcommitsAlways }: Machine): Pro
 }
 
 /** What the tests make disks and folders of. */
-function filesOf(
-  lab: Lab,
-): Pick<
-  DefinitionBench,
-  | 'spareDisk'
-  | 'overlayOn'
-  | 'memoryPath'
-  | 'nvramPath'
-  | 'variablesIn'
-  | 'changeVariables'
-  | 'spareFolder'
-  | 'layeredDisk'
-  | 'isFlat'
-> {
+function filesOf(lab: Lab): FileBench & Pick<HypervisorBench, 'spareDisk'> {
   return {
     spareDisk: async () => ({
       serial: randomUUID().slice(0, 8),

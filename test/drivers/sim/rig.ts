@@ -16,6 +16,7 @@ import {
   type WorldOptions,
 } from '../../../src/drivers/sim/index.ts';
 import type { DefinitionBench } from '../contract/definitions.ts';
+import type { FileBench } from '../contract/hypervisor-bench.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
 import type { ObjectsFixture } from '../contract/objects.ts';
 import type { StorageFixture } from '../contract/storage.ts';
@@ -122,20 +123,7 @@ function trackingOf(world: SimWorld, pool: StoragePool): DefinitionBench['tracki
 }
 
 /** What the tests make disks and folders of. */
-function filesOf(
-  world: SimWorld,
-  pool: StoragePool,
-): Pick<
-  DefinitionBench,
-  | 'overlayOn'
-  | 'memoryPath'
-  | 'nvramPath'
-  | 'variablesIn'
-  | 'changeVariables'
-  | 'spareFolder'
-  | 'layeredDisk'
-  | 'isFlat'
-> {
+function filesOf(world: SimWorld, pool: StoragePool): FileBench {
   return {
     overlayOn: async (disk) => {
       const [id, layer] = [randomUUID(), randomUUID()];

@@ -110,6 +110,12 @@ export class RealNode {
     return this.ended(operation);
   }
 
+  /** The same. @throws {Error} It has not succeeded. */
+  async must<M extends OperationMethod>(method: M, params: Partial<Params<M>>): Promise<void> {
+    const { state, error } = await this.run(method, params);
+    if (state !== 'succeeded') throw new Error(`${method} ${state}: ${error?.message}`);
+  }
+
   async ended(operation: Operation): Promise<Operation> {
     let latest = operation;
     while (latest.endedAt === null) {
