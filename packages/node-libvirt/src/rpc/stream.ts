@@ -27,6 +27,7 @@ import type { Channel } from './channel.ts';
 import { HEADER_BYTES, MessageStatus } from './framing.ts';
 import { PACKET_MAX_BYTES, type Packet, packetsOf } from './packets.ts';
 import { SegmentConsumer, type TakeSegment } from './segment-consumer.ts';
+import { standingAlone } from './standing-alone.ts';
 import type { StreamLink, StreamSink } from './stream-link.ts';
 
 /** A part of a sparse stream: bytes, or how many zeros. */
@@ -164,7 +165,8 @@ export class LibvirtStream extends Duplex implements StreamSink {
   /** @internal */
   data(bytes: Buffer): boolean {
     if (this.destroyed) return true;
-    return this.#take(bytes, HEADER_BYTES + bytes.length);
+    const part = this.#consumer === null ? standingAlone(bytes) : bytes;
+    return this.#take(part, HEADER_BYTES + bytes.length);
   }
 
   /** @internal */
