@@ -11,6 +11,7 @@ import type { Inventory } from '../../model/node.ts';
 import type { Heartbeat, Hello, HelloResult } from '../../model/wire.ts';
 import type { Enrolment } from '../ca/enrolment.ts';
 import { type Clock, timestamp } from '../clock.ts';
+import type { Reporter } from '../engines/reporter.ts';
 import type { AgentPeer, AgentSession } from '../gateway/agent-session.ts';
 import type { LinkTable } from '../gateway/link-table.ts';
 import type { NodeRow } from '../store/nodes.ts';
@@ -30,6 +31,7 @@ export interface NodePeerParts {
   presence: Presence;
   poller: Poller;
   links: LinkTable;
+  reporter: Pick<Reporter, 'changed'>;
   clock: Clock;
   logger: Logger;
   epoch: number;
@@ -49,9 +51,10 @@ export class NodePeer implements AgentPeer {
   }
 
   onHello(session: AgentSession, hello: Hello): HelloResult {
-    const { store, epoch, heartbeatSeconds, logger } = this.#parts;
+    const { store, epoch, heartbeatSeconds, logger, reporter } = this.#parts;
     checkOwn(hello.nodeId, hello.inventory);
     const lastSeq = store.db.transaction(() => this.#register(hello));
+    reporter.changed(hello.nodeId);
     this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
     const { nodeId, lastContactAt } = hello;
     logger.info({ nodeId, hostname: hello.inventory.hostname, lastSeq, lastContactAt }, 'node connected');
@@ -69,11 +72,12 @@ export class NodePeer implements AgentPeer {
   }
 
   onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): void {
-    const { store, presence } = this.#parts;
+    const { store, presence, reporter } = this.#parts;
     const { inventory } = heartbeat;
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
       store.db.transaction(() => store.nodes.setInventory(nodeId, inventory));
+      reporter.changed(nodeId);
     }
     presence.heard(nodeId);
   }
@@ -113,7 +117,7 @@ export class NodePeer implements AgentPeer {
     const lastSeq = this.#resumeAfter(known, hello);
     store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
     // This inventory is younger than any answer on an earlier link: it counts what was accepted.
-    for (const commandId of store.claims.accepted(hello.nodeId)) store.claims.release(commandId);
+    store.claims.count(store.claims.ofNode(hello.nodeId, 'accepted').map(({ consumer }) => consumer));
     return lastSeq;
   }
 
