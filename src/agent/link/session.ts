@@ -15,6 +15,7 @@
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { BerthEvent } from '../../model/event.ts';
 import type { Role } from '../../model/methods.ts';
 import { parse } from '../../model/validate.ts';
 import { VERSION } from '../../model/version.ts';
@@ -179,10 +180,18 @@ export class Session {
     this.#sentSeq = Math.min(lastSeq, store.events.lastSeq());
     this.#ackedSeq = this.#sentSeq;
     this.#heartbeatMs = heartbeatSeconds * 1000;
-    this.#unsubscribe = store.events.subscribe(() => this.#guarded(() => this.#pump()));
+    this.#unsubscribe = store.events.subscribe((event) => this.#guarded(() => this.#onEvent(event)));
     this.#listener.onReady();
     this.#pump();
     this.#beat();
+  }
+
+  /** What the node has is told at once when it is another: the scheduler places by it. */
+  #onEvent({ type }: BerthEvent): void {
+    const { inventories } = this.#parts;
+    const isNews = type === 'inventory.changed' && inventories.get().generation !== this.#toldGeneration;
+    if (isNews) this.#beat();
+    else this.#pump();
   }
 
   /** A scheduler that has newer events than the store knows them from a database that was lost. */

@@ -11,6 +11,7 @@ export type MetaKey =
   | 'acknowledged_seq'
   | 'host'
   | 'hypervisor'
+  | 'devices'
   | 'boot_id'
   /** How full the pool was when it was told last; see pool-room.ts. */
   | 'pool_room'
