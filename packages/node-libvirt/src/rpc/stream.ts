@@ -110,7 +110,7 @@ export class LibvirtStream extends Duplex implements StreamSink {
    * Reads the stream with a function that keeps nothing: the memory of a part is used again once the function is done
    * with it, so nothing is left to the garbage collector. The fastest way to read a volume.
    *
-   *   await stream.consume(async (segment) => 'data' in segment && void (await file.write(segment.data)));
+   *   await stream.consume((segment) => 'data' in segment && file.appendFile(segment.data));
    *
    * @param take Is given data, and holes where the stream is sparse, in order. When it returns a promise, the part is its
    *   until that is settled, and nothing more is read meanwhile. What it throws destroys the stream.

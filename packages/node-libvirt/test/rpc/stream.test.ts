@@ -298,6 +298,42 @@ t.test('whoever consumes a stream is told how it fails', async (t) => {
   t.equal(await kindOf(waiting), 'closed');
 });
 
+class ForeignPromise {
+  readonly #start: (done: () => void) => void;
+
+  constructor(start: (done: () => void) => void) {
+    this.#start = start;
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: that is what makes it a promise
+  then(done: () => void): void {
+    this.#start(done);
+  }
+}
+
+t.test('a promise that is not Node’s own is waited for as well', async (t) => {
+  const opened = await open(t);
+  const parts: string[] = [];
+  let settle = () => {};
+  const consumed = opened.stream.consume((segment) => {
+    if ('data' in segment) parts.push(segment.data.toString());
+    return new ForeignPromise((done) => {
+      settle = done;
+    });
+  });
+  opened.peer.socket.write(
+    Buffer.concat([packet(opened, 2, 'one'), packet(opened, 2, 'two'), packet(opened, 2)]),
+  );
+  await until(() => parts.length > 0, 'the first part is lent');
+  await opened.connection.getLibVersion();
+  t.same(parts, ['one']);
+  settle();
+  await until(() => parts.length > 1, 'the second part is lent');
+  settle();
+  await confirmEnd(opened);
+  await consumed;
+});
+
 t.test('a stream is consumed by one function alone', async (t) => {
   const opened = await open(t);
   t.match(await failureOf(opened.stream.consume('none' as never)), { name: 'LibvirtUsageError' });
