@@ -18,6 +18,7 @@ import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { MethodName } from '../../model/methods.ts';
 import type { TSchema } from '../../model/schema.ts';
+import { ToldEvent } from '../../model/told.ts';
 import { parse } from '../../model/validate.ts';
 import { FlowGate } from '../../model/flow.ts';
 import {
@@ -101,6 +102,8 @@ export interface SessionParts {
   clock: Clock;
   logger: Logger;
   peer: Omit<AgentPeer, 'onClosed'>;
+  /** Called once, when a hello was taken. @default nobody */
+  onIntroduced?: () => void;
   /** Called once, when nothing more will come from the link. */
   onClosed(session: AgentSession): void;
 }
@@ -117,6 +120,7 @@ export class AgentSession {
   readonly #clock: Clock;
   readonly #peer: SessionParts['peer'];
   readonly #logger: Logger;
+  readonly #onIntroduced: () => void;
   readonly #onClosed: SessionParts['onClosed'];
   readonly #pending = new Map<number, Pending>();
   readonly #cancelHelloDeadline: () => void;
@@ -137,6 +141,7 @@ export class AgentSession {
     this.#clock = parts.clock;
     this.#peer = parts.peer;
     this.#logger = parts.logger;
+    this.#onIntroduced = parts.onIntroduced ?? (() => undefined);
     this.#onClosed = parts.onClosed;
     this.#cancelHelloDeadline = parts.clock.after(HELLO_DEADLINE_MS, () => this.close(CLOSE.noHello));
     socket.on('message', (data, isBinary) => this.#handleMessage(data, isBinary));
@@ -282,7 +287,7 @@ export class AgentSession {
   #takeReport(request: RpcRequest, nodeId: string): void {
     switch (request.method) {
       case 'event':
-        this.#peer.onEvent(this, nodeId, read(AGENT_MESSAGES.event, request));
+        this.#peer.onEvent(this, nodeId, read(ToldEvent, request) as BerthEvent);
         break;
       case 'snapshot':
         this.#peer.onSnapshot(this, nodeId, read(AGENT_MESSAGES.snapshot, request));
@@ -309,6 +314,7 @@ export class AgentSession {
     const result = this.#answerTo(hello);
     this.#cancelHelloDeadline();
     this.#nodeId = hello.nodeId;
+    this.#onIntroduced();
     this.#reply(request, { result });
     this.#peer.onIntroduced(this, hello.nodeId);
   }

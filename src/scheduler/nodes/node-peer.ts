@@ -23,7 +23,7 @@ import type { Poller } from './poller.ts';
 import type { Presence } from './presence.ts';
 
 /** Nodes that are remembered; one more is refused with LIMIT_REACHED. */
-const NODES_LIMIT = 5_000;
+const NODES_LIMIT = 20_000;
 
 export interface NodePeerParts {
   store: Store;
