@@ -43,7 +43,7 @@ export class EventFeed {
   readonly #unsubscribe: () => void;
 
   /** @param lastSeq The newest event that the scheduler has. @param onEvent Called for each event that is written. */
-  constructor(parts: EventFeedParts, lastSeq: number, onEvent: () => void) {
+  constructor(parts: EventFeedParts, lastSeq: number, onEvent: (event: BerthEvent) => void) {
     this.#parts = parts;
     this.#sentSeq = Math.min(lastSeq, parts.events.lastSeq());
     this.#unsubscribe = parts.events.subscribe(onEvent);

@@ -46,6 +46,11 @@ export class InventoryFeed {
     return this.#usesDeltas && this.#held !== null;
   }
 
+  /** Whether there is what the scheduler was not told, and a heartbeat would tell it. */
+  get isNews(): boolean {
+    return this.#told === null && this.#held?.revision !== this.#now().revision;
+  }
+
   /** For a hello. @throws {AgentError} UNAVAILABLE: nothing was measured yet. */
   introduce(how: Introduction): Told {
     const now = this.#now();

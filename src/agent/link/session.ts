@@ -16,6 +16,7 @@
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { BerthEvent } from '../../model/event.ts';
 import {
   commonFeatures,
   EVENTS_IN_FLIGHT_LIMIT,
@@ -235,6 +236,12 @@ export class Session {
     return true;
   }
 
+  /** What the node has is told at once when it is another: the scheduler places by it. */
+  #onEvent({ type }: BerthEvent): void {
+    if (type === 'inventory.changed' && this.#parts.inventory.isNews) this.#beat();
+    else this.#feed?.pump();
+  }
+
   /** A scheduler that has newer events than the store knows them from a database that was lost. */
   #catchUp(lastSeq: number): void {
     const { store, log } = this.#parts;
@@ -266,7 +273,7 @@ export class Session {
           throw error;
         }),
     };
-    return new EventFeed(parts, lastSeq, () => this.#guarded(() => this.#feed?.pump()));
+    return new EventFeed(parts, lastSeq, (event) => this.#guarded(() => this.#onEvent(event)));
   }
 
   async #list(kind: SnapshotKind): Promise<unknown[]> {

@@ -15,6 +15,7 @@ export type MetaKey =
   | 'lost_seq'
   | 'host'
   | 'hypervisor'
+  | 'devices'
   | 'boot_id'
   /** How full the pool was when it was told last; see pool-room.ts. */
   | 'pool_room'

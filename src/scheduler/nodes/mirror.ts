@@ -14,6 +14,7 @@ import type { TSchema } from '../../model/schema.ts';
 import { told } from '../../model/told.ts';
 import { findFault } from '../../model/validate.ts';
 import type { Clock } from '../clock.ts';
+import type { Claimer } from '../engines/claimer.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
@@ -21,6 +22,7 @@ import type { Waiters } from '../waiters.ts';
 export interface MirrorParts {
   store: Store;
   waiters: Waiters;
+  claimer: Pick<Claimer, 'releaseOnCommit'>;
   clock: Clock;
   logger: Logger;
 }
@@ -74,6 +76,7 @@ export class Mirror {
       operationId: known?.operationId ?? null,
       told,
       error: known?.error ?? null,
+      placement: known?.placement ?? {},
       createdAt: known?.createdAt ?? told.createdAt,
     };
     store.instances.put(row, clock.now());
@@ -81,13 +84,16 @@ export class Mirror {
 
   /** The node has it no more. One whose creation has not succeeded is kept as failed, to be shown. */
   applyDeleted(nodeId: string, id: string): void {
-    const { store } = this.#parts;
+    const { store, claimer } = this.#parts;
     const known = store.instances.get(id);
     if (known === null || known.nodeId !== nodeId || known.phase === 'failed') return;
     const creation =
       known.operationId === null ? null : store.operations.get(nodeId, known.operationId)?.operation;
     if (creation && creation.state !== 'succeeded') this.#fail(known, creation.error);
-    else store.instances.delete(id);
+    else {
+      store.instances.delete(id);
+      claimer.releaseOnCommit(id);
+    }
   }
 
   /**
@@ -146,8 +152,6 @@ export class Mirror {
   #endCreation(nodeId: string, operation: Operation): void {
     const { store, clock } = this.#parts;
     if (operation.state === 'succeeded') return;
-    const command = store.commands.withOperation(operation.id);
-    if (command !== null) store.claims.release(command.id);
     const instance = store.instances.get(operation.target.id);
     if (instance === null || instance.nodeId !== nodeId) return;
     if (instance.told === null) this.#fail(instance, operation.error);
@@ -156,10 +160,9 @@ export class Mirror {
 
   #fail(instance: InstanceRow, error: ErrorBody | null): void {
     const because = error ?? instance.error ?? notThere(instance);
-    this.#parts.store.instances.put(
-      { ...instance, phase: 'failed', told: null, error: because },
-      this.#parts.clock.now(),
-    );
+    const { store, clock, claimer } = this.#parts;
+    store.instances.put({ ...instance, phase: 'failed', told: null, error: because }, clock.now());
+    claimer.releaseOnCommit(instance.id);
   }
 
   /** An event whose data this version cannot read is kept as an event; the next poll tells what it meant. */

@@ -12,6 +12,7 @@ import type { Snapshot } from '../../model/link.ts';
 import type { Heartbeat } from '../../model/wire.ts';
 import type { Enrolment } from '../ca/enrolment.ts';
 import { type Clock, timestamp } from '../clock.ts';
+import type { Reporter } from '../engines/reporter.ts';
 import type { AgentPeer, AgentSession, Welcome, WholeHello } from '../gateway/agent-session.ts';
 import type { LinkTable } from '../gateway/link-table.ts';
 import type { NodeRow } from '../store/nodes.ts';
@@ -31,6 +32,7 @@ export interface NodePeerParts {
   presence: Presence;
   poller: Poller;
   links: LinkTable;
+  reporter: Pick<Reporter, 'changed'>;
   clock: Clock;
   logger: Logger;
   epoch: number;
@@ -50,9 +52,10 @@ export class NodePeer implements AgentPeer {
   }
 
   onHello(session: AgentSession, hello: WholeHello): Welcome {
-    const { store, epoch, heartbeatSeconds, logger } = this.#parts;
+    const { store, epoch, heartbeatSeconds, logger, reporter } = this.#parts;
     checkOwn(hello.nodeId, hello.inventory);
     const lastSeq = store.db.transaction(() => this.#register(hello));
+    reporter.changed(hello.nodeId);
     this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
     const { nodeId, lastContactAt } = hello;
     logger.info({ nodeId, hostname: hello.inventory.hostname, lastSeq, lastContactAt }, 'node connected');
@@ -71,11 +74,12 @@ export class NodePeer implements AgentPeer {
   }
 
   onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): void {
-    const { store, presence } = this.#parts;
+    const { store, presence, reporter } = this.#parts;
     const { inventory } = heartbeat;
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
       store.db.transaction(() => store.nodes.setInventory(nodeId, inventory));
+      reporter.changed(nodeId);
     }
     presence.heard(nodeId);
   }
@@ -120,7 +124,7 @@ export class NodePeer implements AgentPeer {
     store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
     store.outboxes.put(hello.nodeId, hello.link?.outbox.id ?? null);
     // This inventory is younger than any answer on an earlier link: it counts what was accepted.
-    for (const commandId of store.claims.accepted(hello.nodeId)) store.claims.release(commandId);
+    store.claims.count(store.claims.ofNode(hello.nodeId, 'accepted').map(({ consumer }) => consumer));
     return lastSeq;
   }
 
