@@ -90,6 +90,7 @@ export class BenchGateway {
         this.introduced++;
         this.#links.assign(nodeId, session);
       },
+      onRoom: () => undefined,
       onHeartbeat: () => undefined,
       onEvent: (session, _nodeId, { seq }) => session.acknowledge(seq),
       onSnapshot: (session, _nodeId, { seq, last }) => last && session.acknowledge(seq),

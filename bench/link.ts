@@ -38,7 +38,7 @@ async function bytesCases(): Promise<Case[]> {
   const gateway = await BenchGateway.listen('plain');
   stack.defer(() => gateway.close());
   const agent = await startAgent(gateway, stack);
-  const session = await gateway.session(agent);
+  const session = await gateway.session(nodeIdOf(agent));
   await eventually(() => gateway.frames('heartbeat').length > 5);
   const [hello] = gateway.frames('hello');
   const unchanged = gateway
@@ -74,25 +74,38 @@ async function loadedCases(): Promise<Case[]> {
   await eventually(() => gateway.introduced >= IDLE_LINKS);
   const after = memory();
   const agent = await startAgent(gateway, stack);
-  const session = await gateway.session(agent);
+  const session = await gateway.session(nodeIdOf(agent));
   const reads: number[] = [];
   const commands: number[] = [];
+  const inProcess: number[] = [];
   for (let i = -WARM_UP; i < ROUND_TRIPS; i++) {
     const read = await timed(() => ask(session, 'instance.list', {}));
-    const command = await timedCommand(session, i + WARM_UP);
+    const command = await timedCommand((method, params) => ask(session, method, params), `l${i + WARM_UP}`);
+    const direct = await timedCommand(
+      (method, params) => agent.dispatcher.call(method, params, { role: 'operate' }),
+      `d${i + WARM_UP}`,
+    );
     if (i < 0) continue;
     reads.push(read);
     commands.push(command);
+    inProcess.push(direct);
   }
   const beside = `TLS, ${IDLE_LINKS} idle links beside`;
   const kib = (name: string, bytes: number) =>
     caseOf({ case: name, unit: 'KiB', ours: [bytes / IDLE_LINKS / 1024], goal: null });
   return [
-    caseOf({ case: `round trip of a read (${beside})`, unit: 'ms', ours: reads, goal: null }),
+    caseOf({
+      case: `round trip of a read (${beside})`,
+      unit: 'ms',
+      ours: reads,
+      goal: ROUND_TRIP_GOAL_MS,
+      goalOf: 'p99',
+    }),
     caseOf({
       case: `round trip of a command that is journaled (${beside})`,
       unit: 'ms',
       ours: commands,
+      peer: { name: 'the same without a link', values: inProcess },
       goal: ROUND_TRIP_GOAL_MS,
       goalOf: 'p99',
     }),
@@ -102,18 +115,20 @@ async function loadedCases(): Promise<Case[]> {
 }
 
 /** From the request to the answer; what the operation does afterwards is waited for, and not measured. */
-async function timedCommand(session: AgentSession, n: number): Promise<number> {
+async function timedCommand(
+  call: (method: string, params: object) => Promise<unknown>,
+  name: string,
+): Promise<number> {
   let answer: unknown;
-  const params = { name: `v${n}`, sizeGib: 1, key: `k${n}` };
   const ms = await timed(async () => {
-    answer = await ask(session, 'volume.create', params);
+    answer = await call('volume.create', { name, sizeGib: 1, key: name });
   });
   const { operation } = answer as { operation: { id: string } };
-  await ask(session, 'operation.get', { id: operation.id, waitSeconds: 10 });
+  await call('operation.get', { id: operation.id, waitSeconds: 10 });
   return ms;
 }
 
-async function startAgent(gateway: BenchGateway, stack: AsyncDisposableStack): Promise<string> {
+async function startAgent(gateway: BenchGateway, stack: AsyncDisposableStack): Promise<Agent> {
   const folder = mkdtempSync(join(tmpdir(), 'berth-bench-'));
   stack.defer(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'token'), TOKEN);
@@ -128,6 +143,10 @@ async function startAgent(gateway: BenchGateway, stack: AsyncDisposableStack): P
   const agent = new Agent({ config, drivers, clock: systemClock, log: SILENT });
   await agent.start();
   stack.defer(() => agent.stop());
+  return agent;
+}
+
+function nodeIdOf(agent: Agent): string {
   return agent.services.store.meta.get('node_id') as string;
 }
 
@@ -145,7 +164,7 @@ async function startIdle(gateway: BenchGateway, stack: AsyncDisposableStack): Pr
   });
 }
 
-async function ask(session: AgentSession, method: never | string, params: object): Promise<unknown> {
+async function ask(session: AgentSession, method: string, params: object): Promise<unknown> {
   const outcome = await session.request(method as 'node.status', { ...params }, { deadlineMs: 10_000 });
   if (outcome.kind === 'result') return outcome.result;
   throw new Error(`${method}: ${JSON.stringify(outcome)}`);

@@ -39,7 +39,7 @@ export interface NodePeerParts {
   heartbeatSeconds: number;
   /** Makes certificates; null where the scheduler is no authority. */
   enrolment: Enrolment | null;
-  /** The node can be sent requests now. */
+  /** The node can be sent requests now, or can again. */
   onConnected(nodeId: string): void;
 }
 
@@ -71,6 +71,10 @@ export class NodePeer implements AgentPeer {
     presence.heard(nodeId);
     onConnected(nodeId);
     poller.start(nodeId);
+  }
+
+  onRoom(_session: AgentSession, nodeId: string): void {
+    this.#parts.onConnected(nodeId);
   }
 
   onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): void {

@@ -151,7 +151,7 @@ t.test('an agent that asks and asks and reads no answer is cut, at a bounded amo
   t.pass('it is gone');
 });
 
-t.test('a node that does not read gets no more requests', async (t) => {
+t.test('a node that does not read gets no more requests, until it reads again', async (t) => {
   const lab = await startGateway(t);
   const socket = (await lab.knock(TOKEN, { perMessageDeflate: false })) as WebSocket;
   const nodeId = randomUUID();
@@ -163,6 +163,10 @@ t.test('a node that does not read gets no more requests', async (t) => {
   );
   t.equal(session.room, 0);
   t.match(await Promise.race(outcomes), { kind: 'unsent', why: 'too-many' });
+  t.same(lab.withRoom, []);
+  socket.resume();
+  await eventually(() => lab.withRoom.includes(nodeId));
+  t.ok(session.room > 0);
 });
 
 const OFFERS: [string, RegExp | undefined][] = [

@@ -4,7 +4,7 @@ import t from 'tap';
 import { diffJson } from '../../../src/model/json-patch.ts';
 import { FEATURES, SNAPSHOT_KINDS } from '../../../src/model/link.ts';
 import { eventually } from '../support/eventually.ts';
-import { type FakeAgent } from '../support/fake-agent.ts';
+import type { FakeAgent } from '../support/fake-agent.ts';
 import { type Lab, startLab } from '../support/lab.ts';
 import { anInstance, aSpec } from '../support/samples.ts';
 

@@ -17,6 +17,8 @@ import { TOKEN } from './lab.ts';
 
 export class GatewayLab {
   readonly links = new LinkTable();
+  /** Nodes that were told of as reading again. */
+  readonly withRoom: string[] = [];
   readonly port: number;
 
   constructor(port: number) {
@@ -73,6 +75,7 @@ export interface Turned {
 /** Takes everyone, and wants nothing. */
 export const WELCOMING: Omit<AgentPeer, 'onIntroduced'> = {
   onHello: () => ({ epoch: 1, lastSeq: 0, lastAt: null, heartbeatSeconds: 5 }),
+  onRoom: () => undefined,
   onHeartbeat: () => undefined,
   onEvent: (session, _nodeId, { seq }) => session.acknowledge(seq),
   onSnapshot: (session, _nodeId, { seq, last }) => last && session.acknowledge(seq),
@@ -88,13 +91,13 @@ export async function startGateway(
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const lab = new GatewayLab((server.address() as AddressInfo).port);
-  const { links } = lab;
+  const { links, withRoom } = lab;
   const onIntroduced = (session: AgentSession, nodeId: string) => links.assign(nodeId, session);
   const gateway = new AgentGateway({
     clock,
     logger: pino({ level: 'silent' }),
     doorkeeper: new Doorkeeper({ clock, bearer: new BearerCheck(TOKEN), agentsShow: 'bearer' }),
-    peer: { ...WELCOMING, onIntroduced },
+    peer: { ...WELCOMING, onIntroduced, onRoom: (_session, nodeId) => withRoom.push(nodeId) },
     links,
     probeIntervalMs: 5_000,
     ...parts,
