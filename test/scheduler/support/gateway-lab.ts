@@ -17,6 +17,8 @@ import { TOKEN } from './lab.ts';
 
 export class GatewayLab {
   readonly links = new LinkTable();
+  /** Nodes whose hello was taken, in order. */
+  readonly introduced: string[] = [];
   /** Nodes that were told of as reading again. */
   readonly withRoom: string[] = [];
   readonly port: number;
@@ -91,8 +93,11 @@ export async function startGateway(
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const lab = new GatewayLab((server.address() as AddressInfo).port);
-  const { links, withRoom } = lab;
-  const onIntroduced = (session: AgentSession, nodeId: string) => links.assign(nodeId, session);
+  const { links, withRoom, introduced } = lab;
+  const onIntroduced = (session: AgentSession, nodeId: string): void => {
+    introduced.push(nodeId);
+    links.assign(nodeId, session);
+  };
   const gateway = new AgentGateway({
     clock,
     logger: pino({ level: 'silent' }),
