@@ -7,6 +7,7 @@
  */
 import type { InstanceSpec } from '../../model/instance.ts';
 import { RESOURCE_CLASSES, type ResourceAmounts } from '../../model/node.ts';
+import { memoryClaimMib } from '../../model/overhead.ts';
 import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Refusal } from './refusals.ts';
 
@@ -48,7 +49,7 @@ export function needsOf(spec: InstanceSpec): ResourceAmounts {
     // Disks in other pools take none of the default one's room, which DISK_GB is; the node itself counts them.
     .filter((disk) => disk.volume === undefined && (disk.pool ?? DEFAULT_POOL) === DEFAULT_POOL)
     .reduce((sum, disk) => sum + (disk.sizeGib ?? UNSIZED_DISK_GIB), 0);
-  return { VCPU: spec.vcpus, MEMORY_MB: spec.memoryMib, DISK_GB: diskGib };
+  return { VCPU: spec.vcpus, MEMORY_MB: memoryClaimMib(spec), DISK_GB: diskGib };
 }
 
 export function roomOf(node: Pick<PlacementNode, 'available' | 'claimed'>): ResourceAmounts {
