@@ -9,6 +9,10 @@ export type MetaKey =
   | 'node_id'
   | 'epoch'
   | 'acknowledged_seq'
+  /** Which numbering of events this is; see outbox.ts. */
+  | 'outbox_id'
+  /** The newest event that is gone and was not acknowledged, or never was here. */
+  | 'lost_seq'
   | 'host'
   | 'hypervisor'
   | 'devices'
