@@ -270,9 +270,12 @@ export class Inventories {
   }
 
   #hostWatchOnChange(before: HostResources, now: HostResources): void {
-    this.#log.warn({ before, now }, 'the CPUs or the memory of the host have changed');
     const isCpus = before.cpus !== now.cpus;
-    this.#onChange(isCpus ? 'cpus' : before.memoryMib === now.memoryMib ? 'numa' : 'memory');
+    const of = isCpus ? 'cpus' : before.memoryMib === now.memoryMib ? 'numa' : 'memory';
+    this.#onChange(of);
+    // Huge pages come and go with those who use them: no fact of the host is another one.
+    if (of === 'numa') return;
+    this.#log.warn({ of, before, now }, 'the CPUs or the memory of the host have changed');
     this.#later(() => this.#askHost());
     if (this.#drivers.hypervisor.health().connected) this.#later(() => this.#askHypervisor());
   }
