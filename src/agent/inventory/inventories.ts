@@ -291,12 +291,11 @@ export class Inventories {
     if (this.#closed || this.#host === null || this.#home.measured === null) return;
     const { VCPU, MEMORY_MB } = this.#measured().capacities;
     const used = this.#store.allocations.used();
-    const disks = this.pools.flatMap((pool): [string, ResourceInventory][] => {
-      const disk = this.diskOf(pool);
-      return disk === null ? [] : [[`DISK_GB of pool ${pool.settings.name}`, disk]];
-    });
+    const disks = this.pools.map(
+      (pool) => [`DISK_GB of pool ${pool.settings.name}`, this.diskOf(pool)] as const,
+    );
     this.#overcommit.judge(
-      new Map([
+      new Map<string, ResourceInventory | null>([
         ['VCPU', inventoryOf(VCPU, used.VCPU)],
         ['MEMORY_MB', inventoryOf(MEMORY_MB, used.MEMORY_MB)],
         ...disks,
