@@ -10,6 +10,7 @@ import { type Case, reportOf, tableOf } from './harness.ts';
 import { journalBench } from './journal.ts';
 import { libvirtBench } from './libvirt.ts';
 import { linkBench } from './link.ts';
+import { overheadBench } from './overhead.ts';
 import { powerBench } from './power.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
@@ -22,6 +23,7 @@ const BENCHES: Record<string, () => Promise<Case[]>> = {
   journal: journalBench,
   libvirt: libvirtBench,
   link: linkBench,
+  overhead: overheadBench,
   power: powerBench,
   rest: restBench,
   restart: restartBench,

@@ -357,7 +357,8 @@ export const ConfigSchema = Type.Object(
         minimum: 0,
         maximum: 1_048_576,
         default: 1024,
-        description: 'MiB kept for the host.',
+        description:
+          "MiB kept for the host: its kernel, libvirt, berthd, and QEMU's code, which all guests share; huge pages are kept besides.",
       }),
       reservedDiskGib: Type.Integer({
         minimum: 0,
