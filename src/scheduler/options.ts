@@ -4,6 +4,8 @@
 import { isIP } from 'node:net';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../model/version.ts';
+import { ENGINE_NAMES } from './engines/engine.ts';
+import type { EngineChoice } from './engines/make-engine.ts';
 import { POLICIES, type Policy } from './placement/request.ts';
 import type { TlsChoice } from './tls.ts';
 
@@ -24,6 +26,7 @@ export interface CommandLine {
   readonly stateDir: string;
   readonly tokenFile: string;
   readonly heartbeatSeconds: number;
+  readonly engine: EngineChoice;
   /** How instances are placed where a request does not say. */
   readonly policy: Policy;
   /** Null for plain HTTP. */
@@ -55,6 +58,16 @@ export function readCommandLine(
         .default(5),
     )
     .addOption(
+      new Option(
+        '--engine <engine>',
+        'what holds inventories and claims: its own database, or an OpenStack Placement',
+      )
+        .choices(ENGINE_NAMES)
+        .default('embedded'),
+    )
+    .addOption(new Option('--placement-url <url>', 'with --engine placement: where it is').argParser(readUrl))
+    .option('--placement-token-file <path>', 'with --engine placement: file with the token for it')
+    .addOption(
       new Option('--policy <policy>', 'how instances are placed where a request does not say')
         .choices(POLICIES)
         .default('spread'),
@@ -76,13 +89,14 @@ export function readCommandLine(
     .configureOutput({ writeErr: say })
     .exitOverride();
   const flags = command.parse(argv, { from: 'user' }).opts();
-  const wrong = faultOfTls(flags);
+  const wrong = faultOfTls(flags) ?? faultOfEngine(flags);
   if (wrong !== null) command.error(`error: ${wrong}`);
   return Object.freeze({
     listen: flags['listen'],
     stateDir: flags['stateDir'],
     tokenFile: flags['tokenFile'] ?? `${flags['stateDir']}/token`,
     heartbeatSeconds: flags['heartbeatSeconds'],
+    engine: engineOf(flags),
     policy: flags['policy'],
     tls: tlsOf(flags),
     logLevel: flags['logLevel'],
@@ -121,6 +135,25 @@ function tlsOf({
   if (tlsCert === undefined) return null;
   const [cert, key] = [tlsCert as string, tlsKey as string];
   return { kind: 'files', cert, key, clientCa: (clientCa as string | undefined) ?? null };
+}
+
+function faultOfEngine({ engine, placementUrl, placementTokenFile }: Flags): string | null {
+  const isGiven = placementUrl !== undefined || placementTokenFile !== undefined;
+  if (engine === 'embedded') return isGiven ? '--placement-url and its token need --engine placement' : null;
+  const isWhole = placementUrl !== undefined && placementTokenFile !== undefined;
+  return isWhole ? null : '--engine placement needs --placement-url and --placement-token-file';
+}
+
+function engineOf({ engine, placementUrl, placementTokenFile }: Flags): EngineChoice {
+  if (engine === 'embedded') return { name: 'embedded' };
+  return { name: 'placement', url: placementUrl as string, tokenFile: placementTokenFile as string };
+}
+
+function readUrl(value: string): string {
+  const url = URL.parse(value);
+  const isGood = url !== null && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === '';
+  if (isGood && url.username === '' && url.password === '') return url.href;
+  throw new InvalidArgumentError('Give http:// or https://, a host, and a path where it is under one.');
 }
 
 function readHours(value: string): number {

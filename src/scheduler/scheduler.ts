@@ -82,7 +82,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   const tls = options.tls ? prepareTls(options.tls, options.stateDir, clock) : null;
   const enrolment = makeEnrolment(tls, { store, clock, logger, url: () => urlForNodes(options, app) });
   const links = new LinkTable();
-  const engine = makeEngine(options.engine ?? { name: 'embedded' }, { store });
+  const engine = makeEngine(options.engine ?? { name: 'embedded' }, base);
   const core = makeCore({ ...base, engine, links, enrolment, policy: options.policy ?? 'spread' });
   const bearer = new BearerCheck(options.token);
   const assertGood = enrolment === null ? {} : { assertGood: enrolment.assertGood.bind(enrolment) };

@@ -52,6 +52,17 @@ export class Store {
     this.trust = new TrustStore(this.db);
   }
 
+  /** Who this scheduler is to others, for as long as its database lives. */
+  identity(newId: () => string): string {
+    return this.db.transaction(() => {
+      const known = this.db.sql('SELECT id FROM identity').get();
+      if (known !== undefined) return known['id'] as string;
+      const id = newId();
+      this.db.sql('INSERT INTO identity (id) VALUES (?)').run(id);
+      return id;
+    });
+  }
+
   /** Deletes what is older than it is kept. */
   prune(nowMs: number): void {
     this.db.transaction(() => {
