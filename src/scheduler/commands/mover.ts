@@ -54,7 +54,16 @@ export class Mover {
     const spec = command.params['spec'] as InstanceSpec;
     const placement = this.#parts.store.instances.get(command.instanceId)?.placement ?? {};
     const amounts = needsOf(spec, placement.devices);
-    return { consumer: command.instanceId, name: spec.name, amounts, placement, nodeId: null, refusals };
+    const pools = command.origin?.pools ?? [];
+    return {
+      consumer: command.instanceId,
+      name: spec.name,
+      amounts,
+      placement,
+      nodeId: null,
+      pools,
+      refusals,
+    };
   }
 
   #refusalBy(nodeId: string, error: AgentError): Refusal {

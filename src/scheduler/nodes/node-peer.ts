@@ -115,10 +115,27 @@ export class NodePeer implements AgentPeer {
       throw new AgentError('LIMIT_REACHED', `${NODES_LIMIT} nodes are known already`);
     }
     const lastSeq = this.#resumeAfter(known, hello);
+    this.#liftFence(known);
     store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
     // This inventory is younger than any answer on an earlier link: it counts what was accepted.
     store.claims.count(store.claims.ofNode(hello.nodeId, 'accepted').map(({ consumer }) => consumer));
     return lastSeq;
+  }
+
+  /** A node that says hello runs: what has moved is disowned in the answer, and nothing more of it moves. */
+  #liftFence(known: NodeRow | null): void {
+    if (known === null || known.fence === null) return;
+    const { store, clock, logger } = this.#parts;
+    logger.warn({ nodeId: known.id, fence: known.fence }, 'a fenced node has come back');
+    store.nodes.setFence(known.id, null);
+    store.operatorLog.add({
+      at: timestamp(clock),
+      action: 'node.unfence',
+      nodeId: known.id,
+      instanceId: null,
+      by: 'berth-scheduler',
+      reason: 'the node has said hello',
+    });
   }
 
   /** A node that has fewer events than are stored of it has lost its database, and counts from the start. */

@@ -40,6 +40,12 @@ export class Presence {
     return heardMs === undefined ? null : new Date(heardMs).toISOString();
   }
 
+  /** Until when the node's lease runs, if nothing more is heard of it; null where it was not heard since the start. */
+  leaseUntil(nodeId: string): string | null {
+    const heardMs = this.#heardMs.get(nodeId);
+    return heardMs === undefined ? null : new Date(heardMs + this.#leaseMs).toISOString();
+  }
+
   heard(nodeId: string): void {
     const { store, clock, logger } = this.#parts;
     this.#heardMs.set(nodeId, clock.now());
@@ -53,14 +59,18 @@ export class Presence {
   }
 
   #sweep(): void {
-    const { store, clock, logger, heartbeatSeconds } = this.#parts;
-    const silenceMs = MISSED_INTERVALS * heartbeatSeconds * 1000;
+    const { store, clock, logger } = this.#parts;
+    const silenceMs = this.#leaseMs;
     for (const node of store.nodes.briefs()) {
       const heardMs = this.#heardMs.get(node.id) ?? this.#startedMs;
       if (node.state === 'lost' || clock.now() - heardMs < silenceMs) continue;
       this.#change(node.id, 'lost', `no heartbeat for ${silenceMs / 1000} s`);
       logger.warn({ nodeId: node.id, hostname: node.hostname }, 'node is lost');
     }
+  }
+
+  get #leaseMs(): number {
+    return MISSED_INTERVALS * this.#parts.heartbeatSeconds * 1000;
   }
 
   #change(nodeId: string, state: NodeState, reason: string): void {

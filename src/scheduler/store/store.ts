@@ -10,6 +10,7 @@ import { InstanceStore } from './instances.ts';
 import { migrations } from './migrations/index.ts';
 import { NodeStore } from './nodes.ts';
 import { OperationStore } from './operations.ts';
+import { OperatorLog } from './operator-log.ts';
 import { TrustStore } from './trust.ts';
 
 const HOUR_MS = 3_600_000;
@@ -39,6 +40,7 @@ export class Store {
   readonly commands: CommandStore;
   readonly claims: ClaimStore;
   readonly trust: TrustStore;
+  readonly operatorLog: OperatorLog;
 
   /** @see Database for `folder` and errors. */
   constructor(folder: string) {
@@ -50,6 +52,7 @@ export class Store {
     this.commands = new CommandStore(this.db);
     this.claims = new ClaimStore(this.db);
     this.trust = new TrustStore(this.db);
+    this.operatorLog = new OperatorLog(this.db);
   }
 
   /** Who this scheduler is to others, for as long as its database lives. */
