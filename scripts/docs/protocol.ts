@@ -1,14 +1,8 @@
 /** docs/protocol.md: the wire, and every method of the method table. */
 import { METHODS, type Method } from '../../src/model/methods.ts';
 import { ENROL_PATH } from '../../src/model/enrolment.ts';
-import {
-  AGENT_PATH,
-  AGENT_MESSAGES,
-  MESSAGE_BYTES_LIMIT,
-  REQUESTS_IN_FLIGHT_LIMIT,
-  SCHEDULER_MESSAGES,
-  SUBPROTOCOL,
-} from '../../src/model/wire.ts';
+import { MESSAGE_BYTES_LIMIT, REQUESTS_IN_FLIGHT_LIMIT } from '../../src/model/link.ts';
+import { AGENT_PATH, AGENT_MESSAGES, SCHEDULER_MESSAGES, SUBPROTOCOL } from '../../src/model/wire.ts';
 import { HelloResult } from '../../src/model/wire.ts';
 import { propertyRows, type SchemaNode, table } from './schema.ts';
 

@@ -309,6 +309,7 @@ export class Agent {
       ownership: this.#ownership,
       onLinked: (ask) => this.#identity.linked(ask),
       random: Math.random,
+      newId: randomUUID,
     });
   }
 

@@ -160,6 +160,7 @@ function nodeStatus(
           name,
           health,
         })),
+        ...inventories.overcommitted.map((each) => ({ kind: 'capacity' as const, ...each })),
         { kind: 'scheduler', name: 'scheduler', health: parts.scheduler },
         { kind: 'policies', name: 'policies', health: parts.policies },
         { kind: 'database', name: 'database', health: parts.database },

@@ -27,7 +27,7 @@ const ENTRIES: readonly Entry[] = [
   {
     name: 'inventory',
     summary: 'Tell what the node has, what is taken, and what is left',
-    leaf: async () => (await import('./node.ts')).inventory,
+    leaf: async () => (await import('./inventory.ts')).inventory,
   },
   {
     name: 'leaks',

@@ -10,11 +10,13 @@ import type { Logger } from 'pino';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
-import { AGENT_PATH, MESSAGE_BYTES_LIMIT, SUBPROTOCOL } from '../../model/wire.ts';
+import { MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
+import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { type AgentPeer, AgentSession } from './agent-session.ts';
 import { CLOSE } from './close-codes.ts';
 import type { Doorkeeper } from './doorkeeper.ts';
+import { HeldInventories } from './held-inventories.ts';
 import type { LinkTable } from './link-table.ts';
 
 /** Links at a time; more are turned away with 503. The embedded engine serves hundreds of nodes. */
@@ -34,6 +36,7 @@ export class AgentGateway {
   readonly #parts: GatewayParts;
   readonly #server: WebSocketServer;
   readonly #sessions = new Set<AgentSession>();
+  readonly #held = new HeldInventories();
   readonly #stopProbing: () => void;
   #stopping = false;
 
@@ -78,6 +81,7 @@ export class AgentGateway {
     const { clock, logger, peer } = this.#parts;
     const session = new AgentSession(webSocket, {
       provenNode,
+      held: this.#held,
       clock,
       logger,
       peer,

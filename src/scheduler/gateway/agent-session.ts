@@ -7,7 +7,9 @@
  *
  * Before the hello nothing but the hello is taken. Each request that is sent settles exactly once: with the
  * agent's answer, at its deadline, or when the link closes, whichever is first. After `closed` nothing more
- * is taken from the socket. What a message means is the owner's business (AgentPeer).
+ * is taken from the socket. What a message means is the owner's business (AgentPeer); what the agent leaves out of its
+ * inventory is filled in here. An agent that does not read is not listened to and gets no requests (flow.ts), and gives
+ * no sign of life then: the next probes cut the link.
  */
 import type { Logger } from 'pino';
 import type { RawData, WebSocket } from 'ws';
@@ -17,6 +19,16 @@ import type { BerthEvent } from '../../model/event.ts';
 import type { MethodName } from '../../model/methods.ts';
 import type { TSchema } from '../../model/schema.ts';
 import { parse } from '../../model/validate.ts';
+import { FlowGate } from '../../model/flow.ts';
+import {
+  commonFeatures,
+  EVENTS_IN_FLIGHT_LIMIT,
+  MESSAGE_BYTES_LIMIT,
+  PROTOCOL_VERSION,
+  REQUESTS_IN_FLIGHT_LIMIT,
+  type Snapshot,
+} from '../../model/link.ts';
+import type { Inventory } from '../../model/node.ts';
 import {
   AGENT_MESSAGES,
   agentErrorOf,
@@ -25,7 +37,6 @@ import {
   type HelloResult,
   type Incoming,
   METHOD_NOT_FOUND,
-  REQUESTS_IN_FLIGHT_LIMIT,
   type RpcRequest,
   type RpcResponse,
   readMessage,
@@ -33,13 +44,24 @@ import {
 } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { because, CLOSE, type CloseCause } from './close-codes.ts';
+import type { HeldInventories } from './held-inventories.ts';
 
 /** Milliseconds an agent has to introduce itself: it needs none of its host for that. */
 const HELLO_DEADLINE_MS = 10_000;
 /** Milliseconds a peer has to answer a close before its socket is cut. */
 const CLOSE_GRACE_MS = 1_000;
 /** Bytes waiting to be read by an agent; beyond it the link is cut, for the agent reads too slowly to live. */
-const SEND_BUFFER_BYTES_LIMIT = 64 * 1024 * 1024;
+const SEND_BUFFER_BYTES_LIMIT = 2 * MESSAGE_BYTES_LIMIT;
+
+/** What this side speaks and takes. */
+const TERMS = {
+  version: PROTOCOL_VERSION,
+  limits: {
+    messageBytes: MESSAGE_BYTES_LIMIT,
+    requests: REQUESTS_IN_FLIGHT_LIMIT,
+    events: EVENTS_IN_FLIGHT_LIMIT,
+  },
+};
 
 /** How a request ended. `unanswered`: the agent may have taken it or not. */
 export type Outcome =
@@ -48,15 +70,23 @@ export type Outcome =
   | { kind: 'unanswered'; why: 'link-closed' | 'deadline' }
   | { kind: 'unsent'; why: 'link-closed' | 'too-many' };
 
+/** A hello with the inventory, however it was told. */
+export type WholeHello = Hello & { inventory: Inventory };
+
+/** Answer to a hello, and when the event `lastSeq` was, where that is known. */
+export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null };
+
 /** What the owner of the links does with what agents say. */
 export interface AgentPeer {
   /** @throws {AgentError} when the agent is not taken; the link is closed then. */
-  onHello(session: AgentSession, hello: Hello): HelloResult;
+  onHello(session: AgentSession, hello: WholeHello): Welcome;
   /** The answer to the hello is on its way: requests may follow. */
   onIntroduced(session: AgentSession, nodeId: string): void;
   /** @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
   onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): void;
   onEvent(session: AgentSession, nodeId: string, event: BerthEvent): void;
+  /** @throws {AgentError} INVALID_ARGUMENT: a part out of its order; the link is closed then. */
+  onSnapshot(session: AgentSession, nodeId: string, snapshot: Snapshot): void;
   /** The next certificate of the node. @throws {AgentError} when there is none to be had here. */
   onRenew(session: AgentSession, nodeId: string, request: RenewRequest): IssuedCertificate;
   onClosed(session: AgentSession, nodeId: string): void;
@@ -65,6 +95,9 @@ export interface AgentPeer {
 export interface SessionParts {
   /** The node that the other end has proven to be by a certificate. @default null: it has not */
   provenNode?: string | null;
+  held: HeldInventories;
+  /** Says whether the node may come in now. @throws {AgentError} LIMIT_REACHED: it comes too often */
+  admitNode?: (nodeId: string) => void;
   clock: Clock;
   logger: Logger;
   peer: Omit<AgentPeer, 'onClosed'>;
@@ -78,6 +111,9 @@ interface Pending {
 
 export class AgentSession {
   readonly #socket: WebSocket;
+  readonly #gate: FlowGate;
+  readonly #held: HeldInventories;
+  readonly #admitNode: (nodeId: string) => void;
   readonly #clock: Clock;
   readonly #peer: SessionParts['peer'];
   readonly #logger: Logger;
@@ -86,12 +122,17 @@ export class AgentSession {
   readonly #cancelHelloDeadline: () => void;
   readonly #provenNode: string | null;
   #nodeId: string | null = null;
+  /** What the agent takes. */
+  #limits = { messageBytes: MESSAGE_BYTES_LIMIT, requests: REQUESTS_IN_FLIGHT_LIMIT };
   #lastId = 0;
   #heardSincePing = true;
   #closed = false;
 
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket;
+    this.#gate = new FlowGate(socket);
+    this.#held = parts.held;
+    this.#admitNode = parts.admitNode ?? (() => undefined);
     this.#provenNode = parts.provenNode ?? null;
     this.#clock = parts.clock;
     this.#peer = parts.peer;
@@ -113,7 +154,7 @@ export class AgentSession {
 
   /** How many more requests may be sent now. */
   get room(): number {
-    return this.#closed ? 0 : REQUESTS_IN_FLIGHT_LIMIT - this.#pending.size;
+    return this.#closed || this.#gate.isFull ? 0 : this.#limits.requests - this.#pending.size;
   }
 
   /**
@@ -129,6 +170,10 @@ export class AgentSession {
     if (this.#closed) return Promise.resolve({ kind: 'unsent', why: 'link-closed' });
     if (this.room <= 0) return Promise.resolve({ kind: 'unsent', why: 'too-many' });
     const id = ++this.#lastId;
+    const text = JSON.stringify({ jsonrpc: '2.0', id, method, params });
+    const sizeBytes = Buffer.byteLength(text);
+    if (sizeBytes > this.#limits.messageBytes)
+      return Promise.resolve({ kind: 'refused', error: tooLarge(sizeBytes) });
     return new Promise((resolve) => {
       const settle = (outcome: Outcome): void => {
         cancelDeadline();
@@ -139,13 +184,18 @@ export class AgentSession {
         settle({ kind: 'unanswered', why: 'deadline' }),
       );
       this.#pending.set(id, { settle });
-      this.#send({ jsonrpc: '2.0', id, method, params });
+      this.#sendText(text);
     });
   }
 
   /** Tells the agent that all events up to `seq` are on disk here. */
   acknowledge(seq: number): void {
     this.#send({ jsonrpc: '2.0', method: 'ack', params: { seq } });
+  }
+
+  /** Tells the agent which revision of its inventory is held; null to be told the whole of it. */
+  #acknowledgeRevision(revision: string | null): void {
+    this.#send({ jsonrpc: '2.0', method: 'ack', params: { revision } });
   }
 
   /** Cuts the link where nothing was heard since the last call; else asks for a sign of life. */
@@ -169,8 +219,13 @@ export class AgentSession {
   }
 
   #send(message: object): void {
+    this.#sendText(JSON.stringify(message));
+  }
+
+  #sendText(text: string): void {
     if (this.#closed) return;
-    this.#socket.send(JSON.stringify(message));
+    this.#socket.send(text, () => this.#gate.drained());
+    this.#gate.added();
     if (this.#socket.bufferedAmount <= SEND_BUFFER_BYTES_LIMIT) return;
     this.#logger.warn({ bufferedBytes: this.#socket.bufferedAmount }, 'agent reads too slowly: link cut');
     this.#socket.terminate();
@@ -213,6 +268,7 @@ export class AgentSession {
       return;
     }
     this.#logger.warn(context, 'message refused');
+    if (request.method === 'hello' && error.code === 'STALE') return; // it says the whole now, or is out of time
     if (request.method === 'hello') this.close(because(CLOSE.refused, error.message));
     else if (request.id === undefined) this.close(because(CLOSE.malformed, error.message));
   }
@@ -228,11 +284,14 @@ export class AgentSession {
       case 'event':
         this.#peer.onEvent(this, nodeId, read(AGENT_MESSAGES.event, request));
         break;
+      case 'snapshot':
+        this.#peer.onSnapshot(this, nodeId, read(AGENT_MESSAGES.snapshot, request));
+        break;
       case 'identity.renew':
         this.#takeRenewal(request, nodeId);
         break;
       case 'heartbeat':
-        this.#peer.onHeartbeat(this, nodeId, read(AGENT_MESSAGES.heartbeat, request));
+        this.#takeHeartbeat(nodeId, read(AGENT_MESSAGES.heartbeat, request));
         break;
       default:
         this.#reply(request, {
@@ -246,11 +305,42 @@ export class AgentSession {
     if (request.id === undefined) throw new AgentError('INVALID_ARGUMENT', 'A hello needs an id');
     const hello = read(AGENT_MESSAGES.hello, request);
     this.#assertProven(hello.nodeId);
-    const result = this.#peer.onHello(this, hello);
+    if (this.#provenNode === null) this.#admitNode(hello.nodeId);
+    const result = this.#answerTo(hello);
     this.#cancelHelloDeadline();
     this.#nodeId = hello.nodeId;
     this.#reply(request, { result });
     this.#peer.onIntroduced(this, hello.nodeId);
+  }
+
+  /** One without a `link` is answered as by a scheduler of version 1.0. */
+  #answerTo(hello: Hello): HelloResult {
+    const inventory = this.#held.take(hello.nodeId, hello);
+    if (inventory === null) throw new AgentError('INVALID_ARGUMENT', 'A hello needs the inventory');
+    const { lastAt, ...result } = this.#peer.onHello(this, { ...hello, inventory });
+    if (hello.link === undefined) return result;
+    const { messageBytes, requests } = hello.link.limits;
+    this.#limits = {
+      messageBytes: Math.min(messageBytes, MESSAGE_BYTES_LIMIT),
+      requests: Math.min(requests, REQUESTS_IN_FLIGHT_LIMIT),
+    };
+    return { ...result, link: { ...TERMS, features: commonFeatures(hello.link.features), lastAt } };
+  }
+
+  /** A heartbeat counts, whatever becomes of the inventory in it. */
+  #takeHeartbeat(nodeId: string, heartbeat: Heartbeat): void {
+    let told: Inventory | null = null;
+    try {
+      told = this.#held.take(nodeId, heartbeat);
+    } catch (error) {
+      if (AgentError.from(error).code !== 'STALE') throw error;
+      this.#acknowledgeRevision(null);
+    }
+    this.#peer.onHeartbeat(this, nodeId, told === null ? {} : { inventory: told });
+    const { revision } = heartbeat;
+    if (revision === undefined || (heartbeat.delta !== undefined && told === null)) return;
+    if (told !== null) this.#acknowledgeRevision(revision);
+    else if (revision !== this.#held.revision(nodeId)) this.#acknowledgeRevision(null);
   }
 
   /** A certificate speaks for its node alone. */
@@ -302,6 +392,10 @@ export class AgentSession {
   #handleClose(code: number, reason: string): void {
     if (!this.#closed) this.#end(code, reason);
   }
+}
+
+function tooLarge(sizeBytes: number): AgentError {
+  return new AgentError('LIMIT_REACHED', `The request has ${sizeBytes} bytes, more than the node takes`);
 }
 
 function read<S extends TSchema>(schema: S, request: RpcRequest) {

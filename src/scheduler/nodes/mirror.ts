@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { AgentError, type ErrorBody } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import { Instance } from '../../model/instance.ts';
+import type { SnapshotKind } from '../../model/link.ts';
 import { hasEnded, Operation } from '../../model/operation.ts';
 import type { TSchema } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
@@ -97,18 +98,44 @@ export class Mirror {
   /**
    * Takes a whole listing.
    *
-   * @param knownBefore Ids of the node's instances that had been accepted when the listing was asked for:
-   *   those of them that are not listed are gone.
+   * @param knownBefore As `applyAbsence`.
    */
   applyListing(nodeId: string, told: readonly Instance[], knownBefore: readonly string[]): void {
-    const { store } = this.#parts;
-    const listed = new Set(told.map((instance) => instance.id));
     for (const instance of told) this.applyInstance(nodeId, instance);
+    this.applyAbsence(nodeId, new Set(told.map(({ id }) => id)), knownBefore);
+  }
+
+  /** Ids of the node's instances that it should list, if it is asked now. */
+  expected(nodeId: string): string[] {
+    return this.#parts.store.instances
+      .ofNode(nodeId)
+      .filter(({ phase }) => phase === 'accepted' || phase === 'present')
+      .map(({ id }) => id);
+  }
+
+  /**
+   * Takes what a whole listing did not have.
+   *
+   * @param knownBefore Ids that were expected when the listing was asked for: those of them that are not listed are gone.
+   */
+  applyAbsence(nodeId: string, listed: ReadonlySet<string>, knownBefore: readonly string[]): void {
     for (const id of knownBefore.filter((known) => !listed.has(known))) {
-      const known = store.instances.get(id);
+      const known = this.#parts.store.instances.get(id);
       if (known?.phase === 'accepted') this.#fail(known, null);
       else this.applyDeleted(nodeId, id);
     }
+  }
+
+  /** Takes one object of a snapshot; answers its id where it is an instance. */
+  applyObject(nodeId: string, kind: SnapshotKind, object: unknown): string | null {
+    const schema = kind === 'instance' ? Instance : kind === 'operation' ? Operation : null;
+    if (schema === null) return null;
+    const fault = findFault(schema, object);
+    const id = String((object as { id?: unknown } | null)?.id);
+    if (fault !== null) this.#parts.logger.warn({ nodeId, kind, id, ...fault }, 'an object does not fit');
+    else if (kind === 'instance') this.applyInstance(nodeId, object as Instance);
+    else this.applyOperation(nodeId, object as Operation);
+    return kind === 'instance' ? id : null;
   }
 
   /** Stores the operation unless a newer view is there, and wakes who waits for it; answers the stored one. */

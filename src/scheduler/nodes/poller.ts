@@ -99,10 +99,7 @@ export class Poller {
 
   async #poll(nodeId: string): Promise<PollResult> {
     const { store, mirror, links } = this.#parts;
-    const knownBefore = store.instances
-      .ofNode(nodeId)
-      .filter(({ phase }) => phase === 'accepted' || phase === 'present')
-      .map(({ id }) => id);
+    const knownBefore = mirror.expected(nodeId);
     const [inventory, { instances }, status] = await Promise.all([
       this.#askInventory(nodeId),
       ask(links, nodeId, 'instance.list', {}),

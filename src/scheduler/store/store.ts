@@ -11,6 +11,7 @@ import { migrations } from './migrations/index.ts';
 import { NodeStore } from './nodes.ts';
 import { OperationStore } from './operations.ts';
 import { OperatorLog } from './operator-log.ts';
+import { OutboxStore } from './outboxes.ts';
 import { TrustStore } from './trust.ts';
 
 const HOUR_MS = 3_600_000;
@@ -35,6 +36,7 @@ export class Store {
   readonly db: Database;
   readonly nodes: NodeStore;
   readonly events: EventStore;
+  readonly outboxes: OutboxStore;
   readonly instances: InstanceStore;
   readonly operations: OperationStore;
   readonly commands: CommandStore;
@@ -47,6 +49,7 @@ export class Store {
     this.db = new Database({ ...DATABASE, folder });
     this.nodes = new NodeStore(this.db);
     this.events = new EventStore(this.db);
+    this.outboxes = new OutboxStore(this.db);
     this.instances = new InstanceStore(this.db);
     this.operations = new OperationStore(this.db);
     this.commands = new CommandStore(this.db);

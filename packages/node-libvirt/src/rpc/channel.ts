@@ -14,6 +14,7 @@
 import type { Duplex } from 'node:stream';
 import { LibvirtTransportError } from '../errors.ts';
 import { messageNumbered, type Procedure } from '../protocol/procedures.ts';
+import { reuseMemoryOf } from '../transport/read-blocks.ts';
 import type { Transport } from '../transport/transport.ts';
 import { type TypedParamsShape, XdrError, XdrReader } from '../xdr/reader.ts';
 import { encodeCall, procedureOf } from './call-frame.ts';
@@ -124,6 +125,11 @@ export class Channel {
   /** Lets the socket read on after a sink has answered false. */
   resume(): void {
     this.#socket.resume();
+  }
+
+  /** The sink keeps nothing of what it has been given. */
+  reuseMemory(): void {
+    reuseMemoryOf(this.#socket);
   }
 
   /**

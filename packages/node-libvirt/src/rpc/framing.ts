@@ -41,8 +41,8 @@ const PROGRAM_VERSION = 1;
  */
 const GROWTH = 32;
 
-/** Bytes of a chunk that may be kept alive by each byte of stream data in it. */
-const KEPT_PER_BYTE_MAX = 4;
+/** Bytes of memory that may be kept alive by each byte of stream data in it. */
+const KEPT_PER_BYTE_MAX = 8;
 
 /** @see virNetMessageType */
 export const MessageType = {
@@ -165,7 +165,7 @@ export class FrameParser {
     const isWhole = incoming.left === 0;
     if (isWhole) this.#incoming = null;
     if (isStreamData(incoming.header)) {
-      if (isWhole || piece.length > 0) frames.push({ ...incoming.header, body: standingAlone(piece, chunk) });
+      if (isWhole || piece.length > 0) frames.push({ ...incoming.header, body: standingAlone(piece) });
     } else if (!isWhole || incoming.collected !== null) {
       collect(incoming, piece);
     }
@@ -184,9 +184,9 @@ export class FrameParser {
   }
 }
 
-/** The piece, or a copy of one that is a small part of its chunk: a reader may keep it, and would keep the chunk. */
-function standingAlone(piece: Buffer, chunk: Buffer): Buffer {
-  if (piece.length * KEPT_PER_BYTE_MAX >= chunk.length) return piece;
+/** The piece, or a copy of one that is a small part of its memory: a reader may keep it, and would keep all of that. */
+function standingAlone(piece: Buffer): Buffer {
+  if (piece.length * KEPT_PER_BYTE_MAX >= piece.buffer.byteLength) return piece;
   const copy = Buffer.allocUnsafeSlow(piece.length);
   piece.copy(copy);
   return copy;

@@ -2,6 +2,7 @@
  * A link from a simulated agent to a fake scheduler. Its clock stands still unless a test lets time pass, while
  * the sockets are real: so a test waits for what comes over a socket, and passes time for what a timer does.
  */
+import { randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -64,6 +65,7 @@ export function linkOf(
   const credentials = new FileCredentials(parts);
   return new Link({
     random: parts.random,
+    newId: randomUUID,
     credentials,
     role,
     store,

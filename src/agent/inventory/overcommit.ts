@@ -1,0 +1,77 @@
+/**
+ * Overcommit: more is claimed than can be given, since the host or a pool has shrunk, or was configured smaller.
+ *
+ * Nothing is stopped because of it: it is a problem in the status, told once when it comes and once when it is over, and
+ * nothing more is admitted of what is short.
+ */
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
+import { grantable } from '../../model/capacity.ts';
+import type { Health, ResourceInventory } from '../../model/node.ts';
+import type { Log } from '../log.ts';
+import type { Store } from '../store/store.ts';
+
+/** By a name for people, as `MEMORY_MB` or `DISK_GB of pool fast`. */
+export type NamedInventories = ReadonlyMap<string, ResourceInventory>;
+
+export class Overcommit {
+  readonly #parts: { store: Store; clock: Clock; log: Log };
+  /** Since when each is over, by its name. */
+  readonly #over = new Map<string, Health>();
+
+  constructor(parts: { store: Store; clock: Clock; log: Log }) {
+    this.#parts = parts;
+  }
+
+  get isAny(): boolean {
+    return this.#over.size > 0;
+  }
+
+  /** What is over now; as it was judged last, but for amounts. */
+  get problems(): { name: string; health: Health }[] {
+    return Array.from(this.#over, ([name, health]) => ({ name, health }));
+  }
+
+  /** Compares, and tells what is news. Outside of any transaction. */
+  judge(inventories: NamedInventories): void {
+    const at = timestamp(this.#parts.clock);
+    const news: { name: string; health: Health }[] = [];
+    for (const [name, inventory] of inventories) {
+      const before = this.#over.get(name);
+      const reason = reasonOf(inventory);
+      if (reason === null && before !== undefined) {
+        news.push({
+          name,
+          health: { state: 'ok', since: at, reason: 'there is room for all that is claimed' },
+        });
+        this.#over.delete(name);
+      }
+      if (reason === null) continue;
+      const health: Health = { state: 'degraded', since: before?.since ?? at, reason };
+      this.#over.set(name, health);
+      if (before === undefined) news.push({ name, health });
+    }
+    if (news.length > 0) this.#tell(news);
+  }
+
+  #tell(news: readonly { name: string; health: Health }[]): void {
+    const { store, log } = this.#parts;
+    store.db.transaction(() => {
+      for (const { name, health } of news) {
+        const object = { kind: 'capacity', id: null, name };
+        store.events.append('health.changed', null, { object, health });
+      }
+    });
+    for (const { name, health } of news) {
+      if (health.state === 'ok') log.info({ name }, 'there is room again for all that is claimed');
+      else log.warn({ name, reason: health.reason }, 'more is claimed than the host has');
+    }
+  }
+}
+
+function reasonOf(inventory: ResourceInventory): string | null {
+  const { total, reserved, allocationRatio, used } = inventory;
+  const most = grantable(inventory);
+  if (used <= most) return null;
+  const sum = `(${total} - ${reserved} reserved) × ${allocationRatio}`;
+  return `${used} are claimed and ${most} can be given, ${sum}: guests run on, and nothing more is admitted`;
+}
