@@ -7,9 +7,11 @@ import { VERSION } from '../model/version.ts';
 import { ENGINE_NAMES } from './engines/engine.ts';
 import type { EngineChoice } from './engines/make-engine.ts';
 import { POLICIES, type Policy } from './placement/request.ts';
+import type { BusOptions } from './relay/bus.ts';
+import { busFlags, busOf, faultOfBus } from './relay/bus-options.ts';
 import type { TlsChoice } from './tls.ts';
 
-const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 /** Seconds; the wire allows no more. */
 const HEARTBEAT_SECONDS_MAX = 300;
 /** Two years: a revocation that got lost would hold no longer. */
@@ -29,6 +31,8 @@ export interface CommandLine {
   readonly engine: EngineChoice;
   /** How instances are placed where a request does not say. */
   readonly policy: Policy;
+  /** How NATS is reached, which joins several gateways; null without. */
+  readonly bus: BusOptions | null;
   /** Null for plain HTTP. */
   readonly tls: TlsChoice | null;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -88,8 +92,9 @@ export function readCommandLine(
     .allowExcessArguments(false)
     .configureOutput({ writeErr: say })
     .exitOverride();
+  for (const option of busFlags()) command.addOption(option);
   const flags = command.parse(argv, { from: 'user' }).opts();
-  const wrong = faultOfTls(flags) ?? faultOfEngine(flags);
+  const wrong = faultOfTls(flags) ?? faultOfEngine(flags) ?? faultOfBus(flags);
   if (wrong !== null) command.error(`error: ${wrong}`);
   return Object.freeze({
     listen: flags['listen'],
@@ -98,6 +103,7 @@ export function readCommandLine(
     heartbeatSeconds: flags['heartbeatSeconds'],
     engine: engineOf(flags),
     policy: flags['policy'],
+    bus: busOf(flags, 'berth-scheduler'),
     tls: tlsOf(flags),
     logLevel: flags['logLevel'],
   });
@@ -106,7 +112,7 @@ export function readCommandLine(
 type Flags = Record<string, string | boolean | number | string[] | { host: string } | undefined>;
 
 /** What no single option can show; null where nothing is wrong. */
-function faultOfTls({ ca, tlsCert, tlsKey, clientCa, tlsName }: Flags): string | null {
+export function faultOfTls({ ca, tlsCert, tlsKey, clientCa, tlsName }: Flags): string | null {
   if ((tlsCert === undefined) !== (tlsKey === undefined)) return '--tls-cert and --tls-key go together';
   if (ca && tlsCert !== undefined) return '--ca makes its own certificate: leave out --tls-cert';
   if (clientCa !== undefined && tlsCert === undefined) return '--client-ca needs --tls-cert and --tls-key';
@@ -118,7 +124,7 @@ function faultOfTls({ ca, tlsCert, tlsKey, clientCa, tlsName }: Flags): string |
     : `--tls-name ${JSON.stringify(wrong)} is no name of a host and no address`;
 }
 
-function tlsOf({
+export function tlsOf({
   ca,
   tlsCert,
   tlsKey,
@@ -162,7 +168,7 @@ function readHours(value: string): number {
   throw new InvalidArgumentError(`Give whole hours, 1 to ${CERTIFICATE_HOURS_MAX}.`);
 }
 
-function readListen(value: string): { host: string; port: number } {
+export function readListen(value: string): { host: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(value);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);

@@ -10,6 +10,7 @@ t.test('without options it listens on the loopback and keeps its state where the
     heartbeatSeconds: 5,
     engine: { name: 'embedded' },
     policy: 'spread',
+    bus: null,
     tls: null,
     logLevel: 'info',
   });

@@ -7,7 +7,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { type WebSocket, WebSocketServer } from 'ws';
+import { WebSocketServer } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
@@ -17,6 +17,7 @@ import { type AgentPeer, AgentSession } from './agent-session.ts';
 import { CLOSE } from './close-codes.ts';
 import type { Doorkeeper } from './doorkeeper.ts';
 import { HeldInventories } from './held-inventories.ts';
+import type { LinkSocket } from './link-socket.ts';
 import type { LinkTable } from './link-table.ts';
 
 /** Links at a time; more are turned away with 503. The embedded engine serves hundreds of nodes. */
@@ -63,7 +64,7 @@ export class AgentGateway {
       turnAway(socket, admitted);
       return;
     }
-    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket, admitted.nodeId));
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.adopt(webSocket, admitted.nodeId));
   }
 
   /** Takes no more links and closes all; resolves when their sockets are gone. */
@@ -77,9 +78,10 @@ export class AgentGateway {
     await Promise.all(gone);
   }
 
-  #open(webSocket: WebSocket, provenNode: string | null): void {
+  /** Takes a link that has been judged, whoever holds its socket. */
+  adopt(socket: LinkSocket, provenNode: string | null): void {
     const { clock, logger, peer } = this.#parts;
-    const session = new AgentSession(webSocket, {
+    const session = new AgentSession(socket, {
       provenNode,
       held: this.#held,
       clock,
@@ -119,7 +121,7 @@ export class AgentGateway {
   }
 }
 
-interface Refusal {
+export interface Refusal {
   error: AgentError;
   status: number;
 }
@@ -128,7 +130,8 @@ function refusal(code: AgentError['code'], message: string, status = httpStatusO
   return { error: new AgentError(code, message), status };
 }
 
-function turnAway(socket: Duplex, { error, status }: Refusal): void {
+/** Answers in place of an upgrade. */
+export function turnAway(socket: Duplex, { error, status }: Refusal): void {
   const body = JSON.stringify({ error: error.toBody() });
   const head = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,

@@ -12,7 +12,6 @@
  * no sign of life then: the next probes cut the link.
  */
 import type { Logger } from 'pino';
-import type { RawData, WebSocket } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import type { BerthEvent } from '../../model/event.ts';
@@ -45,6 +44,7 @@ import {
 import type { Clock } from '../clock.ts';
 import { because, CLOSE, type CloseCause } from './close-codes.ts';
 import type { HeldInventories } from './held-inventories.ts';
+import type { LinkSocket } from './link-socket.ts';
 
 /** Milliseconds an agent has to introduce itself: it needs none of its host for that. */
 const HELLO_DEADLINE_MS = 10_000;
@@ -110,7 +110,7 @@ interface Pending {
 }
 
 export class AgentSession {
-  readonly #socket: WebSocket;
+  readonly #socket: LinkSocket;
   readonly #gate: FlowGate;
   readonly #held: HeldInventories;
   readonly #admitNode: (nodeId: string) => void;
@@ -128,7 +128,7 @@ export class AgentSession {
   #heardSincePing = true;
   #closed = false;
 
-  constructor(socket: WebSocket, parts: SessionParts) {
+  constructor(socket: LinkSocket, parts: SessionParts) {
     this.#socket = socket;
     this.#gate = new FlowGate(socket);
     this.#held = parts.held;
@@ -382,7 +382,7 @@ export class AgentSession {
     this.#onClosed(this);
   }
 
-  #handleMessage(data: RawData, isBinary: boolean): void {
+  #handleMessage(data: Buffer, isBinary: boolean): void {
     if (this.#closed) return;
     this.#heardSincePing = true;
     if (isBinary) this.close(CLOSE.unsupportedData);
