@@ -12,6 +12,7 @@ import { libvirtBench } from './libvirt.ts';
 import { powerBench } from './power.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
+import { scheduleBench } from './schedule.ts';
 import { startBench } from './start.ts';
 import { storageBench } from './storage.ts';
 
@@ -23,6 +24,7 @@ const BENCHES: Record<string, () => Promise<Case[]>> = {
   power: powerBench,
   rest: restBench,
   restart: restartBench,
+  schedule: scheduleBench,
   start: startBench,
   storage: storageBench,
 };
