@@ -1,6 +1,6 @@
 /**
  * Generates what is said in the model and nowhere else: docs/protocol.md, docs/openrpc.json, docs/errors.md,
- * docs/configuration.md and systemd/berthd.toml.
+ * docs/configuration.md, docs/scheduler-openapi.json and systemd/berthd.toml.
  *
  * With --check nothing is written; exit code 1 and the names of the files that differ.
  */
@@ -10,6 +10,7 @@ import { commentedConfig, configurationPage } from './docs/configuration.ts';
 import { errorsPage } from './docs/errors.ts';
 import { openRpc } from './docs/openrpc.ts';
 import { protocolPage } from './docs/protocol.ts';
+import { schedulerOpenApi } from './docs/scheduler.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -17,6 +18,7 @@ const pages: Record<string, string> = {
   'docs/protocol.md': protocolPage(),
   'docs/openrpc.json': `${JSON.stringify(openRpc(), null, 2)}\n`,
   'docs/errors.md': errorsPage(),
+  'docs/scheduler-openapi.json': `${JSON.stringify(schedulerOpenApi(), null, 2)}\n`,
   'docs/configuration.md': configurationPage(),
   'systemd/berthd.toml': commentedConfig(),
 };

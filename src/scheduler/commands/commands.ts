@@ -186,13 +186,12 @@ export class Commands {
     dispatcher.abandon(consumer);
     const row = store.instances.get(consumer) as InstanceRow;
     this.#journal(command, () => {
-      store.claims.want({ consumer, nodeId, amounts });
+      claimer.want({ consumer, nodeId, amounts });
       store.instances.put({ ...row, nodeId, phase: 'dispatching', error: null }, clock.now());
       const action = 'instance.restart-elsewhere' as const;
       const at = timestamp(clock);
       store.operatorLog.add({ at, action, nodeId: row.nodeId, instanceId: consumer, by, reason });
     });
-    claimer.claim(consumer);
   }
 
   /** @throws {AgentError} NOT_FOUND. INVALID_ARGUMENT: several instances have this name. */
@@ -255,11 +254,10 @@ export class Commands {
       { digest, nodeId, instanceId: id, params: { id, spec }, pinned: ask.nodeId !== null },
     );
     this.#journal(command, () => {
-      store.claims.want({ consumer: id, nodeId, amounts });
+      claimer.want({ consumer: id, nodeId, amounts });
       const createdAt = timestamp(clock);
       store.instances.put(newInstance({ id, nodeId, spec, placement, createdAt }), clock.now());
     });
-    claimer.claim(id);
     return command;
   }
 

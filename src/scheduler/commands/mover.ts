@@ -19,7 +19,7 @@ const TRIES_LIMIT = 5;
 export interface MoverParts {
   store: Store;
   placer: Placer;
-  claimer: Pick<Claimer, 'claim'>;
+  claimer: Pick<Claimer, 'want'>;
   clock: Clock;
 }
 
@@ -75,10 +75,9 @@ export class Mover {
     const { store, clock, claimer } = this.#parts;
     store.db.transaction(() => {
       store.commands.redirect(command.id, { nodeId, refusals: [...refusals] });
-      store.claims.want({ consumer, nodeId, amounts });
+      claimer.want({ consumer, nodeId, amounts });
       const instance = store.instances.get(consumer);
       if (instance !== null) store.instances.put({ ...instance, nodeId }, clock.now());
     });
-    claimer.claim(consumer);
   }
 }

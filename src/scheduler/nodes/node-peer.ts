@@ -32,7 +32,7 @@ export interface NodePeerParts {
   presence: Presence;
   poller: Poller;
   links: LinkTable;
-  reporter: Pick<Reporter, 'changed'>;
+  reporter: Pick<Reporter, 'note'>;
   clock: Clock;
   logger: Logger;
   epoch: number;
@@ -54,8 +54,11 @@ export class NodePeer implements AgentPeer {
   onHello(session: AgentSession, hello: WholeHello): Welcome {
     const { store, epoch, heartbeatSeconds, logger, reporter } = this.#parts;
     checkOwn(hello.nodeId, hello.inventory);
-    const lastSeq = store.db.transaction(() => this.#register(hello));
-    reporter.changed(hello.nodeId);
+    const lastSeq = store.db.transaction(() => {
+      const resumed = this.#register(hello);
+      reporter.note(hello.nodeId);
+      return resumed;
+    });
     this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
     const { nodeId, lastContactAt } = hello;
     logger.info({ nodeId, hostname: hello.inventory.hostname, lastSeq, lastContactAt }, 'node connected');
@@ -78,8 +81,10 @@ export class NodePeer implements AgentPeer {
     const { inventory } = heartbeat;
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
-      store.db.transaction(() => store.nodes.setInventory(nodeId, inventory));
-      reporter.changed(nodeId);
+      store.db.transaction(() => {
+        store.nodes.setInventory(nodeId, inventory);
+        reporter.note(nodeId);
+      });
     }
     presence.heard(nodeId);
   }

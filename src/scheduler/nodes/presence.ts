@@ -18,7 +18,7 @@ export interface PresenceParts {
   store: Store;
   clock: Clock;
   logger: Logger;
-  reporter: Pick<Reporter, 'changed'>;
+  reporter: Pick<Reporter, 'note'>;
   heartbeatSeconds: number;
 }
 
@@ -75,7 +75,9 @@ export class Presence {
 
   #change(nodeId: string, state: NodeState, reason: string): void {
     const { store, clock, reporter } = this.#parts;
-    store.db.transaction(() => store.nodes.setState(nodeId, { state, since: timestamp(clock), reason }));
-    reporter.changed(nodeId);
+    store.db.transaction(() => {
+      store.nodes.setState(nodeId, { state, since: timestamp(clock), reason });
+      reporter.note(nodeId);
+    });
   }
 }
