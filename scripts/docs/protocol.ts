@@ -1,4 +1,7 @@
 /** docs/protocol.md: the wire, and every method of the method table. */
+import { AGENT_CLAUSES } from '../../src/conformance/agent/clauses.ts';
+import type { Clause } from '../../src/conformance/clause.ts';
+import { SCHEDULER_CLAUSES } from '../../src/conformance/scheduler/clauses.ts';
 import { METHODS, type Method } from '../../src/model/methods.ts';
 import { ENROL_PATH } from '../../src/model/enrolment.ts';
 import { MESSAGE_BYTES_LIMIT, REQUESTS_IN_FLIGHT_LIMIT } from '../../src/model/link.ts';
@@ -19,11 +22,31 @@ export function protocolPage(): string {
     ...Object.entries(SCHEDULER_MESSAGES).map(([name, schema]) =>
       messageSection(`${name} (scheduler to agent)`, schema),
     ),
+    '## Clauses',
+    kit,
+    clauseSection('An agent', AGENT_CLAUSES),
+    clauseSection('A scheduler', SCHEDULER_CLAUSES),
     '## Methods',
     methodIndex(),
     ...Object.entries(METHODS).map(([name, method]) => methodSection(name, method)),
     '',
   ].join('\n\n');
+}
+
+const kit = `What each side owes the other, as \`berth-conformance\` tries it: for those who write an agent or a scheduler of their own.
+It plays the other side of the link, and exits with 1 where a clause is broken that must hold.
+
+\`\`\`
+berth-conformance agent --token-file token --changes                        # then let the agent connect to ws://127.0.0.1:7681
+berth-conformance scheduler --url ws://127.0.0.1:7680 --token-file token    # one for trials: the nodes that are played stay known to it
+\`\`\`
+
+\`--only ID\` tries one clause, \`--json\` prints \`{ side, conforms, clauses: [{ id, level, text, verdict, why }] }\`. Without \`--changes\`
+an agent is asked for no change. A clause that did not come up is \`untried\`.`;
+
+function clauseSection<B>(who: string, clauses: readonly Clause<B>[]): string {
+  const rows = clauses.map(({ id, level, text }) => `| \`${id}\` | ${level} | ${text} |`);
+  return [`### ${who} …`, ['| clause |  |  |', '| --- | --- | --- |', ...rows].join('\n')].join('\n\n');
 }
 
 const intro = `An agent and a scheduler speak JSON-RPC 2.0 in text frames of a WebSocket, subprotocol \`${SUBPROTOCOL}\`. The agent dials
