@@ -160,7 +160,7 @@ export class DeltaStore {
     await using served = await serveDisk(tool, disk, limit);
     for (const { start, length, offset } of map.changed()) {
       if (offset === null) yield { type: 'zero', offset: start, length };
-      else yield* readRanges(served.client, [{ start, length }]);
+      else yield* readRanges(served, [{ start, length }]);
     }
   }
 

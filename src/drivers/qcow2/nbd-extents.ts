@@ -1,22 +1,31 @@
 /**
  * Reads a served disk from its first to its last byte, by what a context says of it: what there is to read is asked for
- * window by window, and read several blocks at once.
+ * window by window, and read several blocks at once, from its files where it is known where it lies.
  *
  *   status of a window ─▶ ranges that are wanted ─▶ blocks ─▶ [ read ][ read ][ read ] ─▶ extents, in order
  */
 import { MIB } from '../../model/units.ts';
 import type { DiskExtent } from '../contracts/extents.ts';
 import { BLOCK_BYTES, ZEROS } from './blocks.ts';
-import type { NbdClient } from './nbd-client.ts';
+import type { DiskPlaces, Part } from './disk-places.ts';
+import { readInto } from './files.ts';
+import type { NbdClient, Piece } from './nbd-client.ts';
 import { STATE_DIRTY, STATE_ZERO, strange } from './nbd-wire.ts';
 
-/** What is asked of at once: in the worst order 16,384 clusters. */
-const WINDOW_BYTES = 1024 * MIB;
+/** What is asked of at once: in the worst order 49,152 clusters, of which QEMU tells 131,072. It has to fit 32 bits. */
+const WINDOW_BYTES = 3072 * MIB;
 /** Reads at once, each with its own buffer: the disk has always something to do, and memory stays small. */
 const READS_AT_ONCE = 4;
 
 /** All that is not zero, by QEMU's tables; or all that a bitmap says has changed, also to zero. */
 export type Wanted = 'data' | { changedSince: string };
+
+/** What a disk is read from. */
+export interface DiskSource {
+  client: NbdClient;
+  /** Where its bytes lie. @default not known: all is asked of the server */
+  places?: DiskPlaces | null | undefined;
+}
 
 export interface Range {
   start: number;
@@ -32,14 +41,17 @@ export function contextOf(wanted: Wanted): string {
   return wanted === 'data' ? 'base:allocation' : `qemu:dirty-bitmap:${wanted.changedSince}`;
 }
 
-/** @param client With the context of what is wanted. */
-export async function* extentsOfDisk(client: NbdClient, wanted: Wanted): AsyncGenerator<DiskExtent> {
-  for await (const extent of readRanges(client, rangesOf(client, wanted)))
+/** @param served.client With the context of what is wanted. */
+export async function* extentsOfDisk(
+  { client, places }: DiskSource,
+  wanted: Wanted,
+): AsyncGenerator<DiskExtent> {
+  for await (const extent of readRanges({ client, places }, rangesOf(client, wanted)))
     if (extent.type === 'data' || wanted !== 'data') yield extent;
 }
 
 export async function* readRanges(
-  client: NbdClient,
+  source: DiskSource,
   ranges: AsyncIterable<Range> | Iterable<Range>,
 ): AsyncGenerator<DiskExtent> {
   const free = Array.from({ length: READS_AT_ONCE }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES));
@@ -47,7 +59,7 @@ export async function* readRanges(
   for await (const { start, length } of blocksOf(ranges)) {
     if (free.length === 0) yield* oldest(underWay, free);
     const block = free.pop() as Buffer;
-    const extents = read(client, start, block.subarray(0, length));
+    const extents = read(source, start, block.subarray(0, length));
     // One that fails before anybody waits for it is waited for later.
     extents.catch(() => undefined);
     underWay.push({ block, extents });
@@ -62,13 +74,30 @@ async function* oldest(underWay: Read[], free: Buffer[]): AsyncGenerator<DiskExt
   free.push(block);
 }
 
-async function read(client: NbdClient, start: number, block: Buffer): Promise<DiskExtent[]> {
-  const pieces = await client.read(start, block);
+async function read({ client, places }: DiskSource, start: number, block: Buffer): Promise<DiskExtent[]> {
+  const parts = places?.partsOf(start, block.length) ?? [{ start, length: block.length, place: null }];
+  const pieces: Piece[] = [];
+  for (const { start: offset, length, place } of parts) {
+    const target = block.subarray(offset - start, offset - start + length);
+    if (place === null) pieces.push(...(await client.read(offset, target)));
+    else pieces.push(await readPlace(place, offset, target));
+  }
   return pieces.map(({ type, offset, length }) => {
     const data = block.subarray(offset - start, offset - start + length);
     if (type === 'zero' || data.equals(ZEROS.subarray(0, length))) return { type: 'zero', offset, length };
     return { type: 'data', offset, data };
   });
+}
+
+/** What a file does not have of its last cluster is zeros, as QEMU reads it. */
+async function readPlace(
+  { file, offset: at }: NonNullable<Part['place']>,
+  offset: number,
+  target: Buffer,
+): Promise<Piece> {
+  const { length } = await readInto(file, at, target);
+  target.fill(0, length);
+  return { type: 'data', offset, length: target.length };
 }
 
 async function* rangesOf(client: NbdClient, wanted: Wanted): AsyncGenerator<Range> {

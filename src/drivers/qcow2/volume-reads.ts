@@ -1,7 +1,8 @@
 /**
  * Reads a volume that no guest uses where it lies, with what it stands on: all of it, or what has changed by a bitmap.
  *
- *   volume, layers, image ── descriptors ──▶ qemu-nbd, in the cage ── NBD ──▶ extents
+ *   volume, layers, image ── descriptors ──▶ qemu-nbd, in the cage ── what there is, what is compressed ──▶ extents
+ *                            ── qemu-img map, in the cage ──▶ places ── all other bytes, from there ──▶
  *
  * Nothing is copied first, so nothing but QEMU's lock keeps others from it: while it is read no guest can start on it. For the
  * time between two reads there is its stamp, which tells whether it was written to since.
@@ -13,6 +14,7 @@ import type { VolumeRead } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { convertLimits } from './convert.ts';
 import type { DeltaStore } from './deltas.ts';
+import { placesOf } from './disk-places.ts';
 import { lendChain } from './lent-chain.ts';
 import { extentsOfDisk, type Wanted } from './nbd-extents.ts';
 import { explainKey } from './passphrases.ts';
@@ -48,19 +50,26 @@ export class ReadStore {
   }
 
   async open({ since, ...volume }: VolumeRead, limit: CallLimit): Promise<OpenDisk> {
-    if (since !== undefined) await this.#checkBitmap(volume.id, since, limit);
     const wanted: Wanted = since === undefined ? 'data' : { changedSince: since };
     await using undo = new AsyncDisposableStack();
-    const { files, key, options } = undo.use(await lendChain(this.#parts, volume, limit));
+    const chain = undo.use(await lendChain(this.#parts, volume, limit));
+    const { files, key, options } = chain;
+    const mapping = key === null ? placesOf(this.#parts.tool, chain, limit) : null;
+    const checking = since === undefined ? null : this.#checkBitmap(volume.id, since, limit);
+    // Whichever fails, the server is waited for first.
+    for (const each of [mapping, checking]) each?.catch(() => undefined);
     const image = ['--image-opts', options];
     const disk = { files, image, key, mode: 'to read', wanted, limits: convertLimits(0) } as const;
-    const served = await serveDisk(this.#parts.tool, disk, limit).catch((error: unknown) => {
+    const served = await serveDisk(this.#parts.tool, disk, limit).catch(async (error: unknown) => {
+      // It serves no bitmap that can't be relied on.
+      await checking;
       throw explainKey(error, volume.id, volume.encryption);
     });
     undo.use(served);
+    const [places] = await Promise.all([mapping, checking]);
     const kept = undo.move();
     return {
-      extents: () => extentsOfDisk(served.client, wanted),
+      extents: () => extentsOfDisk({ client: served.client, places }, wanted),
       [Symbol.asyncDispose]: () => kept.disposeAsync(),
     };
   }

@@ -222,7 +222,7 @@ t.test('a disk is read where it has data, and told to its end', async (t) => {
   };
   const client = await open(t, { answer }, 'base:allocation');
   const extents = [];
-  for await (const { type, offset } of extentsOfDisk(client, 'data')) extents.push([type, offset]);
+  for await (const { type, offset } of extentsOfDisk({ client }, 'data')) extents.push([type, offset]);
   t.same(
     asked,
     [
@@ -245,7 +245,7 @@ t.test('a map of a disk that does not go on is refused', async (t) => {
   for (const [what, answer] of lies) {
     const client = await open(t, { answer }, 'base:allocation');
     const read = async () => {
-      for await (const extent of extentsOfDisk(client, 'data')) t.fail(extent.type);
+      for await (const extent of extentsOfDisk({ client }, 'data')) t.fail(extent.type);
     };
     await t.rejects(read(), { code: 'UNAVAILABLE' }, what);
   }
