@@ -58,7 +58,7 @@ export async function runFleet(options: FleetOptions, context: RunContext): Prom
   cleanup.defer(() => api.close());
   const fleet = new Fleet({ ...options, gateway: gateway.address, folder });
   cleanup.defer(() => fleet.stop());
-  const stage = { gateway, fleet, api, options, idleRssBytes, say: context.say };
+  const stage = { gateway, fleet, api, options, idleRssBytes, ...context };
   return await Promise.race([play(stage), interrupted(context.signal)]);
 }
 

@@ -38,6 +38,8 @@ export interface Stage {
   options: FleetOptions;
   /** Of the gateway before the first agent. */
   idleRssBytes: number;
+  /** Aborted when the run is to end at once: who sleeps wakes up. */
+  signal: AbortSignal;
   /** Progress, for who watches. */
   say(words: string): void;
 }

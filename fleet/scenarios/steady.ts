@@ -16,13 +16,14 @@ export async function steady({
   fleet,
   options,
   idleRssBytes,
+  signal,
   say,
 }: Stage): Promise<Partial<Figures>> {
-  const heartbeatBytes = await measureHeartbeat({ gateway, fleet, options });
+  const heartbeatBytes = await measureHeartbeat({ gateway, fleet, options, signal });
   say(`watching the gateway for ${options.seconds} s`);
   const begun = gateway.usage();
   const begunAt = performance.now();
-  await sleep(options.seconds * 1000);
+  await sleep(options.seconds * 1000, undefined, { signal });
   const ended = gateway.usage();
   const seconds = (performance.now() - begunAt) / 1000;
   return {
@@ -33,14 +34,14 @@ export async function steady({
 }
 
 /** The last agent of the fleet goes through a relay that looks at what it sends. */
-async function measureHeartbeat({ gateway, fleet, options }: Pick<Stage, 'gateway' | 'fleet' | 'options'>) {
+async function measureHeartbeat({ gateway, fleet, options, signal }: Pick<Stage, 'gateway' | 'fleet' | 'options' | 'signal'>) {
   const seen: number[] = [];
   const up = () =>
     options.tls ? new RecordTap((bytes) => seen.push(bytes)) : new FrameTap((bytes) => seen.push(bytes));
   const relay = await Relay.listen({ url: gateway.address.url, up, down: () => new PassThrough() });
   try {
     await fleet.redirectLast(relay.url);
-    await sleep(BEATS * options.heartbeatSeconds * 1000);
+    await sleep(BEATS * options.heartbeatSeconds * 1000, undefined, { signal });
     await fleet.redirectLast(null);
   } finally {
     await relay.close();
