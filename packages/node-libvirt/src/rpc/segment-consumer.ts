@@ -29,7 +29,7 @@ export class SegmentConsumer {
   push(segment: StreamSegment): boolean {
     try {
       const work = this.#take(segment);
-      if (!(work instanceof Promise)) return true;
+      if (!isPromise(work)) return true;
       void this.#await(work);
     } catch (error) {
       this.#isBusy = true;
@@ -38,7 +38,7 @@ export class SegmentConsumer {
     return false;
   }
 
-  async #await(work: Promise<unknown>): Promise<void> {
+  async #await(work: PromiseLike<unknown>): Promise<void> {
     this.#isBusy = true;
     try {
       await work;
@@ -48,4 +48,9 @@ export class SegmentConsumer {
     this.#isBusy = false;
     this.#onFree();
   }
+}
+
+/** Promises of other libraries, too: what is lent must not change before they are settled. */
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
 }

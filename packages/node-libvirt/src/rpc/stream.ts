@@ -27,6 +27,7 @@ import type { Channel } from './channel.ts';
 import { HEADER_BYTES, MessageStatus } from './framing.ts';
 import { PACKET_MAX_BYTES, type Packet, packetsOf } from './packets.ts';
 import { SegmentConsumer, type TakeSegment } from './segment-consumer.ts';
+import { standingAlone } from './standing-alone.ts';
 import type { StreamLink, StreamSink } from './stream-link.ts';
 
 /** A part of a sparse stream: bytes, or how many zeros. */
@@ -109,7 +110,7 @@ export class LibvirtStream extends Duplex implements StreamSink {
    * Reads the stream with a function that keeps nothing: the memory of a part is used again once the function is done
    * with it, so nothing is left to the garbage collector. The fastest way to read a volume.
    *
-   *   await stream.consume(async (segment) => 'data' in segment && void (await file.write(segment.data)));
+   *   await stream.consume((segment) => 'data' in segment && file.appendFile(segment.data));
    *
    * @param take Is given data, and holes where the stream is sparse, in order. When it returns a promise, the part is its
    *   until that is settled, and nothing more is read meanwhile. What it throws destroys the stream.
@@ -164,7 +165,8 @@ export class LibvirtStream extends Duplex implements StreamSink {
   /** @internal */
   data(bytes: Buffer): boolean {
     if (this.destroyed) return true;
-    return this.#take(bytes, HEADER_BYTES + bytes.length);
+    const part = this.#consumer === null ? standingAlone(bytes) : bytes;
+    return this.#take(part, HEADER_BYTES + bytes.length);
   }
 
   /** @internal */

@@ -22,51 +22,66 @@ const SMALL_BLOCK_BYTES = 65_536;
  */
 const LARGE_BLOCK_BYTES = 524_288;
 
-/** A read is given at least this share of a block; with less room left, the rest of it is given up. */
+/** A read is given at least this share of a block; with less room left, another block is begun. */
 const ROOM_SHARE = 1 / 8;
 
 export class ReadBlocks {
   /** Bytes of the next block. */
   #blockBytes = SMALL_BLOCK_BYTES;
   #block = Buffer.alloc(0);
-  /** Where the room for the next read starts. */
+  /** The part of the block that is in use; nothing is when both are the same. */
+  #from = 0;
+  #to = 0;
+  /** The room for the next read. */
+  #room = this.#block;
   #roomAt = 0;
-  /** Bytes at the start of the block that may be in use. */
-  #usedBytes = 0;
 
-  /** Where the next read goes to. */
+  /** Where the next read goes to: behind what is in use, or before it. */
   room(): Buffer {
-    const leftBytes = this.#block.length - this.#usedBytes;
-    if (leftBytes < this.#blockBytes * ROOM_SHARE || this.#isFreeAndSmall) this.#startBlock();
-    this.#roomAt = this.#usedBytes;
-    return this.#block.subarray(this.#roomAt);
+    const [before, behind] = [this.#from, this.#block.length - this.#to];
+    const isTooSmall = Math.max(before, behind) < this.#blockBytes * ROOM_SHARE;
+    if (isTooSmall || (this.#isFree && this.#block.length < this.#blockBytes)) this.#startBlock();
+    else if (before > behind) this.#giveRoom(0, this.#from);
+    else this.#giveRoom(this.#to, this.#block.length);
+    return this.#room;
   }
 
   /** Tells how much of the room a read has used. */
   used(bytes: number): void {
-    this.#usedBytes = this.#roomAt + bytes;
-    if (this.#usedBytes === this.#block.length) this.#blockBytes = LARGE_BLOCK_BYTES;
+    if (bytes === this.#room.length) this.#blockBytes = LARGE_BLOCK_BYTES;
+    if (this.#isFree) this.#from = this.#roomAt;
+    const hasTwoParts = this.#roomAt < this.#from;
+    this.#from = hasTwoParts ? 0 : this.#from;
+    this.#to = hasTwoParts ? this.#block.length : this.#roomAt + bytes;
   }
 
   /** Nobody keeps anything of what has been read. The room that was given last stays as it is. */
   reuse(): void {
-    this.#usedBytes = 0;
+    this.#from = 0;
+    this.#to = 0;
   }
 
-  get #isFreeAndSmall(): boolean {
-    return this.#usedBytes === 0 && this.#block.length < this.#blockBytes;
+  get #isFree(): boolean {
+    return this.#from === this.#to;
   }
 
   #startBlock(): void {
     this.#block = Buffer.allocUnsafeSlow(this.#blockBytes);
-    this.#usedBytes = 0;
+    this.reuse();
+    this.#giveRoom(0, this.#block.length);
+  }
+
+  #giveRoom(start: number, end: number): void {
+    this.#roomAt = start;
+    this.#room = this.#block.subarray(start, end);
   }
 }
 
 const blocksOf = new WeakMap<Duplex, ReadBlocks>();
 
 /**
- * Makes a socket that reads into blocks of its own. It is read as any other.
+ * Makes a socket that reads into blocks of its own. It is read as any other; but while it flows its chunks go past the buffer
+ * of Node.js, which would have more read, and into memory that is lent, when the socket is paused already.
  *
  * @param connect Passes `onread` on to net.createConnection.
  */
@@ -76,7 +91,9 @@ export function readingIntoBlocks(connect: (onread: OnReadOpts) => Socket): Sock
     buffer: () => blocks.room(),
     callback(bytes, room) {
       blocks.used(bytes);
-      return socket.push(room.subarray(0, bytes));
+      const chunk = room.subarray(0, bytes);
+      if (!socket.readableFlowing || socket.readableLength > 0) return socket.push(chunk);
+      return socket.emit('data', chunk);
     },
   });
   blocksOf.set(socket, blocks);
@@ -85,5 +102,5 @@ export function readingIntoBlocks(connect: (onread: OnReadOpts) => Socket): Sock
 
 /** What the socket has read so far is kept by nobody: its memory is used again, where it reads into blocks. */
 export function reuseMemoryOf(socket: Duplex): void {
-  blocksOf.get(socket)?.reuse();
+  if (socket.readableLength === 0) blocksOf.get(socket)?.reuse();
 }

@@ -1,4 +1,5 @@
 /** Streams against a fake daemon: back-pressure, end of data, finish, abort and errors. */
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { connect } from '../../src/connect.ts';
@@ -236,7 +237,7 @@ t.test(
   'a function that consumes a stream has each part until it is done with it, and then all has come',
   async (t) => {
     const opened = await open(t);
-    const bytes = Buffer.alloc(8 * PACKET_MAX_BYTES, 'a stream of many blocks');
+    const bytes = randomBytes(32 * PACKET_MAX_BYTES);
     for (let at = 0; at < bytes.length; at += PACKET_MAX_BYTES)
       opened.peer.socket.write(packet(opened, 2, bytes.subarray(at, at + PACKET_MAX_BYTES)));
     opened.peer.socket.write(packet(opened, 2));
@@ -246,7 +247,8 @@ t.test(
       if (!('data' in segment)) throw new Error('a hole');
       t.equal(++busy, 1, 'one part at a time');
       const before = Buffer.from(segment.data);
-      if (seen.length % 7 === 0) await new Promise((resolve) => setImmediate(resolve));
+      for (let turns = 0; turns < seen.length % 5; turns++)
+        await new Promise((resolve) => setImmediate(resolve));
       t.ok(before.equals(segment.data), 'what is lent does not change');
       seen.push(before);
       busy--;
@@ -294,6 +296,42 @@ t.test('whoever consumes a stream is told how it fails', async (t) => {
   const waiting = destroyed.stream.consume(() => {});
   destroyed.stream.destroy();
   t.equal(await kindOf(waiting), 'closed');
+});
+
+class ForeignPromise {
+  readonly #start: (done: () => void) => void;
+
+  constructor(start: (done: () => void) => void) {
+    this.#start = start;
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: that is what makes it a promise
+  then(done: () => void): void {
+    this.#start(done);
+  }
+}
+
+t.test('a promise that is not Node’s own is waited for as well', async (t) => {
+  const opened = await open(t);
+  const parts: string[] = [];
+  let settle = () => {};
+  const consumed = opened.stream.consume((segment) => {
+    if ('data' in segment) parts.push(segment.data.toString());
+    return new ForeignPromise((done) => {
+      settle = done;
+    });
+  });
+  opened.peer.socket.write(
+    Buffer.concat([packet(opened, 2, 'one'), packet(opened, 2, 'two'), packet(opened, 2)]),
+  );
+  await until(() => parts.length > 0, 'the first part is lent');
+  await opened.connection.getLibVersion();
+  t.same(parts, ['one']);
+  settle();
+  await until(() => parts.length > 1, 'the second part is lent');
+  settle();
+  await confirmEnd(opened);
+  await consumed;
 });
 
 t.test('a stream is consumed by one function alone', async (t) => {
