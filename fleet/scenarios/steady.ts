@@ -34,7 +34,12 @@ export async function steady({
 }
 
 /** The last agent of the fleet goes through a relay that looks at what it sends. */
-async function measureHeartbeat({ gateway, fleet, options, signal }: Pick<Stage, 'gateway' | 'fleet' | 'options' | 'signal'>) {
+async function measureHeartbeat({
+  gateway,
+  fleet,
+  options,
+  signal,
+}: Pick<Stage, 'gateway' | 'fleet' | 'options' | 'signal'>) {
   const seen: number[] = [];
   const up = () =>
     options.tls ? new RecordTap((bytes) => seen.push(bytes)) : new FrameTap((bytes) => seen.push(bytes));
