@@ -45,6 +45,8 @@ export const EVENT_TYPES = [
   'network.deleted',
   'usage.recorded',
   'usage.dropped',
+  'reservation.created',
+  'reservation.ended',
   'operation.changed',
   'hypervisor.changed',
   'inventory.changed',

@@ -5,6 +5,7 @@
  */
 
 import { Id, nullable, strict, Timestamp, timestampOf } from './common.ts';
+import { LoadLevels } from './load.ts';
 import { POWER_STATES } from './instance.ts';
 import { type Static, Type } from './schema.ts';
 import { DEVICES_MAX, HostDevice, NUMA_NODES_MAX, NumaNode } from './topology.ts';
@@ -46,6 +47,7 @@ export const Inventory = strict({
     { VCPU: ResourceInventory, MEMORY_MB: ResourceInventory, DISK_GB: ResourceInventory },
     { additionalProperties: false },
   ),
+  load: Type.Optional(LoadLevels),
   offlineCpus: Type.Optional(
     Type.String({ description: 'CPUs that there are and that are offline, as 0-3,8; empty for none' }),
   ),

@@ -43,7 +43,7 @@ export class DeviceWatch {
   }
 
   start(): void {
-    this.#unsubscribe = this.#parts.hypervisor.onDevices(() => this.ask());
+    this.#unsubscribe = this.#parts.hypervisor.onDevices(() => this.#askSoon());
   }
 
   close(): void {
@@ -51,27 +51,31 @@ export class DeviceWatch {
     this.#unsubscribe();
   }
 
-  /** Soon, and once for all who ask until then. */
-  ask(): void {
+  /** Asks now; to be called when the hypervisor is connected. */
+  async ask(): Promise<void> {
+    if (this.#closed) return;
+    const { hypervisor, log } = this.#parts;
+    try {
+      this.#see((await hypervisor.devices()).slice(0, DEVICES_MAX));
+    } catch (error) {
+      log.warn({ error }, 'the devices of the host could not be told');
+    }
+  }
+
+  /** Once for all events until then. */
+  #askSoon(): void {
     if (this.#isWaiting || this.#closed) return;
     this.#isWaiting = true;
     this.#parts.clock.after(GATHER_MS, () => {
       this.#isWaiting = false;
-      void this.#ask();
+      void this.ask();
     });
   }
 
-  async #ask(): Promise<void> {
+  #see(now: HostDevice[]): void {
     if (this.#closed) return;
-    const { hypervisor, log, onChange } = this.#parts;
-    try {
-      const now = (await hypervisor.devices()).slice(0, DEVICES_MAX);
-      if (this.#closed) return;
-      this.#devices = now;
-      if (!isDeepStrictEqual(this.#told, now)) onChange(this.#told, now);
-      this.#told = now;
-    } catch (error) {
-      log.warn({ error }, 'the devices of the host could not be told');
-    }
+    this.#devices = now;
+    if (!isDeepStrictEqual(this.#told, now)) this.#parts.onChange(this.#told, now);
+    this.#told = now;
   }
 }

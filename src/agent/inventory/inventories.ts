@@ -17,6 +17,7 @@ import type { HostFacts, HostResources } from '../../drivers/contracts/host.ts';
 import type { HypervisorFacts } from '../../drivers/contracts/hypervisor.ts';
 import { assertFits, type Capacities, type Claim, inventoryOf } from '../../model/capacity.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { NodeLoad } from '../../model/load.ts';
 import type { Health, Inventory, ResourceInventory } from '../../model/node.ts';
 import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { HostDevice } from '../../model/topology.ts';
@@ -27,6 +28,7 @@ import type { Store } from '../store/store.ts';
 import { capacitiesOf, discrepanciesOf, traitsOf } from './capacities.ts';
 import { DeviceWatch } from './device-watch.ts';
 import { HostWatch } from './host-watch.ts';
+import { LoadWatch } from './load-watch.ts';
 import { Overcommit } from './overcommit.ts';
 import { PoolWatch } from './pool-watch.ts';
 
@@ -58,6 +60,7 @@ export class Inventories {
   readonly #hostWatch: HostWatch;
   readonly #deviceWatch: DeviceWatch;
   readonly #overcommit: Overcommit;
+  readonly #loadWatch: LoadWatch;
   #generation = 0;
   #said = '';
   #unsubscribe: Unsubscribe = () => undefined;
@@ -74,6 +77,7 @@ export class Inventories {
     this.#recall();
     const { clock, log, store, drivers } = parts;
     this.#overcommit = new Overcommit({ store, clock, log });
+    this.#loadWatch = new LoadWatch({ host: drivers.host, clock, log });
     this.#hostWatch = new HostWatch({
       ...{ host: drivers.host, clock, log },
       onChange: (before, now) => this.#hostWatchOnChange(before, now),
@@ -96,6 +100,7 @@ export class Inventories {
     await Promise.all([this.#hostWatch.start(), this.#measurePools()]);
     this.#judge();
     this.#deviceWatch.start();
+    this.#loadWatch.start();
     const { hypervisor } = this.#drivers;
     this.#unsubscribe = hypervisor.onHealth((health) => health.connected && this.#renewHypervisor());
     if (hypervisor.health().connected) this.#renewHypervisor();
@@ -106,6 +111,7 @@ export class Inventories {
     for (const pool of this.#pools.values()) pool.close();
     this.#hostWatch.close();
     this.#deviceWatch.close();
+    this.#loadWatch.close();
     this.#unsubscribe();
   }
 
@@ -121,6 +127,11 @@ export class Inventories {
   /** Every pool, the default one first. */
   get pools(): PoolWatch[] {
     return [...this.#pools.values()];
+  }
+
+  /** Looks at the host. @throws {AgentError} UNAVAILABLE */
+  load(): Promise<NodeLoad> {
+    return this.#loadWatch.read(this.pools);
   }
 
   /** Resource classes of which more is claimed than there is. */
@@ -152,6 +163,7 @@ export class Inventories {
         MEMORY_MB: inventoryOf(capacities.MEMORY_MB, used.MEMORY_MB),
         DISK_GB: inventoryOf(capacities.DISK_GB, used.DISK_GB),
       },
+      load: this.#loadWatch.levels,
       offlineCpus: resources?.offlineCpus ?? '',
       numa: resources?.numaNodes ?? [],
       devices,
@@ -180,6 +192,17 @@ export class Inventories {
     const amounts = { ...claim, DISK_GB: homeGib };
     assertFits(this.#measured().capacities, this.#store.allocations.used(), amounts);
     for (const [name, gib] of Object.entries(others)) if (gib > 0) this.#assertRoomIn(name, gib);
+  }
+
+  /** Whether it would be admitted now; what is not known has none. */
+  hasRoom(claim: Claim): boolean {
+    try {
+      this.assertRoom(claim);
+      return true;
+    } catch (error) {
+      if (error instanceof AgentError) return false;
+      throw error;
+    }
   }
 
   /** What is left of a pool, and what it has; null before it was measured. */
@@ -247,9 +270,12 @@ export class Inventories {
   }
 
   #hostWatchOnChange(before: HostResources, now: HostResources): void {
-    this.#log.warn({ before, now }, 'the CPUs or the memory of the host have changed');
     const isCpus = before.cpus !== now.cpus;
-    this.#onChange(isCpus ? 'cpus' : before.memoryMib === now.memoryMib ? 'numa' : 'memory');
+    const of = isCpus ? 'cpus' : before.memoryMib === now.memoryMib ? 'numa' : 'memory';
+    this.#onChange(of);
+    // Huge pages come and go with those who use them: no fact of the host is another one.
+    if (of === 'numa') return;
+    this.#log.warn({ of, before, now }, 'the CPUs or the memory of the host have changed');
     this.#later(() => this.#askHost());
     if (this.#drivers.hypervisor.health().connected) this.#later(() => this.#askHypervisor());
   }
@@ -265,12 +291,11 @@ export class Inventories {
     if (this.#closed || this.#host === null || this.#home.measured === null) return;
     const { VCPU, MEMORY_MB } = this.#measured().capacities;
     const used = this.#store.allocations.used();
-    const disks = this.pools.flatMap((pool): [string, ResourceInventory][] => {
-      const disk = this.diskOf(pool);
-      return disk === null ? [] : [[`DISK_GB of pool ${pool.settings.name}`, disk]];
-    });
+    const disks = this.pools.map(
+      (pool) => [`DISK_GB of pool ${pool.settings.name}`, this.diskOf(pool)] as const,
+    );
     this.#overcommit.judge(
-      new Map([
+      new Map<string, ResourceInventory | null>([
         ['VCPU', inventoryOf(VCPU, used.VCPU)],
         ['MEMORY_MB', inventoryOf(MEMORY_MB, used.MEMORY_MB)],
         ...disks,
@@ -280,7 +305,7 @@ export class Inventories {
 
   /** At once when nothing is known of it. */
   #renewHypervisor(): void {
-    this.#deviceWatch.ask();
+    void this.#deviceWatch.ask();
     if (this.#hypervisor === null) void this.#askHypervisor();
     else this.#later(() => this.#askHypervisor());
   }

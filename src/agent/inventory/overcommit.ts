@@ -1,8 +1,8 @@
 /**
  * Overcommit: more is claimed than can be given, since the host or a pool has shrunk, or was configured smaller.
  *
- * Nothing is stopped because of it: it is a problem in the status, told once when it comes and once when it is over, and
- * nothing more is admitted of what is short.
+ * Nothing is stopped because of it: it is a problem in the status, told once when it comes and once when it is over, also
+ * over restarts, and nothing more is admitted of what is short.
  */
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { grantable } from '../../model/capacity.ts';
@@ -10,16 +10,19 @@ import type { Health, ResourceInventory } from '../../model/node.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 
-/** By a name for people, as `MEMORY_MB` or `DISK_GB of pool fast`. */
-export type NamedInventories = ReadonlyMap<string, ResourceInventory>;
+/** By a name for people, as `MEMORY_MB` or `DISK_GB of pool fast`; null for what was not measured yet. */
+export type NamedInventories = ReadonlyMap<string, ResourceInventory | null>;
+
+type Named = [name: string, health: Health];
 
 export class Overcommit {
   readonly #parts: { store: Store; clock: Clock; log: Log };
   /** Since when each is over, by its name. */
-  readonly #over = new Map<string, Health>();
+  #over: ReadonlyMap<string, Health>;
 
   constructor(parts: { store: Store; clock: Clock; log: Log }) {
     this.#parts = parts;
+    this.#over = new Map(JSON.parse(parts.store.meta.get('overcommit') ?? '[]') as Named[]);
   }
 
   get isAny(): boolean {
@@ -34,34 +37,36 @@ export class Overcommit {
   /** Compares, and tells what is news. Outside of any transaction. */
   judge(inventories: NamedInventories): void {
     const at = timestamp(this.#parts.clock);
-    const news: { name: string; health: Health }[] = [];
+    const now = new Map<string, Health>();
     for (const [name, inventory] of inventories) {
       const before = this.#over.get(name);
-      const reason = reasonOf(inventory);
-      if (reason === null && before !== undefined) {
-        news.push({
-          name,
-          health: { state: 'ok', since: at, reason: 'there is room for all that is claimed' },
-        });
-        this.#over.delete(name);
-      }
-      if (reason === null) continue;
-      const health: Health = { state: 'degraded', since: before?.since ?? at, reason };
-      this.#over.set(name, health);
-      if (before === undefined) news.push({ name, health });
+      // What is not known is as it was.
+      if (inventory === null && before !== undefined) now.set(name, before);
+      const reason = inventory === null ? null : reasonOf(inventory);
+      const since = before?.since ?? at;
+      if (reason !== null) now.set(name, { state: 'degraded', since, reason });
     }
-    if (news.length > 0) this.#tell(news);
+    const ended = [...this.#over.keys()].filter((name) => !now.has(name));
+    const news: Named[] = [
+      ...ended.map(
+        (name): Named => [name, { state: 'ok', since: at, reason: 'there is room for all claims' }],
+      ),
+      ...[...now].filter(([name]) => !this.#over.has(name)),
+    ];
+    if (news.length > 0) this.#tell(news, now);
+    this.#over = now;
   }
 
-  #tell(news: readonly { name: string; health: Health }[]): void {
+  #tell(news: readonly Named[], now: ReadonlyMap<string, Health>): void {
     const { store, log } = this.#parts;
     store.db.transaction(() => {
-      for (const { name, health } of news) {
+      store.meta.set('overcommit', JSON.stringify([...now]));
+      for (const [name, health] of news) {
         const object = { kind: 'capacity', id: null, name };
         store.events.append('health.changed', null, { object, health });
       }
     });
-    for (const { name, health } of news) {
+    for (const [name, health] of news) {
       if (health.state === 'ok') log.info({ name }, 'there is room again for all that is claimed');
       else log.warn({ name, reason: health.reason }, 'more is claimed than the host has');
     }

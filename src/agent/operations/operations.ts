@@ -13,7 +13,8 @@ import { type Asker, hasEnded, type Operation, type Retry } from '../../model/op
 import { agentItself, callEntry, endEntry } from '../audit/entries.ts';
 import { type OperationFilter, type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
-import { checkEpoch, digestOfRequest } from './fence.ts';
+import { takeEpoch } from './epoch.ts';
+import { digestOfRequest } from './fence.ts';
 import { giveUpMaking } from './half-made.ts';
 import { type Accepted, type AnyKind, type AnyWalk, type Part, stepsOf, walkOf } from './kind.ts';
 import { keyOfPart, Parts } from './parts.ts';
@@ -208,7 +209,7 @@ export class Operations {
 
   #accept(submission: Submission): OperationRow {
     const { method, params, asker, who, fence, whole } = submission;
-    this.#fenceEpoch(fence.epoch);
+    takeEpoch(this.#store.meta, fence.epoch);
     const kind = this.#kinds.get(method);
     if (kind === undefined) throw new AgentError('UNSUPPORTED', `No operation ${method} in this build`);
     const accepted = kind.accept(params as never, asker);
@@ -230,12 +231,6 @@ export class Operations {
     const of = { object: { kind: target.kind, id: target.id }, operationId: id, at: createdAt };
     this.#store.names.plan(kind.makes?.(plan as never) ?? [], of);
     this.#store.names.planRemoval(kind.removes?.(plan as never) ?? [], of);
-  }
-
-  #fenceEpoch(epoch: number | undefined): void {
-    const seen = this.#store.meta.getNumber('epoch');
-    checkEpoch(epoch, seen);
-    if (epoch !== undefined && epoch > seen) this.#store.meta.set('epoch', epoch);
   }
 
   #newRow(

@@ -16,6 +16,8 @@ export type MetaKey =
   | 'host'
   | 'hypervisor'
   | 'devices'
+  /** Of what more is claimed than there is, as it was told last; see overcommit.ts. */
+  | 'overcommit'
   | 'boot_id'
   /** How full the pool was when it was told last; see pool-room.ts. */
   | 'pool_room'

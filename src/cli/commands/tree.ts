@@ -30,6 +30,11 @@ const ENTRIES: readonly Entry[] = [
     leaf: async () => (await import('./inventory.ts')).inventory,
   },
   {
+    name: 'load',
+    summary: 'Tell what the node really uses now, whatever is claimed',
+    leaf: async () => (await import('./load.ts')).load,
+  },
+  {
     name: 'leaks',
     summary: 'Look for what Berth made on this host and nothing owns any more, and remove it',
     leaf: async () => (await import('./leaks.ts')).leaks,
@@ -38,6 +43,11 @@ const ENTRIES: readonly Entry[] = [
     name: 'instance',
     summary: 'Instances: the virtual machines of this node',
     group: async () => (await import('./instance.ts')).commands,
+  },
+  {
+    name: 'reservation',
+    summary: 'Reservations: room that is kept free for a while',
+    group: async () => (await import('./reservation.ts')).commands,
   },
   {
     name: 'image',

@@ -37,10 +37,22 @@ export interface HostResources {
   numaNodes: NumaNode[];
 }
 
+/** What the machine uses now, whoever uses it. */
+export interface HostLoad {
+  /** Time of all CPUs since the boot, by what became of it, milliseconds; `total` has all of it. */
+  cpuMs: { total: number; idle: number; iowait: number; steal: number };
+  /** Processes that ran or waited, mean of 1, 5 and 15 minutes. */
+  loadAverages: [number, number, number];
+  /** MiB. */
+  memoryMib: { total: number; available: number; swapTotal: number; swapFree: number };
+}
+
 export interface Host {
   facts(options?: CallOptions): Promise<HostFacts>;
   /** Cheap enough to be asked every few seconds. */
   resources(options?: CallOptions): Promise<HostResources>;
+  /** The same. */
+  load(options?: CallOptions): Promise<HostLoad>;
   /** What tells one boot of the machine from the next. */
   bootId(options?: CallOptions): Promise<string>;
   /** Whether the machine itself is going down, so that its guests are being shut down with it. */

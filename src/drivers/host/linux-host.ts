@@ -11,7 +11,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
-import type { Host, HostFacts, HostResources } from '../contracts/host.ts';
+import type { Host, HostFacts, HostLoad, HostResources } from '../contracts/host.ts';
 import { CallLimit } from './call-limit.ts';
 import { traitsOfFlags } from './cpu-traits.ts';
 import { examineHost } from './examine.ts';
@@ -19,6 +19,7 @@ import { examinePoolWay } from './examine-pool-way.ts';
 import type { Exec } from './exec.ts';
 import { readKernelFile, readOptionalFile } from './kernel-files.ts';
 import { countCpus, cpuFlags, cpuModelName, memTotalMib } from './kernel-text.ts';
+import { readLoad } from './load.ts';
 import { readResources } from './resources.ts';
 
 /** systeminformation takes about a second on a busy machine. Milliseconds. */
@@ -76,6 +77,12 @@ export class LinuxHost implements Host {
   async resources(options: CallOptions = {}): Promise<HostResources> {
     using limit = new CallLimit('Tell what the host has', options, RESOURCES_TIMEOUT_MS);
     return await limit.race(readResources(this.#parts.root ?? ''));
+  }
+
+  /** @throws {AgentError} UNAVAILABLE: the kernel's files cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
+  async load(options: CallOptions = {}): Promise<HostLoad> {
+    using limit = new CallLimit('Tell what the host uses', options, RESOURCES_TIMEOUT_MS);
+    return await limit.race(readLoad(this.#parts.root ?? ''));
   }
 
   /** @throws {AgentError} UNAVAILABLE: the kernel's file cannot be read. DEADLINE_EXCEEDED, CANCELLED. */

@@ -4,7 +4,7 @@
 import { cpusOf } from '../../model/cpu-list.ts';
 import type { Finding } from '../../model/node.ts';
 import type { CallOptions } from '../contracts/calls.ts';
-import type { Host, HostFacts, HostResources } from '../contracts/host.ts';
+import type { Host, HostFacts, HostLoad, HostResources } from '../contracts/host.ts';
 import { type Attachment, Calls } from './call.ts';
 import type { SimWorld } from './world.ts';
 
@@ -36,6 +36,13 @@ export class SimHostFacts implements Host {
     return this.#calls.run(
       { name: 'host.resources', id: null, options, nature: 'question' },
       () => this.#world.machine.resources,
+    );
+  }
+
+  load(options?: CallOptions): Promise<HostLoad> {
+    return this.#calls.run(
+      { name: 'host.load', id: null, options, nature: 'question' },
+      () => this.#world.machine.load,
     );
   }
 

@@ -4,7 +4,8 @@
 import { cpuListOf, cpusOf } from '../../model/cpu-list.ts';
 import type { HostDevice, NumaNode } from '../../model/topology.ts';
 import type { Unsubscribe } from '../contracts/calls.ts';
-import type { HostResources } from '../contracts/host.ts';
+import type { Clock } from '../contracts/clock.ts';
+import type { HostLoad, HostResources } from '../contracts/host.ts';
 import type { WorldSettings } from './state.ts';
 
 /** As firmware tells them of a machine with two sockets. */
@@ -15,10 +16,15 @@ export class Machine {
   readonly #settings: WorldSettings;
   readonly #changed: () => void;
   readonly #listeners = new Set<() => void>();
+  readonly #clock: Clock;
+  readonly #cpuMs: HostLoad['cpuMs'] = { total: 0, idle: 0, iowait: 0, steal: 0 };
+  #countedAtMs: number;
 
-  constructor(settings: WorldSettings, changed: () => void) {
+  constructor(settings: WorldSettings, clock: Clock, changed: () => void) {
     this.#settings = settings;
+    this.#clock = clock;
     this.#changed = changed;
+    this.#countedAtMs = clock.monotonicMs();
   }
 
   /** CPUs and memory are spread evenly over the nodes; what is left over is the last one's. */
@@ -28,6 +34,27 @@ export class Machine {
     const online = Array.from({ length: cpus }, (_, cpu) => cpu).filter((cpu) => !offline.has(cpu));
     const nodes = Array.from({ length: numaNodes }, (_, id) => this.#node(id, online));
     return { cpus: cpuListOf(online), offlineCpus, memoryMib, numaNodes: nodes };
+  }
+
+  /** Counters go on with the time that has passed. */
+  get load(): HostLoad {
+    this.#count();
+    const { memoryMib: total, usedMib } = this.#settings;
+    const available = Math.max(0, total - usedMib);
+    const { busyShare } = this.#settings;
+    const running = busyShare * this.#settings.cpus;
+    return {
+      cpuMs: { ...this.#cpuMs },
+      loadAverages: [running, running, running],
+      memoryMib: { total, available, swapTotal: 0, swapFree: 0 },
+    };
+  }
+
+  /** From now on. @param use Shares of the CPUs' time, and MiB that are in use */
+  use(use: Partial<Pick<WorldSettings, 'busyShare' | 'stealShare' | 'usedMib'>>): void {
+    this.#count();
+    Object.assign(this.#settings, use);
+    this.#changed();
   }
 
   get devices(): HostDevice[] {
@@ -56,6 +83,16 @@ export class Machine {
     const own = () => listener();
     this.#listeners.add(own);
     return () => void this.#listeners.delete(own);
+  }
+
+  #count(): void {
+    const { cpus, busyShare, stealShare } = this.#settings;
+    const nowMs = this.#clock.monotonicMs();
+    const passedMs = (nowMs - this.#countedAtMs) * cpus;
+    this.#countedAtMs = nowMs;
+    this.#cpuMs.total += passedMs;
+    this.#cpuMs.steal += passedMs * stealShare;
+    this.#cpuMs.idle += passedMs * (1 - busyShare - stealShare);
   }
 
   #node(id: number, online: readonly number[]): NumaNode {

@@ -55,6 +55,12 @@ export interface WorldSettings {
   offlineCpus: string;
   /** @default 65_536 */
   memoryMib: number;
+  /** Memory in use, guests' and the host's own. @default 1_024 */
+  usedMib: number;
+  /** Of the CPUs' time, that which is used. @default 0 */
+  busyShare: number;
+  /** And that which the hardware below gives to others. @default 0 */
+  stealShare: number;
   /** How many NUMA nodes CPUs and memory are spread over. @default 2 */
   numaNodes: number;
   /** Of each NUMA node. @default none */
@@ -99,6 +105,9 @@ export const DEFAULT_SETTINGS: WorldSettings = {
   cpus: 16,
   offlineCpus: '',
   memoryMib: 65_536,
+  usedMib: 1_024,
+  busyShare: 0,
+  stealShare: 0,
   numaNodes: 2,
   hugepages: [],
   devices: [],

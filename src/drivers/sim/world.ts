@@ -72,7 +72,7 @@ export class SimWorld {
     };
     this.guests = new Guests(this.#state, this.files, this.clock, changed);
     this.exports = new Exports(this.#state, () => this.touch());
-    this.machine = new Machine(this.settings, changed);
+    this.machine = new Machine(this.settings, this.clock, changed);
     this.outside = new Outside(this, changed);
     this.flush();
   }

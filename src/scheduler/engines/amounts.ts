@@ -5,6 +5,7 @@
  */
 import type { InstanceSpec } from '../../model/instance.ts';
 import type { Inventory } from '../../model/node.ts';
+import { memoryClaimMib } from '../../model/overhead.ts';
 import { DEFAULT_POOL } from '../../model/pool.ts';
 
 export type Amounts = Readonly<Record<string, number>>;
@@ -42,7 +43,7 @@ export function stockOf(inventory: Inventory): Record<string, Stock> {
 
 /** What an instance takes of a node, and what was asked for beside it. */
 export function needsOf(spec: InstanceSpec, devices: Amounts = {}): Amounts {
-  const needs: Record<string, number> = { VCPU: spec.vcpus, MEMORY_MB: spec.memoryMib };
+  const needs: Record<string, number> = { VCPU: spec.vcpus, MEMORY_MB: memoryClaimMib(spec) };
   for (const disk of spec.disks) {
     if (disk.volume !== undefined) continue; // it takes its room already
     const name = poolClass(disk.pool ?? DEFAULT_POOL);

@@ -106,6 +106,24 @@ t.test('a restart knows of it without being told anew of the change', async (t) 
   t.same(await problems(sim), ['capacity VCPU']);
 });
 
+t.test('what is over-committed is told once, however often the agent is started', async (t) => {
+  const sim = await smallNode(t);
+  await sim.run('instance.create', { spec: spec('one', { vcpus: 4 }) });
+  sim.world.machine.offlineCpus('3');
+  await sim.clock.advance(NOTICE_MS);
+  const [problem] = (await sim.call('node.status')).problems;
+  for (let i = 0; i < 2; i++) {
+    await sim.stop();
+    await sim.restart();
+  }
+  t.same(await told(sim), ['cpus', 'VCPU degraded']);
+  t.match((await sim.call('node.status')).problems, [{ since: problem?.since }]);
+  await sim.stop();
+  sim.world.machine.offlineCpus('');
+  await sim.restart();
+  t.same((await told(sim)).slice(2), ['VCPU ok'], 'and its end, too');
+});
+
 t.test('memory that is added is told alike, and can be given', async (t) => {
   const sim = await smallNode(t);
   const large = { spec: spec('large', { memoryMib: 8000 }) };

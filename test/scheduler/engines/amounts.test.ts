@@ -1,22 +1,28 @@
 /** Amounts: what an instance takes, and what a node has. */
 import t from 'tap';
+import { memoryClaimMib } from '../../../src/model/overhead.ts';
 import { misfit, needsOf, poolClass, shortage, stockOf } from '../../../src/scheduler/engines/amounts.ts';
 import { anInventory, aSpec } from '../support/samples.ts';
 
 t.test('disks that are volumes already need no room; those without a size count as the least', async (t) => {
   const disks = [{ image: 'debian', sizeGib: 10 }, { volume: 'data' }, { image: 'debian' }];
-  t.same(needsOf(aSpec({ disks })), { VCPU: 2, MEMORY_MB: 1024, DISK_GB: 11 });
+  t.same(needsOf(aSpec({ disks })), { VCPU: 2, MEMORY_MB: memoryClaimMib(aSpec({ disks })), DISK_GB: 11 });
 });
 
 t.test('disks of another pool take the room of that pool, by a class of its own', async (t) => {
   const disks = [{ image: 'debian', sizeGib: 10, pool: 'fast-ssd' }];
-  t.same(needsOf(aSpec({ disks })), { VCPU: 2, MEMORY_MB: 1024, CUSTOM_BERTH_POOL_FAST_SSD_GB: 10 });
+  const MEMORY_MB = memoryClaimMib(aSpec({ disks }));
+  t.same(needsOf(aSpec({ disks })), { VCPU: 2, MEMORY_MB, CUSTOM_BERTH_POOL_FAST_SSD_GB: 10 });
   t.equal(poolClass('default'), 'DISK_GB');
 });
 
 t.test('devices are counted beside, and added to what the spec takes of their class', async (t) => {
   const needs = needsOf(aSpec({ disks: [] }), { VGPU: 1, VCPU: 1 });
-  t.same(needs, { VCPU: 3, MEMORY_MB: 1024, VGPU: 1 });
+  t.same(needs, { VCPU: 3, MEMORY_MB: memoryClaimMib(aSpec({ disks: [] })), VGPU: 1 });
+});
+
+t.test('memory is counted with what QEMU takes, as the node counts it', async (t) => {
+  t.ok((needsOf(aSpec({ memoryMib: 1024 }))['MEMORY_MB'] ?? 0) > 1024);
 });
 
 t.test('a pool that was not measured has no room that could be promised', async (t) => {

@@ -17,6 +17,7 @@ import { audit } from './017-audit.ts';
 import { indexes } from './018-indexes.ts';
 import { usage } from './019-usage.ts';
 import { outbox } from './021-outbox.ts';
+import { reservations } from './022-reservations.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -37,4 +38,5 @@ export const migrations: readonly string[] = [
   indexes,
   usage,
   outbox,
+  reservations,
 ];
