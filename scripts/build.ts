@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
-const PROGRAMS = ['agent', 'scheduler', 'cli'];
+const PROGRAMS = ['agent', 'scheduler', 'conformance', 'cli'];
 
 /** CommonJS packages within an ES module call `require` for Node's own modules. */
 const BANNER =

@@ -304,6 +304,7 @@ export class Agent {
     const { store, inventories, clock, log } = this.services;
     return new Link({
       credentials: credentialsOf(this.#config, this.#identity),
+      alternateUrls: this.#config.scheduler.alternateUrls,
       store,
       inventories,
       clock,

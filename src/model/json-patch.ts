@@ -47,7 +47,7 @@ function diffObjects(
   path: string,
 ): JsonPatch {
   const removed = Object.keys(before)
-    .filter((key) => after[key] === undefined)
+    .filter((key) => !Object.hasOwn(after, key) || after[key] === undefined)
     .map((key) => ({ op: 'remove' as const, path: `${path}/${escaped(key)}` }));
   const changed = Object.entries(after).flatMap(([key, value]): JsonPatch => {
     const at = `${path}/${escaped(key)}`;

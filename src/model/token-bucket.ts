@@ -20,6 +20,8 @@ export class TokenBucket {
   /** Takes a token where there is one. @returns 0, or milliseconds until there is one */
   take(nowMs: number): number {
     const { burst, refillMs } = this.#size;
+    // A clock that was set back finds it empty at worst, and not for as long as it was set back by.
+    this.#fullAtMs = Math.min(this.#fullAtMs, nowMs + burst * refillMs);
     const fullAtMs = Math.max(this.#fullAtMs, nowMs) + refillMs;
     const waitMs = fullAtMs - nowMs - burst * refillMs;
     if (waitMs > 0) return waitMs;

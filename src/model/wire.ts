@@ -27,6 +27,7 @@ import { InventoryDelta, LinkOffer, LinkTerms, Revision, Snapshot } from './link
 import { Inventory } from './node.ts';
 import { ErrorBodySchema } from './operation.ts';
 import { type Static, Type } from './schema.ts';
+import { told } from './told.ts';
 import { findFault } from './validate.ts';
 
 export const SUBPROTOCOL = 'berth.v1';
@@ -61,7 +62,7 @@ export type RpcResponse = Static<typeof RpcResponse>;
 
 /** Whole, or as a delta where the scheduler has acknowledged a revision before; with `deltas` it has a revision. */
 const InventoryTold = {
-  inventory: Type.Optional(Inventory),
+  inventory: Type.Optional(told(Inventory)),
   revision: Type.Optional(Revision),
   delta: Type.Optional(InventoryDelta),
 };

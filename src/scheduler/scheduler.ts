@@ -28,6 +28,15 @@ import { BearerCheck } from './token.ts';
 /** Milliseconds between two clean-ups of the database. */
 const PRUNE_INTERVAL_MS = 600_000;
 
+/** Milliseconds between two probes of a link at most, however seldom heartbeats are. */
+const PROBE_INTERVAL_LIMIT_MS = 10_000;
+
+/** Milliseconds that a connection has for the head of its request. */
+const HEAD_TIMEOUT_MS = 10_000;
+
+/** Connections at a time, those of callers included: a stranger can hold no more than there are. */
+const CONNECTIONS_LIMIT = 16_000;
+
 /** Milliseconds that requests have to end when the scheduler stops; then their connections are cut. */
 const CLOSE_GRACE_MS = 3_000;
 
@@ -97,10 +106,12 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     doorkeeper,
     peer: core.peer,
     links,
-    probeIntervalMs: heartbeatSeconds * 1000,
+    probeIntervalMs: Math.min(heartbeatSeconds * 1000, PROBE_INTERVAL_LIMIT_MS),
   });
   const app = buildHttpServer({ routes: routesOf(core), bearer, logger, tls: tls?.options ?? null });
   const stopAttending = tls?.attend(app.server as unknown as Server) ?? (() => undefined);
+  app.server.maxConnections = CONNECTIONS_LIMIT;
+  app.server.headersTimeout = HEAD_TIMEOUT_MS;
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   core.resume();
   const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));

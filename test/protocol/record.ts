@@ -16,6 +16,7 @@ import { Agent } from '../../src/agent/agent.ts';
 import { parseConfig } from '../../src/agent/config/load.ts';
 import { systemClock } from '../../src/drivers/contracts/clock.ts';
 import { createSimHost, SimWorld } from '../../src/drivers/sim/index.ts';
+import { METHODS } from '../../src/model/methods.ts';
 import * as wire from '../../src/model/wire.ts';
 import { systemClock as schedulerClock } from '../../src/scheduler/clock.ts';
 import { startScheduler } from '../../src/scheduler/scheduler.ts';
@@ -83,7 +84,7 @@ async function main(target: string): Promise<void> {
   rmSync(folder, { recursive: true });
   mkdirSync(target, { recursive: true });
   writeFileSync(join(target, 'messages.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  writeFileSync(join(target, 'schemas.json'), `${JSON.stringify(schemas(), null, 2)}\n`);
+  writeFileSync(join(target, 'schemas.json'), `${JSON.stringify(schemas(lines))}\n`);
   console.log(`${lines.length} messages`);
 }
 
@@ -118,10 +119,13 @@ function isHeartbeat({ message }: Line): boolean {
   return (message as { method?: string }).method === 'heartbeat';
 }
 
-/** How each side of this version reads the other. */
-function schemas(): object {
+/** How each side of this version reads the other, as far as it was recorded. */
+function schemas(lines: readonly Line[]): object {
   const { RpcRequest, RpcResponse, HelloResult, AGENT_MESSAGES, SCHEDULER_MESSAGES } = wire;
+  const asked = new Set(lines.map(({ message }) => (message as { method?: string }).method ?? ''));
+  const methods = Object.entries(METHODS).filter(([name]) => asked.has(name));
   return {
+    methods: Object.fromEntries(methods.map(([name, { params, result }]) => [name, { params, result }])),
     request: RpcRequest,
     response: RpcResponse,
     helloResult: HelloResult,

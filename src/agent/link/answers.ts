@@ -6,8 +6,9 @@
  */
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
+import { isMethodName } from '../../model/methods.ts';
 import { REQUESTS_IN_FLIGHT_LIMIT } from '../../model/link.ts';
-import { type RpcRequest, type RpcResponse, rpcErrorOf } from '../../model/wire.ts';
+import { METHOD_NOT_FOUND, type RpcRequest, type RpcResponse, rpcErrorOf } from '../../model/wire.ts';
 import type { Channel } from './channel.ts';
 
 /** The longest that a method waits by itself is a minute (operation.get); beyond two something hangs, ms. */
@@ -60,7 +61,7 @@ export class Answers {
         result: await Promise.race([call(method, params, AbortSignal.any([gone, late.signal])), promise]),
       };
     } catch (error) {
-      return { error: rpcErrorOf(AgentError.from(error)) };
+      return { error: errorOf(method, error) };
     } finally {
       cancelTimer();
     }
@@ -68,6 +69,12 @@ export class Answers {
 }
 
 type Outcome = { result: unknown } | { error: RpcResponse['error'] };
+
+/** JSON-RPC has a code of its own for a method that is not there; the body is that of every error here. */
+function errorOf(method: string, thrown: unknown): RpcResponse['error'] {
+  const error = rpcErrorOf(AgentError.from(thrown));
+  return isMethodName(method) ? error : { ...error, code: METHOD_NOT_FOUND };
+}
 
 function tooMany(): AgentError {
   return new AgentError('LIMIT_REACHED', `${REQUESTS_IN_FLIGHT_LIMIT} requests are under way on this link`);

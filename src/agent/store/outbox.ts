@@ -58,7 +58,7 @@ export class Outbox {
   trim(last: number, acknowledged: number): void {
     this.#deleteUpTo(Math.min(last - KEPT_EVENTS, acknowledged));
     if (last - acknowledged > COALESCE_BEYOND) this.#coalesce(METRIC, acknowledged);
-    if (this.#oldestWithin(LIMIT) <= acknowledged + 1) return;
+    if (last - acknowledged <= LIMIT || this.#oldestWithin(LIMIT) <= acknowledged + 1) return;
     this.#coalesce(STATE, acknowledged);
     const cut = this.#oldestWithin(LIMIT) - 1;
     this.#deleteUpTo(cut);

@@ -18,6 +18,7 @@ import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { MethodName } from '../../model/methods.ts';
 import type { TSchema } from '../../model/schema.ts';
+import { ToldEvent } from '../../model/told.ts';
 import { parse } from '../../model/validate.ts';
 import { FlowGate } from '../../model/flow.ts';
 import {
@@ -31,7 +32,6 @@ import {
 import type { Inventory } from '../../model/node.ts';
 import {
   AGENT_MESSAGES,
-  agentErrorOf,
   type Heartbeat,
   type Hello,
   type HelloResult,
@@ -45,6 +45,9 @@ import {
 import type { Clock } from '../clock.ts';
 import { because, CLOSE, type CloseCause } from './close-codes.ts';
 import type { HeldInventories } from './held-inventories.ts';
+import { type Outcome, Requests } from './requests.ts';
+
+export type { Outcome } from './requests.ts';
 
 /** Milliseconds an agent has to introduce itself: it needs none of its host for that. */
 const HELLO_DEADLINE_MS = 10_000;
@@ -63,13 +66,6 @@ const TERMS = {
   },
 };
 
-/** How a request ended. `unanswered`: the agent may have taken it or not. */
-export type Outcome =
-  | { kind: 'result'; result: unknown }
-  | { kind: 'refused'; error: AgentError }
-  | { kind: 'unanswered'; why: 'link-closed' | 'deadline' }
-  | { kind: 'unsent'; why: 'link-closed' | 'too-many' };
-
 /** A hello with the inventory, however it was told. */
 export type WholeHello = Hello & { inventory: Inventory };
 
@@ -82,6 +78,8 @@ export interface AgentPeer {
   onHello(session: AgentSession, hello: WholeHello): Welcome;
   /** The answer to the hello is on its way: requests may follow. */
   onIntroduced(session: AgentSession, nodeId: string): void;
+  /** The agent reads again: what found no room may follow. */
+  onRoom(session: AgentSession, nodeId: string): void;
   /** @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
   onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): void;
   onEvent(session: AgentSession, nodeId: string, event: BerthEvent): void;
@@ -101,12 +99,10 @@ export interface SessionParts {
   clock: Clock;
   logger: Logger;
   peer: Omit<AgentPeer, 'onClosed'>;
+  /** Called once, when a hello was taken. @default nobody */
+  onIntroduced?: () => void;
   /** Called once, when nothing more will come from the link. */
   onClosed(session: AgentSession): void;
-}
-
-interface Pending {
-  settle(outcome: Outcome): void;
 }
 
 export class AgentSession {
@@ -117,8 +113,9 @@ export class AgentSession {
   readonly #clock: Clock;
   readonly #peer: SessionParts['peer'];
   readonly #logger: Logger;
+  readonly #onIntroduced: () => void;
   readonly #onClosed: SessionParts['onClosed'];
-  readonly #pending = new Map<number, Pending>();
+  readonly #requests: Requests;
   readonly #cancelHelloDeadline: () => void;
   readonly #provenNode: string | null;
   #nodeId: string | null = null;
@@ -126,17 +123,21 @@ export class AgentSession {
   #limits = { messageBytes: MESSAGE_BYTES_LIMIT, requests: REQUESTS_IN_FLIGHT_LIMIT };
   #lastId = 0;
   #heardSincePing = true;
+  /** It did not read, and nobody was told yet that it does again. */
+  #wasFull = false;
   #closed = false;
 
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket;
     this.#gate = new FlowGate(socket);
+    this.#requests = new Requests(parts.clock);
     this.#held = parts.held;
     this.#admitNode = parts.admitNode ?? (() => undefined);
     this.#provenNode = parts.provenNode ?? null;
     this.#clock = parts.clock;
     this.#peer = parts.peer;
     this.#logger = parts.logger;
+    this.#onIntroduced = parts.onIntroduced ?? (() => undefined);
     this.#onClosed = parts.onClosed;
     this.#cancelHelloDeadline = parts.clock.after(HELLO_DEADLINE_MS, () => this.close(CLOSE.noHello));
     socket.on('message', (data, isBinary) => this.#handleMessage(data, isBinary));
@@ -154,7 +155,7 @@ export class AgentSession {
 
   /** How many more requests may be sent now. */
   get room(): number {
-    return this.#closed || this.#gate.isFull ? 0 : this.#limits.requests - this.#pending.size;
+    return this.#closed || this.#gate.isFull ? 0 : this.#limits.requests - this.#requests.size;
   }
 
   /**
@@ -174,18 +175,8 @@ export class AgentSession {
     const sizeBytes = Buffer.byteLength(text);
     if (sizeBytes > this.#limits.messageBytes)
       return Promise.resolve({ kind: 'refused', error: tooLarge(sizeBytes) });
-    return new Promise((resolve) => {
-      const settle = (outcome: Outcome): void => {
-        cancelDeadline();
-        this.#pending.delete(id);
-        resolve(outcome);
-      };
-      const cancelDeadline = this.#clock.after(options.deadlineMs, () =>
-        settle({ kind: 'unanswered', why: 'deadline' }),
-      );
-      this.#pending.set(id, { settle });
-      this.#sendText(text);
-    });
+    this.#sendText(text);
+    return this.#requests.wait(id, options.deadlineMs);
   }
 
   /** Tells the agent that all events up to `seq` are on disk here. */
@@ -224,8 +215,9 @@ export class AgentSession {
 
   #sendText(text: string): void {
     if (this.#closed) return;
-    this.#socket.send(text, () => this.#gate.drained());
+    this.#socket.send(text, () => this.#handleSent());
     this.#gate.added();
+    this.#wasFull ||= this.#gate.isFull;
     if (this.#socket.bufferedAmount <= SEND_BUFFER_BYTES_LIMIT) return;
     this.#logger.warn({ bufferedBytes: this.#socket.bufferedAmount }, 'agent reads too slowly: link cut');
     this.#socket.terminate();
@@ -282,7 +274,7 @@ export class AgentSession {
   #takeReport(request: RpcRequest, nodeId: string): void {
     switch (request.method) {
       case 'event':
-        this.#peer.onEvent(this, nodeId, read(AGENT_MESSAGES.event, request));
+        this.#peer.onEvent(this, nodeId, read(ToldEvent, request) as BerthEvent);
         break;
       case 'snapshot':
         this.#peer.onSnapshot(this, nodeId, read(AGENT_MESSAGES.snapshot, request));
@@ -309,6 +301,7 @@ export class AgentSession {
     const result = this.#answerTo(hello);
     this.#cancelHelloDeadline();
     this.#nodeId = hello.nodeId;
+    this.#onIntroduced();
     this.#reply(request, { result });
     this.#peer.onIntroduced(this, hello.nodeId);
   }
@@ -362,24 +355,22 @@ export class AgentSession {
   }
 
   #takeResponse(response: RpcResponse): void {
-    const pending = typeof response.id === 'number' ? this.#pending.get(response.id) : undefined;
-    if (pending === undefined) {
-      this.#logger.info({ id: response.id }, 'answer to nothing that is waited for: dropped');
-    } else if (response.error !== undefined) {
-      pending.settle({ kind: 'refused', error: agentErrorOf(response.error) });
-    } else {
-      pending.settle({ kind: 'result', result: response.result });
-    }
+    if (this.#requests.answered(response)) return;
+    this.#logger.info({ id: response.id }, 'answer to nothing that is waited for: dropped');
   }
 
   #end(code: number, reason: string): void {
     this.#closed = true;
     this.#cancelHelloDeadline();
-    for (const pending of [...this.#pending.values()]) {
-      pending.settle({ kind: 'unanswered', why: 'link-closed' });
-    }
+    this.#requests.end();
     this.#logger.info({ nodeId: this.#nodeId, code, reason }, 'link closed');
     this.#onClosed(this);
+  }
+
+  #handleSent(): void {
+    if (!this.#gate.drained() || !this.#wasFull || this.#closed) return;
+    this.#wasFull = false;
+    if (this.#nodeId !== null) this.#peer.onRoom(this, this.#nodeId);
   }
 
   #handleMessage(data: RawData, isBinary: boolean): void {

@@ -7,6 +7,7 @@
 import { AgentError } from '../../model/errors.ts';
 import { patchJson } from '../../model/json-patch.ts';
 import { Inventory } from '../../model/node.ts';
+import { told } from '../../model/told.ts';
 import { parse } from '../../model/validate.ts';
 import type { Heartbeat } from '../../model/wire.ts';
 
@@ -43,7 +44,7 @@ export class HeldInventories {
         details: { revision: held?.revision ?? null },
       });
     }
-    return parse(Inventory, patchJson(JSON.parse(held.text), patch), 'inventory');
+    return parse(told(Inventory), patchJson(JSON.parse(held.text), patch), 'inventory');
   }
 
   #keep(nodeId: string, revision: string, inventory: Inventory): void {

@@ -11,6 +11,7 @@ import { Instance } from '../../model/instance.ts';
 import type { SnapshotKind } from '../../model/link.ts';
 import { hasEnded, Operation } from '../../model/operation.ts';
 import type { TSchema } from '../../model/schema.ts';
+import { told } from '../../model/told.ts';
 import { findFault } from '../../model/validate.ts';
 import type { Clock } from '../clock.ts';
 import type { Claimer } from '../engines/claimer.ts';
@@ -130,7 +131,7 @@ export class Mirror {
   applyObject(nodeId: string, kind: SnapshotKind, object: unknown): string | null {
     const schema = kind === 'instance' ? Instance : kind === 'operation' ? Operation : null;
     if (schema === null) return null;
-    const fault = findFault(schema, object);
+    const fault = findFault(told<TSchema>(schema), object);
     const id = String((object as { id?: unknown } | null)?.id);
     if (fault !== null) this.#parts.logger.warn({ nodeId, kind, id, ...fault }, 'an object does not fit');
     else if (kind === 'instance') this.applyInstance(nodeId, object as Instance);
@@ -166,7 +167,7 @@ export class Mirror {
 
   /** An event whose data this version cannot read is kept as an event; the next poll tells what it meant. */
   #fits(nodeId: string, event: BerthEvent, schema: TSchema, key: string): boolean {
-    const fault = findFault(schema, event.data[key]);
+    const fault = findFault(told(schema), event.data[key]);
     if (fault === null) return true;
     const context = { nodeId, seq: event.seq, type: event.type, path: fault.path, message: fault.message };
     this.#parts.logger.warn(context, 'event data does not fit');

@@ -24,7 +24,7 @@ import type { Poller } from './poller.ts';
 import type { Presence } from './presence.ts';
 
 /** Nodes that are remembered; one more is refused with LIMIT_REACHED. */
-const NODES_LIMIT = 5_000;
+const NODES_LIMIT = 20_000;
 
 export interface NodePeerParts {
   store: Store;
@@ -39,7 +39,7 @@ export interface NodePeerParts {
   heartbeatSeconds: number;
   /** Makes certificates; null where the scheduler is no authority. */
   enrolment: Enrolment | null;
-  /** The node can be sent requests now. */
+  /** The node can be sent requests now, or can again. */
   onConnected(nodeId: string): void;
 }
 
@@ -71,6 +71,10 @@ export class NodePeer implements AgentPeer {
     presence.heard(nodeId);
     onConnected(nodeId);
     poller.start(nodeId);
+  }
+
+  onRoom(_session: AgentSession, nodeId: string): void {
+    this.#parts.onConnected(nodeId);
   }
 
   onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): void {
