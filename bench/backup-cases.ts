@@ -1,20 +1,22 @@
 /**
  * Backups beside the tools that they stand on: of what has changed beside a full one of the same bytes, and a full one beside
- * qemu-img. The object store is in memory, so what is measured is reading, digesting, packing and the index.
+ * qemu-img. The object store costs next to nothing, so what is measured is reading, digesting, packing and the index; once
+ * it is a folder on the same disk, beside a copy that qemu-img has made and synced.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BackupRepository } from '../src/agent/backups/repository.ts';
 import { systemClock } from '../src/drivers/contracts/clock.ts';
 import type { ObjectStore } from '../src/drivers/contracts/objects.ts';
+import { FolderStore } from '../src/drivers/folder/store.ts';
 import { HostExec } from '../src/drivers/host/exec.ts';
 import type { Qcow2Pool } from '../src/drivers/qcow2/pool.ts';
-import { createSimHost, type SimWorld } from '../src/drivers/sim/index.ts';
 import type { BackupManifest } from '../src/model/backup.ts';
 import { parse } from '../src/model/validate.ts';
 import { InstanceSpec } from '../src/model/instance.ts';
 import { type Case, caseOf, takeTurns, timed } from './harness.ts';
+import { SwiftStore } from './swift-store.ts';
 
 const MIB = 1024 ** 2;
 const DISK_BYTES = 10 * 1024 * MIB;
@@ -39,23 +41,21 @@ interface Bench {
   pool: Qcow2Pool;
   folder: string;
   repository: BackupRepository;
-  world: SimWorld;
+  store: SwiftStore;
 }
 
 export async function backupCases(pool: Qcow2Pool, folder: string): Promise<Case[]> {
-  const { objects, world } = createSimHost();
-  const store = objects.get('backups') as ObjectStore;
-  const bench = {
-    pool,
-    folder,
-    world,
-    repository: new BackupRepository({ store, clock: systemClock, key: null }),
-  };
-  return [...(await changedCases(bench)), ...(await fullCases(bench))];
+  const store = new SwiftStore();
+  const bench = { pool, folder, store, repository: repositoryIn(store) };
+  return [...(await changedCases(bench)), ...(await fullCases(bench)), await folderCase(bench)];
+}
+
+function repositoryIn(store: ObjectStore): BackupRepository {
+  return new BackupRepository({ store, clock: systemClock, key: null });
 }
 
 async function changedCases(bench: Bench): Promise<Case[]> {
-  const { pool, folder, world } = bench;
+  const { pool, folder, store } = bench;
   const large = randomUUID();
   await fill(bench, large, DISK_BYTES, CHANGED_MIB);
   let parent = await backUp(bench, large, null);
@@ -63,12 +63,13 @@ async function changedCases(bench: Bench): Promise<Case[]> {
   const ours = async () => {
     await renewBitmap(pool, large);
     await change(pool, folder, large);
-    const before = world.receivedObjectBytes;
+    const before = store.receivedBytes;
+    const poolBefore = await poolBytes(pool);
     const spent = await timed(async () => {
       parent = await backUp(bench, large, parent);
     });
-    inStore.push((world.receivedObjectBytes - before) / MIB);
-    inPool.push((await stat(pool.paths.volumeDelta(large))).size / MIB);
+    inStore.push((store.receivedBytes - before) / MIB);
+    inPool.push(((await poolBytes(pool)) - poolBefore) / MIB);
     return spent;
   };
   const peer = async () => {
@@ -121,17 +122,50 @@ async function fullCases(bench: Bench): Promise<Case[]> {
   ];
 }
 
-/** Copy, chunks and manifest, as backup.create does of an instance that is stopped. */
+/** Both write the disk to the same file system, durably. */
+async function folderCase(bench: Bench): Promise<Case> {
+  const { pool, folder } = bench;
+  const [path, objects] = [join(folder, 'copy'), join(folder, 'objects')];
+  await mkdir(objects);
+  await writeFile(join(objects, '.berth-store'), '');
+  const store = new FolderStore({ name: 'folder', path: objects, prefix: '', clock: systemClock });
+  const into = { ...bench, repository: repositoryIn(store) };
+  const id = randomUUID();
+  const ours = async () => {
+    await fill(bench, id, FULL_MIB * MIB, FULL_MIB);
+    return timed(() => backUp(into, id, null));
+  };
+  const peer = async () => {
+    await rm(path, { force: true });
+    await run('sync');
+    return timed(async () => {
+      await run('qemu-img', 'convert', '-W', '-f', 'qcow2', '-O', 'raw', pool.paths.volume(id), path);
+      await run('sync', path);
+    });
+  };
+  const [mine = [], theirs = []] = await takeTurns(ROUNDS, [ours, peer]);
+  await pool.removeVolume(id);
+  const what = `full backup of ${FULL_MIB} MiB into a folder`;
+  return caseOf({
+    case: what,
+    unit: 'ms',
+    ours: mine,
+    peer: { name: 'qemu-img convert, sync', values: theirs },
+    goal: GOALS.full,
+  });
+}
+
+/** Extents, chunks and manifest, as backup.create does of an instance that is stopped. */
 async function backUp(
   { pool, repository }: Bench,
   volumeId: string,
   parent: BackupManifest | null,
 ): Promise<BackupManifest> {
   const since = parent === null ? undefined : BITMAP;
-  await pool.removeCopy(volumeId);
-  await pool.copyVolume({ copyId: volumeId, id: volumeId, image: null, since });
+  const stamp = await pool.stampVolume(volumeId);
   const { sizeBytes = 0 } = (await pool.lookVolume(volumeId)) ?? {};
-  const volumes = [{ id: volumeId, virtualSizeBytes: sizeBytes, extents: pool.readCopy(volumeId) }];
+  const extents = pool.readVolume({ id: volumeId, image: null, since, stamp });
+  const volumes = [{ id: volumeId, virtualSizeBytes: sizeBytes, extents }];
   return repository.write({ id: randomUUID(), instanceId: volumeId, instance, parent, volumes });
 }
 
@@ -159,8 +193,11 @@ async function change(pool: Qcow2Pool, folder: string, id: string): Promise<void
   }
   await run('qemu-io', '-f', 'qcow2', ...commands, pool.paths.volume(id));
   // What the guest has written is not for the backup to wait for.
-  await pool.removeCopy(id);
   await run('sync');
+}
+
+async function poolBytes(pool: Qcow2Pool): Promise<number> {
+  return (await pool.list()).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
 async function run(program: string, ...args: string[]): Promise<void> {

@@ -113,6 +113,8 @@ for (const power of ['running', 'stopped'] as const) {
       t.match(backup, { full: { code: 'encrypted' }, volumes: [{}, { encryption: { key: 'disks' } }] });
       const [, volume] = backup?.volumes ?? [];
       const { id = '', instanceId = '', store = '' } = backup ?? {};
+      await node.must('backup.verify', { id, instanceId, store, restore: true });
+      t.same(poolFilesWith(WORD), [], 'nor is what was made of it to be compared');
       const params = { id, instanceId, store, volumeId: volume?.id ?? '', sizeGib: 1 };
       await node.must('backup.restore', { ...params, name: `again-${power}` });
       t.same((await node.call('volume.show', { id: `again-${power}` })).volume.encryption, { key: 'disks' });

@@ -6,11 +6,13 @@
  *   volume          store lacks                           this backup's
  *
  * The instance goes on: while its guest runs, QEMU copies its disks of the moment at which it was asked, and makes a
- * checkpoint of it; else they are read where they lie. What is copied is what has changed since the backup that base.ts
- * has found, or all; the one before stays usable until this backup is in the store. What has not changed since any backup
- * before is in the repository already and is not sent.
+ * checkpoint of it. Else nothing is copied: the disks are read where they lie, and proven to be all the while as they were
+ * at first. What is read is what has changed since the backup that base.ts has found, or all; the one before stays usable
+ * until this backup is in the store. What has not changed since any backup before is in the repository already and is not
+ * sent.
  */
 import { randomUUID } from 'node:crypto';
+import type { DiskExtent } from '../../drivers/contracts/extents.ts';
 import type { StoragePool, VolumeRequest } from '../../drivers/contracts/storage.ts';
 import type { Backup, BackupNic, BackupVolume, Consistency } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -58,8 +60,12 @@ interface CreatePlan {
   nics?: BackupNic[];
 }
 
-/** What the copy's step has told: plans of older versions say nothing of how it is consistent. */
-type Copied = Base & { consistent?: Consistency };
+/** What the copy's step has told: that of older versions says nothing of how it is consistent. */
+type Copied = Base & {
+  consistent?: Consistency;
+  /** Of each volume, by id, where they are read in place: no guest ran. @default there are copies */
+  stamps?: Record<string, string>;
+};
 
 export function createBackup(services: Services): OperationKind<'backup.create', CreatePlan> {
   const { store, repositories } = services;
@@ -75,9 +81,12 @@ export function createBackup(services: Services): OperationKind<'backup.create',
   return {
     ...walk,
     method: 'backup.create',
-    version: 2,
+    version: 3,
     stages: [...stages, [forgetOlder(services)]],
-    past: [{ ...walk, version: 1, stages }],
+    past: [
+      { ...walk, version: 2, stages: [...stages, [forgetOlder(services)]] },
+      { ...walk, version: 1, stages },
+    ],
     accept({ id, store: storeName, full, bandwidthMibPerSecond, quiesce, ...fence }) {
       const { instance, target } = requestOf(services, 'back up', { id, ...fence });
       const disks = store.volumes.listOf(instance.id);
@@ -192,37 +201,51 @@ async function baseOf(
 async function copyFrom(
   services: Services,
   { plan, base, running }: { plan: CreatePlan; base: Base; running: boolean },
-  { signal, onProgress }: ActContext,
+  context: ActContext,
 ): Promise<Copied> {
+  if (!running) return { ...base, stamps: await stampsOf(services, plan, context.signal) };
+  await assertRoom(services, { volumes: plan.volumes, base }, context.signal);
+  return { ...base, consistent: await copyRunning(services, plan, base, context) };
+}
+
+async function copyRunning(
+  services: Services,
+  plan: CreatePlan,
+  base: Base,
+  { signal, onProgress }: ActContext,
+): Promise<Consistency> {
   const { hypervisor, pools } = services;
   const { id, backupId, volumes, bytesPerSecond } = plan;
-  await assertRoom(services, { volumes, base }, signal);
   const tell = (done: number, total: number | null) => onProgress(bytesProgress('copying', done, total));
   const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS, onProgress: tell };
+  const prepared = isEncrypted(plan);
+  if (prepared) await prepareCopies(services, plan, signal);
+  const copies = volumes.map((volume) => ({
+    serial: serialOf(volume.id),
+    path: pools.holding(volume.id).paths.volumeDelta(volume.id),
+    ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
+  }));
   const since = 'full' in base ? undefined : base.checkpoint;
-  if (running) {
-    const prepared = isEncrypted(plan);
-    if (prepared) await prepareCopies(services, plan, signal);
-    const copies = volumes.map((volume) => ({
-      serial: serialOf(volume.id),
-      path: pools.holding(volume.id).paths.volumeDelta(volume.id),
-      ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
-    }));
-    const checkpoint = prepared ? undefined : checkpointOf(backupId);
-    const request = { copies, prepared, since, checkpoint, bytesPerSecond };
-    const consistent = await copyQuiesced(services, quiesceOf(plan), signal, (onMoment) =>
-      hypervisor.copyDisks(id, request, { ...options, onMoment }),
-    );
-    // Once the copy is journaled, it is gone on with after a loss of power, too.
-    for (const { id: volumeId } of volumes) await pools.holding(volumeId).keepCopy(volumeId, { signal });
-    return { ...base, consistent };
-  }
-  for (const { id: volumeId, image, encryption = null } of volumes) {
-    const layers = services.store.layers.chainOf(volumeId);
-    const source = { id: volumeId, image, layers, encryption, since, bytesPerSecond };
-    await pools.holding(volumeId).copyVolume({ copyId: volumeId, ...source }, options);
-  }
-  return base;
+  const checkpoint = prepared ? undefined : checkpointOf(backupId);
+  const request = { copies, prepared, since, checkpoint, bytesPerSecond };
+  const consistent = await copyQuiesced(services, quiesceOf(plan), signal, (onMoment) =>
+    hypervisor.copyDisks(id, request, { ...options, onMoment }),
+  );
+  // Once the copy is journaled, it is gone on with after a loss of power, too.
+  for (const { id: volumeId } of volumes) await pools.holding(volumeId).keepCopy(volumeId, { signal });
+  return consistent;
+}
+
+async function stampsOf(
+  { pools, store }: Services,
+  { volumes }: CreatePlan,
+  signal: AbortSignal,
+): Promise<Record<string, string>> {
+  const stamps = volumes.map(async ({ id }) => {
+    const layer = store.layers.activeOf(id);
+    return [id, await pools.holding(id).stampVolume(id, { signal, layer })] as const;
+  });
+  return Object.fromEntries(await Promise.all(stamps));
 }
 
 /** QEMU writes to files that are there, each encrypted as its volume is. */
@@ -336,14 +359,25 @@ async function requestFor(
         ...volume
       } = planned;
       const kept = encryption == null ? {} : { encryption };
-      const extents = pace.keep(copyOf(services, planned, signal), signal);
+      const extents = pace.keep(extentsOf(services, planned, base, signal), signal);
       return { ...volume, ...kept, virtualSizeBytes, extents };
     }),
   };
 }
 
-function copyOf({ pools }: Services, { id, encryption = null }: PlannedVolume, signal: AbortSignal) {
-  return pools.holding(id).readCopy(id, { signal, key: keyOf({ id, encryption }) });
+function extentsOf(
+  { pools, store }: Services,
+  { id, image, encryption = null }: PlannedVolume,
+  copied: Copied | undefined,
+  signal: AbortSignal,
+): AsyncIterable<DiskExtent> {
+  const pool = pools.holding(id);
+  const stamp = copied?.stamps?.[id];
+  if (copied === undefined || stamp === undefined)
+    return pool.readCopy(id, { signal, key: keyOf({ id, encryption }) });
+  const since = 'full' in copied ? undefined : copied.checkpoint;
+  const volume = { id, image, layers: store.layers.chainOf(id), encryption, since, stamp };
+  return pool.readVolume(volume, { signal, timeoutMs: BACKUP_TIMEOUT_MS });
 }
 
 async function parentOf(repository: BackupRepository, instanceId: string, id: string, signal: AbortSignal) {

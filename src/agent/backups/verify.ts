@@ -19,9 +19,10 @@ import type { Services } from '../services.ts';
 import { BACKUP_TIMEOUT_MS } from './create.ts';
 import { DiskDigest, digesting, digestOf } from './disk-digest.ts';
 import { type BackupPlan, targetOf } from './operations.ts';
+import { knownEncryption } from '../volumes/encryption.ts';
 import { restoreVolume } from './restore-volume.ts';
 
-/** What is fetched and the volume that is made of it, or that volume and its copy. */
+/** What is fetched, and the volume that is made of it. */
 const FILES_AT_ONCE = 2;
 
 interface VerifyPlan extends BackupPlan {
@@ -104,21 +105,26 @@ interface CompareOptions extends Pick<ActContext, 'signal' | 'onProgress'> {
 async function compare(
   services: Services,
   { store, instanceId, id, scratchId }: RestoringPlan,
-  { id: volumeId, virtualSizeBytes }: BackupVolume,
+  { id: volumeId, virtualSizeBytes, encryption: asked }: BackupVolume,
   { signal, onProgress, place }: CompareOptions,
 ): Promise<void> {
   const pool = scratchPool(services);
   const written = new DiskDigest();
   const sizeBytes = Math.ceil(virtualSizeBytes / GIB) * GIB;
-  const scratch: VolumeRequest = { id: scratchId, sizeBytes, image: null };
+  // As the disk was: what was encrypted is never in clear on this node's disk either.
+  const encryption = knownEncryption(services, asked);
+  const scratch: VolumeRequest = { id: scratchId, sizeBytes, image: null, encryption };
   await restoreVolume(services, { store, instanceId, id, volumeId }, scratch, {
     signal,
     onProgress: (done, total) => onProgress(bytesProgress('restoring', done, total, place)),
     hasRoom: (dataBytes) => assertRoom(services, FILES_AT_ONCE * dataBytes, signal),
     through: (sink) => digesting(sink, written),
   });
-  await pool.copyVolume({ copyId: scratchId, id: scratchId, image: null }, { signal });
-  if ((await digestOf(pool.readCopy(scratchId, { signal }))) === written.hex) return;
+  const readBack = pool.readVolume(
+    { id: scratchId, image: null, encryption },
+    { signal, timeoutMs: BACKUP_TIMEOUT_MS },
+  );
+  if ((await digestOf(readBack)) === written.hex) return;
   throw new AgentError(
     'DATA_DAMAGED',
     `Volume ${volumeId} of backup ${id} is not read back as it was written`,

@@ -19,9 +19,8 @@ import { makeVolume, namesOf, needsCopy, type PlannedVolume } from '../pools/ima
 import type { InPool } from '../pools/pools.ts';
 import type { Services } from '../services.ts';
 import { layersAt, snapshotOf } from '../snapshots/layers.ts';
-import type { MadeName } from '../store/names.ts';
 import { admitVolume, assertIdle, assertNameFree, forgetVolume } from './admit.ts';
-import { keyOf, knownEncryption, secretsOf } from './encryption.ts';
+import { knownEncryption, secretsOf } from './encryption.ts';
 
 /** A file with nothing in it, on a busy disk, ms. */
 const MAKE_TIMEOUT_MS = 15 * 60_000;
@@ -44,7 +43,7 @@ export function createVolume(services: Services): OperationKind<'volume.create',
     stages: [[make(services)]],
     timeoutMs: ({ from, volume }: CreatePlan) =>
       from === undefined && !needsCopy(volume) ? MAKE_TIMEOUT_MS : COPY_TIMEOUT_MS,
-    makes: (plan: CreatePlan) => namesIn(services, plan),
+    makes: (plan: CreatePlan) => namesOf(services.pools, plan.volume),
     succeeded({ name, volume: { id } }: CreatePlan) {
       store.volumes.setState(id, 'ready');
       store.events.append('volume.created', { kind: 'volume', id, name }, { volume: store.volumes.get(id) });
@@ -84,13 +83,6 @@ export function createVolume(services: Services): OperationKind<'volume.create',
   };
 }
 
-/** A copy from another pool lies there for a while, under the name of what is made of it. */
-function namesIn({ pools }: Services, { volume, from }: CreatePlan): MadeName[] {
-  const own = namesOf(pools, volume);
-  if (from === undefined || isSamePool(volume, from)) return own;
-  return [...own, { kind: 'volume', name: pools.of(from).paths.volume(volume.id) }];
-}
-
 function isSamePool({ pool: one = DEFAULT_POOL }: InPool, { pool: other = DEFAULT_POOL }: InPool): boolean {
   return one === other;
 }
@@ -121,7 +113,7 @@ function bringing({ signal, onProgress }: ActContext) {
   };
 }
 
-/** Within one pool blocks are shared, where its file system can; else all bytes go. */
+/** Within one pool blocks are shared, where its file system can; else all bytes go, from where they lie. */
 async function copy(
   services: Services,
   { volume, from }: Required<Pick<CreatePlan, 'volume' | 'from'>>,
@@ -132,20 +124,13 @@ async function copy(
   const layers = snapshotId === undefined ? store.layers.chainOf(id) : layersAt(store, id, snapshotId);
   const chain = { id, image, layers, ...(encryption !== null && { encryption }) };
   const { pool: _pool, ...request } = volume;
-  const options = { signal, timeoutMs: COPY_TIMEOUT_MS };
-  const parts = isSamePool(volume, from) ? 1 : 2;
-  const tell = (done: number, total: number | null) =>
-    onProgress(bytesProgress('copying', done, total, [0, parts]));
-  if (parts === 1) {
-    await pools.of(volume).cloneVolume(request, chain, { ...options, onProgress: tell });
-    await pools.of(volume).removeCopy(volume.id, { signal }); // of one that an older version has begun
-  } else {
-    const places = { source: pools.of(from), to: pools.of(volume) };
-    await copyOver({ request, chain, ...places }, { ...options, onProgress: tell });
-  }
+  const tell = (done: number, total: number | null) => onProgress(bytesProgress('copying', done, total));
+  const options = { signal, timeoutMs: COPY_TIMEOUT_MS, onProgress: tell };
+  if (isSamePool(volume, from)) await pools.of(volume).cloneVolume(request, chain, options);
+  else await copyOver({ request, chain, source: pools.of(from), to: pools.of(volume) }, options);
+  await pools.of(from).removeCopy(volume.id, { signal }); // of one that an older version has begun
 }
 
-/** Through a copy beside the source: it is of one moment, and its pool is not held while the other one is slow. */
 async function copyOver(
   {
     request,
@@ -156,24 +141,25 @@ async function copyOver(
     request: VolumeRequest;
     chain: VolumeChain;
   },
-  options: { signal: AbortSignal; timeoutMs: number; onProgress: ProgressListener },
+  { signal, timeoutMs, onProgress }: { signal: AbortSignal; timeoutMs: number; onProgress: ProgressListener },
 ): Promise<void> {
-  const { signal, timeoutMs } = options;
-  const copyId = request.id;
-  const { encryption = null } = chain;
-  if ((await to.lookVolume(request.id, { signal })) === null) {
-    await source.copyVolume({ ...chain, copyId }, options);
-    const fill = (sink: DiskSink) =>
-      writeTo(sink, source.readCopy(copyId, { signal, key: keyOf({ id: chain.id, encryption }) }));
-    await to.restoreVolume(request, fill, { signal, timeoutMs });
-  }
-  await source.removeCopy(copyId, { signal });
+  const fill = (sink: DiskSink) =>
+    writeTo(sink, source.readVolume(chain, { signal, timeoutMs }), (done) =>
+      onProgress(done, request.sizeBytes),
+    );
+  await to.restoreVolume(request, fill, { signal, timeoutMs });
 }
 
-async function writeTo(sink: DiskSink, extents: AsyncIterable<DiskExtent>): Promise<void> {
+/** @param tell Told how far it has come, in bytes of the disk. */
+async function writeTo(
+  sink: DiskSink,
+  extents: AsyncIterable<DiskExtent>,
+  tell: (doneBytes: number) => void,
+): Promise<void> {
   for await (const extent of extents) {
     if (extent.type === 'data') await sink.write(extent.offset, extent.data);
     else await sink.zero(extent.offset, extent.length);
+    tell(extent.offset + (extent.type === 'data' ? extent.data.length : extent.length));
   }
 }
 

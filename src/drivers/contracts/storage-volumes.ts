@@ -80,12 +80,18 @@ export interface VolumeRequest {
 /** A volume, and the image that it stands on until it is flat. */
 export type FlatVolume = Pick<VolumeRequest, 'id' | 'image' | 'encryption'>;
 
-export interface VolumeCopy extends VolumeChain {
-  copyId: string;
-  /** A bitmap of the volume: only what has changed by it. @default all of it */
+export interface VolumeRead extends VolumeChain {
+  /** A bitmap of the volume: only what has changed by it, also to zero. @default all of it that is not zero */
   since?: string | undefined;
-  /** Most that is read in a second. @default no limit */
-  bytesPerSecond?: number | undefined;
+  /** As `stampVolume` has told it: it is read only as it was then. @default however it is */
+  stamp?: string | undefined;
+}
+
+/** A copy that is made empty, of a volume and as large as it. */
+export interface EmptyCopy extends Pick<VolumeChain, 'id' | 'encryption'> {
+  /** What the copy is called; that of the volume that it is a part of the making of. */
+  copyId: string;
+  sizeBytes: number;
 }
 
 /** What QEMU keeps in a volume of what has changed since a moment. */
@@ -174,15 +180,19 @@ export interface VolumeStorage {
    */
   flattenVolume(volume: FlatVolume, options?: CallOptions & FlattenOptions): Promise<void>;
   /**
-   * Writes a volume that no guest uses into a copy: all of it, with what it stands on (`paths.volumeCopy`), or what has
-   * changed, as `Hypervisor.copyDisks` makes it of one that a guest uses. A copy of before is replaced.
+   * What a volume is known by until it is written to: another text from then on, whoever writes.
    *
-   * @param volume.copyId What the copy is called; that of the volume that it is a part of the making of.
-   *
-   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses the volume. DATA_DAMAGED: it has no such bitmap that can be
-   *   relied on.
+   * @param options.layer The file that is active. @default null, its own
+   * @throws {AgentError} NOT_FOUND
    */
-  copyVolume(volume: VolumeCopy, options?: CallOptions & { onProgress?: ProgressListener }): Promise<void>;
+  stampVolume(id: string, options?: CallOptions & { layer?: LayerId }): Promise<string>;
+  /**
+   * Reads a volume that no guest uses where it lies, with what it stands on. Until its end no guest can use it.
+   *
+   * @throws {AgentError} NOT_FOUND, with the first extent. ILLEGAL_STATE: a guest uses the volume, or it has another stamp;
+   *   what was read then is not to be relied on. DATA_DAMAGED: it has no such bitmap that can be relied on.
+   */
+  readVolume(volume: VolumeRead, options?: CallOptions): AsyncIterable<DiskExtent>;
   /**
    * Makes a volume of its own, on no image, with what another one of this pool that no guest uses holds. Where the file
    * system can, they share blocks until one of them is written to, but for encrypted ones; nothing of
@@ -198,7 +208,7 @@ export interface VolumeStorage {
   /** The bitmaps of a volume that no guest uses. @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it. */
   bitmaps(id: string, options?: CallOptions): Promise<DirtyBitmap[]>;
   /**
-   * What a copy has: all that is not zero, or all that has changed, also to zero.
+   * What a copy has that `Hypervisor.copyDisks` has made: all that is not zero, or all that has changed, also to zero.
    *
    * @param options.key That of the volume that it is of. @default null, that is not encrypted
    * @throws {AgentError} NOT_FOUND, with the first extent. DATA_DAMAGED: it is not what QEMU writes.
@@ -208,10 +218,7 @@ export interface VolumeStorage {
    * Makes the file, empty, that the hypervisor is to write a copy to (`paths.volumeDelta`): one that is encrypted takes
    * QEMU seconds, in which a guest would stand still. A copy of before is replaced.
    */
-  prepareCopy(
-    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
-    options?: CallOptions,
-  ): Promise<void>;
+  prepareCopy(copy: EmptyCopy, options?: CallOptions): Promise<void>;
   /** Makes a copy durable that the hypervisor has written, before it is relied on. @throws {AgentError} NOT_FOUND */
   keepCopy(copyId: string, options?: CallOptions): Promise<void>;
   removeCopy(copyId: string, options?: CallOptions): Promise<void>;

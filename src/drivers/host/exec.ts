@@ -6,17 +6,13 @@
  * it is gone, so that what it was writing can be removed safely. The deadline covers the wait for a place.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { AgentError } from '../../model/errors.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import { CallLimit } from './call-limit.ts';
+import { Places } from './places.ts';
 import { caged, limited, type ResourceLimits, type SandboxUser } from './sandbox.ts';
 
-/** Children at once; a host tool takes tens of milliseconds, so more would only queue in the kernel. */
-const CHILDREN_LIMIT = 16;
-/** Callers waiting for a child; each is a driver call that has its own deadline. */
-const WAITING_LIMIT = 1024;
 /** Bytes kept of each output stream unless told otherwise; more is an error, since it would be cut JSON. */
 const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
 /** Deadline of a child unless told otherwise, milliseconds. */
@@ -33,6 +29,8 @@ export interface RunOptions extends CallOptions {
   limits?: ResourceLimits;
   /** Runs it in the cage of sandbox.ts, as this user (null: as ours), under `limits`. */
   sandbox?: SandboxUser | null;
+  /** Among whom it takes a place: what stays for as long as somebody reads it keeps none from tools. @default 'tools' */
+  lane?: 'tools' | 'servers';
   /** Open files that the program gets as its descriptors 3, 4 and so on. They stay open here. */
   files?: readonly number[];
   /** Open file that the program reads as its standard input, from where it stands. */
@@ -44,11 +42,6 @@ export interface RunOptions extends CallOptions {
   env?: Readonly<Record<string, string>>;
   /** Gets each chunk of standard output as it comes, as for progress. */
   onStdout?: (chunk: string) => void;
-  /**
-   * Holds a conversation: gets each line of standard output, and answers what is written next to standard input, after
-   * `input`; undefined for nothing. Null ends the input.
-   */
-  reply?: (line: string) => string | null | undefined;
   /** Takes standard output instead of `RunResult.stdout`, at its own pace and without a limit; what it throws ends the program. */
   consume?: (chunk: Buffer) => Promise<void>;
 }
@@ -90,50 +83,18 @@ export interface Exec {
 export const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export class HostExec implements Exec {
-  #running = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #lanes = { tools: new Places(), servers: new Places() };
 
   async run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
     using limit = new CallLimit(program, options, TIMEOUT_MS);
     limit.check();
-    await this.#takePlace(program, limit);
+    const places = this.#lanes[options.lane ?? 'tools'];
+    await places.take(program, limit);
     try {
       return await runChild(program, args, options, limit);
     } finally {
-      this.#leavePlace();
+      places.leave();
     }
-  }
-
-  async #takePlace(program: string, limit: CallLimit): Promise<void> {
-    if (this.#running < CHILDREN_LIMIT) {
-      this.#running++;
-      return;
-    }
-    if (this.#waiting.length >= WAITING_LIMIT) {
-      throw new AgentError('LIMIT_REACHED', `Cannot run ${program}: ${WAITING_LIMIT} calls wait already`);
-    }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.push(resolve);
-    try {
-      await limit.race(promise);
-    } catch (error) {
-      this.#giveUpWaiting(resolve);
-      throw error;
-    }
-  }
-
-  /** Where the place was passed on to the waiter in the same moment, it goes to the next one. */
-  #giveUpWaiting(waiter: () => void): void {
-    const index = this.#waiting.indexOf(waiter);
-    if (index < 0) this.#leavePlace();
-    else this.#waiting.splice(index, 1);
-  }
-
-  /** The place passes straight to the next in line, so the count stays. */
-  #leavePlace(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#running--;
-    else next();
   }
 }
 
@@ -227,17 +188,7 @@ class ChildWatch {
     this.#child.stderr.on('data', (chunk: Buffer) => this.#collect(this.#stderr, chunk));
     // EPIPE: a child that does not read its input says why by its exit code.
     this.#child.stdin?.on('error', () => undefined);
-    if (this.#options.reply === undefined) this.#child.stdin?.end(this.#options.input);
-    else this.#talk(this.#options.reply);
-  }
-
-  #talk(reply: NonNullable<RunOptions['reply']>): void {
-    this.#child.stdin?.write(this.#options.input ?? '');
-    createInterface({ input: this.#child.stdout }).on('line', (line) => {
-      const answer = reply(line);
-      if (answer === null) this.#child.stdin?.end();
-      else if (answer !== undefined) this.#child.stdin?.write(answer);
-    });
+    this.#child.stdin?.end(this.#options.input);
   }
 
   #listen(): void {

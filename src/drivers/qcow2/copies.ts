@@ -1,17 +1,16 @@
 /**
- * Copies: the bytes of a volume at one moment, as a raw file with holes beside it, for a backup; and the way back.
+ * Copies: volumes that are made of extents, and raw copies that older versions have made for their backups.
  *
- *   volume ── qemu-img in the cage, or QEMU while a guest runs ──▶ volumes/ID.copy ──▶ extents
  *   extents ──▶ volumes/ID.restore ── qemu-img ──▶ volume
+ *   volumes/ID.copy ──▶ extents
  *
  * Runs of zeros are told by their bytes: holes read as zeros, and a guest that has trimmed its disk wants no more of it.
  */
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
-import type { ProgressListener } from '../contracts/calls.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
-import type { VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
+import type { VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
 import { SparseFile } from '../host/sparse-file.ts';
@@ -19,7 +18,6 @@ import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import {
   exists,
   PARTIAL_SUFFIX,
-  publish,
   readInto,
   removeDurably,
   sizeOfRegular,
@@ -28,10 +26,11 @@ import {
 } from './files.ts';
 import { convertLimits } from './convert.ts';
 import type { Layout } from './layout.ts';
-import { filesOf, type LentKey, luksOptions, secretArgs, untilMeasured } from './passphrases.ts';
+import { lent } from './image-tool.ts';
+import { aloneByKey, filesOf, type LentKey, luksOptions, secretArgs, untilMeasured } from './passphrases.ts';
 import { serveDisk } from './served-disk.ts';
 import { FORMAT_OPTIONS } from './volumes.ts';
-import { type VolumeParts, writeWhole } from './whole-volume.ts';
+import type { VolumeParts } from './whole-volume.ts';
 
 /** All bytes of a guest: for the agent alone. */
 const COPY_MODE = 0o600;
@@ -45,23 +44,6 @@ export class CopyStore {
 
   constructor(parts: CopyStoreParts) {
     this.#parts = parts;
-  }
-
-  async make(
-    { copyId, bytesPerSecond, ...volume }: VolumeCopy,
-    limit: CallLimit,
-    onProgress: ProgressListener,
-  ): Promise<void> {
-    const path = this.#layout.volumeCopy(copyId);
-    const rate = bytesPerSecond === undefined ? [] : ['-r', String(bytesPerSecond)];
-    await this.remove(copyId);
-    await writeWhole(
-      this.#parts,
-      { ...volume, output: { args: ['-O', 'raw', ...rate] }, path: path + PARTIAL_SUFFIX },
-      limit,
-      onProgress,
-    );
-    await publish(path + PARTIAL_SUFFIX, path, COPY_MODE);
   }
 
   /** @throws {AgentError} NOT_FOUND */
@@ -123,7 +105,8 @@ export class CopyStore {
     await volumes.makeBy(request, limit, async (path) => {
       await this.#makeEmpty(path, request.sizeBytes, key, limit);
       await using file = await tool.lendToWrite(path);
-      const disk = { file, key, mode: 'to write', limits: convertLimits(request.sizeBytes) } as const;
+      const limits = convertLimits(request.sizeBytes);
+      const disk = { files: [file], image: [aloneByKey(lent(0))], key, mode: 'to write', limits } as const;
       await using served = await serveDisk(tool, disk, limit);
       await fill(served.client);
       await served.client.flush();

@@ -1,9 +1,8 @@
 /**
  * Deltas: clusters of a volume at one moment, all of them or those that have changed since another one, as a qcow2 file
- * beside it, for a backup.
+ * beside it, for a backup of a guest that runs. One that does not is read where it lies (volume-reads.ts).
  *
- *   while a guest runs   QEMU, by a backup job of libvirt ──────────────┐
- *   at rest              qemu-storage-daemon in the cage, by a bitmap ──┴──▶ volumes/ID.delta ──map, read──▶ extents
+ *   QEMU, by a backup job of libvirt ──▶ volumes/ID.delta ──map, read──▶ extents
  *
  * A cluster that the file has is one that changed, also where it is zero; all others are as they were. The file is
  * written by a QEMU that a guest may have taken over: its tables are read by qemu-img in the cage, which follows no
@@ -17,10 +16,8 @@ import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import type { DiskExtent } from '../contracts/extents.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
-import type { ProgressListener } from '../contracts/calls.ts';
-import type { DirtyBitmap, VolumeCopy } from '../contracts/storage.ts';
+import type { DirtyBitmap, EmptyCopy } from '../contracts/storage.ts';
 import { CallLimit } from '../host/call-limit.ts';
-import { BackupTalk } from './backup-talk.ts';
 import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import { convertLimits } from './convert.ts';
 import {
@@ -39,6 +36,7 @@ import {
 import { HEADER_BYTES, readQcow2Header, tableReason } from './header.ts';
 import { lent } from './image-tool.ts';
 import { damaged, type DeltaMap, MapReader } from './map-reader.ts';
+import { readRanges } from './nbd-extents.ts';
 import {
   aloneByKey,
   explainKey,
@@ -49,21 +47,13 @@ import {
 } from './passphrases.ts';
 import { serveDisk } from './served-disk.ts';
 import { FORMAT_OPTIONS } from './volumes.ts';
-import { TARGET_SECRET, type VolumeParts, writeWhole } from './whole-volume.ts';
+import type { VolumeParts } from './whole-volume.ts';
 
 const { O_RDONLY, O_NOFOLLOW } = constants;
 /** All bytes of a guest: for the agent alone. */
 const DELTA_MODE = 0o600;
 const TIMEOUT_MS = 6 * 3600_000;
 const GROWTH_BYTES = 64 * MIB;
-
-export type DeltaRequest = VolumeCopy & {
-  /** Name of the volume's bitmap. */
-  since: string;
-};
-
-/** What it is of, and as large as. */
-export type EmptyDelta = Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number };
 
 export class DeltaStore {
   readonly #parts: VolumeParts;
@@ -72,39 +62,8 @@ export class DeltaStore {
     this.#parts = parts;
   }
 
-  /**
-   * Writes what has changed by a bitmap of a volume that no guest uses; the bitmap stays as it is.
-   *
-   * @throws {AgentError} NOT_FOUND. ILLEGAL_STATE: a guest uses it. DATA_DAMAGED: the bitmap can't be relied on.
-   */
-  async make(request: DeltaRequest, limit: CallLimit): Promise<void> {
-    const { layout, volumes } = this.#parts;
-    const path = layout.volumeDelta(request.copyId);
-    const volume = await volumes.look(request.id);
-    if (volume === null) throw new AgentError('NOT_FOUND', `There is no volume ${request.id} in this pool`);
-    await this.#checkBitmap(request, limit);
-    await this.#write(request, volume.sizeBytes, path + PARTIAL_SUFFIX, limit);
-    await publish(path + PARTIAL_SUFFIX, path, DELTA_MODE);
-  }
-
-  /** Writes all of an encrypted volume that no guest uses, encrypted by the same key. */
-  async makeWhole(
-    { copyId, bytesPerSecond, ...volume }: VolumeCopy,
-    limit: CallLimit,
-    onProgress: ProgressListener,
-  ): Promise<void> {
-    const { layout, passphrases } = this.#parts;
-    const path = layout.volumeDelta(copyId);
-    await using key = await passphrases.lend(volume.id, volume.encryption);
-    const rate = bytesPerSecond === undefined ? [] : ['-r', String(bytesPerSecond)];
-    const args = ['-O', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key, TARGET_SECRET), ...rate];
-    const whole = { ...volume, output: { args, key }, path: path + PARTIAL_SUFFIX };
-    await writeWhole(this.#parts, whole, limit, onProgress);
-    await publish(path + PARTIAL_SUFFIX, path, DELTA_MODE);
-  }
-
   /** Makes an empty one, for a guest's QEMU to write to. */
-  async makeEmpty({ copyId, id, sizeBytes, encryption }: EmptyDelta, limit: CallLimit): Promise<void> {
+  async makeEmpty({ copyId, id, sizeBytes, encryption }: EmptyCopy, limit: CallLimit): Promise<void> {
     const { layout, tool, passphrases } = this.#parts;
     const path = layout.volumeDelta(copyId);
     await using key = await passphrases.lend(id, encryption);
@@ -162,37 +121,6 @@ export class DeltaStore {
     return listed.map(({ name, flags }) => ({ name, consistent: !flags.includes('in-use') }));
   }
 
-  async #checkBitmap({ id, since }: DeltaRequest, limit: CallLimit): Promise<void> {
-    const found = (await this.bitmaps(id, limit)).find(({ name }) => name === since);
-    if (found?.consistent) return;
-    const why = found === undefined ? 'is not there' : 'was not saved by the guest that used it last';
-    throw new AgentError('DATA_DAMAGED', `Bitmap ${since} of volume ${id} ${why}`);
-  }
-
-  async #write(
-    { id, image, since, bytesPerSecond }: DeltaRequest,
-    sizeBytes: number,
-    path: string,
-    limit: CallLimit,
-  ): Promise<void> {
-    const { layout, tool, images, volumes } = this.#parts;
-    if (image !== null) await images.assertIntact(image.id, image.format, limit);
-    await using top = await volumes.lend(tool, id);
-    await using target = await tool.make(path);
-    await using base = image === null ? null : await tool.lend(layout.image(image.id, image.format));
-    const limits = convertLimits(sizeBytes + GROWTH_BYTES);
-    const files = [top.file, target, ...(base === null ? [] : [base])];
-    const create = ['create', '-q', '-f', 'qcow2', lent(1), String(sizeBytes)];
-    await tool.run('qemu-img', create, { files, limits }, limit);
-    const talk = new BackupTalk({ bitmap: since, bytesPerSecond });
-    const args = ['--chardev', 'stdio,id=stdio', '--monitor', 'stdio', ...nodes(image?.format ?? null)];
-    const run = { files, limits, timeoutMs: TIMEOUT_MS, input: talk.begin, reply: talk.reply };
-    await tool.run('qemu-storage-daemon', args, run, limit).catch((error: unknown) => {
-      throw explainUse(error);
-    });
-    talk.checkDone(`changes of volume ${id}`);
-  }
-
   async *#read(path: string, signal: AbortSignal | undefined): AsyncGenerator<DiskExtent> {
     const fileBytes = (await sizeOfRegular(path)) ?? 0;
     await using file = await doing(`read ${path}`, () => open(path, O_RDONLY | O_NOFOLLOW));
@@ -227,11 +155,12 @@ export class DeltaStore {
       throw explainKey(error, id, encryption);
     });
     await using file = await tool.lend(path);
-    const disk = { file, key, mode: 'to read', limits: convertLimits(0) } as const;
+    const image = [aloneByKey(lent(0))];
+    const disk = { files: [file], image, key, mode: 'to read', limits: convertLimits(0) } as const;
     await using served = await serveDisk(tool, disk, limit);
     for (const { start, length, offset } of map.changed()) {
       if (offset === null) yield { type: 'zero', offset: start, length };
-      else yield* blocksOf((at, bytes) => served.client.read(at, bytes), { start, length }, limit);
+      else yield* readRanges(served, [{ start, length }]);
     }
   }
 
@@ -263,32 +192,6 @@ interface ListedBitmap {
 /** A lent qcow2 file without what its header says that it stands on. */
 function alone(filename: string): string {
   return `json:${JSON.stringify({ driver: 'qcow2', backing: null, file: { driver: 'file', filename } })}`;
-}
-
-/** The volume, the image below it and the new file, by descriptor: the names in their headers are not followed. */
-function nodes(baseFormat: string | null): string[] {
-  const file = (filename: string, readOnly: boolean) => ({ driver: 'file', filename, 'read-only': readOnly });
-  const base = { driver: baseFormat, file: file(lent(2), true), 'read-only': true };
-  const source = {
-    driver: 'qcow2',
-    'node-name': 'source',
-    'read-only': true,
-    file: file(lent(0), true),
-    backing: baseFormat === null ? null : base,
-  };
-  const target = { driver: 'qcow2', 'node-name': 'target', file: file(lent(1), false) };
-  return [source, target].flatMap((node) => ['--blockdev', JSON.stringify(node)]);
-}
-
-async function* blocksOf(
-  read: (offset: number, length: number) => Promise<Buffer>,
-  { start, length }: { start: number; length: number },
-  limit: CallLimit,
-): AsyncGenerator<DiskExtent> {
-  for (let done = 0; done < length; done += BLOCK_BYTES) {
-    limit.check();
-    yield extentOf(start + done, await read(start + done, Math.min(BLOCK_BYTES, length - done)));
-  }
 }
 
 function extentOf(offset: number, data: Buffer): DiskExtent {

@@ -14,9 +14,10 @@ import type { FlatVolume } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { convertLimits, progressTo } from './convert.ts';
 import { explainUse, STAT_BLOCK_BYTES } from './files.ts';
+import { chainOptions } from './lent-chain.ts';
 import { explainKey, type LentKey, secretArgs } from './passphrases.ts';
 import { readHeader } from './volumes.ts';
-import { chainOptions, type VolumeParts } from './whole-volume.ts';
+import type { VolumeParts } from './whole-volume.ts';
 
 /** The largest image, to a slow disk, milliseconds. */
 const TIMEOUT_MS = 6 * 3600_000;

@@ -37,8 +37,7 @@ const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
 const LENT_MODE = 0o640;
 const MADE_MODE = 0o600;
 
-export interface ToolRun
-  extends Pick<RunOptions, 'okCodes' | 'onStdout' | 'consume' | 'stdinFile' | 'input' | 'reply'> {
+export interface ToolRun extends Pick<RunOptions, 'okCodes' | 'onStdout' | 'consume' | 'stdinFile' | 'lane'> {
   files?: readonly FileHandle[];
   /** @default to look and to write nothing */
   limits?: ResourceLimits;

@@ -22,9 +22,11 @@ export interface DeltaExtent {
   offset: number | null;
 }
 
-interface MapEntry {
+export interface MapEntry {
   start: number;
   length: number;
+  /** Of the file that has it, from the top. */
+  depth: number;
   present: boolean;
   zero: boolean;
   data: boolean;
@@ -47,10 +49,40 @@ export class DeltaMap {
   }
 }
 
+/** Cuts the output of `qemu-img map` into its entries, of which each is on a line. */
+export class MapLines {
+  readonly #onEntry: (entry: MapEntry) => void;
+  #rest = '';
+
+  constructor(onEntry: (entry: MapEntry) => void) {
+    this.#onEntry = onEntry;
+  }
+
+  /** @throws {AgentError} DATA_DAMAGED, UNSUPPORTED: this qemu-img does not tell what a file has */
+  take(chunk: Buffer): void {
+    const lines = (this.#rest + chunk.toString('latin1')).split('\n');
+    this.#rest = lines.pop() ?? '';
+    if (this.#rest.length > LINE_LIMIT) throw damaged('its map has a line without end');
+    for (const line of lines) this.#takeLine(line);
+  }
+
+  end(): void {
+    this.#takeLine(this.#rest);
+  }
+
+  #takeLine(line: string): void {
+    const text = line
+      .replace(/^\[/, '')
+      .replace(/[\],]\s*$/, '')
+      .trim();
+    if (text !== '') this.#onEntry(parseEntry(text));
+  }
+}
+
 export class MapReader {
   readonly #numbers: number[] = [];
   readonly #places: 'in the file' | 'unknown';
-  #rest = '';
+  readonly #lines = new MapLines((entry) => this.#note(entry));
 
   /** @param places Whether it is told where in the file data lie; of encrypted ones it is not. @default 'in the file' */
   constructor(places: 'in the file' | 'unknown' = 'in the file') {
@@ -59,24 +91,15 @@ export class MapReader {
 
   /** @throws {AgentError} DATA_DAMAGED, LIMIT_REACHED, UNSUPPORTED: this qemu-img does not tell what a file has */
   take(chunk: Buffer): void {
-    const lines = (this.#rest + chunk.toString('latin1')).split('\n');
-    this.#rest = lines.pop() ?? '';
-    if (this.#rest.length > LINE_LIMIT) throw damaged('its map has a line without end');
-    for (const line of lines) this.#takeLine(line);
+    this.#lines.take(chunk);
   }
 
   end(): DeltaMap {
-    this.#takeLine(this.#rest);
+    this.#lines.end();
     return new DeltaMap(this.#numbers);
   }
 
-  #takeLine(line: string): void {
-    const text = line
-      .replace(/^\[/, '')
-      .replace(/[\],]\s*$/, '')
-      .trim();
-    if (text === '') return;
-    const entry = parseEntry(text);
+  #note(entry: MapEntry): void {
     if (!entry.present) return;
     if (this.#numbers.length >= EXTENTS_LIMIT * NUMBERS_OF_EXTENT) {
       throw new AgentError('LIMIT_REACHED', `The changes are in more than ${EXTENTS_LIMIT} places`, {
@@ -88,7 +111,7 @@ export class MapReader {
   }
 }
 
-function isData({ zero, data }: MapEntry): boolean {
+export function isData({ zero, data }: MapEntry): boolean {
   return data && !zero;
 }
 
@@ -109,7 +132,7 @@ function jsonOf(text: string): unknown {
   }
 }
 
-function isLength(value: unknown): value is number {
+export function isLength(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 

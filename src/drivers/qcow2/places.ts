@@ -12,15 +12,19 @@ import type { CallLimit } from '../host/call-limit.ts';
 const SHORT_PLACES = 8;
 /** Calls that move a disk's or image's bytes, or wait for somebody who sends them. */
 const LONG_PLACES = 8;
+/** Volumes that are read, each by a server in its cage: they hold memory and a process, and no thread. */
+const READ_PLACES = 8;
 
 /** Most threads that the calls of one pool hold. */
 export const THREADS_OF_POOL = SHORT_PLACES + LONG_PLACES;
 
 export type Length = 'short' | 'long';
 
+type Kind = Length | 'read';
+
 export class Places {
-  readonly #free: Record<Length, number> = { short: SHORT_PLACES, long: LONG_PLACES };
-  readonly #waiting: Record<Length, (() => void)[]> = { short: [], long: [] };
+  readonly #free: Record<Kind, number> = { short: SHORT_PLACES, long: LONG_PLACES, read: READ_PLACES };
+  readonly #waiting: Record<Kind, (() => void)[]> = { short: [], long: [], read: [] };
 
   /**
    * Works as soon as there is a place, which is kept until the work has ended, whoever still waits for it.
@@ -28,39 +32,41 @@ export class Places {
    * @throws {AgentError} The call had to end while it waited; `work` was not begun.
    */
   async hold<T>(length: Length, limit: CallLimit, work: () => Promise<T>): Promise<T> {
-    await this.#take(length, limit);
-    try {
-      return await work();
-    } finally {
-      this.#leave(length);
-    }
+    using _place = await this.take(length, limit);
+    return await work();
   }
 
-  async #take(length: Length, limit: CallLimit): Promise<void> {
-    if (this.#free[length] > 0) {
-      this.#free[length]--;
+  /** A place that is kept until it is disposed of. @throws {AgentError} The call had to end while it waited. */
+  async take(kind: Kind, limit: CallLimit): Promise<Disposable> {
+    await this.#wait(kind, limit);
+    return { [Symbol.dispose]: () => this.#leave(kind) };
+  }
+
+  async #wait(kind: Kind, limit: CallLimit): Promise<void> {
+    if (this.#free[kind] > 0) {
+      this.#free[kind]--;
       return;
     }
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting[length].push(resolve);
+    this.#waiting[kind].push(resolve);
     try {
       await limit.race(promise);
     } catch (error) {
-      this.#giveUp(length, resolve);
+      this.#giveUp(kind, resolve);
       throw error;
     }
   }
 
   /** Where the place was passed on to the waiter in the same moment, it goes to the next one. */
-  #giveUp(length: Length, waiter: () => void): void {
-    const index = this.#waiting[length].indexOf(waiter);
-    if (index < 0) this.#leave(length);
-    else this.#waiting[length].splice(index, 1);
+  #giveUp(kind: Kind, waiter: () => void): void {
+    const index = this.#waiting[kind].indexOf(waiter);
+    if (index < 0) this.#leave(kind);
+    else this.#waiting[kind].splice(index, 1);
   }
 
-  #leave(length: Length): void {
-    const next = this.#waiting[length].shift();
-    if (next === undefined) this.#free[length]++;
+  #leave(kind: Kind): void {
+    const next = this.#waiting[kind].shift();
+    if (next === undefined) this.#free[kind]++;
     else next();
   }
 }

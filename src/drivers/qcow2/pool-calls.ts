@@ -1,5 +1,7 @@
 /** The way of the calls of Qcow2Pool: its ground, a place, a deadline, one that is overdue, and what a failure is called. */
 import type { CallOptions } from '../contracts/calls.ts';
+import { AgentError } from '../../model/errors.ts';
+import type { DiskExtent } from '../contracts/extents.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import { doing } from './files.ts';
 import { GRACE_MS, Overdue } from './overdue.ts';
@@ -26,6 +28,11 @@ export interface CallWay {
   length?: Length;
   /** Whether it works on a folder that is not known yet. @default 'checked' */
   ground?: 'checked' | 'unchecked';
+}
+
+/** Disposed of, it is closed. */
+export interface OpenDisk extends AsyncDisposable {
+  extents(): AsyncIterable<DiskExtent>;
 }
 
 export abstract class PoolCalls {
@@ -61,6 +68,25 @@ export abstract class PoolCalls {
     };
     const placed = () => this.#places.hold(length, limit, onGround);
     return await doing(`${what} in pool ${this.name}`, () => this.#overdue.wait(placed(), limit, graceMs));
+  }
+
+  /** What is opened as a call is, and then stays open for as long as whoever reads it takes. */
+  protected async *reading(
+    what: string,
+    { signal: caller, timeoutMs = COPY_TIMEOUT_MS }: CallOptions,
+    open: (limit: CallLimit) => Promise<OpenDisk>,
+  ): AsyncGenerator<DiskExtent> {
+    const over = new AbortController();
+    const signal = caller === undefined ? over.signal : AbortSignal.any([over.signal, caller]);
+    using limit = new CallLimit(`Pool ${this.name}, ${what}`, { signal, timeoutMs }, timeoutMs);
+    using _place = await this.#places.take('read', limit);
+    try {
+      await using disk = await this.call(what, limit, MAKE_TIMEOUT_MS, () => open(limit));
+      yield* disk.extents();
+    } finally {
+      // Also what is still being opened, after its call was given up.
+      over.abort(new AgentError('CANCELLED', 'Nobody reads the disk any more'));
+    }
   }
 }
 

@@ -6,15 +6,16 @@ import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type {
   DirtyBitmap,
+  EmptyCopy,
   ExportFacts,
   ExportPlace,
   FlatVolume,
   FoundLayer,
   LayerRequest,
   VolumeChain,
-  VolumeCopy,
   VolumeExport,
   VolumeLabel,
+  VolumeRead,
   VolumeRequest,
   VolumeStorage,
 } from '../contracts/storage.ts';
@@ -140,18 +141,20 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  copyVolume(
-    volume: VolumeCopy,
-    options: CallOptions & { onProgress?: ProgressListener } = {},
-  ): Promise<void> {
-    const { onProgress = () => undefined } = options;
-    const { since, encryption = null } = volume;
-    return this.call(`copy volume ${volume.id}`, options, COPY_TIMEOUT_MS, async (limit) => {
-      await this.#removeCopies(volume.copyId);
-      if (encryption !== null) await this.stores.deltas.makeWhole(volume, limit, onProgress);
-      else if (since === undefined) await this.stores.copies.make(volume, limit, onProgress);
-      else await this.stores.deltas.make({ ...volume, since }, limit);
-    });
+  stampVolume(id: string, options: CallOptions & { layer?: LayerId } = {}): Promise<string> {
+    return this.quick(`look at volume ${id}`, options, () =>
+      this.stores.reads.stamp(id, options.layer ?? null),
+    );
+  }
+
+  async *readVolume(volume: VolumeRead, options: CallOptions = {}): AsyncGenerator<DiskExtent> {
+    const check = () =>
+      this.quick(`look at volume ${volume.id}`, options, () => this.stores.reads.checkStamp(volume));
+    await check();
+    yield* this.reading(`read volume ${volume.id}`, options, (limit) =>
+      this.stores.reads.open(volume, limit),
+    );
+    await check();
   }
 
   keepCopy(copyId: string, options: CallOptions = {}): Promise<void> {
@@ -177,10 +180,7 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     );
   }
 
-  prepareCopy(
-    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
-    options: CallOptions = {},
-  ): Promise<void> {
+  prepareCopy(copy: EmptyCopy, options: CallOptions = {}): Promise<void> {
     return this.call(`prepare a copy of volume ${copy.id}`, options, MAKE_TIMEOUT_MS, async (limit) => {
       await this.#removeCopies(copy.copyId);
       await this.stores.deltas.makeEmpty(copy, limit);

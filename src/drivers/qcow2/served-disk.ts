@@ -1,10 +1,11 @@
 /**
- * A disk's bytes in clear, of an encrypted file: qemu-nbd opens it in the cage, and we read or write by a socket.
+ * A disk's bytes as its guest sees them: qemu-nbd opens its files in the cage, and we read or write by a socket.
  *
- *   file, passphrase ── descriptors ──▶ qemu-nbd, in the cage ◀── NBD, in a folder of its user ──▶ us
+ *   files, passphrase ── descriptors ──▶ qemu-nbd, in the cage ◀── NBD, in a folder of its user ──▶ us
  *
- * So that what is encrypted is in clear in memory alone. The socket is bound and found by descriptors of its folder,
- * whose path may be longer than that of a socket can be. The server ends with its one client, also where we are killed.
+ * So tables that a guest's QEMU has written are followed in the cage alone, nothing is copied first, and what is encrypted is
+ * in clear in memory alone. The socket is bound and found by descriptors of its folder, whose path may be longer than that
+ * of a socket can be. The server ends with its one client, also where we are killed.
  */
 import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,7 +17,9 @@ import type { ResourceLimits } from '../host/sandbox.ts';
 import { errno, explainUse } from './files.ts';
 import { type ImageTool, lent } from './image-tool.ts';
 import { NbdClient } from './nbd-client.ts';
-import { aloneByKey, type LentKey, secretArgs } from './passphrases.ts';
+import { ServerEnded } from './nbd-intake.ts';
+import { contextOf, type Wanted } from './nbd-extents.ts';
+import { type LentKey, secretArgs } from './passphrases.ts';
 
 const SOCKET = 'disk';
 /** The largest volume, over a slow line, milliseconds. */
@@ -25,10 +28,14 @@ const TIMEOUT_MS = 24 * 3600_000;
 const LOOK_MS = 10;
 
 export interface ServedDisk {
-  /** A qcow2 file, lent to the cage to read or to write. */
-  file: FileHandle;
-  key: LentKey;
+  /** Lent to the cage: the image is told of them by their places. */
+  files: readonly FileHandle[];
+  /** How qemu-nbd is told of the image. */
+  image: readonly string[];
+  key: LentKey | null;
   mode: 'to read' | 'to write';
+  /** What is told of its bytes. @default nothing */
+  wanted?: Wanted;
   limits: ResourceLimits;
 }
 
@@ -47,7 +54,11 @@ export async function serveDisk(tool: ImageTool, disk: ServedDisk, limit: CallLi
   });
   // After it has served, how it ended is told by the calls of its client.
   failed.catch(() => undefined);
-  const client = await Promise.race([connected(folder.handle, limit), failed]);
+  const connecting = connected(folder.handle, disk, limit).catch((error: unknown) => {
+    if (error instanceof ServerEnded) return failed;
+    throw error;
+  });
+  const client = await Promise.race([connecting, failed]);
   // It closes its file in order, and ends by itself.
   undo.defer(() => ended.catch(() => undefined));
   undo.defer(() => client.close());
@@ -57,27 +68,35 @@ export async function serveDisk(tool: ImageTool, disk: ServedDisk, limit: CallLi
 
 async function serve(
   tool: ImageTool,
-  { file, key, mode, limits }: ServedDisk,
+  { files, image, key, mode, wanted, limits }: ServedDisk,
   folder: FileHandle,
   signal: AbortSignal,
 ): Promise<void> {
   using limit = new CallLimit('Serve a disk', { signal }, TIMEOUT_MS);
+  const lentFiles = [...files, folder, ...(key === null ? [] : [key.file])];
   const access = mode === 'to read' ? ['--read-only'] : ['--discard=unmap', '--detect-zeroes=unmap'];
-  const args = [...access, '--socket', join(lent(2), SOCKET), ...secretArgs(key, 1), aloneByKey(lent(0))];
-  const run = { files: [file, key.file, folder], limits, timeoutMs: TIMEOUT_MS };
+  const bitmap = typeof wanted === 'object' ? [`--bitmap=${wanted.changedSince}`] : [];
+  const socket = ['--socket', join(lent(files.length), SOCKET)];
+  const args = [...access, ...bitmap, ...socket, ...secretArgs(key, files.length + 1), ...image];
+  const run = { files: lentFiles, limits, timeoutMs: TIMEOUT_MS, lane: 'servers' } as const;
   await tool.run('qemu-nbd', args, run, limit).catch((error: unknown) => {
     throw explainUse(error);
   });
 }
 
-async function connected(folder: FileHandle, limit: CallLimit): Promise<NbdClient> {
+async function connected(
+  folder: FileHandle,
+  { wanted }: ServedDisk,
+  { signal }: CallLimit,
+): Promise<NbdClient> {
+  const context = wanted === undefined ? undefined : contextOf(wanted);
   for (;;) {
     try {
-      return await NbdClient.open(`/proc/self/fd/${folder.fd}/${SOCKET}`, limit.signal);
+      return await NbdClient.open(`/proc/self/fd/${folder.fd}/${SOCKET}`, { signal, context });
     } catch (error) {
       if (errno(error) !== 'ENOENT' && errno(error) !== 'ECONNREFUSED') throw error;
     }
-    limit.check();
+    signal.throwIfAborted();
     await setTimeout(LOOK_MS);
   }
 }

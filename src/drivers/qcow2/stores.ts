@@ -25,6 +25,7 @@ import type { PoolGround } from './pool-ground.ts';
 import { SeedStore } from './seeds.ts';
 import { ShareStore } from './shares.ts';
 import { UploadStore } from './upload.ts';
+import { ReadStore } from './volume-reads.ts';
 import { VolumeStore } from './volumes.ts';
 import { WipeStore } from './wipes.ts';
 
@@ -78,6 +79,7 @@ export function makeStores(parts: Qcow2PoolParts) {
   const layers = new LayerStore({ layout, exec, passphrases });
   const volumes = new VolumeStore({ layout, exec, passphrases, images, layers });
   const volumeParts = { layout, tool, passphrases, images, volumes };
+  const deltas = new DeltaStore(volumeParts);
   return {
     layout,
     images,
@@ -90,7 +92,8 @@ export function makeStores(parts: Qcow2PoolParts) {
     shares: new ShareStore({ layout, exec }),
     flat: new FlatStore(volumeParts),
     wipes: new WipeStore({ layout, layers, tool, volumes, clock }),
-    deltas: new DeltaStore(volumeParts),
+    deltas,
+    reads: new ReadStore({ ...volumeParts, deltas }),
     seeds: new SeedStore({ layout, exec }),
     consoles: new ConsoleStore({ layout }),
   };

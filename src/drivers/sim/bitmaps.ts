@@ -67,7 +67,15 @@ export function changedBytes(written: Written, since: string): number {
 }
 
 export function extentsOf({ text }: SimFile): DiskExtent[] {
-  const kept = JSON.parse(text ?? '[]') as Kept[];
+  return told(JSON.parse(text ?? '[]') as Kept[]);
+}
+
+/** @throws {AgentError} DATA_DAMAGED: that is not known */
+export function changedExtents(written: Written, since: string | undefined): DiskExtent[] {
+  return told(changesOf(written, since));
+}
+
+function told(kept: readonly Kept[]): DiskExtent[] {
   return kept.map((each) =>
     'text' in each
       ? { type: 'data', offset: each.offset, data: Buffer.from(each.text) }

@@ -1,9 +1,10 @@
 /** Copies of the volumes of a simulated host's pool, what has changed in them, and volumes made of such. */
 import { AgentError } from '../../model/errors.ts';
+import type { LayerId } from '../../model/layers.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
-import type { DirtyBitmap, VolumeChain, VolumeCopy, VolumeRequest } from '../contracts/storage.ts';
-import { deltaOf, extentsOf, type Written } from './bitmaps.ts';
+import type { DirtyBitmap, EmptyCopy, VolumeChain, VolumeRead, VolumeRequest } from '../contracts/storage.ts';
+import { changedExtents, extentsOf, type Written } from './bitmaps.ts';
 import { newFile } from './files.ts';
 import type { PoolFiles } from './pool-files.ts';
 import type { SimFile } from './state.ts';
@@ -18,22 +19,22 @@ export class SimCopies {
     this.#volumes = volumes;
   }
 
-  make({ copyId, id, layers = [], since, encryption }: VolumeCopy): void {
+  stamp(id: string, layer: LayerId): string {
+    this.#volumes.get(id, layer);
+    return JSON.stringify(this.#files.get(this.#files.layout.layer(id, layer))?.volume);
+  }
+
+  readVolume({ stamp, ...volume }: VolumeRead): DiskExtent[] {
+    const { id, layers = [], since, encryption } = volume;
     const { layout, world } = this.#files;
     const layer = layers.at(-1) ?? null;
     const path = layout.layer(id, layer);
     this.#volumes.get(id, layer);
     this.#volumes.checkKey(id, encryption, layer);
     if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
-    const written = world.files.written(path) as Written;
-    this.remove(copyId);
-    const { passphrase } = this.#files.passphraseOf(id, encryption);
-    if (passphrase !== undefined) {
-      const copy = deltaOf(written, layout.volumeDelta(copyId), undefined, copyId);
-      this.#files.put({ ...copy, copyPassphrase: passphrase });
-    } else if (since === undefined)
-      this.#files.put(world.files.copyOf(path, layout.volumeCopy(copyId), copyId));
-    else this.#files.put(deltaOf(written, layout.volumeDelta(copyId), since, copyId));
+    if (stamp !== undefined && stamp !== this.stamp(id, layer))
+      throw new AgentError('ILLEGAL_STATE', `Volume ${id} was written to while it was read`);
+    return changedExtents(world.files.written(path) as Written, since);
   }
 
   /** A volume with what another one holds. */
@@ -56,7 +57,7 @@ export class SimCopies {
   }
 
   /** An empty one, for the hypervisor to write to. */
-  prepare({ copyId, id, encryption }: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'>): void {
+  prepare({ copyId, id, encryption }: EmptyCopy): void {
     const path = this.#files.layout.volumeDelta(copyId);
     const { passphrase } = this.#files.passphraseOf(id, encryption);
     this.remove(copyId);

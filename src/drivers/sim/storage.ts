@@ -14,6 +14,7 @@ import type {
   DirtyBitmap,
   ExportFacts,
   ExportPlace,
+  EmptyCopy,
   FlatVolume,
   FoundLayer,
   FoundVolume,
@@ -29,9 +30,9 @@ import type {
   ShareRequest,
   StoragePool,
   VolumeChain,
-  VolumeCopy,
   VolumeExport,
   VolumeLabel,
+  VolumeRead,
   VolumeRequest,
 } from '../contracts/storage.ts';
 import { Layout } from '../qcow2/layout.ts';
@@ -253,8 +254,12 @@ export class SimStoragePool implements StoragePool {
     });
   }
 
-  copyVolume(copy: VolumeCopy, options?: CallOptions): Promise<void> {
-    return this.#run('storage.copyVolume', copy.id, options, () => this.#copies.make(copy));
+  stampVolume(id: string, options: CallOptions & { layer?: LayerId } = {}): Promise<string> {
+    return this.#run('storage.stampVolume', id, options, () => this.#copies.stamp(id, options.layer ?? null));
+  }
+
+  async *readVolume(volume: VolumeRead, options: CallOptions = {}): AsyncGenerator<DiskExtent> {
+    yield* await this.#run('storage.readVolume', volume.id, options, () => this.#copies.readVolume(volume));
   }
 
   cloneVolume(request: VolumeRequest, from: VolumeChain, options?: CallOptions): Promise<void> {
@@ -265,10 +270,7 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.bitmaps', id, options, () => this.#copies.bitmaps(id));
   }
 
-  prepareCopy(
-    copy: Pick<VolumeCopy, 'copyId' | 'id' | 'encryption'> & { sizeBytes: number },
-    options?: CallOptions,
-  ): Promise<void> {
+  prepareCopy(copy: EmptyCopy, options?: CallOptions): Promise<void> {
     return this.#run('storage.prepareCopy', copy.id, options, () => this.#copies.prepare(copy));
   }
 

@@ -43,6 +43,11 @@ async function other(t: Test, from: SimAgent): Promise<SimAgent> {
   return sim;
 }
 
+/** Files but for the console's log, which comes when the guest boots. */
+function kept(sim: SimAgent): number {
+  return sim.files.filter(({ kind }) => kind !== 'console').length;
+}
+
 type Recreate = Omit<Params<'backup.recreate'>, 'key'>;
 
 function asNew({ store, id, instanceId, volumes, spec: was, nics }: Backup, name = 'again'): Recreate {
@@ -138,7 +143,7 @@ t.test('what can not be made of a backup is refused, and leaves nothing', async 
   ];
   for (const [what, change, code] of refused)
     await t.rejects(sim.call('backup.recreate', { ...good, ...change }), { code }, what);
-  const files = sim.files.length;
+  const files = kept(sim);
   const failing: [string, Recreate, string][] = [
     [
       'a smaller disk',
@@ -151,7 +156,7 @@ t.test('what can not be made of a backup is refused, and leaves nothing', async 
   for (const [what, params, code] of failing) {
     t.match(await sim.run('backup.recreate', params), { state: 'failed', error: { code } }, what);
     await t.rejects(sim.call('instance.show', { id: 'again' }), { code: 'NOT_FOUND' });
-    t.equal(sim.files.length, files, 'nothing is left');
+    t.equal(kept(sim), files, 'nothing is left');
   }
 });
 
@@ -201,12 +206,12 @@ t.test('where there is no room a backup is not restored to be verified', async (
   const { sim, backup } = await backedUp(t);
   const { store, id, instanceId } = backup;
   sim.world.faults.fail('storage.restoreVolume', new AgentError('CAPACITY_EXCEEDED', 'No space left'));
-  const before = sim.files.length;
+  const before = kept(sim);
   t.match(await sim.run('backup.verify', { store, id, instanceId, restore: true }), {
     state: 'failed',
     error: { code: 'CAPACITY_EXCEEDED' },
   });
-  t.equal(sim.files.length, before);
+  t.equal(kept(sim), before);
 });
 
 t.test('what is kept of disks is imported as an image by nobody', async (t) => {

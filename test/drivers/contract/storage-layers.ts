@@ -86,12 +86,10 @@ async function layered(pool: StoragePool): Promise<{ volumeId: string; lower: st
 }
 
 async function bytesOf(pool: StoragePool, id: string, layers: string[]): Promise<DiskExtent[]> {
-  await pool.copyVolume({ copyId: id, id, image: null, layers });
   const extents: DiskExtent[] = [];
-  for await (const extent of pool.readCopy(id)) {
+  for await (const extent of pool.readVolume({ id, image: null, layers })) {
     extents.push(extent.type === 'zero' ? extent : { ...extent, data: Buffer.from(extent.data) });
   }
-  await pool.removeCopy(id);
   return extents;
 }
 

@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { DiskExtent, DiskSink } from '../../../src/drivers/contracts/extents.ts';
-import type { SeedContents, StoragePool } from '../../../src/drivers/contracts/storage.ts';
+import type { SeedContents, StoragePool, VolumeRead } from '../../../src/drivers/contracts/storage.ts';
 import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
 import type { ImageFormat } from '../../../src/model/storage.ts';
 import { encryptionTests } from './storage-encryption.ts';
@@ -89,6 +89,7 @@ export function storageContract(
     wipeTests(t, prepared);
     wipeLayersTests(t, prepared);
     copyTests(t, prepared);
+    readTests(t, prepared);
     cloneTests(t, prepared);
     layerTests(t, prepared);
     deltaTests(t, prepared);
@@ -404,15 +405,14 @@ function wipeLayersTests(t: Test, make: MakePool): void {
 }
 
 function copyTests(t: Test, make: MakePool): void {
-  t.test('the bytes of a volume go through its copy into another one', async (t) => {
+  t.test('the bytes of a volume that is read go into another one', async (t) => {
     const { pool, valid } = await make(t);
     const image = await madeImage(pool, valid);
     const id = randomUUID();
     const sizeBytes = 2 * valid.virtualSizeBytes;
     await pool.makeVolume({ id, sizeBytes, image });
-    await pool.copyVolume({ copyId: id, id, image });
-    await pool.copyVolume({ copyId: id, id, image });
-    const extents = await extentsOf(pool, id);
+    const extents = await extentsOf(pool, { id, image });
+    t.same(await extentsOf(pool, { id, image }), extents, 'as often as anybody likes');
     t.ok(extents.length > 0);
     const copied = { id: randomUUID(), sizeBytes, image: null };
     let calls = 0;
@@ -424,13 +424,12 @@ function copyTests(t: Test, make: MakePool): void {
     await pool.restoreVolume(copied, fill);
     t.equal(calls, 1, 'one that is there is left as it is');
     t.same(await pool.lookVolume(copied.id), { sizeBytes });
-    await pool.copyVolume({ copyId: copied.id, id: copied.id, image: null });
-    t.same(await extentsOf(pool, copied.id), extents, 'byte for byte');
-    for (const each of [id, copied.id]) await pool.removeCopy(each);
+    t.same(await extentsOf(pool, { id: copied.id, image: null }), extents, 'byte for byte');
+    t.equal((await pool.list()).length, 3, 'nothing is beside them and the image');
     await pool.removeCopy(id);
-    t.notOk((await pool.list()).some(({ path }) => path === pool.paths.volumeCopy(id)));
-    await rejectsWith(t, 'NOT_FOUND', () => extentsOf(pool, id));
-    await rejectsWith(t, 'NOT_FOUND', () => pool.copyVolume({ copyId: id, id: randomUUID(), image: null }));
+    await rejectsWith(t, 'NOT_FOUND', () => extentsOf(pool, { id: randomUUID(), image: null }));
+    await rejectsWith(t, 'NOT_FOUND', () => pool.readCopy(id)[Symbol.asyncIterator]().next());
+    await rejectsWith(t, 'NOT_FOUND', () => pool.keepCopy(id));
   });
 
   t.test('a restore that breaks off leaves no volume, and is begun anew', async (t) => {
@@ -451,6 +450,40 @@ function copyTests(t: Test, make: MakePool): void {
   });
 }
 
+function readTests(t: Test, make: MakePool): void {
+  t.test('a volume is read as it was when it was stamped, or not at all', async (t) => {
+    const { pool, tracking } = await make(t);
+    const volume = { id: randomUUID(), image: null };
+    await pool.makeVolume({ ...volume, sizeBytes: 4 * MIB });
+    await tracking.scribble(volume.id);
+    const stamp = await pool.stampVolume(volume.id);
+    t.equal(await pool.stampVolume(volume.id), stamp, 'which lasts');
+    t.ok((await extentsOf(pool, { ...volume, stamp })).length > 0);
+    t.equal(await pool.stampVolume(volume.id), stamp, 'and is not changed by reading');
+    await tracking.scribble(volume.id);
+    await rejectsWith(t, 'ILLEGAL_STATE', () => extentsOf(pool, { ...volume, stamp }));
+    t.ok((await extentsOf(pool, { ...volume, stamp: await pool.stampVolume(volume.id) })).length > 0);
+    await rejectsWith(t, 'NOT_FOUND', () => pool.stampVolume(randomUUID()));
+  });
+
+  t.test('who stops to read a volume leaves it to others', async (t) => {
+    const { pool, tracking } = await make(t);
+    const volume = { id: randomUUID(), image: null };
+    await pool.makeVolume({ ...volume, sizeBytes: 4 * MIB });
+    await tracking.scribble(volume.id);
+    for await (const _extent of pool.readVolume(volume)) break;
+    const gone = new AbortController();
+    await rejectsWith(t, 'CANCELLED', async () => {
+      for await (const _extent of pool.readVolume(volume, { signal: gone.signal })) {
+        gone.abort(new AgentError('CANCELLED', 'the operation is cancelled'));
+      }
+      gone.signal.throwIfAborted();
+    });
+    await pool.growVolume(volume.id, 8 * MIB);
+    t.same(await pool.lookVolume(volume.id), { sizeBytes: 8 * MIB });
+  });
+}
+
 function cloneTests(t: Test, make: MakePool): void {
   t.test('a volume is made with what another one holds, once, and larger if that is asked for', async (t) => {
     const { pool, valid } = await make(t);
@@ -464,10 +497,8 @@ function cloneTests(t: Test, make: MakePool): void {
     await pool.cloneVolume(clone, from);
     t.same(await pool.lookVolume(clone.id), { sizeBytes: 2 * sizeBytes });
     t.ok(await pool.isFlat(clone.id));
-    for (const volume of [from, { ...clone, image: null }])
-      await pool.copyVolume({ copyId: volume.id, id: volume.id, image: volume.image });
-    t.same(await extentsOf(pool, clone.id), await extentsOf(pool, from.id), 'byte for byte');
-    for (const { id } of [from, clone]) await pool.removeCopy(id);
+    const cloned = await extentsOf(pool, { id: clone.id, image: null });
+    t.same(cloned, await extentsOf(pool, from), 'byte for byte');
     const { volumes } = await pool.survey();
     t.match(
       volumes.find(({ id }) => id === clone.id),
@@ -484,58 +515,48 @@ function cloneTests(t: Test, make: MakePool): void {
 }
 
 function deltaTests(t: Test, make: MakePool): void {
-  t.test('a copy by a bitmap has what has changed, and leaves the bitmap as it is', async (t) => {
+  t.test('by a bitmap what has changed is read, and the bitmap left as it is', async (t) => {
     const { pool, tracking } = await make(t);
     const id = randomUUID();
-    const request = { copyId: id, id, image: null };
-    await pool.makeVolume({ id, sizeBytes: 4 * MIB, image: null });
+    const volume = { id, image: null };
+    await pool.makeVolume({ ...volume, sizeBytes: 4 * MIB });
     t.same(await pool.bitmaps(id), []);
     await tracking.scribble(id);
-    await pool.copyVolume(request);
     await tracking.begin(id, 'since');
     t.same(await pool.bitmaps(id), [{ name: 'since', consistent: true }]);
-    await pool.copyVolume({ ...request, since: 'since' });
-    t.same(await extentsOf(pool, id), [], 'instead of the copy of before');
+    t.same(await extentsOf(pool, { ...volume, since: 'since' }), []);
     await tracking.scribble(id);
-    for (let again = 0; again < 2; again++) {
-      await pool.copyVolume({ ...request, since: 'since', bytesPerSecond: 100 * MIB });
-      t.ok((await extentsOf(pool, id)).length > 0);
-    }
-    const names = async () => (await pool.list()).map(({ path }) => path).toSorted();
-    t.same(await names(), [pool.paths.volumeDelta(id), pool.paths.volume(id)]);
-    await pool.keepCopy(id);
-    await pool.copyVolume(request);
-    t.same(await names(), [pool.paths.volumeCopy(id), pool.paths.volume(id)], 'and the other way round');
-    await pool.keepCopy(id);
-    await pool.removeCopy(id);
-    t.same(await names(), [pool.paths.volume(id)]);
-    await rejectsWith(t, 'NOT_FOUND', () => pool.keepCopy(id));
-    await rejectsWith(t, 'DATA_DAMAGED', () => pool.copyVolume({ ...request, since: 'another' }));
-    t.same(await names(), [pool.paths.volume(id)], 'and nothing is left of it');
-    await pool.copyVolume({ ...request, since: 'since' });
+    const stamp = await pool.stampVolume(id);
+    const changed = await extentsOf(pool, { ...volume, since: 'since', stamp });
+    t.ok(changed.length > 0);
+    t.same(await extentsOf(pool, { ...volume, since: 'since', stamp }), changed);
+    t.same(await pool.bitmaps(id), [{ name: 'since', consistent: true }]);
+    await rejectsWith(t, 'DATA_DAMAGED', () => extentsOf(pool, { ...volume, since: 'another' }));
+    t.same(
+      (await pool.list()).map(({ path }) => path),
+      [pool.paths.volume(id)],
+      'and nothing is beside it',
+    );
     await pool.removeVolume(id);
-    t.same(await pool.list(), []);
     await rejectsWith(t, 'NOT_FOUND', () => pool.bitmaps(id));
-    await rejectsWith(t, 'NOT_FOUND', () => pool.copyVolume({ ...request, since: 'since' }));
+    await rejectsWith(t, 'NOT_FOUND', () => extentsOf(pool, { ...volume, since: 'since' }));
   });
 
-  t.test('a bitmap that was not saved is told, and nothing is copied by it', async (t) => {
+  t.test('a bitmap that was not saved is told, and nothing is read by it', async (t) => {
     const { pool, tracking } = await make(t);
     const id = randomUUID();
     await pool.makeVolume({ id, sizeBytes: 4 * MIB, image: null });
     await tracking.begin(id, 'lost');
     await tracking.kill(id);
     t.same(await pool.bitmaps(id), [{ name: 'lost', consistent: false }]);
-    const request = { copyId: id, id, image: null };
-    await rejectsWith(t, 'DATA_DAMAGED', () => pool.copyVolume({ ...request, since: 'lost' }));
-    await pool.copyVolume(request);
-    t.ok(await extentsOf(pool, id), 'all of it can be copied still');
+    await rejectsWith(t, 'DATA_DAMAGED', () => extentsOf(pool, { id, image: null, since: 'lost' }));
+    t.ok(await extentsOf(pool, { id, image: null }), 'all of it can be read still');
   });
 }
 
-async function extentsOf(pool: StoragePool, id: string): Promise<DiskExtent[]> {
+async function extentsOf(pool: StoragePool, volume: VolumeRead): Promise<DiskExtent[]> {
   const extents: DiskExtent[] = [];
-  for await (const extent of pool.readCopy(id)) {
+  for await (const extent of pool.readVolume(volume)) {
     // Its bytes are valid until the next one is asked for.
     extents.push(extent.type === 'zero' ? extent : { ...extent, data: Buffer.from(extent.data) });
   }

@@ -29,18 +29,6 @@ t.test(
   },
 );
 
-t.test('a conversation is answered line by line, until the caller ends it', async (t) => {
-  const heard: string[] = [];
-  const reply = (line: string) => {
-    heard.push(line);
-    if (line === 'two') return null;
-    return line === 'one' ? 'two\n' : undefined;
-  };
-  const { stdout } = await exec.run('cat', [], { input: 'one\n', reply });
-  t.same(heard, ['one', 'two']);
-  t.equal(stdout, 'one\ntwo\n');
-});
-
 t.test('a program that is not installed is UNSUPPORTED, also under resource limits', async (t) => {
   await t.rejects(exec.run('no-such-program', []), {
     code: 'UNSUPPORTED',

@@ -1,10 +1,9 @@
-/** Deltas that no honest QEMU writes, and conversations that no honest one has. */
+/** Deltas that no honest QEMU writes. */
 import { randomUUID } from 'node:crypto';
 import { chmod, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
-import { BackupTalk } from '../../../src/drivers/qcow2/backup-talk.ts';
 import { MapReader } from '../../../src/drivers/qcow2/map-reader.ts';
 import { exec, makePool, makeQcow2, MIB, patch, u64 } from './fixtures.ts';
 
@@ -87,25 +86,4 @@ t.test('a map is read in any pieces, and what is none is refused', async (t) => 
       text.slice(0, 80),
     );
   }
-});
-
-t.test('a conversation ends with its job, and a failure is told by its reason', async (t) => {
-  const begun = () => new BackupTalk({ bitmap: 'b"\n' });
-  t.equal(begun().begin.split('\n').length, 3, 'two commands, whatever the name has');
-  const done = begun();
-  t.equal(done.reply('{"QMP": {}}'), undefined);
-  t.equal(done.reply('{"event": "JOB_STATUS_CHANGE", "data": {"status": "concluded"}}'), undefined);
-  t.match(done.reply('{"event": "BLOCK_JOB_COMPLETED", "data": {}}'), /quit/);
-  t.equal(done.reply('{"return": {}}'), undefined);
-  done.checkDone('changes');
-  const failures: [string, string][] = [
-    ['{"error": {"class": "GenericError", "desc": "Bitmap is inconsistent"}}', 'UNAVAILABLE'],
-    ['{"event": "BLOCK_JOB_COMPLETED", "data": {"error": "No space left on device"}}', 'CAPACITY_EXCEEDED'],
-  ];
-  for (const [line, code] of failures) {
-    const talk = begun();
-    t.match(talk.reply(line), /quit/);
-    t.throws(() => talk.checkDone('changes'), { code });
-  }
-  t.throws(() => begun().checkDone('changes'), { code: 'UNAVAILABLE', message: /ended before/ });
 });

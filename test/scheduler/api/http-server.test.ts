@@ -137,16 +137,20 @@ t.test('the OpenAPI document names every route with its parameters', async (t) =
     'GET /v1/nodes/{node}/events',
     'GET /v1/operations/{id}',
     'GET /v1/operations/{node}/{id}',
+    'GET /v1/operator-log',
     'POST /v1/enrol',
     'POST /v1/enrolment-tokens',
     'POST /v1/instances',
     'POST /v1/instances/{instance}/reboot',
+    'POST /v1/instances/{instance}/restart-elsewhere',
     'POST /v1/instances/{instance}/start',
     'POST /v1/instances/{instance}/stop',
     'POST /v1/nodes/{node}/call',
+    'POST /v1/nodes/{node}/fence',
     'POST /v1/nodes/{node}/poll',
     'POST /v1/nodes/{node}/revoke',
     'POST /v1/nodes/{node}/state',
+    'POST /v1/nodes/{node}/unfence',
   ]);
   const stop = body.paths['/v1/instances/{instance}/stop'].post;
   t.match(
