@@ -16,7 +16,7 @@ const WARM_UP = 20;
 /** Of the issue, ms. */
 const GOAL_MS = 5;
 /** As the test in test/agent/operations/run.test.ts has it. */
-const GOAL_COMMITS = 10;
+const GOAL_COMMITS = 7;
 
 const PAGE = Buffer.alloc(4_096);
 

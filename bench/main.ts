@@ -9,6 +9,8 @@ import { hangBench } from './hang.ts';
 import { type Case, reportOf, tableOf } from './harness.ts';
 import { journalBench } from './journal.ts';
 import { libvirtBench } from './libvirt.ts';
+import { linkBench } from './link.ts';
+import { overheadBench } from './overhead.ts';
 import { powerBench } from './power.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
@@ -20,6 +22,8 @@ const BENCHES: Record<string, () => Promise<Case[]>> = {
   hang: hangBench,
   journal: journalBench,
   libvirt: libvirtBench,
+  link: linkBench,
+  overhead: overheadBench,
   power: powerBench,
   rest: restBench,
   restart: restartBench,

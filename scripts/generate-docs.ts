@@ -1,5 +1,5 @@
 /**
- * Generates what is said in the model and nowhere else: docs/protocol.md, docs/openrpc.json, docs/errors.md,
+ * Generates what is said in the model and nowhere else: docs/protocol.md, docs/openrpc.json, docs/schemas/, docs/errors.md,
  * docs/configuration.md and systemd/berthd.toml.
  *
  * With --check nothing is written; exit code 1 and the names of the files that differ.
@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { commentedConfig, configurationPage } from './docs/configuration.ts';
 import { errorsPage } from './docs/errors.ts';
+import { messageSchemas } from './docs/messages.ts';
 import { openRpc } from './docs/openrpc.ts';
 import { protocolPage } from './docs/protocol.ts';
 
@@ -15,11 +16,18 @@ const root = join(import.meta.dirname, '..');
 
 const pages: Record<string, string> = {
   'docs/protocol.md': protocolPage(),
-  'docs/openrpc.json': `${JSON.stringify(openRpc(), null, 2)}\n`,
+  'docs/openrpc.json': jsonText(openRpc()),
+  ...Object.fromEntries(
+    Object.entries(messageSchemas()).map(([name, schema]) => [`docs/schemas/${name}.json`, jsonText(schema)]),
+  ),
   'docs/errors.md': errorsPage(),
   'docs/configuration.md': configurationPage(),
   'systemd/berthd.toml': commentedConfig(),
 };
+
+function jsonText(value: object): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
 
 function current(file: string): string | null {
   try {

@@ -41,6 +41,7 @@ import { configureInstance } from './instances/configure.ts';
 import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
+import { recountInstances } from './instances/recount.ts';
 import { restoreInstance } from './instances/restore.ts';
 import { readVendorData } from './instances/vendor-data.ts';
 import { Inventories } from './inventory/inventories.ts';
@@ -58,6 +59,7 @@ import { assertConfigured, Pools } from './pools/pools.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
 import { Reconciler } from './reconcile/reconciler.ts';
+import { Reservations } from './reservations/reservations.ts';
 import { Recovery } from './recover/recovery.ts';
 import type { Services } from './services.ts';
 import { Backups, type CheckFile } from './store/backup.ts';
@@ -184,6 +186,8 @@ export class Agent {
   async start(): Promise<void> {
     const { inventories, hypervisor, observer, clock } = this.services;
     this.services.metering.watch();
+    this.services.reservations.start();
+    recountInstances(this.services.store);
     await Promise.all([inventories.start(), firstContact(hypervisor, clock), recogniseBoot(this.services)]);
     await this.#recovery.start();
     this.#reconciler.start();
@@ -226,6 +230,7 @@ export class Agent {
     this.#guestWatch.close();
     observer.close();
     inventories.close();
+    this.services.reservations.close();
     this.#unwatchGuests();
     this.#reporter.close();
     this.#ways.close();
@@ -299,6 +304,7 @@ export class Agent {
     const { store, inventories, clock, log } = this.services;
     return new Link({
       credentials: credentialsOf(this.#config, this.#identity),
+      alternateUrls: this.#config.scheduler.alternateUrls,
       store,
       inventories,
       clock,
@@ -309,6 +315,7 @@ export class Agent {
       ownership: this.#ownership,
       onLinked: (ask) => this.#identity.linked(ask),
       random: Math.random,
+      newId: randomUUID,
     });
   }
 
@@ -357,11 +364,13 @@ function servicesOf(
 ): Services {
   const { config, drivers, nodeId, ...given } = parts;
   const { store, clock, log } = given;
+  const inventories = new Inventories({ store, drivers, clock, log, config, nodeId });
   return {
     ...drivers,
     ...given,
     pools: new Pools(drivers, store),
-    inventories: new Inventories({ store, drivers, clock, log, config, nodeId }),
+    inventories,
+    reservations: new Reservations({ store, inventories, clock, log }),
     observer: new Observer({ store, hypervisor: drivers.hypervisor, clock, log }),
     uploads: new Uploads({ pool: drivers.pool, clock }),
     repositories: new Repositories({

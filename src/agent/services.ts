@@ -11,6 +11,7 @@ import type { Log } from './log.ts';
 import type { Metering } from './metering/metering.ts';
 import type { Pools } from './pools/pools.ts';
 import type { Observer } from './reconcile/observer.ts';
+import type { Reservations } from './reservations/reservations.ts';
 import type { Store } from './store/store.ts';
 
 export interface Services extends Omit<Drivers, 'pool' | 'pools'> {
@@ -22,6 +23,7 @@ export interface Services extends Omit<Drivers, 'pool' | 'pools'> {
   clock: Clock;
   log: Log;
   inventories: Inventories;
+  reservations: Reservations;
   observer: Observer;
   uploads: Uploads;
   repositories: Repositories;

@@ -63,6 +63,7 @@ export function assertFits(
   });
 }
 
-function grantable({ total, reserved, allocationRatio }: ClassCapacity): number {
+/** How much of it may be claimed in all. */
+export function grantable({ total, reserved, allocationRatio }: ClassCapacity): number {
   return Math.floor(Math.max(0, total - reserved) * allocationRatio);
 }

@@ -45,6 +45,8 @@ export const EVENT_TYPES = [
   'network.deleted',
   'usage.recorded',
   'usage.dropped',
+  'reservation.created',
+  'reservation.ended',
   'operation.changed',
   'hypervisor.changed',
   'inventory.changed',
@@ -56,10 +58,13 @@ export const EVENT_TYPES = [
 export type EventType = (typeof EVENT_TYPES)[number];
 
 export const BerthEvent = strict({
-  seq: Type.Integer({ minimum: 1, description: 'grows by one with each event of this node' }),
+  seq: Type.Integer({ minimum: 1, description: 'grows with each event of this node' }),
   type: Type.Enum([...EVENT_TYPES]),
   at: Timestamp,
   target: nullable(strict({ kind: Type.Enum([...OBJECT_KINDS, 'operation']), id: Id, name: Type.String() })),
   data: Type.Record(Type.String(), Type.Unknown()),
+  after: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'the event before it; what was between is told by later ones' }),
+  ),
 });
 export type BerthEvent = Static<typeof BerthEvent>;

@@ -14,6 +14,7 @@ import { NETWORK_METHODS } from './methods/networks.ts';
 import { NODE_METHODS } from './methods/node.ts';
 import { OPERATION_METHODS } from './methods/operations.ts';
 import { POOL_METHODS } from './methods/pools.ts';
+import { RESERVATION_METHODS } from './methods/reservations.ts';
 import { SNAPSHOT_METHODS } from './methods/snapshots.ts';
 import { SHARE_METHODS } from './methods/shares.ts';
 import { USAGE_METHODS } from './methods/usage.ts';
@@ -24,6 +25,7 @@ export { isChange, type Method, ROLES, type Role, roleAllows } from './method.ts
 
 export const METHODS = {
   ...NODE_METHODS,
+  ...RESERVATION_METHODS,
   ...INSTANCE_METHODS,
   ...IMAGE_METHODS,
   ...POOL_METHODS,

@@ -5,8 +5,10 @@
  */
 
 import { Id, nullable, strict, Timestamp, timestampOf } from './common.ts';
+import { LoadLevels } from './load.ts';
 import { POWER_STATES } from './instance.ts';
 import { type Static, Type } from './schema.ts';
+import { DEVICES_MAX, HostDevice, NUMA_NODES_MAX, NumaNode } from './topology.ts';
 
 export const RESOURCE_CLASSES = ['VCPU', 'MEMORY_MB', 'DISK_GB'] as const;
 export type ResourceClass = (typeof RESOURCE_CLASSES)[number];
@@ -44,6 +46,17 @@ export const Inventory = strict({
   resources: Type.Object(
     { VCPU: ResourceInventory, MEMORY_MB: ResourceInventory, DISK_GB: ResourceInventory },
     { additionalProperties: false },
+  ),
+  load: Type.Optional(LoadLevels),
+  offlineCpus: Type.Optional(
+    Type.String({ description: 'CPUs that there are and that are offline, as 0-3,8; empty for none' }),
+  ),
+  numa: Type.Optional(Type.Array(NumaNode, { maxItems: NUMA_NODES_MAX, description: 'by id' })),
+  devices: Type.Optional(
+    Type.Array(HostDevice, {
+      maxItems: DEVICES_MAX,
+      description: 'NICs, GPUs, NVMe and accelerators, by address',
+    }),
   ),
   traits: Type.Array(Type.String()),
   acceleration: Type.Enum([...ACCELERATIONS]),
@@ -87,6 +100,7 @@ export type Health = Static<typeof Health>;
 export const PROBLEM_KINDS = [
   'hypervisor',
   'storage',
+  'capacity',
   'scheduler',
   'policies',
   'database',

@@ -5,9 +5,11 @@
  *     │── GET /v1/agent, Upgrade ──────────────▶│   shows the node's certificate, or a bearer token
  *     │── request  hello ──────────────────────▶│   who the agent is and what it has; answered with the epoch,
  *     │◀───────────── response { epoch, lastSeq }│   the last event the scheduler has, and what is not its own
+ *     │── notify   snapshot {…}  (after a gap) ─▶│   where events after lastSeq are gone
  *     │── notify   event  {…}  (after lastSeq) ─▶│
  *     │◀───────────── notify   ack { seq } ──────│
- *     │── notify   heartbeat { … } ─────────────▶│   every few seconds, from memory
+ *     │── notify   heartbeat { … } ─────────────▶│   every few seconds, from memory: what has changed
+ *     │◀───────────── notify   ack { revision } ─│
  *     │◀───────────── request  instance.create ──│   any method of the method table
  *     │── response { operation } ──────────────▶│
  *     │── request  identity.renew ─────────────▶│   at two thirds of the life of the certificate
@@ -21,18 +23,16 @@ import { AgentError, ERROR_CODES, type ErrorBody, type ErrorCode } from './error
 import { RenewRequest } from './enrolment.ts';
 import { BerthEvent } from './event.ts';
 import { parseJson } from './json.ts';
+import { InventoryDelta, LinkOffer, LinkTerms, Revision, Snapshot } from './link.ts';
 import { Inventory } from './node.ts';
 import { ErrorBodySchema } from './operation.ts';
 import { type Static, Type } from './schema.ts';
+import { told } from './told.ts';
 import { findFault } from './validate.ts';
 
 export const SUBPROTOCOL = 'berth.v1';
 export const AGENT_PATH = '/v1/agent';
 
-/** Largest message either side takes, in bytes: a listing of 1,000 instances fits several times. */
-export const MESSAGE_BYTES_LIMIT = 8 * 1024 * 1024;
-/** Requests that one side may have unanswered on a link; more are answered LIMIT_REACHED. */
-export const REQUESTS_IN_FLIGHT_LIMIT = 64;
 /** Instances that a hello names, and its answer disowns: many times what a host can run. */
 export const HELLO_INSTANCES_LIMIT = 20_000;
 
@@ -60,10 +60,17 @@ export const RpcResponse = strict({
 });
 export type RpcResponse = Static<typeof RpcResponse>;
 
+/** Whole, or as a delta where the scheduler has acknowledged a revision before; with `deltas` it has a revision. */
+const InventoryTold = {
+  inventory: Type.Optional(told(Inventory)),
+  revision: Type.Optional(Revision),
+  delta: Type.Optional(InventoryDelta),
+};
+
 export const Hello = strict({
   nodeId: Id,
-  version: Type.String(),
-  inventory: Inventory,
+  version: Type.String({ description: 'of the agent' }),
+  ...InventoryTold,
   lastSeq: Type.Integer({ minimum: 0, description: 'number of the newest event the agent has' }),
   instances: Type.Optional(
     Type.Array(Id, { maxItems: HELLO_INSTANCES_LIMIT, description: 'the instances that the agent has' }),
@@ -71,6 +78,7 @@ export const Hello = strict({
   lastContactAt: Type.Optional(
     nullable(Timestamp, 'when it last heard of this scheduler, as far as it knows; null for never'),
   ),
+  link: Type.Optional(LinkOffer),
 });
 export type Hello = Static<typeof Hello>;
 
@@ -87,23 +95,33 @@ export const HelloResult = strict({
       description: 'instances of the hello that are not of this node any more: it starts none of them',
     }),
   ),
+  link: Type.Optional(LinkTerms),
 });
 export type HelloResult = Static<typeof HelloResult>;
 
-/** `inventory` is there only when it has changed since the last one sent. */
+/** What has not changed since it was told is left out; without `deltas` the counts are always there. */
 export const Heartbeat = strict({
-  inventory: Type.Optional(Inventory),
-  instances: Type.Integer(),
-  lastSeq: Type.Integer({ minimum: 0 }),
+  ...InventoryTold,
+  instances: Type.Optional(Type.Integer({ description: 'how many there are' })),
+  lastSeq: Type.Optional(Type.Integer({ minimum: 0 })),
 });
 export type Heartbeat = Static<typeof Heartbeat>;
 
-export const Ack = strict({ seq: Type.Integer({ minimum: 0 }) });
+export const Ack = strict({
+  seq: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'all events up to this one are durable at the scheduler' }),
+  ),
+  revision: Type.Optional(
+    nullable(Revision, 'of the inventory that the scheduler holds now; null to be told the whole of it'),
+  ),
+});
+export type Ack = Static<typeof Ack>;
 
 /** Messages of each side besides the method table; hello and identity.renew are requests, the others notifications. */
 export const AGENT_MESSAGES = {
   hello: Hello,
   event: BerthEvent,
+  snapshot: Snapshot,
   heartbeat: Heartbeat,
   'identity.renew': RenewRequest,
 } as const;

@@ -1,6 +1,6 @@
 /**
- * `berth-scheduler token create` and `berth-scheduler revoke`: what an operator asks of the scheduler that runs, by its
- * HTTP API, with the files of its state folder.
+ * `berth-scheduler token create`, `revoke` and `node state`: what an operator asks of the scheduler that runs, by its HTTP
+ * API, with the files of its state folder.
  *
  * A token is written to standard output or to a file for its owner alone; it is never an argument, which every user
  * of the machine could read.
@@ -10,11 +10,12 @@ import { request as plainRequest } from 'node:http';
 import { request as secureRequest } from 'node:https';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { AgentError, type ErrorBody } from '../model/errors.ts';
 import { parseJson } from '../model/json.ts';
+import { NODE_SERVICES } from './store/nodes.ts';
 
-const COMMANDS = ['token', 'revoke'];
+const COMMANDS = ['token', 'revoke', 'node'];
 /** The scheduler answers these from memory and its database. Milliseconds. */
 const TIMEOUT_MS = 10_000;
 
@@ -42,7 +43,17 @@ export async function runAdmin(argv: readonly string[], io: AdminIo): Promise<vo
   withAccess(program.command('revoke').description('Revoke the certificates of a node, and close its link.'))
     .argument('<node>', 'id or hostname')
     .action((node: string, flags: Flags) => revoke(node, flags, io));
+  addNodeCommands(program, io);
   await program.parseAsync(argv, { from: 'user' });
+}
+
+function addNodeCommands(program: Command, io: AdminIo): void {
+  const node = program.command('node').description('The service of nodes.');
+  withAccess(node.command('state').description('Have a node take instances, take none, or be left alone.'))
+    .argument('<node>', 'id or hostname')
+    .addArgument(new Argument('<state>', 'what it is to be').choices(NODE_SERVICES))
+    .requiredOption('--reason <text>', 'why; it is kept and shown')
+    .action((name: string, state: string, flags: Flags) => setState({ node: name, state }, flags, io));
 }
 
 interface Flags {
@@ -53,6 +64,7 @@ interface Flags {
   ttlSeconds: number;
   node?: string;
   out?: string;
+  reason: string;
 }
 
 function withAccess(command: Command): Command {
@@ -77,6 +89,15 @@ async function revoke(node: string, flags: Flags, io: AdminIo): Promise<void> {
     revoked: number;
   };
   io.out(`Revoked ${revoked} certificates of ${node}.\n`);
+}
+
+async function setState(
+  { node, state }: { node: string; state: string },
+  flags: Flags,
+  io: AdminIo,
+): Promise<void> {
+  await ask(flags, `/v1/nodes/${encodeURIComponent(node)}/state`, { state, reason: flags.reason });
+  io.out(`Node ${node} is ${state}.\n`);
 }
 
 async function ask(flags: Flags, path: string, body: object): Promise<unknown> {

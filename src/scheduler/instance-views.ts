@@ -9,6 +9,7 @@ import { Id, Name, nullable, strict, Timestamp } from '../model/common.ts';
 import { Instance, InstanceSpec, Power, withoutSecrets } from '../model/instance.ts';
 import { ErrorBodySchema } from '../model/operation.ts';
 import { type Static, Type } from '../model/schema.ts';
+import { PlacementRequest } from './placement/request.ts';
 import { INSTANCE_PHASES, type InstanceRow } from './store/instances.ts';
 import type { NodeRow } from './store/nodes.ts';
 
@@ -26,6 +27,7 @@ export const InstanceView = strict({
   operation: nullable(Id),
   error: nullable(ErrorBodySchema),
   spec: InstanceSpec,
+  placement: PlacementRequest,
   instance: nullable(Instance),
   createdAt: Timestamp,
 });
@@ -43,6 +45,7 @@ export function viewOf(row: InstanceRow, node: NodeRow): InstanceView {
     operation: row.operationId,
     error: row.error,
     spec: withoutSecrets(row.spec),
+    placement: row.placement,
     instance: row.told === null || power === null ? null : { ...row.told, power },
     createdAt: row.createdAt,
   };

@@ -60,7 +60,7 @@ function readOrExplain(argv: string[]): CommandLine | null {
 }
 
 async function start(commandLine: CommandLine, logger: Logger): Promise<Scheduler> {
-  const { listen, stateDir, tokenFile, heartbeatSeconds, tls } = commandLine;
+  const { listen, tokenFile, tls, logLevel: _, ...options } = commandLine;
   if (tls === null && !LOOPBACK.has(listen.host)) {
     logger.warn(
       { host: listen.host },
@@ -68,7 +68,7 @@ async function start(commandLine: CommandLine, logger: Logger): Promise<Schedule
     );
   }
   const token = loadOrCreateToken(tokenFile);
-  return startScheduler({ listen, stateDir, token, heartbeatSeconds, tls }, { clock: systemClock, logger });
+  return startScheduler({ ...options, listen, tls, token }, { clock: systemClock, logger });
 }
 
 function endOnSignal(scheduler: Scheduler, logger: Logger): void {

@@ -4,6 +4,7 @@
 import { isIP } from 'node:net';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../model/version.ts';
+import { POLICIES, type Policy } from './placement/request.ts';
 import type { TlsChoice } from './tls.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -23,6 +24,8 @@ export interface CommandLine {
   readonly stateDir: string;
   readonly tokenFile: string;
   readonly heartbeatSeconds: number;
+  /** How instances are placed where a request does not say. */
+  readonly policy: Policy;
   /** Null for plain HTTP. */
   readonly tls: TlsChoice | null;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -51,6 +54,11 @@ export function readCommandLine(
         .argParser(readHeartbeat)
         .default(5),
     )
+    .addOption(
+      new Option('--policy <policy>', 'how instances are placed where a request does not say')
+        .choices(POLICIES)
+        .default('spread'),
+    )
     .option('--tls-cert <file>', 'certificate of the scheduler, PEM, with those between it and its authority')
     .option('--tls-key <file>', 'its key, PEM')
     .option('--client-ca <file>', 'authority of the certificates that nodes have to show, PEM')
@@ -75,6 +83,7 @@ export function readCommandLine(
     stateDir: flags['stateDir'],
     tokenFile: flags['tokenFile'] ?? `${flags['stateDir']}/token`,
     heartbeatSeconds: flags['heartbeatSeconds'],
+    policy: flags['policy'],
     tls: tlsOf(flags),
     logLevel: flags['logLevel'],
   });

@@ -1,8 +1,8 @@
 /**
  * The scheduler in one piece: parts made, wired, started and closed. Nothing here decides anything.
  *
- *   HTTP API ─▶ commands ─▶ journal (store) ─▶ dispatcher ─▶ link ─▶ agent
- *      │           └ placement                                 │
+ *   HTTP API ─▶ commands ─▶ journal (store) ─▶ claimer ─▶ dispatcher ─▶ link ─▶ agent
+ *      │           └ placer ─▶ engine ◀──────────┘                         │
  *      └── directory, operations ◀── store ◀── mirror ◀── events, polls
  */
 import { randomUUID } from 'node:crypto';
@@ -11,31 +11,31 @@ import { type AddressInfo, isIP } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { buildHttpServer } from './api/http-server.ts';
-import { instanceRoutes } from './api/routes/instances.ts';
-import { nodeRoutes } from './api/routes/nodes.ts';
-import { operationRoutes } from './api/routes/operations.ts';
-import { trustRoutes } from './api/routes/trust.ts';
+import { routesOf } from './api/routes.ts';
 import { Enrolment } from './ca/enrolment.ts';
 import type { Clock } from './clock.ts';
-import { Commands } from './commands/commands.ts';
-import { Dispatcher } from './commands/dispatcher.ts';
+import { makeCore } from './core.ts';
+import { type EngineChoice, makeEngine } from './engines/make-engine.ts';
 import { AgentGateway } from './gateway/agent-gateway.ts';
 import { Doorkeeper } from './gateway/doorkeeper.ts';
 import { LinkTable } from './gateway/link-table.ts';
-import { Directory } from './nodes/directory.ts';
-import { Mirror } from './nodes/mirror.ts';
-import { NodePeer } from './nodes/node-peer.ts';
-import { Poller } from './nodes/poller.ts';
-import { Presence } from './nodes/presence.ts';
-import { Operations } from './operations.ts';
+import type { Policy } from './placement/request.ts';
 import { takeEpoch } from './store/epoch.ts';
 import { Store } from './store/store.ts';
 import { prepareTls, type Tls, type TlsChoice } from './tls.ts';
 import { BearerCheck } from './token.ts';
-import { Waiters } from './waiters.ts';
 
 /** Milliseconds between two clean-ups of the database. */
 const PRUNE_INTERVAL_MS = 600_000;
+
+/** Milliseconds between two probes of a link at most, however seldom heartbeats are. */
+const PROBE_INTERVAL_LIMIT_MS = 10_000;
+
+/** Milliseconds that a connection has for the head of its request. */
+const HEAD_TIMEOUT_MS = 10_000;
+
+/** Connections at a time, those of callers included: a stranger can hold no more than there are. */
+const CONNECTIONS_LIMIT = 16_000;
 
 /** Milliseconds that requests have to end when the scheduler stops; then their connections are cut. */
 const CLOSE_GRACE_MS = 3_000;
@@ -47,6 +47,10 @@ export interface SchedulerOptions {
   stateDir: string;
   token: string;
   heartbeatSeconds: number;
+  /** @default embedded */
+  engine?: EngineChoice;
+  /** Where a request names none. @default 'spread' */
+  policy?: Policy;
   /** @default plain HTTP, and a bearer token of agents */
   tls?: TlsChoice | null;
 }
@@ -87,52 +91,41 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   const tls = options.tls ? prepareTls(options.tls, options.stateDir, clock) : null;
   const enrolment = makeEnrolment(tls, { store, clock, logger, url: () => urlForNodes(options, app) });
   const links = new LinkTable();
-  const waiters = new Waiters(clock);
-  const mirror = new Mirror({ ...base, waiters });
-  const presence = new Presence(base);
-  const directory = new Directory({ store, presence, links });
-  const poller = new Poller({ ...base, mirror, links });
-  const dispatcher = new Dispatcher({ ...base, mirror, directory, poller, links, waiters });
-  const commands = new Commands({ ...base, directory, dispatcher, links, waiters });
-  const operations = new Operations({ store, mirror, links, waiters });
+  const engine = makeEngine(options.engine ?? { name: 'embedded' }, { store });
+  const core = makeCore({ ...base, engine, links, enrolment, policy: options.policy ?? 'spread' });
   const bearer = new BearerCheck(options.token);
-  const onConnected = (nodeId: string): void => dispatcher.pump(nodeId);
-  const peer = new NodePeer({ ...base, mirror, presence, poller, links, enrolment, onConnected });
+  const assertGood = enrolment === null ? {} : { assertGood: enrolment.assertGood.bind(enrolment) };
   const doorkeeper = new Doorkeeper({
     clock,
     bearer,
     agentsShow: tls?.agentsShow ?? 'bearer',
-    ...(enrolment === null ? {} : { assertGood: (serial, nodeId) => enrolment.assertGood(serial, nodeId) }),
+    ...assertGood,
   });
   const gateway = new AgentGateway({
     ...base,
     doorkeeper,
-    peer,
+    peer: core.peer,
     links,
-    probeIntervalMs: heartbeatSeconds * 1000,
+    probeIntervalMs: Math.min(heartbeatSeconds * 1000, PROBE_INTERVAL_LIMIT_MS),
   });
-  const routes = [
-    ...nodeRoutes({ ...base, directory, poller, mirror, links }),
-    ...instanceRoutes({ store, commands }),
-    ...operationRoutes({ directory, operations }),
-    ...trustRoutes({ enrolment, links, idOf: (node) => directory.find(node).id }),
-  ];
-  const app = buildHttpServer({ routes, bearer, logger, tls: tls?.options ?? null });
+  const app = buildHttpServer({ routes: routesOf(core), bearer, logger, tls: tls?.options ?? null });
   const stopAttending = tls?.attend(app.server as unknown as Server) ?? (() => undefined);
+  app.server.maxConnections = CONNECTIONS_LIMIT;
+  app.server.headersTimeout = HEAD_TIMEOUT_MS;
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
+  core.resume();
   const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
   const close = async (): Promise<void> => {
     stopPruning();
     stopAttending();
-    dispatcher.close();
+    await core.stop();
     const intakeClosed = app.close();
-    waiters.close();
+    core.waiters.close();
     await gateway.close();
     const stopWaiting = clock.after(CLOSE_GRACE_MS, () => app.server.closeAllConnections());
     await intakeClosed;
     stopWaiting();
-    presence.close();
-    poller.close();
+    core.close();
     store.close();
   };
   return { app, epoch, close };

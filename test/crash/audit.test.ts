@@ -28,6 +28,7 @@ function rows(options: { instance?: boolean; generation?: number; power?: string
     share_users: [],
     ports: instance ? [port] : [],
     allocations: instance ? [{ consumer_id: WEB, resource_class: 'VCPU', amount: 1 }] : [],
+    reservations: [],
   };
 }
 

@@ -22,7 +22,7 @@ const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g;
 
 /** Columns that differ from run to run. */
 const VOLATILE =
-  /(_at|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256|file_sha256|restarts|stopped_by|baseline|seal|quiesced)$/;
+  /(_at|_at_ms|_since|_reason)$|^(guest|mac_address|bridge|tap_name|sha256|file_sha256|restarts|stopped_by|baseline|seal|quiesced)$/;
 /** Columns that a fault which ends guests changes, and so does whoever starts them again. */
 const OF_POWER = ['power_state', 'desired', 'generation'];
 

@@ -8,6 +8,7 @@ t.test('without options it listens on the loopback and keeps its state where the
     stateDir: '/var/lib/berth-scheduler',
     tokenFile: '/var/lib/berth-scheduler/token',
     heartbeatSeconds: 5,
+    policy: 'spread',
     tls: null,
     logLevel: 'info',
   });

@@ -55,6 +55,7 @@ export { PROTOCOL_VERSION } from './protocol/schema.gen.ts';
 export type * as protocol from './protocol/types.gen.ts';
 export { IN_FLIGHT_MAX, WAITING_MAX } from './rpc/calls.ts';
 export type { KeepaliveOptions } from './rpc/keepalive.ts';
+export type { TakeSegment } from './rpc/segment-consumer.ts';
 export type { LibvirtStream, StreamSegment } from './rpc/stream.ts';
 export { SESSIONS_MAX } from './session.ts';
 export type { SshOptions } from './transport/ssh-command.ts';

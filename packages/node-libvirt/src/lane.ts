@@ -3,8 +3,9 @@
  *
  * Theory of operation: a call goes to the first channel with a free slot. When all are full it waits on the one with
  * the shortest queue, unless every channel is stuck (four calls without a reply for a second, or all four abandoned);
- * then another channel is opened, up to CHANNELS_MAX, and the calls that wait move to it. Channels are opened when first
- * needed, and an additional one is closed as soon as it is idle again.
+ * then another channel is opened, up to CHANNELS_MAX, and the calls that wait move to it. One is opened as well when all
+ * are busy: hundreds of replies have come, and there were always calls that waited. Channels are opened when first needed,
+ * and an additional one is closed as soon as it is idle again.
  */
 import type { LibvirtTransportError } from './errors.ts';
 import { withinLimits } from './limits.ts';
@@ -25,6 +26,8 @@ export class Lane {
   /** Rings while calls wait, to see whether what they wait for is stuck. */
   #watch: NodeJS.Timeout | null = null;
   #isClosed = false;
+  /** No channel has been had for busy ones: the daemon may have all the clients that it takes. */
+  #cannotSpread = false;
 
   /** @param open Opens one more channel. */
   constructor(open: () => Promise<Channel>) {
@@ -109,11 +112,24 @@ export class Lane {
     const free = this.#channels.find((channel) => !channel.calls.isFull);
     if (free !== undefined) return free;
     if (this.#needsMore) return undefined;
+    if (this.#isBusy) this.#spread();
     return this.#channels.toSorted((a, b) => a.calls.waiting - b.calls.waiting)[0];
   }
 
   get #needsMore(): boolean {
     return this.#channels.length < CHANNELS_MAX && this.#channels.every((channel) => channel.calls.isStuck);
+  }
+
+  get #isBusy(): boolean {
+    return this.#channels.length < CHANNELS_MAX && this.#channels.every((channel) => channel.calls.isBusy);
+  }
+
+  /** Opens one more channel for the calls to come. Nobody waits for it, so nobody is told when there is none. */
+  #spread(): void {
+    if (this.#cannotSpread || this.#opening !== null) return;
+    this.#opened().catch(() => {
+      this.#cannotSpread = true;
+    });
   }
 
   #opened(): Promise<Channel> {
@@ -132,6 +148,7 @@ export class Lane {
   }
 
   #closeIdle(): void {
+    if (this.#channels.some((channel) => channel.calls.waiting > 0)) return; // the next call takes an idle one
     const [, ...additional] = this.#channels;
     for (const channel of additional)
       if (channel.calls.inFlight + channel.calls.waiting === 0) channel.close();

@@ -110,12 +110,9 @@ export class Pool {
   /** What cannot be sent is thrown at once. */
   call(name: string, args: unknown, role: Role, limits: CallOptions): Promise<unknown> {
     this.checkConnected(name);
-    const reply =
-      role === 'control'
-        ? this.#callOnControl(name, args, limits)
-        : this.#lanes[role].call(name, args, limits);
-    reply.catch((error: unknown) => this.#checkDaemonBehind(error));
-    return reply;
+    return role === 'control'
+      ? this.#callOnControl(name, args, limits)
+      : this.#lanes[role].call(name, args, limits);
   }
 
   async openStream(
@@ -131,7 +128,6 @@ export class Pool {
       return { reply: await stream.open(name, args, limits), stream };
     } catch (error) {
       stream.destroy();
-      this.#checkDaemonBehind(error);
       throw error;
     }
   }
@@ -171,7 +167,9 @@ export class Pool {
   }
 
   async #newStream(name: string, limits: CallOptions): Promise<LibvirtStream> {
-    const stream = new LibvirtStream(await this.#ownChannel(name, limits, { keepalive: false }));
+    const stream = new LibvirtStream(
+      await this.#ownChannel(name, limits, { keepalive: false, onRefused: this.#onRefused }),
+    );
     this.#streams.add(stream);
     stream.once('close', () => this.#streams.delete(stream));
     return stream;
@@ -223,6 +221,7 @@ export class Pool {
     const signals = signal ? [this.#closing.signal, signal] : [this.#closing.signal];
     const channel = await this.#openChannel({
       signal: AbortSignal.any(signals),
+      onRefused: this.#onRefused,
       onMessage: (name, body) => this.events.dispatch(name, body),
       onClose: (error) => this.#controlOnClose(error),
     });
@@ -231,7 +230,7 @@ export class Pool {
   }
 
   #newLanes(): Record<'short' | 'long', Lane> {
-    const open = () => this.#openWhileConnected();
+    const open = () => this.#openWhileConnected({ onRefused: this.#onRefused });
     return { short: new Lane(open), long: new Lane(open) };
   }
 
@@ -249,11 +248,12 @@ export class Pool {
   }
 
   /** A daemon that has lost the one behind it goes on to refuse, and to tell no events: it is connected to anew. */
-  #checkDaemonBehind(error: unknown): void {
-    if (!(error instanceof LibvirtError) || !LOST_DAEMON_BEHIND.test(error.message)) return;
+  readonly #onRefused = (error: LibvirtError): void => {
+    if (!LOST_DAEMON_BEHIND.test(error.message)) return;
     const message = 'libvirt has lost another of its daemons';
-    this.#control?.close(new LibvirtTransportError('closed', message, { cause: error }));
-  }
+    const loss = new LibvirtTransportError('closed', message, { cause: error });
+    queueMicrotask(() => this.#control?.close(loss)); // whoever was refused is told that first
+  };
 
   #setState(state: ConnectionState, cause: LibvirtTransportError | null): void {
     if (this.#state === state) return;

@@ -145,5 +145,5 @@ function splitQuery(query: string, uri: string): UriParameter[] {
 /** A URI for an error: without its user part, in one line, and not endless. */
 function shown(uri: string): string {
   const safe = uri.slice(0, SHOWN_MAX_CHARACTERS).replace(/\/\/.*@/s, '//…@');
-  return safe.replaceAll(/[^ -~…]/g, '?');
+  return safe.replaceAll(/[^ -~\u2026]/g, '?');
 }

@@ -8,6 +8,7 @@ import {
   LibvirtUnsupportedError,
   LibvirtUsageError,
 } from '../src/errors.ts';
+import { BUSY_REPLIES } from '../src/rpc/calls.ts';
 import type { Frame } from '../src/rpc/framing.ts';
 import { PING } from '../src/rpc/keepalive.ts';
 import { FakeDaemon, type Peer } from './support/fake-daemon.ts';
@@ -130,6 +131,36 @@ t.test('calls that wait behind some that hang move to a second connection', asyn
   t.equal(held.length, 5, 'the fifth that hangs was sent once, by the second connection');
   aborts.abort();
   t.same(new Set(await Promise.all(hanging)), new Set(['aborted']));
+});
+
+/** Makes so many callers that each call again and again, until so many replies have come. */
+async function keepBusy(connection: Connection, callers: number, replies: number): Promise<void> {
+  let left = replies;
+  const call = async () => {
+    while (left-- > 0) await connection.getLibVersion();
+  };
+  await Promise.all(Array.from({ length: callers }, call));
+}
+
+t.test('calls that always have to wait get a second connection, which ends with them', async (t) => {
+  const { daemon, connection } = await setup(t);
+  await keepBusy(connection, 64, BUSY_REPLIES / 2);
+  t.equal(daemon.peers.length, 2, 'a burst is served by one connection, besides the one for control');
+  const working = keepBusy(connection, 64, 20 * BUSY_REPLIES);
+  await until(() => connection.load.short.inFlight > 4, 'calls go over both connections');
+  t.match(connection.load.short, { channels: 2, inFlight: 8 });
+  await working;
+  await connection.getLibVersion();
+  t.match(connection.load.short, { channels: 1, inFlight: 0, waiting: 0 });
+});
+
+t.test('where there is no second connection to be had, busy callers share the first', async (t) => {
+  const { daemon, connection } = await setup(t);
+  await connection.getLibVersion();
+  daemon.on('connectOpen', (peer, call) => peer.refuse(call, 1, 'too many clients'));
+  await keepBusy(connection, 64, 10 * BUSY_REPLIES);
+  t.match(connection.load.short, { channels: 1 });
+  t.equal(daemon.peers.length, 3, 'it was tried once');
 });
 
 t.test('a call that has moved ends at its own time, counted from the call', async (t) => {

@@ -1,7 +1,7 @@
 /**
 /**
  * The reads of the method table. All but instance.console, image.append and those that look at the node's host or
- * database (node.doctor, node.leaks, node.recover, node.backup) answer from memory and the store.
+ * database (node.doctor, node.load, node.leaks, node.recover, node.backup) answer from memory and the store.
  */
 import type { Hypervisor } from '../../drivers/contracts/hypervisor.ts';
 import type { PoolCapacity } from '../../drivers/contracts/storage.ts';
@@ -52,7 +52,7 @@ export function makeReaders(
   services: Services,
   { operations, collector, identity, credentials }: ReaderParts,
 ): Readers {
-  const { store, pool, inventories, observer } = services;
+  const { store, pool, inventories, observer, reservations } = services;
   return {
     'node.status': () => nodeStatus(services, operations, identity),
     'node.doctor': async () => ({ findings: await examineNode(services, collector) }),
@@ -71,7 +71,12 @@ export function makeReaders(
       store.db.transaction(record);
       return credentials.enrol(token);
     },
+    'node.load': () => inventories.load(),
     'inventory.get': () => inventories.get(),
+
+    'reservation.list': () => ({ reservations: reservations.list() }),
+    'reservation.create': (params, { record }) => ({ reservation: reservations.create(params, record) }),
+    'reservation.release': (params, { record }) => ({ released: reservations.release(params, record) }),
 
     'pool.list': () => ({
       pools: inventories.pools.map((pool) => poolView(services, pool, identity.health)),
@@ -160,6 +165,7 @@ function nodeStatus(
           name,
           health,
         })),
+        ...inventories.overcommitted.map((each) => ({ kind: 'capacity' as const, ...each })),
         { kind: 'scheduler', name: 'scheduler', health: parts.scheduler },
         { kind: 'policies', name: 'policies', health: parts.policies },
         { kind: 'database', name: 'database', health: parts.database },

@@ -38,6 +38,9 @@ const KEYS_LIMIT = 64;
 /** Pools beside the default one; each may hold as many threads as main.ts has for it. */
 export const POOLS_LIMIT = 15;
 
+/** Addresses of one scheduler beside the first. */
+const SCHEDULER_URLS_LIMIT = 8;
+
 /** Object stores of one node; each has connections and buffers of its own. */
 const OBJECT_STORES_LIMIT = 16;
 
@@ -77,6 +80,12 @@ export const ConfigSchema = Type.Object(
           description: 'ws:// or wss:// address, without a path.',
         }),
       ),
+      alternateUrls: Type.Array(Type.String({ pattern: '^wss?://[^\\s]{1,1000}$' }), {
+        maxItems: SCHEDULER_URLS_LIMIT,
+        default: [],
+        description:
+          'More addresses of the same scheduler, tried in turn while the first does not answer; the link goes back to the first later. The same token, certificate and authorities are used.',
+      }),
       tokenFile: Type.Optional(
         Type.String({
           pattern: '^/',
@@ -348,7 +357,8 @@ export const ConfigSchema = Type.Object(
         minimum: 0,
         maximum: 1_048_576,
         default: 1024,
-        description: 'MiB kept for the host.',
+        description:
+          "MiB kept for the host: its kernel, libvirt, berthd, and QEMU's code, which all guests share; huge pages are kept besides.",
       }),
       reservedDiskGib: Type.Integer({
         minimum: 0,

@@ -12,6 +12,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { DiskSpec, InstanceSpec, NicSpec } from '../../model/instance.ts';
 import { firstFree, isGuestAddress, parseCidr } from '../../model/ipv4.ts';
 import type { Network } from '../../model/network.ts';
+import { memoryClaimMib } from '../../model/overhead.ts';
 import { DEFAULT_POOL } from '../../model/pool.ts';
 import type { Image, Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
@@ -33,7 +34,7 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
   assertNew(services, id, spec.name);
   const disks = spec.disks.map((disk) => resolveDisk(services, disk));
   const made = disks.flatMap((disk) => ('sizeGib' in disk ? [{ pool: disk.pool, gib: disk.sizeGib }] : []));
-  const claim = { VCPU: spec.vcpus, MEMORY_MB: spec.memoryMib, disks: claimsOf(made) };
+  const claim = { VCPU: spec.vcpus, MEMORY_MB: memoryClaimMib(spec), disks: claimsOf(made) };
   inventories.assertRoom(claim);
   const createdAt = timestamp(clock);
   store.instances.insert({

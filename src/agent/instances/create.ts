@@ -16,7 +16,7 @@ import { bindPorts, confirm, define, makeSeed, makeVolumes, start } from './step
 import { imagesOfInstance, thingsOfInstance } from './things.ts';
 
 export function createInstance(services: Services): OperationKind<'instance.create', SeededPlan> {
-  const { store, pools } = services;
+  const { store, pools, reservations } = services;
   return {
     method: 'instance.create',
     version: 1,
@@ -29,8 +29,9 @@ export function createInstance(services: Services): OperationKind<'instance.crea
     // An image that is copied to another pool takes its time; else the configured limit holds.
     timeoutMs: ({ ownVolumes }) => (ownVolumes.some(needsCopy) ? BRING_TIMEOUT_MS : undefined),
     makes: (plan) => [...thingsOfInstance(services, plan), ...imagesOfInstance(services, plan)],
-    accept({ id = randomUUID(), spec: asked }) {
+    accept({ id = randomUUID(), spec: asked, reservation }) {
       const spec = withVendorData(services, asked);
+      if (reservation !== undefined) reservations.consume(reservation, id);
       admitInstance(services, id, spec);
       const base = planInstance(store, pools, store.instances.get(id));
       const plan = { ...base, seed: seedOf(base, spec) };
@@ -39,9 +40,13 @@ export function createInstance(services: Services): OperationKind<'instance.crea
     succeeded({ id }) {
       store.instances.setLifecycle(id, 'ready');
       store.volumes.setReadyOf(id);
+      reservations.consumed(id);
       store.tellInstance('instance.changed', id);
     },
-    undone: ({ id }) => forgetInstance(services, id),
+    undone({ id }) {
+      forgetInstance(services, id);
+      reservations.giveBack(id);
+    },
   };
 }
 

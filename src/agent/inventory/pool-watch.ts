@@ -28,6 +28,8 @@ export interface PoolWatchParts {
   store: Store;
   clock: Clock;
   log: Log;
+  /** Called when it has become smaller or larger, or when it can't be asked any more, or can again. */
+  onChange(): void;
 }
 
 export class PoolWatch {
@@ -38,6 +40,7 @@ export class PoolWatch {
   #health: Health;
   /** As it was told last. */
   #room: RoomLevel;
+  #toldStanding: string | null = null;
   #cancelTimer: () => void = () => undefined;
   #closed = false;
 
@@ -96,6 +99,25 @@ export class PoolWatch {
   }
 
   async #measure(): Promise<void> {
+    await this.#ask();
+    const standing = this.#standing;
+    if (standing === null || standing === this.#toldStanding || this.#closed) return;
+    try {
+      // The first measure is news to nobody.
+      if (this.#toldStanding !== null) this.#parts.onChange();
+      this.#toldStanding = standing;
+    } catch (error) {
+      this.#parts.log.warn({ error, pool: this.settings.name }, 'a change of the pool is told later');
+    }
+  }
+
+  /** What its room stands or falls with; null before it was measured. */
+  get #standing(): string | null {
+    if (this.#capacity === null) return null;
+    return `${this.#capacity.totalBytes} ${this.#health.state === 'unavailable'}`;
+  }
+
+  async #ask(): Promise<void> {
     const { pool, clock } = this.#parts;
     try {
       await pool.prepare({ timeoutMs: TIMEOUT_MS });

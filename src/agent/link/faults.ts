@@ -6,7 +6,7 @@ import { request } from 'node:https';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import { findFault } from '../../model/validate.ts';
 import { ErrorBodySchema } from '../../model/operation.ts';
-import type { ErrorBody } from '../../model/errors.ts';
+import { AgentError, type ErrorBody } from '../../model/errors.ts';
 
 /** Bytes that are read of a refusal; ours have some hundred. */
 const REFUSAL_BYTES_LIMIT = 8_192;
@@ -36,13 +36,34 @@ export function isAboutTime({ code }: Error & { code?: string }): boolean {
   return code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID';
 }
 
-/** What a scheduler has answered in place of a WebSocket, in its own words where they are an error of Berth. */
-export async function readRefusal(response: IncomingMessage, clock: Clock): Promise<string> {
+/** A refusal, in the scheduler's words where they are an error of Berth, and when it wants to be asked again. */
+export interface Refusal {
+  words: string;
+  retryAfterMs: number | null;
+}
+
+/** What a scheduler has answered in place of a WebSocket. */
+export async function readRefusal(response: IncomingMessage, clock: Clock): Promise<Refusal> {
   const body = await readBody(response);
-  const message = findFault(ErrorBodySchema, body) === null ? (body as ErrorBody).message : null;
-  const words = message ?? `status ${response.statusCode}`;
+  const error = findFault(ErrorBodySchema, body) === null ? AgentError.fromBody(body as ErrorBody) : null;
+  const words = error?.message ?? `status ${response.statusCode}`;
   const isTime = /clock says/.test(words);
-  return `the scheduler refused: ${words}${isTime ? `; this node's clock says ${timestamp(clock)}` : ''}`;
+  return {
+    words: `the scheduler refused: ${words}${isTime ? `; this node's clock says ${timestamp(clock)}` : ''}`,
+    retryAfterMs: (error === null ? null : retryAfterOf(error)) ?? retryAfterHeader(response),
+  };
+}
+
+/** When a scheduler wants to be asked again that has refused with this, ms. */
+export function retryAfterOf({ details }: AgentError): number | null {
+  const told = details?.['retryAfterMs'];
+  return typeof told === 'number' && Number.isFinite(told) ? told : null;
+}
+
+/** Any server may say it, in seconds. @see RFC 9110, 10.2.3 */
+function retryAfterHeader(response: IncomingMessage): number | null {
+  const seconds = /^\d{1,9}$/.exec(response.headers['retry-after'] ?? '');
+  return seconds === null ? null : Number(seconds[0]) * 1000;
 }
 
 async function readBody(response: IncomingMessage): Promise<unknown> {

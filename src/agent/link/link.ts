@@ -1,37 +1,43 @@
 /**
  * Link: keeps a connection to the scheduler, for as long as the agent lives.
  *
- * The agent dials out. After a failure it waits a random time below a limit that doubles (full jitter), so
- * that a fleet does not come back all at once. The node works on whatever happens here.
+ * Theory of operation
+ *   dial ─▶ connection ─▶ session ─▶ closed ─▶ pause (pacing.ts) ─▶ dial the next address where that one does not answer
+ *   While an address beside the first one is in use, the first is tried now and then: when it answers, the link moves.
+ *   A hello that is refused as one that does not fit is said once more in the words of version 1.0.
+ *
+ * The agent dials out. The node works on whatever happens here.
  */
-import type { IncomingMessage } from 'node:http';
-import type { TLSSocket } from 'node:tls';
-import { WebSocket } from 'ws';
-import { timestamp } from '../../drivers/contracts/clock.ts';
-import { AgentError } from '../../model/errors.ts';
+import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { RenewRequest } from '../../model/enrolment.ts';
+import { AgentError } from '../../model/errors.ts';
 import type { Health } from '../../model/node.ts';
-import { AGENT_PATH, MESSAGE_BYTES_LIMIT, SUBPROTOCOL } from '../../model/wire.ts';
-import { closeSocket } from './closing.ts';
+import type { Inventories } from '../inventory/inventories.ts';
+import { Addresses } from './addresses.ts';
+import { Connection, type End } from './connection.ts';
 import type { Credentials, Dial } from './credentials.ts';
-import { compareClocks, isAboutTime, readRefusal, wordsOf } from './faults.ts';
-import { Session, type SessionParts } from './session.ts';
+import { compareClocks } from './faults.ts';
+import { InventoryFeed } from './inventory-feed.ts';
+import { Pacing } from './pacing.ts';
+import type { Session, SessionParts } from './session.ts';
 
-/** Limits of the random pause before the next try, ms. */
-const FIRST_BACKOFF_MS = 500;
-const LAST_BACKOFF_MS = 30_000;
-/** A TCP and WebSocket handshake that takes longer leads nowhere, ms. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Between two looks for the first address while another one is in use; half of it to one and a half, ms. */
+const HOME_INTERVAL_MS = 600_000;
 /** Why there is no link where there is none to be. */
 export const NO_SCHEDULER = 'none configured';
 /** Longest reason that is kept of what a far side has said, in characters. */
 const REASON_LIMIT = 400;
+/** Letters of a revision that are the same in one life of the agent. */
+const TAG_LENGTH = 8;
 
 /** Asks the scheduler over a link. @throws {AgentError} its refusal, or UNAVAILABLE. */
 export type AskScheduler = (method: 'identity.renew', params: RenewRequest) => Promise<unknown>;
 
-export interface LinkParts extends SessionParts {
+export interface LinkParts extends Omit<SessionParts, 'inventory'> {
+  inventories: Pick<Inventories, 'get'>;
   credentials: Credentials;
+  /** Addresses besides that of the credentials. @default none */
+  alternateUrls?: readonly string[];
   /** Told when a hello was answered, with a way to ask the scheduler. @default nobody */
   onLinked?: (ask: AskScheduler) => void;
   /** 0 to 1. */
@@ -40,15 +46,24 @@ export interface LinkParts extends SessionParts {
 
 export class Link {
   readonly #parts: LinkParts;
-  #socket: WebSocket | null = null;
-  #session: Session | null = null;
-  #failures = 0;
+  readonly #sessionParts: SessionParts;
+  readonly #addresses: Addresses;
+  readonly #pacing: Pacing;
+  #connection: Connection | null = null;
+  /** To the first address, while the connection is to another one. */
+  #candidate: Connection | null = null;
+  #isPlain = false;
   #closed = false;
   #cancelTimer: () => void = () => undefined;
+  #cancelHome: () => void = () => undefined;
   #health: Health;
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
+    const inventory = new InventoryFeed(parts.inventories, parts.newId().slice(0, TAG_LENGTH));
+    this.#sessionParts = { ...parts, inventory };
+    this.#addresses = new Addresses(parts.alternateUrls ?? []);
+    this.#pacing = new Pacing(parts.random);
     this.#health = { state: 'unavailable', since: timestamp(parts.clock), reason: 'not connected yet' };
   }
 
@@ -60,114 +75,135 @@ export class Link {
   start(): void {
     if (this.#closed) return;
     this.#cancelTimer();
-    try {
-      const dial = this.#parts.credentials.dial();
-      if (dial === null) this.#setHealth('ok', NO_SCHEDULER);
-      else this.#dial(dial);
-    } catch (error) {
-      const words = error instanceof AgentError ? error.toBody().message : (error as Error).message;
-      this.#setHealth('unavailable', words);
-      this.#dialLater();
-    }
+    const dial = this.#nextDial();
+    if (dial === null) return;
+    const waitMs = this.#pacing.begin(this.#clock.monotonicMs());
+    if (waitMs > 0) this.#dialIn(waitMs);
+    else this.#connect(dial);
   }
 
   /** Connects anew, by what is to be shown now. */
   redial(): void {
     if (this.#closed) return;
-    this.#failures = 0;
-    if (this.#socket === null) this.start();
-    else closeSocket(this.#socket, this.#parts.clock, 1001, 'the agent connects anew');
+    this.#pacing.reset();
+    if (this.#connection === null) this.start();
+    else this.#connection.close('the agent connects anew');
   }
 
   close(): void {
     this.#closed = true;
     this.#cancelTimer();
-    this.#session?.end();
-    if (this.#socket !== null) closeSocket(this.#socket, this.#parts.clock, 1001, 'the agent goes down');
+    this.#cancelHome();
+    this.#candidate?.close('the agent goes down');
+    this.#connection?.close('the agent goes down');
   }
 
-  #dial(dial: Dial): void {
-    const socket = new WebSocket(new URL(AGENT_PATH, dial.url), SUBPROTOCOL, {
-      headers: dial.token === null ? {} : { authorization: `Bearer ${dial.token}` },
-      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-      maxPayload: MESSAGE_BYTES_LIMIT,
-      perMessageDeflate: false,
-      followRedirects: false,
-      ...dial.tls,
-    });
-    this.#socket = socket;
-    const end: End = { reason: '', accepted: false, aboutTime: false };
-    let name = dial.url;
-    const onDrop = (why: string) => (end.reason ||= why);
-    const onReady = () => {
-      end.accepted = true;
-      dial.onAccepted();
-      this.#onReady(dial);
-    };
-    socket.on('upgrade', (response) => {
-      name = nameOf(dial, response);
-    });
-    socket.on('open', () => {
-      this.#session = new Session(socket, this.#parts, { name, onReady, onDrop });
-    });
-    socket.on('unexpected-response', (_request, response) => void this.#onRefused(socket, response, onDrop));
-    socket.on('error', (error) => {
-      end.aboutTime = isAboutTime(error);
-      onDrop(wordsOf(error));
-    });
-    socket.on('close', (_code, text) => {
-      if (!end.accepted) dial.onFailed();
-      end.reason ||= String(text) || 'closed by the scheduler';
-      this.#onClose(dial, end);
-    });
+  get #clock(): Clock {
+    return this.#parts.clock;
   }
 
-  /** The scheduler has turned the connection down before it was a WebSocket, and says why. */
-  async #onRefused(
-    socket: WebSocket,
-    response: IncomingMessage,
-    onDrop: (why: string) => void,
-  ): Promise<void> {
-    onDrop(await readRefusal(response, this.#parts.clock));
-    socket.terminate();
+  /** What to connect by; null where there is nothing to be done now. */
+  #nextDial(): Dial | null {
+    try {
+      const dial = this.#parts.credentials.dial();
+      if (dial === null) this.#setHealth('ok', NO_SCHEDULER);
+      return dial;
+    } catch (error) {
+      const words = error instanceof AgentError ? error.toBody().message : (error as Error).message;
+      this.#setHealth('unavailable', words);
+      this.#dialIn(this.#pacing.next());
+      return null;
+    }
   }
 
-  #dialLater(): void {
+  #connect(dial: Dial): void {
+    const url = this.#addresses.current(dial.url);
+    try {
+      this.#connection = this.#connectionTo(dial, url, () => undefined);
+    } catch (error) {
+      this.#setHealth('unavailable', (error as Error).message);
+      this.#addresses.rotate();
+      this.#dialIn(this.#pacing.next());
+    }
+  }
+
+  #connectionTo(dial: Dial, url: string, onOpen: () => void): Connection {
+    const connection: Connection = new Connection({ dial, url, isPlain: this.#isPlain }, this.#sessionParts, {
+      onOpen,
+      onReady: (session) => this.#onReady(url, session),
+      onClosed: (end) => this.#onClosed(connection, end),
+    });
+    return connection;
+  }
+
+  #dialIn(delayMs: number): void {
     if (this.#closed) return;
-    const limitMs = Math.min(LAST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** this.#failures++);
-    const delayMs = this.#parts.random() * limitMs;
-    const nextTryAt = new Date(this.#parts.clock.now() + delayMs).toISOString();
+    const nextTryAt = new Date(this.#clock.now() + delayMs).toISOString();
     this.#health = { ...this.#health, nextTryAt };
-    this.#cancelTimer = this.#parts.clock.after(delayMs, () => this.start());
+    this.#cancelTimer = this.#clock.after(delayMs, () => this.start());
   }
 
-  #onReady({ url }: Dial): void {
-    this.#failures = 0;
+  #onReady(url: string, session: Session): void {
     this.#setHealth('ok', 'connected');
     this.#parts.log.info({ url }, 'linked to the scheduler');
-    const session = this.#session;
-    if (session !== null) this.#parts.onLinked?.((method, params) => session.request(method, params));
+    if (!this.#addresses.isHome) this.#lookHomeLater();
+    this.#parts.onLinked?.((method, params) => session.request(method, params));
   }
 
-  #onClose({ url }: Dial, { reason, aboutTime }: End): void {
-    this.#session?.end();
-    this.#session = null;
-    this.#socket = null;
-    this.#setHealth('unavailable', reason.slice(0, REASON_LIMIT));
-    this.#dialLater();
-    if (aboutTime) void this.#addClocks(url, reason);
+  #onClosed(connection: Connection, end: End): void {
+    if (connection === this.#candidate) {
+      this.#candidate = null;
+      this.#lookHomeLater();
+    }
+    if (connection !== this.#connection) return;
+    this.#connection = null;
+    this.#cancelHome();
+    this.#isPlain = end.misfit !== null && end.misfit !== 'plain';
+    this.#pacing.ended(end.livedMs);
+    if (end.retryAfterMs !== null) this.#pacing.told(end.retryAfterMs);
+    if (end.livedMs === null && !this.#isPlain) this.#addresses.rotate();
+    this.#setHealth('unavailable', end.reason.slice(0, REASON_LIMIT));
+    this.#dialIn(this.#pacing.next());
+    if (end.aboutTime) void this.#addClocks(connection.url, end.reason);
+  }
+
+  #lookHomeLater(): void {
+    if (this.#closed) return;
+    this.#cancelHome();
+    const delayMs = HOME_INTERVAL_MS * (0.5 + this.#parts.random());
+    this.#cancelHome = this.#clock.after(delayMs, () => this.#lookHome());
+  }
+
+  /** The link stays where it is until the first address answers. */
+  #lookHome(): void {
+    if (this.#connection === null || this.#addresses.isHome) return;
+    try {
+      const dial = this.#parts.credentials.dial();
+      if (dial !== null) this.#candidate = this.#connectionTo(dial, dial.url, () => this.#moveHome());
+    } catch (error) {
+      this.#parts.log.warn({ error }, 'the first address of the scheduler could not be tried');
+      this.#lookHomeLater();
+    }
+  }
+
+  #moveHome(): void {
+    const before = this.#connection;
+    this.#connection = this.#candidate;
+    this.#candidate = null;
+    this.#addresses.goHome();
+    before?.close('the agent goes back to its first address');
   }
 
   /** Told a moment later, where nothing else has come meanwhile. */
   async #addClocks(url: string, reason: string): Promise<void> {
-    const clocks = await compareClocks(url, this.#parts.clock);
+    const clocks = await compareClocks(url, this.#clock);
     if (this.#health.reason === reason && clocks !== '') this.#setHealth('unavailable', reason + clocks);
   }
 
   #setHealth(state: Health['state'], reason: string): void {
     if (this.#health.state === state && this.#health.reason === reason) return;
     if (state !== 'ok') this.#parts.log.warn({ reason }, 'no link to the scheduler');
-    const since = this.#health.state === state ? this.#health.since : timestamp(this.#parts.clock);
+    const since = this.#health.state === state ? this.#health.since : timestamp(this.#clock);
     const { nextTryAt } = this.#health;
     this.#health = {
       state,
@@ -176,20 +212,4 @@ export class Link {
       ...(state === 'ok' || nextTryAt === undefined ? {} : { nextTryAt }),
     };
   }
-}
-
-/** How a connection has ended. */
-interface End {
-  reason: string;
-  /** Its hello was answered. */
-  accepted: boolean;
-  /** A certificate was not valid at this time. */
-  aboutTime: boolean;
-}
-
-/** The scheduler for the audit log: what its certificate says, where it has proven that, and its address. */
-function nameOf({ url }: Dial, response: IncomingMessage): string {
-  const { getPeerCertificate } = response.socket as Partial<TLSSocket>;
-  const name = getPeerCertificate?.call(response.socket as TLSSocket).subject?.CN;
-  return name === undefined ? url : `${name} at ${url}`;
 }

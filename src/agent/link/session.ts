@@ -2,19 +2,32 @@
  * One connection to a scheduler, from hello to close.
  *
  * Theory of operation
- *   hello ─▶ answered with the scheduler's last event ─▶ events from there on, at most a window of them
- *   unacknowledged ─▶ each ack moves the window. Heartbeats and answers come from memory and the store.
- *   Nothing received for three heartbeats: the connection is half-open, and is dropped. A session that has
- *   ended reads and writes nothing more, however long its socket takes to close.
+ *   hello ─▶ answered with the scheduler's last event ─▶ events from there on (event-feed.ts), heartbeats with what has
+ *   changed (inventory-feed.ts), answers (answers.ts). All of it comes from memory and the store.
+ *   Pings go out with the heartbeats, and at least every PING_MS. Nothing received for three of them: the connection is
+ *   half-open, and is dropped. A session that has ended reads and writes nothing more, however long its socket takes to close.
  *
  * What the far side may do wrong, and what it gets: not JSON or no JSON-RPC → an error, then the close;
  * more than MESSAGE_BYTES_LIMIT → close 1009 by ws; more than REQUESTS_IN_FLIGHT_LIMIT → LIMIT_REACHED;
  * a request before it has answered hello → UNAVAILABLE; unknown methods, wrong params, too small a role → the
- * dispatcher's error; an ack of what was not sent → ignored; answers that it does not read → the close.
+ * dispatcher's error; an ack of what was not sent → ignored; answers that it does not read → it is not listened to any
+ * more (flow.ts), and then the close.
  */
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
+import type { BerthEvent } from '../../model/event.ts';
+import {
+  commonFeatures,
+  EVENTS_IN_FLIGHT_LIMIT,
+  FEATURES,
+  type LinkOffer,
+  type LinkTerms,
+  MESSAGE_BYTES_LIMIT,
+  PROTOCOL_VERSION,
+  REQUESTS_IN_FLIGHT_LIMIT,
+  type SnapshotKind,
+} from '../../model/link.ts';
 import type { Role } from '../../model/methods.ts';
 import { parse } from '../../model/validate.ts';
 import { VERSION } from '../../model/version.ts';
@@ -24,37 +37,43 @@ import {
   HELLO_INSTANCES_LIMIT,
   type Hello,
   HelloResult,
-  MESSAGE_BYTES_LIMIT,
-  REQUESTS_IN_FLIGHT_LIMIT,
   type RpcRequest,
   type RpcResponse,
   readMessage,
-  rpcErrorOf,
 } from '../../model/wire.ts';
 import type { Caller, Dispatcher } from '../api/dispatcher.ts';
-import type { Inventories } from '../inventory/inventories.ts';
 import type { Log } from '../log.ts';
 import type { Ownership } from '../policies/ownership.ts';
 import type { Store } from '../store/store.ts';
+import { Answers, type AnswersParts } from './answers.ts';
+import { Channel } from './channel.ts';
 import { closeSocket } from './closing.ts';
+import { EventFeed } from './event-feed.ts';
+import type { Introduction, InventoryFeed } from './inventory-feed.ts';
+import { Questions } from './questions.ts';
 
-/** Events sent and not yet acknowledged; beyond it the store is the buffer. */
-const EVENT_WINDOW = 500;
-/** Bytes waiting in the socket beyond which no event is added. */
-const BUFFERED_BYTES_LIMIT = 1024 * 1024;
-/** Bytes of answers waiting in the socket beyond which the scheduler is taken for one that does not read. */
+/** Bytes waiting in the socket beyond which the scheduler is taken for one that does not read: two whole answers. */
 const UNREAD_BYTES_LIMIT = 2 * MESSAGE_BYTES_LIMIT;
 /** A scheduler that does not answer hello in this time is not one, ms. */
 const HELLO_TIMEOUT_MS = 10_000;
-/** Heartbeats without a word from the scheduler after which the connection is dropped. */
-const SILENT_HEARTBEATS = 3;
+/** Between two signs of life at most, however seldom heartbeats are, ms: NAT forgets, and cables break unheard. */
+const PING_MS = 10_000;
+/** Pings in a row without a word from the scheduler after which the connection is dropped. */
+const SILENT_PINGS = 3;
 const HELLO_ID = 'hello';
-/** What this side asks is answered from the scheduler's database, ms. */
-const ANSWER_TIMEOUT_MS = 30_000;
+/** What a scheduler of version 1.0 has agreed to. */
+const PLAIN_TERMS: Pick<LinkTerms, 'features' | 'limits'> = {
+  features: [],
+  limits: {
+    messageBytes: MESSAGE_BYTES_LIMIT,
+    requests: REQUESTS_IN_FLIGHT_LIMIT,
+    events: EVENTS_IN_FLIGHT_LIMIT,
+  },
+};
 
 export interface SessionParts {
   store: Store;
-  inventories: Inventories;
+  inventory: InventoryFeed;
   dispatcher: Dispatcher;
   ownership: Ownership;
   clock: Clock;
@@ -62,13 +81,18 @@ export interface SessionParts {
   nodeId: string;
   /** What the scheduler may do here. */
   role: Role;
+  newId: () => string;
 }
 
 export interface SessionListener {
   /** The scheduler as the audit log names it. */
   name: string;
+  /** It has refused a hello with a `link`, so it may be of version 1.0. */
+  isPlain: boolean;
   /** Called once hello is answered. */
   onReady(): void;
+  /** Called when the hello was refused, before the drop. */
+  onRefused(error: AgentError, how: Introduction): void;
   /** Called with the reason when this side ends the session. */
   onDrop(reason: string): void;
 }
@@ -78,31 +102,39 @@ export class Session {
   readonly #parts: SessionParts;
   readonly #gone = new AbortController();
   readonly #listener: SessionListener;
-  #heartbeatMs = 0;
-  #heardAt = 0;
-  #sentSeq = 0;
-  /** What this scheduler has acknowledged; it may have lost what it acknowledged to us before. */
-  #ackedSeq = 0;
-  #inFlight = 0;
-  /** What this side has asked, by its id. */
-  readonly #asked = new Map<string, (answer: RpcResponse) => void>();
-  #lastAsked = 0;
+  readonly #channel: Channel;
+  readonly #questions: Questions;
+  readonly #answers: Answers;
+  #introduced: Introduction = 'plain';
+  #terms = PLAIN_TERMS;
+  #feed: EventFeed | null = null;
   /** Its hello was answered, and it has not ended. */
   #isAnswered = false;
-  #toldGeneration = -1;
+  #heardAt = 0;
+  /** Pings for each heartbeat, and how many were sent since the last one. */
+  #pingsPerBeat = 1;
+  #pings = 0;
+  /** Milliseconds between two pings. */
+  #pingMs = 0;
+  #told = { instances: -1, lastSeq: -1 };
   #cancelTimer: () => void = () => undefined;
-  #unsubscribe: () => void = () => undefined;
 
   constructor(socket: WebSocket, parts: SessionParts, listener: SessionListener) {
     this.#socket = socket;
     this.#parts = parts;
     this.#listener = listener;
-    this.#heardAt = parts.clock.monotonicMs();
+    const { clock } = parts;
+    const gone = this.#gone.signal;
+    this.#channel = new Channel(socket);
+    this.#questions = new Questions(this.#channel, clock, gone);
+    const call: AnswersParts['call'] = (method, params, signal) => this.#call(method, params, signal);
+    this.#answers = new Answers({ channel: this.#channel, clock, gone, call });
+    this.#heardAt = clock.monotonicMs();
     socket.on('message', (data) => this.#onMessage(String(data)));
     socket.on('ping', () => this.#heard());
     socket.on('pong', () => this.#heard());
-    this.#cancelTimer = parts.clock.after(HELLO_TIMEOUT_MS, () => this.#drop('hello was not answered'));
-    this.#guarded(() => this.#sayHello());
+    this.#cancelTimer = clock.after(HELLO_TIMEOUT_MS, () => this.#drop('hello was not answered'));
+    this.#guarded(() => this.#sayHello(this.#introduction));
   }
 
   /**
@@ -110,79 +142,104 @@ export class Session {
    *
    * @throws {AgentError} Its refusal; UNAVAILABLE: the link has ended; DEADLINE_EXCEEDED.
    */
-  async request(method: string, params: unknown): Promise<unknown> {
-    const id = `agent-${++this.#lastAsked}`;
-    const { promise, resolve, reject } = Promise.withResolvers<RpcResponse>();
-    const late = () => reject(new AgentError('DEADLINE_EXCEEDED', `No answer of the scheduler to ${method}`));
-    const gone = () => reject(new AgentError('UNAVAILABLE', `The link ended before ${method} was answered`));
-    const cancelTimer = this.#parts.clock.after(ANSWER_TIMEOUT_MS, late);
-    this.#gone.signal.addEventListener('abort', gone, { once: true });
-    if (this.#gone.signal.aborted) gone();
-    this.#asked.set(id, resolve);
-    this.#send({ jsonrpc: '2.0', id, method, params });
-    try {
-      const { result, error } = await promise;
-      if (error !== undefined) throw agentErrorOf(error);
-      return result;
-    } finally {
-      cancelTimer();
-      this.#asked.delete(id);
-      this.#gone.signal.removeEventListener('abort', gone);
-    }
+  request(method: string, params: unknown): Promise<unknown> {
+    return this.#questions.ask(method, params);
   }
 
   /** Lets go of the socket, and of everyone who waits for an answer on it. */
   end(): void {
     this.#gone.abort();
     this.#cancelTimer();
-    this.#unsubscribe();
     if (this.#isAnswered) this.#parts.ownership.ended();
     this.#isAnswered = false;
+    this.#feed?.close();
+    this.#feed = null;
   }
 
-  #sayHello(): void {
-    const { store, inventories, ownership, nodeId } = this.#parts;
-    const inventory = inventories.get();
-    this.#toldGeneration = inventory.generation;
+  get #introduction(): Introduction {
+    if (this.#listener.isPlain) return 'plain';
+    return this.#parts.inventory.isResumable ? 'resumed' : 'whole';
+  }
+
+  #sayHello(how: Introduction): void {
+    const { store, inventory, ownership, nodeId } = this.#parts;
+    this.#introduced = how;
     const hello: Hello = {
       nodeId,
       version: VERSION,
-      inventory,
+      ...inventory.introduce(how),
       lastSeq: store.events.lastSeq(),
       instances: store.instances.ids().slice(0, HELLO_INSTANCES_LIMIT),
       lastContactAt: ownership.lastContactAt,
+      ...(how === 'plain' ? {} : { link: this.#offer }),
     };
-    this.#send({ jsonrpc: '2.0', id: HELLO_ID, method: 'hello', params: hello });
+    this.#channel.send({ jsonrpc: '2.0', id: HELLO_ID, method: 'hello', params: hello });
   }
 
-  #welcome(answer: RpcResponse): void {
-    if (answer.error !== undefined) {
-      this.#drop(`the scheduler refused: ${agentErrorOf(answer.error).message}`);
+  get #offer(): LinkOffer {
+    const { outbox } = this.#parts.store.events;
+    if (outbox.id === null) throw new AgentError('INTERNAL', 'The events have no numbering');
+    return {
+      version: PROTOCOL_VERSION,
+      features: [...FEATURES],
+      limits: { messageBytes: MESSAGE_BYTES_LIMIT, requests: REQUESTS_IN_FLIGHT_LIMIT },
+      outbox: { id: outbox.id, keptAfter: outbox.lostSeq },
+    };
+  }
+
+  #onHelloAnswer(answer: RpcResponse): void {
+    if (answer.error === undefined) this.#welcome(parse(HelloResult, answer.result, 'answer to hello'));
+    else this.#refused(agentErrorOf(answer.error));
+  }
+
+  /** A scheduler that has not what a delta is against says so, and is told the whole on the same link. */
+  #refused(error: AgentError): void {
+    if (error.code === 'STALE' && this.#introduced === 'resumed') {
+      this.#parts.inventory.forget();
+      this.#sayHello('whole');
       return;
     }
-    const { epoch, lastSeq, heartbeatSeconds, disowned } = parse(
-      HelloResult,
-      answer.result,
-      'answer to hello',
-    );
-    const { store, ownership } = this.#parts;
+    this.#listener.onRefused(error, this.#introduced);
+    this.#drop(`the scheduler refused: ${error.message}`);
+  }
+
+  #welcome({ epoch, lastSeq, heartbeatSeconds, disowned, link }: HelloResult): void {
+    const { store, ownership, inventory } = this.#parts;
     const seen = store.meta.getNumber('epoch');
     if (epoch < seen) {
       this.#drop(`the scheduler has epoch ${epoch}; this node has seen ${seen}`);
       return;
     }
     if (epoch > seen) store.db.transaction(() => store.meta.set('epoch', epoch));
+    if (this.#isForked(lastSeq, link?.lastAt ?? null)) return;
+    this.#terms = link ?? PLAIN_TERMS;
+    inventory.accepted({ usesDeltas: this.#features.has('deltas') });
     ownership.answered(disowned ?? []);
     this.#isAnswered = true;
     this.#catchUp(lastSeq);
     store.events.acknowledge(lastSeq);
-    this.#sentSeq = Math.min(lastSeq, store.events.lastSeq());
-    this.#ackedSeq = this.#sentSeq;
-    this.#heartbeatMs = heartbeatSeconds * 1000;
-    this.#unsubscribe = store.events.subscribe(() => this.#guarded(() => this.#pump()));
+    this.#feed = this.#feedAfter(lastSeq);
+    this.#pingsPerBeat = Math.ceil((heartbeatSeconds * 1000) / PING_MS);
+    this.#pingMs = (heartbeatSeconds * 1000) / this.#pingsPerBeat;
     this.#listener.onReady();
-    this.#pump();
-    this.#beat();
+    this.#feed.pump();
+    this.#pulse();
+  }
+
+  /** A node that was put back from a copy gives numbers anew that the scheduler knows other events by. */
+  #isForked(lastSeq: number, lastAt: string | null): boolean {
+    const { store, newId } = this.#parts;
+    const ours = store.events.at(lastSeq);
+    if (lastAt === null || ours === null || ours === lastAt) return false;
+    store.db.transaction(() => store.events.outbox.renew(newId()));
+    this.#drop(`the scheduler has another event ${lastSeq}: ours get another numbering`);
+    return true;
+  }
+
+  /** What the node has is told at once when it is another: the scheduler places by it. */
+  #onEvent({ type }: BerthEvent): void {
+    if (type === 'inventory.changed' && this.#parts.inventory.isNews) this.#beat();
+    else this.#feed?.pump();
   }
 
   /** A scheduler that has newer events than the store knows them from a database that was lost. */
@@ -196,38 +253,66 @@ export class Session {
     store.db.transaction(() => store.events.skipTo(lastSeq));
   }
 
-  /** Sends what the store has, as far as the window and the socket allow. */
-  #pump(): void {
-    const { events } = this.#parts.store;
-    if (this.#gone.signal.aborted || this.#heartbeatMs === 0) return;
-    const room = EVENT_WINDOW - (this.#sentSeq - this.#ackedSeq);
-    if (room <= 0 || this.#socket.bufferedAmount > BUFFERED_BYTES_LIMIT) return;
-    for (const event of events.after(this.#sentSeq, room)) {
-      if (this.#socket.bufferedAmount > BUFFERED_BYTES_LIMIT) return;
-      this.#send({ jsonrpc: '2.0', method: 'event', params: event });
-      this.#sentSeq = event.seq;
+  get #features() {
+    return new Set(commonFeatures(this.#terms.features));
+  }
+
+  #feedAfter(lastSeq: number): EventFeed {
+    const { store, log } = this.#parts;
+    const { events: window, messageBytes } = this.#terms.limits;
+    const parts = {
+      events: store.events,
+      channel: this.#channel,
+      log,
+      features: this.#features,
+      window: Math.min(window, EVENTS_IN_FLIGHT_LIMIT),
+      messageBytes: Math.min(messageBytes, MESSAGE_BYTES_LIMIT),
+      list: (kind: SnapshotKind) => this.#list(kind),
+      onFault: (error: unknown) =>
+        this.#guarded(() => {
+          throw error;
+        }),
+    };
+    return new EventFeed(parts, lastSeq, (event) => this.#guarded(() => this.#onEvent(event)));
+  }
+
+  async #list(kind: SnapshotKind): Promise<unknown[]> {
+    const told = await this.#call(`${kind}.list`, {}, this.#gone.signal);
+    return (told as Record<string, unknown[]>)[`${kind}s`] ?? [];
+  }
+
+  /** A sign of life, and a look for one. */
+  #pulse(): void {
+    const { clock } = this.#parts;
+    this.#cancelTimer();
+    if (clock.monotonicMs() - this.#heardAt > SILENT_PINGS * this.#pingMs) {
+      const doing = this.#channel.isHeld ? 'does not read its answers' : 'is silent';
+      this.#drop(`the scheduler ${doing}`);
+      return;
     }
+    if (this.#pings++ % this.#pingsPerBeat === 0) this.#beat();
+    this.#channel.ping();
+    this.#cancelTimer = clock.after(this.#pingMs, () => this.#guarded(() => this.#pulse()));
   }
 
   #beat(): void {
-    const { clock, store, inventories } = this.#parts;
-    this.#cancelTimer();
-    if (clock.monotonicMs() - this.#heardAt > SILENT_HEARTBEATS * this.#heartbeatMs) {
-      this.#drop('the scheduler is silent');
-      return;
-    }
-    const inventory = inventories.get();
-    const changed = inventory.generation !== this.#toldGeneration;
-    this.#toldGeneration = inventory.generation;
-    const params = {
-      ...(changed ? { inventory } : {}),
-      instances: store.instances.count(),
-      lastSeq: store.events.lastSeq(),
+    const { inventory } = this.#parts;
+    const params = { ...inventory.beat(), ...this.#counts() };
+    this.#channel.send({ jsonrpc: '2.0', method: 'heartbeat', params });
+    this.#feed?.pump();
+  }
+
+  /** Where deltas are spoken, only what is another number than the last time. */
+  #counts(): { instances?: number; lastSeq?: number } {
+    const { store } = this.#parts;
+    const before = this.#told;
+    const now = { instances: store.instances.count(), lastSeq: store.events.lastSeq() };
+    this.#told = now;
+    if (!this.#features.has('deltas')) return now;
+    return {
+      ...(now.instances === before.instances ? {} : { instances: now.instances }),
+      ...(now.lastSeq === before.lastSeq ? {} : { lastSeq: now.lastSeq }),
     };
-    this.#send({ jsonrpc: '2.0', method: 'heartbeat', params });
-    this.#socket.ping();
-    this.#pump();
-    this.#cancelTimer = clock.after(this.#heartbeatMs, () => this.#guarded(() => this.#beat()));
   }
 
   #onMessage(text: string): void {
@@ -237,67 +322,45 @@ export class Session {
     switch (message.type) {
       case 'request':
         if (message.request.id === undefined) this.#onNotification(message.request);
-        else void this.#answer(message.request, message.request.id);
+        else this.#onRequest(message.request, message.request.id);
         break;
       case 'response':
         this.#onResponse(message.response);
         break;
       case 'malformed':
-        this.#send(message.reply);
+        this.#channel.send(message.reply);
         this.#drop('the scheduler sent what is not JSON-RPC', 1002);
         break;
     }
   }
 
   #onResponse(response: RpcResponse): void {
-    if (response.id !== HELLO_ID) this.#asked.get(String(response.id))?.(response);
-    else if (this.#heartbeatMs === 0) this.#guarded(() => this.#welcome(response));
+    if (response.id !== HELLO_ID) this.#questions.answered(response);
+    else if (this.#feed === null) this.#guarded(() => this.#onHelloAnswer(response));
   }
 
   #onNotification({ method, params }: RpcRequest): void {
     if (method !== 'ack') return;
     this.#guarded(() => {
-      const { seq } = parse(Ack, params, 'ack');
-      if (seq > this.#sentSeq) return;
-      this.#ackedSeq = Math.max(this.#ackedSeq, seq);
-      this.#parts.store.events.acknowledge(seq);
-      this.#pump();
+      const { seq, revision } = parse(Ack, params, 'ack');
+      if (revision !== undefined) this.#parts.inventory.acknowledged(revision);
+      if (seq !== undefined) this.#feed?.acknowledge(seq);
     });
   }
 
-  async #answer({ method, params }: RpcRequest, id: string | number): Promise<void> {
-    if (this.#socket.bufferedAmount > UNREAD_BYTES_LIMIT) {
+  #onRequest(request: RpcRequest, id: string | number): void {
+    if (this.#channel.bufferedBytes > UNREAD_BYTES_LIMIT)
       this.#drop('the scheduler does not read its answers');
-      return;
-    }
-    const refusal = this.#refusal();
-    if (refusal !== null) {
-      this.#send({ jsonrpc: '2.0', id, error: rpcErrorOf(refusal) });
-      return;
-    }
-    this.#inFlight++;
-    const outcome = await this.#outcome(method, params);
-    this.#sendText(answerText(id, outcome), () => this.#inFlight--);
+    else if (this.#feed !== null)
+      void this.#answers.answer(request, id, Math.min(MESSAGE_BYTES_LIMIT, this.#terms.limits.messageBytes));
+    else this.#answers.refuse(id, new AgentError('UNAVAILABLE', 'The hello is not answered yet'));
   }
 
-  #refusal(): AgentError | null {
-    if (this.#heartbeatMs === 0) return new AgentError('UNAVAILABLE', 'The hello is not answered yet');
-    if (this.#inFlight < REQUESTS_IN_FLIGHT_LIMIT) return null;
-    return new AgentError('LIMIT_REACHED', `${REQUESTS_IN_FLIGHT_LIMIT} requests are under way on this link`);
-  }
-
-  async #outcome(method: string, params: unknown): Promise<Outcome> {
-    try {
-      return { result: await this.#parts.dispatcher.call(method, params, this.#caller()) };
-    } catch (error) {
-      return { error: rpcErrorOf(AgentError.from(error)) };
-    }
-  }
-
-  #caller(): Caller {
+  #call(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
     const who = async () => ({ via: 'link', name: this.#listener.name, uid: null, pid: null }) as const;
-    const { role } = this.#parts;
-    return { role, asker: 'scheduler', signal: this.#gone.signal, identity: { via: 'link', who } };
+    const { role, dispatcher } = this.#parts;
+    const caller: Caller = { role, asker: 'scheduler', signal, identity: { via: 'link', who } };
+    return dispatcher.call(method, params, caller);
   }
 
   /** Whatever goes wrong in here costs this connection, and nothing else. */
@@ -314,34 +377,9 @@ export class Session {
     if (this.#isAnswered) this.#guarded(() => this.#parts.ownership.heard());
   }
 
-  #send(message: object): void {
-    this.#sendText(JSON.stringify(message));
-  }
-
-  /** @param sent Called when the message has left this process, or never will. */
-  #sendText(text: string, sent: () => void = () => undefined): void {
-    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text, sent);
-    else sent();
-  }
-
   #drop(reason: string, code = 1000): void {
     this.#listener.onDrop(reason);
     this.end();
     closeSocket(this.#socket, this.#parts.clock, code, reason);
   }
-}
-
-type Outcome = { result: unknown } | { error: RpcResponse['error'] };
-
-/** The answer as it goes over the wire; one that is too large for a message is an error instead. */
-function answerText(id: string | number, outcome: Outcome): string {
-  const text = JSON.stringify({ jsonrpc: '2.0', id, ...outcome });
-  const sizeBytes = Buffer.byteLength(text);
-  if (sizeBytes <= MESSAGE_BYTES_LIMIT) return text;
-  const error = new AgentError(
-    'LIMIT_REACHED',
-    `The answer has ${sizeBytes} bytes; a message may have ${MESSAGE_BYTES_LIMIT}`,
-    { hint: 'Ask for less at once.' },
-  );
-  return JSON.stringify({ jsonrpc: '2.0', id, error: rpcErrorOf(error) });
 }

@@ -13,12 +13,14 @@ import { type Asker, hasEnded, type Operation, type Retry } from '../../model/op
 import { agentItself, callEntry, endEntry } from '../audit/entries.ts';
 import { type OperationFilter, type OperationRow, viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
-import { checkEpoch, digestOfRequest } from './fence.ts';
+import { takeEpoch } from './epoch.ts';
+import { digestOfRequest } from './fence.ts';
 import { giveUpMaking } from './half-made.ts';
 import { type Accepted, type AnyKind, type AnyWalk, type Part, stepsOf, walkOf } from './kind.ts';
 import { keyOfPart, Parts } from './parts.ts';
-import { KeyedQueue } from './queue.ts';
-import { Run, type RunLog, tellOperation } from './run.ts';
+import { KeyedQueue, type Place } from './queue.ts';
+import { Run, type RunLog } from './run.ts';
+import { tellOperation } from './run-journal.ts';
 
 /** Unfinished operations of the whole node; each holds a plan in memory while it runs. */
 const UNFINISHED_LIMIT = 2_000;
@@ -79,7 +81,7 @@ export class Operations {
 
   /** Takes up what the last daemon left unfinished. */
   resume(): void {
-    for (const row of this.#store.operations.unfinished()) this.#enqueue(row);
+    for (const row of this.#store.operations.unfinished()) this.#enqueue(row, { isFresh: false });
   }
 
   /**
@@ -120,7 +122,7 @@ export class Operations {
     this.#assertTaking(method);
     const submission = { method, params, digest, asker, who, fence, whole };
     const row = this.#store.db.transaction(() => this.#accept(submission));
-    if (!hasEnded(row.state)) this.#enqueue(row);
+    if (!hasEnded(row.state)) this.#enqueue(row, { isFresh: true });
     return this.view(row);
   }
 
@@ -207,7 +209,7 @@ export class Operations {
 
   #accept(submission: Submission): OperationRow {
     const { method, params, asker, who, fence, whole } = submission;
-    this.#fenceEpoch(fence.epoch);
+    takeEpoch(this.#store.meta, fence.epoch);
     const kind = this.#kinds.get(method);
     if (kind === undefined) throw new AgentError('UNSUPPORTED', `No operation ${method} in this build`);
     const accepted = kind.accept(params as never, asker);
@@ -231,12 +233,6 @@ export class Operations {
     this.#store.names.planRemoval(kind.removes?.(plan as never) ?? [], of);
   }
 
-  #fenceEpoch(epoch: number | undefined): void {
-    const seen = this.#store.meta.getNumber('epoch');
-    checkEpoch(epoch, seen);
-    if (epoch !== undefined && epoch > seen) this.#store.meta.set('epoch', epoch);
-  }
-
   #newRow(
     kind: AnyKind,
     accepted: Accepted<unknown>,
@@ -245,6 +241,9 @@ export class Operations {
     const at = timestamp(this.#clock);
     const runs = accepted.verdict === 'run';
     const steps = runs ? stepsOf(kind) : [];
+    // What nothing is before begins with its acceptance, in one commit.
+    const begins = runs && this.#queue.isFree(queueKey(accepted.target), placeOf(kind));
+    const firstSteps = begins ? (kind.stages[0]?.length ?? 0) : 0;
     return {
       id: randomUUID(),
       kind: kind.method,
@@ -253,26 +252,26 @@ export class Operations {
       version: kind.version,
       target: accepted.target,
       askedBy: asker,
-      state: runs ? 'pending' : 'succeeded',
+      state: stateOf({ runs, begins }),
       key: fence.key ?? null,
       requestDigest: digest,
       plan: runs ? accepted.plan : null,
       error: null,
       createdAt: at,
-      startedAt: null,
+      startedAt: begins ? at : null,
       endedAt: runs ? null : at,
       steps: steps.map(({ name }, position) => ({
         position,
         name,
-        state: 'waiting',
+        state: position < firstSteps ? 'begun' : 'waiting',
         result: undefined,
-        startedAt: null,
+        startedAt: position < firstSteps ? at : null,
         endedAt: null,
       })),
     };
   }
 
-  #enqueue(row: OperationRow): void {
+  #enqueue(row: OperationRow, { isFresh }: { isFresh: boolean }): void {
     const kind = this.#kinds.get(row.kind);
     const walk = walkOf(kind, row.version);
     if (walk === undefined) {
@@ -281,9 +280,17 @@ export class Operations {
     }
     this.#unfinished++;
     const parts = new Parts(this.#store, this, row);
-    const run = new Run({ store: this.#store, clock: this.#clock, log: this.#log, walk, row, parts });
+    const run = new Run({
+      store: this.#store,
+      clock: this.#clock,
+      log: this.#log,
+      walk,
+      row,
+      parts,
+      isFresh,
+    });
     this.#runs.set(row.id, run);
-    const place = kind?.delegates ? 'none' : 'one';
+    const place = placeOf(kind);
     this.#queue.push(queueKey(row.target), () => this.#execute(run, walk, row), { place });
   }
 
@@ -337,4 +344,13 @@ export class Operations {
 
 function queueKey(target: { kind: string; id: string }): string {
   return `${target.kind}:${target.id}`;
+}
+
+function placeOf(kind: AnyKind | undefined): Place {
+  return kind?.delegates ? 'none' : 'one';
+}
+
+function stateOf({ runs, begins }: { runs: boolean; begins: boolean }): OperationRow['state'] {
+  if (!runs) return 'succeeded';
+  return begins ? 'running' : 'pending';
 }

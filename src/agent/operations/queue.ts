@@ -8,6 +8,9 @@ import { AgentError } from '../../model/errors.ts';
 /** Operations that may wait on one object; more is a caller that does not look at the answers. */
 const DEPTH_LIMIT = 16;
 
+/** What a task takes of those that run together; `none` where it only waits for others of this queue. */
+export type Place = 'one' | 'none';
+
 export class KeyedQueue {
   readonly #parallel: number;
   readonly #tails = new Map<string, { depth: number; tail: Promise<void> }>();
@@ -26,15 +29,13 @@ export class KeyedQueue {
     });
   }
 
-  /**
-   * @param task Never rejects.
-   * @param options.place `none` for a task that only waits for others of this queue.
-   */
-  push(
-    key: string,
-    task: () => Promise<void>,
-    { place }: { place: 'one' | 'none' } = { place: 'one' },
-  ): void {
+  /** Whether a task is sure to run at once if it is pushed now. */
+  isFree(key: string, place: Place): boolean {
+    return !this.#tails.has(key) && (place === 'none' || this.#tails.size < this.#parallel);
+  }
+
+  /** @param task Never rejects. */
+  push(key: string, task: () => Promise<void>, { place }: { place: Place } = { place: 'one' }): void {
     const entry = this.#tails.get(key) ?? { depth: 0, tail: Promise.resolve() };
     entry.depth++;
     entry.tail = entry.tail.then(async () => {

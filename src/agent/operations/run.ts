@@ -3,26 +3,27 @@
  *
  * Theory of operation: the journal row is the truth, this object only walks it. A step is journaled as `begun`
  * before it acts and as `done` after; the end of one stage and the beginning of the next are one commit, and so
- * are the end of the last one and that of the operation. A step found `begun` at the start was cut off by a crash:
- * the host is looked at before it is run again. What its error asks for (retry.ts) is done with a failed step: it
+ * are the end of the last one and that of the operation, and its acceptance and the beginning of the first one where
+ * nothing is before it. A step found `begun` at the start was cut off by a crash: the host is looked at before it is
+ * run again. What its error asks for (retry.ts) is done with a failed step: it
  * is tried again with growing pauses until the operation is out of time, or it sends the walk backwards through
  * the undo of every step that was begun. Undo is tried until it works: an operation that can't be undone stays
  * visible as `undoing`, with its last error and its next try. Parts (parts.ts) have ended before anything of the
- * whole is taken back. The row in memory follows the journal's commits, never runs ahead of them; so where the
+ * whole is taken back. The row in memory follows the journal's commits (run-journal.ts); so where the
  * journal can't be written (a full disk) the walk breaks off, and is taken up after a pause from where the journal
  * stands. A run that is suspended (the daemon goes down) writes nothing more, exactly as if it had crashed.
  */
-import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
-import { AgentError, type ErrorCode } from '../../model/errors.ts';
+import type { Clock } from '../../drivers/contracts/clock.ts';
+import { AgentError } from '../../model/errors.ts';
 import type { Retry, StepProgress } from '../../model/operation.ts';
-import { endEntry } from '../audit/entries.ts';
 import type { OperationRow, StepRow } from '../store/operations.ts';
-import { viewOf } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
-import { type ActContext, type AnyWalk, type Step, stepsOf } from './kind.ts';
+import type { ActContext, AnyWalk, Step } from './kind.ts';
 import type { Parts } from './parts.ts';
 import { pause } from './pause.ts';
 import { classOf, Retries, type Tried } from './retry.ts';
+import { RunJournal, type StepEnd } from './run-journal.ts';
+import { StageEnds } from './stage-ends.ts';
 
 /** The journal itself, as what waits to be tried again. */
 const JOURNAL: Tried = { step: null, doing: 'journal' };
@@ -44,11 +45,11 @@ export interface RunLog {
 }
 
 export class Run {
-  readonly #store: Store;
   readonly #clock: Clock;
   readonly #log: RunLog;
   readonly #walk: AnyWalk;
   readonly #row: OperationRow;
+  readonly #journal: RunJournal;
   /** Cancelled or out of time: the steps stop, the undo begins. */
   readonly #stop = new AbortController();
   /** The daemon goes down: everything stops. */
@@ -58,6 +59,8 @@ export class Run {
   readonly #parts: Parts;
   /** Milliseconds since the epoch. */
   #undoingSince: number | null;
+  /** Its first steps were begun with its acceptance, and nobody has run them yet. */
+  #isFresh: boolean;
   /** Steps that were cut off: looked at before they act. */
   #cutOff: ReadonlySet<number> = new Set();
 
@@ -68,14 +71,17 @@ export class Run {
     walk: AnyWalk;
     row: OperationRow;
     parts: Parts;
+    /** Accepted by this daemon a moment ago: what is begun of it was not cut off. */
+    isFresh: boolean;
   }) {
-    this.#store = parts.store;
     this.#clock = parts.clock;
     this.#log = parts.log;
     this.#walk = parts.walk;
     this.#row = parts.row;
     this.#parts = parts.parts;
+    this.#isFresh = parts.isFresh;
     this.#retries = new Retries(parts.clock);
+    this.#journal = new RunJournal({ ...parts, committed: () => this.#retries.over(JOURNAL) });
     this.#undoingSince = parts.row.state === 'undoing' ? parts.clock.now() : null;
     if (parts.row.cancelRequestedAt !== null) this.#stop.abort(cancelled());
   }
@@ -112,10 +118,10 @@ export class Run {
   cancel(record: () => void = () => undefined): void {
     const { state, cancelRequestedAt } = this.#row;
     if (cancelRequestedAt !== null || state === 'undoing') return;
-    this.#store.db.transaction(() => {
+    this.#journal.transaction(() => {
       record();
-      this.#requestCancel();
-      if (state === 'pending') this.#end('cancelled', () => this.#undone(cancelled()));
+      this.#journal.requestCancel();
+      if (state === 'pending') this.#endUnbegun();
     });
     this.#stop.abort(cancelled());
   }
@@ -152,16 +158,18 @@ export class Run {
 
   async #forward(): Promise<void> {
     const begun = this.#row.steps.filter((step) => step.state === 'begun');
-    this.#cutOff = new Set(begun.map(({ position }) => position));
+    const isFresh = this.#isFresh;
+    this.#isFresh = false;
+    this.#cutOff = new Set(isFresh ? [] : begun.map(({ position }) => position));
     try {
       this.#throwIfStopped();
       const stages = this.#openStages();
-      if (stages.length > 0) this.#begin(stages[0] as number[], 'running');
+      if (stages.length > 0 && !(isFresh && begun.length > 0)) this.#begin(stages[0] as number[]);
       for (const [index, positions] of stages.entries()) {
         await this.#runStage(positions, stages[index + 1] ?? 'end');
       }
       this.#throwIfStopped();
-      if (this.#row.state === 'running') this.#store.db.transaction(() => this.#succeed());
+      if (this.#row.state === 'running') this.#journal.transaction(() => this.#journal.succeed());
     } catch (error) {
       this.#down.signal.throwIfAborted();
       this.#turnBack(this.#reasonFor(error));
@@ -173,29 +181,32 @@ export class Run {
     let next = 0;
     return this.#walk.stages
       .map((stage) => stage.map(() => next++))
-      .map((positions) => positions.filter((position) => this.#stepRow(position).state !== 'done'))
+      .map((positions) => positions.filter((position) => this.#journal.stepRow(position).state !== 'done'))
       .filter((positions) => positions.length > 0);
   }
 
   /** The first step that fails stops those beside it, and is the reason. */
   async #runStage(positions: number[], following: Following): Promise<void> {
     const failed = new AbortController();
-    let left = positions.length;
+    const ends = new StageEnds(this.#clock, positions.length, (some, isLast) =>
+      this.#endSteps(some, isLast ? following : []),
+    );
     await Promise.allSettled(
       positions.map(async (position) => {
         try {
           const result = await this.#runStep(position, failed.signal);
-          this.#endStep(position, result, --left === 0 ? following : []);
+          ends.add({ position, result });
         } catch (error) {
           failed.abort(error);
         }
       }),
     );
+    ends.close();
     failed.signal.throwIfAborted();
   }
 
   async #runStep(position: number, besides: AbortSignal): Promise<unknown> {
-    const step = this.#step(position);
+    const step = this.#journal.step(position);
     const context = this.#context(position, besides);
     const what = { step: step.name, doing: 'act' } as const;
     const { retryForMs = Number.POSITIVE_INFINITY } = step;
@@ -237,10 +248,10 @@ export class Run {
   }
 
   #turnBack(error: AgentError): void {
-    this.#store.db.transaction(() => {
-      this.#setState('undoing');
-      this.#setError(error);
-      this.#tell();
+    this.#journal.transaction(() => {
+      this.#journal.setState('undoing');
+      this.#journal.setError(error);
+      this.#journal.tell();
     });
     this.#undoingSince = this.#clock.now();
   }
@@ -251,9 +262,8 @@ export class Run {
     for (const step of this.#row.steps.toReversed()) {
       if (step.state === 'begun' || step.state === 'done') await this.#undoStep(step);
     }
-    this.#store.db.transaction(() =>
-      this.#end(this.#wasCancelled() ? 'cancelled' : 'failed', () => this.#undone()),
-    );
+    const state = this.#wasCancelled() ? 'cancelled' : 'failed';
+    this.#journal.transaction(() => this.#journal.takenBack(state));
   }
 
   /** Not for a part that was cancelled, say: that is a failure of the whole. */
@@ -262,7 +272,7 @@ export class Run {
   }
 
   async #undoStep(row: StepRow): Promise<void> {
-    const step = this.#step(row.position);
+    const step = this.#journal.step(row.position);
     const context = { signal: this.#down.signal, onProgress: () => undefined };
     const what = { step: step.name, doing: 'undo' } as const;
     while (step.undo !== undefined) {
@@ -275,112 +285,29 @@ export class Run {
       }
     }
     this.#retries.over(what);
-    this.#store.db.transaction(() => {
-      const at = timestamp(this.#clock);
-      this.#store.operations.endStep(this.#row.id, row.position, { state: 'undone', at });
-      this.#onCommit(row, { state: 'undone', endedAt: at });
+    this.#journal.transaction(() => this.#journal.undoneStep(row.position));
+  }
+
+  #endUnbegun(): void {
+    this.#journal.setError(cancelled());
+    this.#journal.takenBack('cancelled');
+  }
+
+  #begin(positions: readonly number[]): void {
+    this.#journal.transaction(() => {
+      this.#journal.setState('running');
+      this.#journal.beginSteps(positions);
     });
   }
 
-  /** @param last What the last step has answered, whose end is in the same commit. */
-  #succeed(last: Record<string, unknown> = {}): void {
-    this.#end('succeeded', () => {
-      this.#walk.succeeded(this.#row.plan as never, { ...this.#results(), ...last });
-      this.#release(this.#walk.removes);
-    });
-  }
-
-  #undone(error?: AgentError): void {
-    if (error !== undefined) this.#setError(error);
-    this.#walk.undone(this.#row.plan as never);
-    this.#release(this.#walk.makes);
-  }
-
-  /** The names stay in the journal, as proof for what may be found of them later. */
-  #release(namesOf: AnyWalk['makes']): void {
-    this.#store.names.release(namesOf?.(this.#row.plan as never) ?? [], timestamp(this.#clock));
-  }
-
-  #end(state: 'succeeded' | 'failed' | 'cancelled', writeRows: () => void): void {
-    writeRows();
-    const endedAt = timestamp(this.#clock);
-    this.#store.operations.end(this.#row.id, state, endedAt);
-    if (this.#row.parentId === null)
-      this.#store.audit.append(endEntry(this.#row, state, this.#codeOf(state)));
-    this.#onCommit(this.#row, { state, endedAt });
-    this.#tell();
-  }
-
-  #codeOf(state: 'succeeded' | 'failed' | 'cancelled'): ErrorCode | null {
-    if (state === 'succeeded') return null;
-    return state === 'cancelled' ? 'CANCELLED' : (this.#row.error?.code ?? null);
-  }
-
-  #requestCancel(): void {
-    const at = timestamp(this.#clock);
-    this.#store.operations.requestCancel(this.#row.id, at);
-    this.#onCommit(this.#row, { cancelRequestedAt: at });
-    this.#tell();
-  }
-
-  #begin(positions: number[], state: 'running'): void {
-    this.#store.db.transaction(() => {
-      this.#setState(state);
-      this.#beginSteps(positions);
-    });
-  }
-
-  #endStep(position: number, result: unknown, following: Following): void {
+  #endSteps(ends: readonly StepEnd[], following: Following): void {
     this.#down.signal.throwIfAborted();
-    this.#progress.delete(position);
-    this.#store.db.transaction(() => {
-      const at = timestamp(this.#clock);
-      this.#store.operations.endStep(this.#row.id, position, { state: 'done', result, at });
-      this.#onCommit(this.#stepRow(position), { state: 'done', result, endedAt: at });
-      const step = this.#step(position);
-      step.record?.(this.#row.plan, result);
-      this.#forget(step);
-      if (following !== 'end') this.#beginSteps(following);
-      else if (!this.#stop.signal.aborted) this.#succeed({ [step.name]: result });
+    for (const { position } of ends) this.#progress.delete(position);
+    this.#journal.transaction(() => {
+      this.#journal.endSteps(ends);
+      if (following !== 'end') this.#journal.beginSteps(following);
+      else if (!this.#stop.signal.aborted) this.#journal.succeed(ends);
     });
-  }
-
-  #forget({ forget }: Step<unknown>): void {
-    if (forget === undefined) return;
-    const plan = forget(this.#row.plan);
-    this.#store.operations.setPlan(this.#row.id, plan);
-    this.#onCommit(this.#row, { plan });
-  }
-
-  #beginSteps(positions: readonly number[]): void {
-    const at = timestamp(this.#clock);
-    for (const position of positions) {
-      this.#store.operations.beginStep(this.#row.id, position, at);
-      this.#onCommit(this.#stepRow(position), { state: 'begun', startedAt: at });
-    }
-  }
-
-  #setState(state: 'running' | 'undoing'): void {
-    const at = timestamp(this.#clock);
-    this.#store.operations.setState(this.#row.id, state, at);
-    this.#onCommit(this.#row, { state, startedAt: this.#row.startedAt ?? at });
-  }
-
-  #setError(error: AgentError): void {
-    const body = error.toBody();
-    this.#store.operations.setError(this.#row.id, body);
-    this.#onCommit(this.#row, { error: body });
-  }
-
-  #onCommit<T extends object>(row: T, change: Partial<T>): void {
-    this.#store.db.onCommit(() => {
-      Object.assign(row, change);
-      this.#retries.over(JOURNAL);
-    });
-  }
-
-  #tell(): void {
-    tellOperation(this.#store, this.#row.id);
   }
 
   #context(position: number, besides: AbortSignal): ActContext {
@@ -390,13 +317,9 @@ export class Run {
     };
     return {
       ...context,
-      results: this.#results(),
+      results: this.#journal.results(),
       runParts: (parts) => this.#parts.run(parts, context),
     };
-  }
-
-  #results(): Record<string, unknown> {
-    return Object.fromEntries(this.#row.steps.map((step) => [step.name, step.result]));
   }
 
   /** What really ended it: a step that was aborted says only that it was. */
@@ -409,26 +332,8 @@ export class Run {
     this.#down.signal.throwIfAborted();
     this.#stop.signal.throwIfAborted();
   }
-
-  #step(position: number): Step<unknown> {
-    return stepsOf(this.#walk)[position] as unknown as Step<unknown>;
-  }
-
-  #stepRow(position: number): StepRow {
-    return this.#row.steps[position] as StepRow;
-  }
 }
 
 function cancelled(): AgentError {
   return new AgentError('CANCELLED', 'Cancelled by a caller');
-}
-
-/** The event about an operation as it is now; within the transaction that changed it. */
-export function tellOperation(store: Store, id: string): void {
-  const row = store.operations.get(id);
-  store.events.append(
-    'operation.changed',
-    { kind: 'operation', id, name: row.kind },
-    { operation: viewOf(row, { progress: null, retry: null, children: store.operations.countChildren(id) }) },
-  );
 }

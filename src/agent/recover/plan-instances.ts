@@ -3,6 +3,7 @@
  */
 import { claimsOf } from '../../model/capacity.ts';
 import { Name } from '../../model/common.ts';
+import { memoryClaimMib } from '../../model/overhead.ts';
 import type { Volume } from '../../model/storage.ts';
 import { GIB } from '../../model/units.ts';
 import { findFault } from '../../model/validate.ts';
@@ -112,7 +113,7 @@ function planAllocations({ plan }: Planning, { id, metadata }: BelievedGuest, vo
     consumerId: id,
     claim: {
       VCPU: metadata.spec.vcpus,
-      MEMORY_MB: metadata.spec.memoryMib,
+      MEMORY_MB: memoryClaimMib(metadata.spec),
       disks: claimsOf(own.map(roomOf)),
     },
   });

@@ -5,7 +5,7 @@ import type { PoolSurvey } from '../../drivers/contracts/storage.ts';
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Power } from '../../model/instance.ts';
 import { giveUpMaking } from '../operations/half-made.ts';
-import { tellOperation } from '../operations/run.ts';
+import { tellOperation } from '../operations/run-journal.ts';
 import { accountLayers } from '../snapshots/layers.ts';
 import type { OperationRow } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';

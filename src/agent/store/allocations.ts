@@ -33,6 +33,23 @@ export class AllocationStore {
     this.#insertDisks(consumerId, disks);
   }
 
+  /** What a consumer takes of a class that is of no pool; 0 for nothing. */
+  amountOf(consumerId: string, resourceClass: Exclude<ResourceClass, 'DISK_GB'>): number {
+    const row = this.#db
+      .sql('SELECT amount FROM allocations WHERE consumer_id = ? AND resource_class = ? AND pool = ?')
+      .get(consumerId, resourceClass, NO_POOL);
+    return (row?.['amount'] ?? 0) as number;
+  }
+
+  setAmount(consumerId: string, resourceClass: Exclude<ResourceClass, 'DISK_GB'>, amount: number): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        'INSERT INTO allocations (consumer_id, resource_class, pool, amount) VALUES (?, ?, ?, ?) ON CONFLICT (consumer_id, resource_class, pool) DO UPDATE SET amount = excluded.amount',
+      )
+      .run(consumerId, resourceClass, NO_POOL, amount);
+  }
+
   remove(consumerId: string): void {
     this.#db.assertTransaction();
     this.#db.sql('DELETE FROM allocations WHERE consumer_id = ?').run(consumerId);

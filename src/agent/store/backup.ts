@@ -12,6 +12,7 @@ import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
 import { copyDatabase, removeCopy } from '../../sqlite/copy.ts';
 import type { Log } from '../log.ts';
+import { COPY_OPENING } from './open-mark.ts';
 import { DATABASE_NAME, type Store } from './store.ts';
 
 /** After a start there is more urgent work, ms. */
@@ -20,7 +21,7 @@ const CHECK_INTERVAL_MS = 24 * 3_600_000;
 /** Copies that may wait for their turn; each takes seconds at most. */
 const WAITING_LIMIT = 8;
 /** Its word is another than the file's it was made of, so that a backup put back is not taken for that file. */
-const SETTLE = ["UPDATE meta SET value = 'copy' WHERE key = 'opening'"];
+const SETTLE = [`UPDATE meta SET value = '${COPY_OPENING}' WHERE key = 'opening'`];
 
 /** Looks at a database file that nobody has open: one sentence of what is wrong, or null. */
 export type CheckFile = (path: string) => Promise<string | null>;

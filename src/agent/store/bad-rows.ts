@@ -19,6 +19,7 @@ export function findBadRow(store: Store): string | null {
     ['volumes', Volume, () => store.volumes.list()],
     ['shares', Share, () => store.shares.list()],
     ['instances', Instance, () => store.instances.list()],
+    ['reservations', {} as TSchema, () => store.reservations.list()],
     ['operations', {} as TSchema, () => store.operations.unfinished()],
   ];
   for (const [name, schema, list] of tables) {

@@ -1,7 +1,7 @@
 /**
  * Events: appended in the transaction of the change, told to listeners after its commit.
  *
- * The table is the outbox of the link to the scheduler: what is not acknowledged stays, up to a limit. How far
+ * The table is the outbox of the link to the scheduler (outbox.ts): what is not acknowledged stays. How far
  * the scheduler has acknowledged is kept in memory, and written with the next event: a commit for each
  * acknowledgement would cost more than it is worth, since the scheduler tells it anew at each hello.
  */
@@ -11,11 +11,8 @@ import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { BerthEvent, EventType } from '../../model/event.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 import type { MetaStore } from './meta.ts';
+import { Outbox, subjectOf } from './outbox.ts';
 
-/** Events kept after they were acknowledged, for `berth events`. */
-const KEPT_EVENTS = 10_000;
-/** Events kept for a scheduler that does not come; beyond it the oldest go, and it sees a gap in `seq`. */
-const UNACKNOWLEDGED_LIMIT = 200_000;
 /** Appends between two clean-ups. */
 const TRIM_INTERVAL = 1_000;
 
@@ -23,6 +20,7 @@ const TRIM_INTERVAL = 1_000;
 export const SEQ_LIMIT = 2 ** 51;
 
 export class EventStore {
+  readonly outbox: Outbox;
   readonly #db: Database;
   readonly #meta: MetaStore;
   readonly #clock: Clock;
@@ -36,6 +34,7 @@ export class EventStore {
     this.#db = db;
     this.#meta = meta;
     this.#clock = clock;
+    this.outbox = new Outbox(db, meta);
     this.#acknowledged = meta.getNumber('acknowledged_seq');
     this.#acknowledgedOnDisk = this.#acknowledged;
   }
@@ -44,12 +43,18 @@ export class EventStore {
     this.#db.assertTransaction();
     const at = timestamp(this.#clock);
     const { lastInsertRowid } = this.#db
-      .sql('INSERT INTO events (type, at, target, data) VALUES (?, ?, ?, ?)')
-      .run(type, at, target === null ? null : JSON.stringify(target), JSON.stringify(data));
+      .sql('INSERT INTO events (type, at, target, data, subject) VALUES (?, ?, ?, ?, ?)')
+      .run(
+        type,
+        at,
+        target === null ? null : JSON.stringify(target),
+        JSON.stringify(data),
+        subjectOf({ type, target, data }),
+      );
     const event: BerthEvent = { seq: Number(lastInsertRowid), type, at, target, data };
     for (const listener of this.#appendListeners) listener(event);
     this.#writeAcknowledged();
-    if (event.seq % TRIM_INTERVAL === 0) this.#trim();
+    if (event.seq % TRIM_INTERVAL === 0) this.outbox.trim(event.seq, this.#acknowledged);
     for (const listener of this.#listeners)
       this.#db.onCommit(() => {
         if (this.#listeners.has(listener)) listener(event);
@@ -79,6 +84,13 @@ export class EventStore {
       .sql('SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?')
       .all(seq, limit)
       .map(toEvent);
+  }
+
+  /** When the event of this number was; null where there is none. */
+  at(seq: number): string | null {
+    return (
+      (this.#db.sql('SELECT at FROM events WHERE seq = ?').get(seq)?.['at'] as string | undefined) ?? null
+    );
   }
 
   /** Whether an event of this type has come after `seq`. */
@@ -123,6 +135,7 @@ export class EventStore {
     const last = Math.max(seq, this.#numberOf('SELECT max(seq) AS seq FROM events'));
     this.#db.sql("DELETE FROM sqlite_sequence WHERE name = 'events'").run();
     this.#db.sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)").run(last);
+    this.outbox.lose(seq);
     this.#db.onCommit(() => {
       this.#acknowledged = seq;
     });
@@ -139,12 +152,6 @@ export class EventStore {
     this.#db.onCommit(() => {
       this.#acknowledgedOnDisk = seq;
     });
-  }
-
-  #trim(): void {
-    const last = this.lastSeq();
-    const keepFrom = Math.max(last - UNACKNOWLEDGED_LIMIT, Math.min(last - KEPT_EVENTS, this.acknowledged()));
-    this.#db.sql('DELETE FROM events WHERE seq <= ?').run(keepFrom);
   }
 }
 

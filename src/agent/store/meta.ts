@@ -9,8 +9,15 @@ export type MetaKey =
   | 'node_id'
   | 'epoch'
   | 'acknowledged_seq'
+  /** Which numbering of events this is; see outbox.ts. */
+  | 'outbox_id'
+  /** The newest event that is gone and was not acknowledged, or never was here. */
+  | 'lost_seq'
   | 'host'
   | 'hypervisor'
+  | 'devices'
+  /** Of what more is claimed than there is, as it was told last; see overcommit.ts. */
+  | 'overcommit'
   | 'boot_id'
   /** How full the pool was when it was told last; see pool-room.ts. */
   | 'pool_room'

@@ -13,6 +13,9 @@ import type { Store } from './store.ts';
 /** Letters of a mark; what is longer in the file is none. */
 const MARK_LENGTH_LIMIT = 64;
 
+/** The word of a copy that nobody has opened yet: that of no file's opening. */
+export const COPY_OPENING = 'copy';
+
 /** The mark that is there while no log is: the word of an opening that has lost its log. Null for none. */
 export function markWithoutLog(folder: string, name: string): string | null {
   if (existsSync(`${join(folder, name)}-wal`) || !existsSync(markPath(folder, name))) return null;

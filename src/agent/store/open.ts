@@ -30,7 +30,7 @@ import {
 } from '../../sqlite/set-aside.ts';
 import type { Log } from '../log.ts';
 import { findBadRow } from './bad-rows.ts';
-import { isMarked, mark, markWithoutLog, unmark } from './open-mark.ts';
+import { COPY_OPENING, isMarked, mark, markWithoutLog, unmark } from './open-mark.ts';
 import { type RecoveryNote, writeRecoveryNote } from './recovery-note.ts';
 import { type Salvage, type SalvagedOperation, salvage } from './salvage.ts';
 import { DATABASE_NAME, Store } from './store.ts';
@@ -59,6 +59,7 @@ export function openStore(parts: OpenParts): { store: Store; nodeId: string } {
   try {
     const nodeId = store.meta.get('node_id') ?? begin(store, aside, parts);
     keepNodeId(folder, nodeId);
+    keepOutbox(store, parts);
     mark(store, folder, DATABASE_NAME, parts.newId());
     store.onClose(() => unmark(store, folder, DATABASE_NAME));
     tellOfOld(folder, log);
@@ -128,6 +129,12 @@ function begin(store: Store, aside: SetAside | null, parts: OpenParts): string {
     if (known !== null || source !== null) store.events.skipTo(Math.max(clock.now(), taken?.lastSeq ?? 0));
   });
   return nodeId;
+}
+
+/** A copy that was put back goes on with numbers that were given to other events since it was made. */
+function keepOutbox({ db, meta, events: { outbox } }: Store, { newId }: OpenParts): void {
+  if (outbox.id !== null && meta.get('opening') !== COPY_OPENING) return;
+  db.transaction(() => outbox.renew(newId()));
 }
 
 function noteOf(

@@ -66,10 +66,10 @@ export class OperationStore {
   insert(operation: OperationRow): void {
     this.#db.assertTransaction();
     const { id, kind, version, target, askedBy, state, key } = operation;
-    const { requestDigest, parentId, plan, createdAt, endedAt } = operation;
+    const { requestDigest, parentId, plan, createdAt, startedAt, endedAt } = operation;
     this.#db
       .sql(
-        'INSERT INTO operations (id, kind, version, target_kind, target_id, target_name, asked_by, state, key, request_digest, parent_id, plan, created_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+        'INSERT INTO operations (id, kind, version, target_kind, target_id, target_name, asked_by, state, key, request_digest, parent_id, plan, created_at, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
       )
       .run(
         id,
@@ -85,12 +85,13 @@ export class OperationStore {
         parentId,
         JSON.stringify(plan),
         createdAt,
+        startedAt,
         endedAt,
       );
     for (const step of operation.steps) {
       this.#db
-        .sql('INSERT INTO steps (operation_id, position, name, state) VALUES (?, ?, ?, ?)')
-        .run(id, step.position, step.name, step.state);
+        .sql('INSERT INTO steps (operation_id, position, name, state, started_at) VALUES (?, ?, ?, ?, ?)')
+        .run(id, step.position, step.name, step.state, step.startedAt);
     }
   }
 

@@ -17,6 +17,7 @@ import { migrations } from './migrations/index.ts';
 import { NameStore } from './names.ts';
 import { NetworkStore } from './networks.ts';
 import { OperationStore } from './operations.ts';
+import { ReservationStore } from './reservations.ts';
 import { SnapshotStore } from './snapshots.ts';
 import { ShareStore } from './shares.ts';
 import { UsageRecordStore } from './usage-records.ts';
@@ -58,6 +59,7 @@ export class Store {
   readonly networks: NetworkStore;
   readonly instances: InstanceStore;
   readonly allocations: AllocationStore;
+  readonly reservations: ReservationStore;
   readonly operations: OperationStore;
   readonly names: NameStore;
   readonly meters: MeterStore;
@@ -81,6 +83,7 @@ export class Store {
     this.networks = new NetworkStore(this.db);
     this.instances = new InstanceStore(this.db, this);
     this.allocations = new AllocationStore(this.db);
+    this.reservations = new ReservationStore(this.db);
     this.operations = new OperationStore(this.db);
     this.names = new NameStore(this.db);
     this.meters = new MeterStore(this.db, this.meta);

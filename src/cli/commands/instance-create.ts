@@ -95,6 +95,7 @@ export const createLeaf: Leaf = {
       summary: 'spec as JSON; - is standard input',
     },
     { flag: 'name', value: 'name', summary: "name to give it; with --file, instead of the file's" },
+    { flag: 'reservation', value: 'uuid', summary: 'take the room of this reservation, which is gone then' },
     ...SPEC_OPTIONS,
     ...OPERATION_OPTIONS,
   ],
@@ -107,7 +108,8 @@ export const createLeaf: Leaf = {
   async run(session, given) {
     const spec = await specOf(session, given);
     await checkSpec('instance.create', spec, given.text('file') ?? 'the options');
-    const params = { spec: spec as InstanceSpec };
+    const reservation = given.text('reservation');
+    const params = { spec: spec as InstanceSpec, ...(reservation !== undefined && { reservation }) };
     const done = `Created instance ${params.spec.name}`;
     return operate(session, given, { method: 'instance.create', params, done });
   },

@@ -1,21 +1,13 @@
-/** `berth status`, `doctor`, `foreign`, `inventory`, `recover` and `backup`: the node itself. */
+/** `berth status`, `doctor`, `foreign`, `recover` and `backup`: the node itself. */
 import { resolve } from 'node:path';
-import type {
-  Finding,
-  ForeignGuest,
-  Health,
-  Inventory,
-  NodeStatus,
-  Problem,
-  ResourceInventory,
-} from '../../model/node.ts';
+import type { Finding, ForeignGuest, Health, NodeStatus, Problem } from '../../model/node.ts';
 import type { LeftOutObject, RecoveredObject, RecoveryReport } from '../../model/recovery.ts';
 import { EXIT } from '../failure.ts';
 import type { LeafBody } from '../leaf.ts';
 import { toneOf } from '../render/style.ts';
 import { type Column, fields, indent, type Look, table } from '../render/table.ts';
 import { clean, padEnd, widthOf } from '../render/text.ts';
-import { formatAge, formatBytes, formatCounts, formatGib, formatMib, formatUntil } from '../render/units.ts';
+import { formatAge, formatBytes, formatCounts, formatMib, formatUntil } from '../render/units.ts';
 
 export const status: LeafBody = {
   doing: () => 'tell how the node is',
@@ -43,15 +35,6 @@ export const foreign: LeafBody = {
     await session.answerResult('node.foreign', result, ({ guests }, look) =>
       table(FOREIGN_COLUMNS, guests, look),
     );
-    return EXIT.done;
-  },
-};
-
-export const inventory: LeafBody = {
-  doing: () => 'tell what the node has',
-  async run(session) {
-    const result = await session.client.call('inventory.get', {});
-    await session.answerResult('inventory.get', result, renderInventory);
     return EXIT.done;
   },
 };
@@ -93,20 +76,6 @@ export const save: LeafBody = {
     return EXIT.done;
   },
 };
-
-interface ResourceRow extends ResourceInventory {
-  resourceClass: string;
-  format: (amount: number) => string;
-}
-
-const RESOURCE_COLUMNS: Column<ResourceRow>[] = [
-  { title: 'RESOURCE', value: (row) => row.resourceClass },
-  { title: 'TOTAL', value: (row) => row.format(row.total), align: 'right' },
-  { title: 'RESERVED', value: (row) => row.format(row.reserved), align: 'right' },
-  { title: 'RATIO', value: (row) => row.allocationRatio, align: 'right' },
-  { title: 'USED', value: (row) => row.format(row.used), align: 'right' },
-  { title: 'AVAILABLE', value: (row) => row.format(row.available), align: 'right' },
-];
 
 function renderStatus(node: NodeStatus, look: Look): string {
   return renderFacts(node, look) + renderProblems(node, look);
@@ -153,48 +122,6 @@ function renderFacts(node: NodeStatus, look: Look): string {
 export function health({ state, since, reason }: Health, { nowMs }: Look): string[] {
   const first = clean(state);
   return reason === '' ? [first] : [first, `for ${formatAge(since, nowMs)}: ${clean(reason)}`];
-}
-
-function renderInventory(node: Inventory, look: Look): string {
-  const { VCPU, MEMORY_MB, DISK_GB } = node.resources;
-  const rows: ResourceRow[] = [
-    { resourceClass: 'VCPU', format: String, ...VCPU },
-    { resourceClass: 'MEMORY_MB', format: formatMib, ...MEMORY_MB },
-    { resourceClass: 'DISK_GB', format: formatGib, ...DISK_GB },
-  ];
-  const { host } = node;
-  return [
-    table(RESOURCE_COLUMNS, rows, look),
-    '\n',
-    fields(
-      [
-        ['Node', node.hostname],
-        ['ID', node.nodeId],
-        ['Generation', node.generation],
-        ['Acceleration', node.acceleration],
-        ['CPU', `${clean(host.cpuModel)} (${clean(host.architecture)})`],
-        ['System', `${clean(host.operatingSystem)}, kernel ${clean(host.kernel)}`],
-        ['libvirt', host.libvirtVersion ?? 'cannot be asked'],
-        ['QEMU', host.qemuVersion ?? 'cannot be asked'],
-        ['Pools', node.pools.map(poolLine)],
-        ['Traits', node.traits],
-        ['Discrepancies', node.discrepancies.length === 0 ? 'none' : node.discrepancies.map(discrepancy)],
-      ],
-      look,
-    ),
-  ].join('');
-}
-
-function poolLine({ name, fileSystem, shared, room, disk, state }: Inventory['pools'][number]): string {
-  const left = disk === null ? 'not measured' : `${formatGib(disk.available)} available`;
-  const words = [fileSystem ?? 'unknown file system', ...(shared ? ['shared'] : []), `room: ${room}`, left];
-  if (state === 'unavailable') words.push('unavailable');
-  return `${name} (${words.join(', ')})`;
-}
-
-function discrepancy({ resourceClass, sources, chosen, reason }: Inventory['discrepancies'][number]): string {
-  const said = Object.entries(sources).map(([source, amount]) => `${source} says ${amount}`);
-  return `${resourceClass}: ${said.join(', ')}; ${chosen} is used: ${reason}`;
 }
 
 const ADDED_COLUMNS: Column<RecoveredObject>[] = [

@@ -27,7 +27,12 @@ const ENTRIES: readonly Entry[] = [
   {
     name: 'inventory',
     summary: 'Tell what the node has, what is taken, and what is left',
-    leaf: async () => (await import('./node.ts')).inventory,
+    leaf: async () => (await import('./inventory.ts')).inventory,
+  },
+  {
+    name: 'load',
+    summary: 'Tell what the node really uses now, whatever is claimed',
+    leaf: async () => (await import('./load.ts')).load,
   },
   {
     name: 'leaks',
@@ -38,6 +43,11 @@ const ENTRIES: readonly Entry[] = [
     name: 'instance',
     summary: 'Instances: the virtual machines of this node',
     group: async () => (await import('./instance.ts')).commands,
+  },
+  {
+    name: 'reservation',
+    summary: 'Reservations: room that is kept free for a while',
+    group: async () => (await import('./reservation.ts')).commands,
   },
   {
     name: 'image',

@@ -2,11 +2,13 @@
  * Host: facts about the machine itself.
  *
  * Facts come from systeminformation and from the kernel, and say from where, so that the agent can
- * cross-check them; they are gathered at start and on demand, never in a loop.
+ * cross-check them; they are gathered at start and on demand, never in a loop. Resources are the kernel's alone, and are
+ * what is looked at again and again.
  *
  * A host that can't be asked is UNAVAILABLE: whether it has booted, or goes down, is never guessed.
  */
 import type { Finding } from '../../model/node.ts';
+import type { NumaNode } from '../../model/topology.ts';
 import type { CallOptions } from './calls.ts';
 
 export interface HostFacts {
@@ -23,8 +25,34 @@ export interface HostFacts {
   traits: string[];
 }
 
+/** What can come and go while the machine runs. */
+export interface HostResources {
+  /** CPUs that are online, as `0-3,8`. */
+  cpus: string;
+  /** CPUs that there are and that are offline; empty for none. */
+  offlineCpus: string;
+  /** What the kernel can give, MiB. */
+  memoryMib: number;
+  /** One at least. */
+  numaNodes: NumaNode[];
+}
+
+/** What the machine uses now, whoever uses it. */
+export interface HostLoad {
+  /** Time of all CPUs since the boot, by what became of it, milliseconds; `total` has all of it. */
+  cpuMs: { total: number; idle: number; iowait: number; steal: number };
+  /** Processes that ran or waited, mean of 1, 5 and 15 minutes. */
+  loadAverages: [number, number, number];
+  /** MiB. */
+  memoryMib: { total: number; available: number; swapTotal: number; swapFree: number };
+}
+
 export interface Host {
   facts(options?: CallOptions): Promise<HostFacts>;
+  /** Cheap enough to be asked every few seconds. */
+  resources(options?: CallOptions): Promise<HostResources>;
+  /** The same. */
+  load(options?: CallOptions): Promise<HostLoad>;
   /** What tells one boot of the machine from the next. */
   bootId(options?: CallOptions): Promise<string>;
   /** Whether the machine itself is going down, so that its guests are being shut down with it. */

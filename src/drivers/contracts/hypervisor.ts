@@ -17,6 +17,7 @@
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration } from '../../model/node.ts';
 import type { Watchdog } from '../../model/policy.ts';
+import type { HostDevice, NumaNode } from '../../model/topology.ts';
 import type { CallOptions, Unsubscribe } from './calls.ts';
 import type { DiskHypervisor, GuestDisk } from './hypervisor-disks.ts';
 import type { UsageReader } from './hypervisor-usage.ts';
@@ -198,6 +199,8 @@ export interface HypervisorFacts {
   traits: string[];
   /** Whether guests can be given shares, and why, one sentence. @default not told: facts of an older version */
   shares?: { usable: boolean; reason: string };
+  /** NUMA nodes as the hypervisor sees them; a source for cross-checking. @default not told: facts of an older version */
+  numaNodes?: NumaNode[];
 }
 
 export interface HypervisorHealth {
@@ -213,6 +216,10 @@ export interface Hypervisor extends DiskHypervisor, UsageReader {
   subscribe(listener: (event: GuestEvent) => void): Unsubscribe;
 
   facts(options?: CallOptions): Promise<HypervisorFacts>;
+  /** Devices of the host that guests could be given, by address; none where the host does not list them. */
+  devices(options?: CallOptions): Promise<HostDevice[]>;
+  /** Calls back when they may have changed, also after a lost connection. */
+  onDevices(listener: () => void): Unsubscribe;
   /** All guests of the host, ours and foreign. */
   observe(options?: CallOptions): Promise<ObservedGuest[]>;
   observeGuest(id: string, options?: CallOptions): Promise<ObservedGuest | null>;

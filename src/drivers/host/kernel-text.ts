@@ -4,6 +4,7 @@
  * What is expected and missing is an UNAVAILABLE error: a host that cannot say what it has is never taken
  * for one that has nothing.
  */
+import { cpusOf } from '../../model/cpu-list.ts';
 import { AgentError } from '../../model/errors.ts';
 
 /** MemTotal of /proc/meminfo, MiB. @see proc(5) */
@@ -26,16 +27,8 @@ export function cpuModelName(cpuinfo: string): string | null {
 
 /** Number of CPUs in a list such as `0-3,8,10-11`. @see cputopology.rst, /sys/devices/system/cpu/online */
 export function countCpus(list: string): number {
-  const count = list
-    .trim()
-    .split(',')
-    .map((part) => /^(\d+)(?:-(\d+))?$/.exec(part))
-    .reduce(
-      (sum, range) =>
-        sum + (range === null ? Number.NaN : 1 + Number(range[2] ?? range[1]) - Number(range[1])),
-      0,
-    );
-  if (Number.isNaN(count) || count < 1) throw missing('a list of CPUs', '/sys/devices/system/cpu/online');
+  const count = cpusOf(list)?.length ?? 0;
+  if (count < 1) throw missing('a list of CPUs', '/sys/devices/system/cpu/online');
   return count;
 }
 

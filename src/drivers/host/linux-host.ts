@@ -5,19 +5,22 @@
  * operating system) and a second figure to compare the memory with. It runs programs of its own and takes up
  * to a second, so `facts` is for the start and for a caller that asks, never for a loop.
  */
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { hostname, machine, release } from 'node:os';
 import { AgentError } from '../../model/errors.ts';
 import type { Finding } from '../../model/node.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import { type Clock, systemClock } from '../contracts/clock.ts';
-import type { Host, HostFacts } from '../contracts/host.ts';
+import type { Host, HostFacts, HostLoad, HostResources } from '../contracts/host.ts';
 import { CallLimit } from './call-limit.ts';
 import { traitsOfFlags } from './cpu-traits.ts';
 import { examineHost } from './examine.ts';
 import { examinePoolWay } from './examine-pool-way.ts';
 import type { Exec } from './exec.ts';
+import { readKernelFile, readOptionalFile } from './kernel-files.ts';
 import { countCpus, cpuFlags, cpuModelName, memTotalMib } from './kernel-text.ts';
+import { readLoad } from './load.ts';
+import { readResources } from './resources.ts';
 
 /** systeminformation takes about a second on a busy machine. Milliseconds. */
 const FACTS_TIMEOUT_MS = 20_000;
@@ -25,6 +28,8 @@ const FACTS_TIMEOUT_MS = 20_000;
 const EXAMINE_TIMEOUT_MS = 30_000;
 /** One small file. Milliseconds. */
 const BOOT_ID_TIMEOUT_MS = 5_000;
+/** Some ten small files for each NUMA node. Milliseconds. */
+const RESOURCES_TIMEOUT_MS = 5_000;
 /** systemd answers in milliseconds; while it is busy with going down, later. */
 const STOPPING_TIMEOUT_MS = 10_000;
 const BOOT_ID_FILE = '/proc/sys/kernel/random/boot_id';
@@ -51,6 +56,8 @@ export interface LinuxHostParts {
   qemuUser?: string;
   /** Folder whose presence says that systemd is the init. @default '/run/systemd/system' */
   systemdFolder?: string;
+  /** What is before /sys and /proc when resources are read. @default '' */
+  root?: string;
 }
 
 export class LinuxHost implements Host {
@@ -64,6 +71,18 @@ export class LinuxHost implements Host {
   async facts(options: CallOptions = {}): Promise<HostFacts> {
     using limit = new CallLimit('Gather facts of the host', options, FACTS_TIMEOUT_MS);
     return await limit.race(gather());
+  }
+
+  /** @throws {AgentError} UNAVAILABLE: the kernel's files cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
+  async resources(options: CallOptions = {}): Promise<HostResources> {
+    using limit = new CallLimit('Tell what the host has', options, RESOURCES_TIMEOUT_MS);
+    return await limit.race(readResources(this.#parts.root ?? ''));
+  }
+
+  /** @throws {AgentError} UNAVAILABLE: the kernel's files cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
+  async load(options: CallOptions = {}): Promise<HostLoad> {
+    using limit = new CallLimit('Tell what the host uses', options, RESOURCES_TIMEOUT_MS);
+    return await limit.race(readLoad(this.#parts.root ?? ''));
   }
 
   /** @throws {AgentError} UNAVAILABLE: the kernel's file cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
@@ -104,10 +123,11 @@ export class LinuxHost implements Host {
 
 async function gather(): Promise<HostFacts> {
   const { default: systeminformation } = await loadSystemInformation();
-  const [meminfo, cpuinfo, online, memory, system] = await Promise.all([
+  const [meminfo, cpuinfo, online, smt, memory, system] = await Promise.all([
     readKernelFile('/proc/meminfo'),
     readKernelFile('/proc/cpuinfo'),
     readKernelFile('/sys/devices/system/cpu/online'),
+    readOptionalFile('/sys/devices/system/cpu/smt/active'),
     systeminformation.mem(),
     systeminformation.osInfo(),
   ]);
@@ -119,7 +139,10 @@ async function gather(): Promise<HostFacts> {
     operatingSystem: [system.distro, system.release, system.codename].filter((word) => word !== '').join(' '),
     kernel: release(),
     memoryMib: { procMeminfo: memTotalMib(meminfo), systeminformation: Math.floor(memory.total / MIB) },
-    traits: traitsOfFlags(cpuFlags(cpuinfo)),
+    traits: [
+      ...traitsOfFlags(cpuFlags(cpuinfo)),
+      ...(smt?.trim() === '1' ? ['HW_CPU_HYPERTHREADING'] : []),
+    ].toSorted(),
   };
 }
 
@@ -154,12 +177,4 @@ async function isThere(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function readKernelFile(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new AgentError('UNAVAILABLE', `Cannot read ${path}`, { cause });
-  }
 }

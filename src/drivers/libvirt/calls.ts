@@ -12,6 +12,8 @@ export const TIMEOUT_MS = {
   observe: 5_000,
   /** Capabilities and the probe of KVM, on a cold host. */
   facts: 45_000,
+  /** Hundreds of them, each asked for from memory. */
+  devices: 15_000,
   /** As facts, when it is the first call of all. */
   define: 45_000,
   /** QEMU starts within a second, within tens of seconds on a host that swaps. */

@@ -129,12 +129,13 @@ export function isAgentError(error: unknown): boolean {
   return AGENT_ERRORS.some((name) => isLibvirtError(error, name));
 }
 
-/** Null where the domain is gone meanwhile. */
+/** Null where the domain, or the device of the host, is gone meanwhile. */
 export async function unlessGone<T>(promise: Promise<T>): Promise<T | null> {
   try {
     return await promise;
   } catch (error) {
     if (isLibvirtError(error, 'VIR_ERR_NO_DOMAIN')) return null;
+    if (isLibvirtError(error, 'VIR_ERR_NO_NODE_DEVICE')) return null;
     throw error;
   }
 }

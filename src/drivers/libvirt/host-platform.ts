@@ -6,10 +6,11 @@
  */
 import { access } from 'node:fs/promises';
 import type { Connection } from 'node-libvirt';
+import type { NumaNode } from '../../model/topology.ts';
 import type { HypervisorFacts } from '../contracts/hypervisor.ts';
 import type { Exec } from '../host/exec.ts';
 import { type AccelerationVerdict, probeAcceleration } from './acceleration.ts';
-import { type EmulatorFacts, emulatorFacts, offersUefi } from './capabilities.ts';
+import { type EmulatorFacts, emulatorFacts, numaNodes, offersUefi } from './capabilities.ts';
 import { READ_ONLY_PROGRAM_PATH } from './share-xml.ts';
 import { probeShares } from './virtiofsd.ts';
 
@@ -23,6 +24,7 @@ export interface HostPlatformOptions {
 
 /** What is known for one connection. */
 export interface Platform extends EmulatorFacts {
+  numaNodes: NumaNode[];
   verdict: AccelerationVerdict;
 }
 
@@ -30,13 +32,21 @@ export interface Platform extends EmulatorFacts {
 const CAPABILITIES_TIMEOUT_MS = 30_000;
 const KIB_PER_MIB = 1024;
 
-/** What every guest of ours can have on every host. @see os-traits: compute/arch, firmware, graphics, net, storage */
+/**
+ * What every guest of ours can have on every host. What the host could and our guests can't have, as a TPM, is not among it.
+ *
+ * @see os-traits: compute/arch, firmware, graphics, net, storage, volume
+ */
 const TRAITS = [
   'COMPUTE_ARCH_X86_64',
   'COMPUTE_FIRMWARE_BIOS',
   'COMPUTE_GRAPHICS_MODEL_VGA',
   'COMPUTE_NET_VIF_MODEL_VIRTIO',
+  'COMPUTE_NODE',
+  'COMPUTE_STORAGE_BUS_SCSI',
   'COMPUTE_STORAGE_BUS_VIRTIO',
+  'COMPUTE_VOLUME_ATTACH',
+  'COMPUTE_VOLUME_EXTEND',
 ];
 const TRAIT_VIRTIOFS = 'COMPUTE_STORAGE_VIRTIO_FS';
 const TRAIT_UEFI = 'COMPUTE_FIRMWARE_UEFI';
@@ -94,12 +104,14 @@ export class HostPlatform {
       cpus: node.cpus,
       traits: traitsOf(platform, offers),
       shares,
+      numaNodes: platform.numaNodes,
     };
   }
 
   async #read(connection: Connection): Promise<Platform> {
-    const facts = emulatorFacts(await connection.getCapabilities({ timeoutMs: CAPABILITIES_TIMEOUT_MS }));
-    return { ...facts, verdict: await this.#accelerationOf(facts) };
+    const text = await connection.getCapabilities({ timeoutMs: CAPABILITIES_TIMEOUT_MS });
+    const facts = emulatorFacts(text);
+    return { ...facts, numaNodes: numaNodes(text), verdict: await this.#accelerationOf(facts) };
   }
 
   async #accelerationOf({ emulator, isKvmListed }: EmulatorFacts): Promise<AccelerationVerdict> {

@@ -17,6 +17,7 @@
  */
 import { constants, type Domain, type LibvirtEvent } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
+import type { HostDevice } from '../../model/topology.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { Keys } from '../contracts/keys.ts';
@@ -43,7 +44,8 @@ import { Definitions } from './definitions.ts';
 import { unlessGone } from './errors.ts';
 import { GuestRelay } from './guest-relay.ts';
 import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
-import type { DriverLog } from './listeners.ts';
+import { type DriverLog, Listeners } from './listeners.ts';
+import { readDevices } from './node-devices.ts';
 import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
 import { keepNvram, restoreNvram } from './nvram.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
@@ -71,6 +73,8 @@ export interface LibvirtHypervisorOptions extends HostPlatformOptions {
 /** Of the system's libvirtd. @see qemu_conf.c, virQEMUDriverConfigNew */
 const KEPT_FOLDER = '/var/lib/libvirt/qemu';
 const RUN_FOLDER = '/run/libvirt/qemu';
+/** Prefix of the names of PCI devices; others come and go with each guest. @see udevAddOneDevice, node_device_udev.c */
+const PCI_DEVICE = 'pci_';
 /** Definitions read at once: enough to keep a connection busy, few enough for its queue. */
 const READS_AT_ONCE = 64;
 
@@ -82,6 +86,7 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
   readonly #sweep: DefinitionSweep;
   readonly #relay: GuestRelay;
   readonly #keptFolder: string;
+  readonly #devices: Listeners<void>;
 
   constructor(options: LibvirtHypervisorOptions) {
     super(options);
@@ -89,6 +94,7 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     this.#host = new HostPlatform(options);
     const { clock, runFolder = RUN_FOLDER } = options;
     this.#usages = new Usages({ clock, definitions: this.#definitions, runFolder });
+    this.#devices = new Listeners(options.log, 'a listener to devices');
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.session = new Session(options, {
       onLifecycle: (event) => this.#sessionOnLifecycle(event),
@@ -97,6 +103,7 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
       onWatchdog: ({ domain, action }) =>
         this.#relay.tell({ type: 'watchdog', id: domain.uuid, action: watchdogActionOf(action) }),
       onDefinition: ({ domain }) => this.#sessionOnDefinition(domain.uuid),
+      onDevice: ({ nodeDevice }) => nodeDevice.name.startsWith(PCI_DEVICE) && this.#devices.tell(),
       onGap: () => this.#sessionOnGap(),
       onLoss: () => this.#sessionOnLoss(),
     });
@@ -131,6 +138,16 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     return this.ask('Cannot tell what this host has', options, TIMEOUT_MS.facts, ({ connection, limits }) =>
       limits.wait(this.#host.facts(connection), 'question'),
     );
+  }
+
+  devices(options: CallOptions = {}): Promise<HostDevice[]> {
+    return this.ask('Cannot tell what devices this host has', options, TIMEOUT_MS.devices, (context) =>
+      readDevices(context.connection, context.limits),
+    );
+  }
+
+  onDevices(listener: () => void): Unsubscribe {
+    return this.#devices.add(listener);
   }
 
   observe(options: CallOptions = {}): Promise<ObservedGuest[]> {
@@ -268,6 +285,7 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     this.#sweep.close();
     await this.session.close();
     this.#relay.listeners.clear();
+    this.#devices.clear();
   }
 
   /** Null when the domain is gone meanwhile. */
@@ -325,6 +343,7 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
   #sessionOnGap(): void {
     this.#definitions.forgetAll();
     this.#usages.forgetAll();
+    this.#devices.tell();
     this.#relay.tell({ type: 'gap' });
   }
 

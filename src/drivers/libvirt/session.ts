@@ -12,7 +12,7 @@
  * tells a gap. A call made while there is no connection is UNAVAILABLE at once; only the very first attempt is
  * waited for. Closing ends the connection and nothing else: no guest depends on it.
  */
-import { type Connection, connect, type LibvirtEvent } from 'node-libvirt';
+import { type Connection, connect, LibvirtError, type LibvirtEvent } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
@@ -40,6 +40,8 @@ export interface SessionEvents {
   onDefinition(
     event: LibvirtEvent<'domain', 'metadataChange'> | LibvirtEvent<'domain', 'deviceAdded' | 'deviceRemoved'>,
   ): void;
+  /** A device of the host has come, gone or changed. */
+  onDevice(event: LibvirtEvent<'nodeDevice', 'lifecycle'> | LibvirtEvent<'nodeDevice', 'update'>): void;
   /** Events may have been missed since the last one. */
   onGap(): void;
   /** The connection is gone: what was learned from events may be out of date from now on. */
@@ -141,11 +143,27 @@ export class Session {
       await connection.onEvent('domain', 'metadataChange', (event) => this.#events.onDefinition(event));
       await connection.onEvent('domain', 'deviceAdded', (event) => this.#events.onDefinition(event));
       await connection.onEvent('domain', 'deviceRemoved', (event) => this.#events.onDefinition(event));
+      await this.#withDevices(connection);
       if (this.#isClosed) throw new AgentError('CANCELLED', 'closed while connecting');
       return connection;
     } catch (error) {
       await connection.close();
       throw error;
+    }
+  }
+
+  /** A host whose libvirt has no node device driver is a host all the same: its devices are read now and then. */
+  async #withDevices(connection: Connection): Promise<void> {
+    try {
+      await connection.onEvent('nodeDevice', 'lifecycle', (event) => this.#events.onDevice(event));
+      await connection.onEvent('nodeDevice', 'update', (event) => this.#events.onDevice(event));
+    } catch (error) {
+      if (!(error instanceof LibvirtError)) throw error;
+      this.#options.log({
+        level: 'info',
+        message: 'libvirt tells nothing of the devices of the host',
+        error,
+      });
     }
   }
 

@@ -1,9 +1,10 @@
 /**
  * SimHostFacts: the Host contract on a simulated host, from the world's settings.
  */
+import { cpusOf } from '../../model/cpu-list.ts';
 import type { Finding } from '../../model/node.ts';
 import type { CallOptions } from '../contracts/calls.ts';
-import type { Host, HostFacts } from '../contracts/host.ts';
+import type { Host, HostFacts, HostLoad, HostResources } from '../contracts/host.ts';
 import { type Attachment, Calls } from './call.ts';
 import type { SimWorld } from './world.ts';
 
@@ -17,7 +18,8 @@ export class SimHostFacts implements Host {
   }
 
   facts(options?: CallOptions): Promise<HostFacts> {
-    const { hostname, cpus, memoryMib, traits } = this.#world.settings;
+    const { hostname, memoryMib, traits } = this.#world.settings;
+    const cpus = cpusOf(this.#world.machine.resources.cpus)?.length ?? 0;
     return this.#calls.run({ name: 'host.facts', id: null, options, nature: 'question' }, () => ({
       hostname,
       architecture: 'x86_64',
@@ -28,6 +30,20 @@ export class SimHostFacts implements Host {
       memoryMib: { procMeminfo: memoryMib, systeminformation: memoryMib },
       traits: [...traits],
     }));
+  }
+
+  resources(options?: CallOptions): Promise<HostResources> {
+    return this.#calls.run(
+      { name: 'host.resources', id: null, options, nature: 'question' },
+      () => this.#world.machine.resources,
+    );
+  }
+
+  load(options?: CallOptions): Promise<HostLoad> {
+    return this.#calls.run(
+      { name: 'host.load', id: null, options, nature: 'question' },
+      () => this.#world.machine.load,
+    );
   }
 
   bootId(options?: CallOptions): Promise<string> {

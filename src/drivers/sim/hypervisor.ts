@@ -6,6 +6,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { AgentError } from '../../model/errors.ts';
+import type { HostDevice } from '../../model/topology.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
 import {
   type GuestAddress,
@@ -83,7 +84,16 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
         usable: settings.sharesMissing === null,
         reason: settings.sharesMissing ?? 'set by the simulation',
       },
+      numaNodes: this.world.machine.resources.numaNodes,
     }));
+  }
+
+  devices(options?: CallOptions): Promise<HostDevice[]> {
+    return this.ask('hypervisor.devices', null, options, () => this.world.machine.devices);
+  }
+
+  onDevices(listener: () => void): Unsubscribe {
+    return this.world.machine.onDevices(() => this.#attachment.alive && listener());
   }
 
   observe(options?: CallOptions): Promise<ObservedGuest[]> {

@@ -9,6 +9,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import type { Acceleration, Finding } from '../../model/node.ts';
 import type { ImageFormat, SourceFormat } from '../../model/storage.ts';
+import type { HostDevice, HugepagePool } from '../../model/topology.ts';
 import type {
   GuestDefinition,
   GuestDevices,
@@ -50,8 +51,22 @@ export interface WorldSettings {
   hostname: string;
   /** @default 16 */
   cpus: number;
+  /** CPUs of them that are offline, as `0-3,8`. @default '' */
+  offlineCpus: string;
   /** @default 65_536 */
   memoryMib: number;
+  /** Memory in use, guests' and the host's own. @default 1_024 */
+  usedMib: number;
+  /** Of the CPUs' time, that which is used. @default 0 */
+  busyShare: number;
+  /** And that which the hardware below gives to others. @default 0 */
+  stealShare: number;
+  /** How many NUMA nodes CPUs and memory are spread over. @default 2 */
+  numaNodes: number;
+  /** Of each NUMA node. @default none */
+  hugepages: HugepagePool[];
+  /** @default none */
+  devices: HostDevice[];
   /** @default 'default' */
   poolName: string;
   /** @default '/sim/pool' */
@@ -88,7 +103,14 @@ export interface WorldSettings {
 export const DEFAULT_SETTINGS: WorldSettings = {
   hostname: 'sim',
   cpus: 16,
+  offlineCpus: '',
   memoryMib: 65_536,
+  usedMib: 1_024,
+  busyShare: 0,
+  stealShare: 0,
+  numaNodes: 2,
+  hugepages: [],
+  devices: [],
   poolName: 'default',
   poolRoot: '/sim/pool',
   poolBytes: 1024 ** 4,

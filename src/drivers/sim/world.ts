@@ -12,6 +12,7 @@ import { Exports } from './exports.ts';
 import { Faults } from './faults.ts';
 import { Files } from './files.ts';
 import { Guests } from './guests.ts';
+import { Machine } from './machine.ts';
 import { Outside } from './outside.ts';
 import {
   DEFAULT_SETTINGS,
@@ -45,6 +46,7 @@ export class SimWorld {
   readonly files: Files;
   readonly guests: Guests;
   readonly exports: Exports;
+  readonly machine: Machine;
   /** What others on the host do, and what guests do by themselves. */
   readonly outside: Outside;
   /** What no agent should do to a host and a host does not prevent, in words; tests expect none. */
@@ -70,6 +72,7 @@ export class SimWorld {
     };
     this.guests = new Guests(this.#state, this.files, this.clock, changed);
     this.exports = new Exports(this.#state, () => this.touch());
+    this.machine = new Machine(this.settings, this.clock, changed);
     this.outside = new Outside(this, changed);
     this.flush();
   }
@@ -135,7 +138,7 @@ export class SimWorld {
 }
 
 function settingsOf(base: WorldSettings, given: Omit<WorldOptions, 'clock' | 'statePath'>): WorldSettings {
-  // Files of worlds before there were keys have none.
+  // Files of older worlds lack what came later; those of before there were keys have none.
   const keys = { ...(given.keys ?? base.keys ?? {}) };
-  return { ...base, ...given, keys, timing: { ...base.timing, ...given.timing } };
+  return { ...DEFAULT_SETTINGS, ...base, ...given, keys, timing: { ...base.timing, ...given.timing } };
 }

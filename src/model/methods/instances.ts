@@ -1,5 +1,5 @@
 /** Methods of instances. */
-import { Fence, NameOrId, ObjectFence, strict } from '../common.ts';
+import { Fence, Id, NameOrId, ObjectFence, strict } from '../common.ts';
 import { RESTORE_SCOPES } from '../drift.ts';
 import { Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from '../instance.ts';
 import { type Method, none, one, operation, read } from '../method.ts';
@@ -34,6 +34,11 @@ export const INSTANCE_METHODS = {
     strict({
       id: Type.Optional(Type.String({ format: 'uuid', description: 'UUID to give it, lower case' })),
       spec: InstanceSpec,
+      reservation: Type.Optional({
+        ...Id,
+        description:
+          'UUID of a reservation whose room it takes; it is gone then, and what is beyond it has to be free',
+      }),
       ...Fence,
     }),
   ),

@@ -3,6 +3,7 @@ import { Fence, Sha256, strict } from '../common.ts';
 import { TOKEN_LIMIT } from '../enrolment.ts';
 import { NodeIdentity } from '../identity.ts';
 import { LEAKS_LISTED_MAX, NodeLeaks, ThingName } from '../leak.ts';
+import { NodeLoad } from '../load.ts';
 import { type Method, none, operation, read } from '../method.ts';
 import { Finding, ForeignGuest, Inventory, NodeStatus } from '../node.ts';
 import { RecoveryReport } from '../recovery.ts';
@@ -91,6 +92,11 @@ export const NODE_METHODS = {
     'List the guests that Berth did not define, as they were seen last; they are never touched.',
     none,
     strict({ guests: Type.Array(ForeignGuest) }),
+  ),
+  'node.load': read(
+    'Tell what the node really uses now, whatever is claimed: CPUs, stolen time, memory, pools. Looks at the host.',
+    none,
+    NodeLoad,
   ),
   'inventory.get': read(
     'Tell what the node has, what is taken, and what is left, by resource class.',

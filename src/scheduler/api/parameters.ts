@@ -22,6 +22,14 @@ export const InstanceParam = Type.String({
   description: 'id or name of an instance',
 });
 
+/** Why an operator does something; it is kept and shown. */
+export const Reason = Type.String({
+  minLength: 1,
+  maxLength: 500,
+  pattern: '^[^\\x00-\\x1f\\x7f]+$',
+  description: 'why, in one line',
+});
+
 export const WaitQuery = strict({
   wait: Type.Optional(
     Type.String({

@@ -10,11 +10,14 @@ import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
 import type { Operation } from '../../model/operation.ts';
 import { type Clock, timestamp } from '../clock.ts';
+import { needsOf } from '../engines/amounts.ts';
+import type { Claimer } from '../engines/claimer.ts';
 import type { Links } from '../gateway/link-table.ts';
 import { type InstanceView, viewOf } from '../instance-views.ts';
 import type { Directory } from '../nodes/directory.ts';
-import { needsOf, rankNodes } from '../placement/place.ts';
-import { noNodeFits, type Refusal } from '../placement/refusals.ts';
+import { assertStartable } from '../nodes/service.ts';
+import { type Ask, type Placer, UNANSWERED_LIMIT } from '../placement/placer.ts';
+import type { PlacementRequest } from '../placement/request.ts';
 import type { CommandMethod, CommandRow } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { NodeRow } from '../store/nodes.ts';
@@ -24,8 +27,15 @@ import { commandTopic, type Dispatcher } from './dispatcher.ts';
 
 /** Milliseconds a caller waits for the node's answer; then it is told what is known, and the command goes on. */
 const ANSWER_WAIT_MS = 15_000;
-/** Commands that a node may have unanswered; more are refused, for the node is stuck or gone. */
-const UNANSWERED_LIMIT = 256;
+/** What is asked for. */
+export interface CreateRequest {
+  spec: InstanceSpec;
+  placement: PlacementRequest;
+  /** Id or hostname; null to have one chosen. */
+  node: string | null;
+  /** Idempotency key of the caller, or null. */
+  key: string | null;
+}
 
 export interface Answer {
   /** Null for an instance that is gone by now. */
@@ -38,6 +48,8 @@ export interface CommandsParts {
   store: Store;
   directory: Directory;
   dispatcher: Dispatcher;
+  placer: Placer;
+  claimer: Claimer;
   links: Links;
   waiters: Waiters;
   clock: Clock;
@@ -55,17 +67,16 @@ export class Commands {
   /**
    * Places an instance, or puts it on the node that is named, and has it made there.
    *
-   * @param request.node Id or hostname; null to have one chosen.
-   * @param request.key Idempotency key of the caller, or null.
    * @throws {AgentError} KEY_REUSED, ALREADY_EXISTS (the name), NOT_FOUND (the node, or something on it),
    *   CAPACITY_EXCEEDED with each node's reason in `details.nodes`, UNAVAILABLE, LIMIT_REACHED, or what the
    *   node refused with.
    */
-  async create(request: { spec: InstanceSpec; node: string | null; key: string | null }): Promise<Answer> {
-    const { spec, node, key } = request;
-    const digest = digestOf({ method: 'instance.create', spec, node });
+  async create(request: CreateRequest): Promise<Answer> {
+    const { spec, node, key, placement } = request;
+    const asked = Object.keys(placement).length === 0 ? {} : { placement };
+    const digest = digestOf({ method: 'instance.create', spec, node, ...asked });
     const repeated = this.#repeated(key, digest);
-    return this.#answer(repeated ?? this.#journalCreate(request, digest));
+    return this.#answer(repeated ?? (await this.#place(request, digest)));
   }
 
   /**
@@ -90,6 +101,7 @@ export class Commands {
     if (target.phase === 'failed') {
       throw new AgentError('NOT_FOUND', `Instance ${target.name} was never made: its creation failed`);
     }
+    if (method === 'instance.start') assertStartable(this.#parts.store.nodes.get(target.nodeId) as NodeRow);
     if (this.#parts.links.session(target.nodeId) === null) {
       throw new AgentError('UNAVAILABLE', `The node of instance ${target.name} is not connected`);
     }
@@ -129,20 +141,44 @@ export class Commands {
     throw new AgentError('KEY_REUSED', 'The idempotency key was used for another request');
   }
 
-  #journalCreate(request: { spec: InstanceSpec; node: string | null; key: string | null }, digest: string) {
-    const { store, clock, newId } = this.#parts;
-    const { spec, node } = request;
+  async #place(request: CreateRequest, digest: string): Promise<CommandRow> {
+    const { placer, directory, newId } = this.#parts;
+    const { spec, node, placement } = request;
     this.#checkName(spec.name);
-    const nodeId = this.#choose(spec, node === null ? null : this.#parts.directory.find(node).id);
-    const id = newId();
+    const ask: Ask = {
+      consumer: newId(),
+      name: spec.name,
+      amounts: needsOf(spec, placement.devices),
+      placement,
+      nodeId: node === null ? null : directory.find(node).id,
+      refusals: [],
+    };
+    const found = await placer.candidates(ask);
+    // The same may have been asked for meanwhile. From here to the journal nothing else gets a turn.
+    const repeated = this.#repeated(request.key, digest);
+    if (repeated !== null) return repeated;
+    this.#checkName(spec.name);
+    const ranking = placer.judge(ask, found);
+    const [best] = ranking.candidates;
+    if (best === undefined) throw await placer.errorOf(ask, ranking);
+    return this.#journalCreate(request, ask, { nodeId: best, digest });
+  }
+
+  #journalCreate(request: CreateRequest, ask: Ask, chosen: { nodeId: string; digest: string }): CommandRow {
+    const { store, clock, claimer } = this.#parts;
+    const { spec, placement } = request;
+    const { nodeId, digest } = chosen;
+    const { consumer: id, amounts } = ask;
     const command = this.#newCommand(
       { method: 'instance.create', key: request.key },
-      { digest, nodeId, instanceId: id, params: { id, spec }, pinned: node !== null },
+      { digest, nodeId, instanceId: id, params: { id, spec }, pinned: ask.nodeId !== null },
     );
     this.#journal(command, () => {
-      store.claims.hold(command.id, nodeId, needsOf(spec));
-      store.instances.put(newInstance({ id, nodeId, spec, createdAt: timestamp(clock) }), clock.now());
+      store.claims.want({ consumer: id, nodeId, amounts });
+      const createdAt = timestamp(clock);
+      store.instances.put(newInstance({ id, nodeId, spec, placement, createdAt }), clock.now());
     });
+    claimer.claim(id);
     return command;
   }
 
@@ -154,26 +190,8 @@ export class Commands {
     });
   }
 
-  #choose(spec: InstanceSpec, pinnedId: string | null): string {
-    const nodes = this.#parts.directory.forPlacement();
-    const ranking = rankNodes(
-      needsOf(spec),
-      pinnedId === null ? nodes : nodes.filter(({ id }) => id === pinnedId),
-    );
-    const free = ranking.candidates.find((id) => !this.#isStuck(id));
-    if (free !== undefined) return free;
-    const stuck = ranking.candidates.map((id) => this.#stuckRefusal(id));
-    throw noNodeFits(spec.name, [...ranking.refusals, ...stuck]);
-  }
-
   #isStuck(nodeId: string): boolean {
     return this.#parts.store.commands.countUnanswered(nodeId) >= UNANSWERED_LIMIT;
-  }
-
-  #stuckRefusal(nodeId: string): Refusal {
-    const hostname = this.#parts.store.nodes.get(nodeId)?.hostname ?? nodeId;
-    const reason = `it has ${UNANSWERED_LIMIT} commands unanswered`;
-    return { node: nodeId, hostname, code: 'LIMIT_REACHED', reason };
   }
 
   #newCommand(
@@ -222,6 +240,8 @@ export class Commands {
   }
 }
 
-function newInstance(of: Pick<InstanceRow, 'id' | 'nodeId' | 'spec' | 'createdAt'>): InstanceRow {
+function newInstance(
+  of: Pick<InstanceRow, 'id' | 'nodeId' | 'spec' | 'placement' | 'createdAt'>,
+): InstanceRow {
   return { ...of, name: of.spec.name, phase: 'dispatching', operationId: null, told: null, error: null };
 }

@@ -1,8 +1,8 @@
 /**
  * The door for agents: GET /v1/agent with Upgrade, a certificate or a bearer token, and subprotocol `berth.v1`.
  *
- * What is not welcome is turned away with an HTTP status and an error body before the upgrade. The gateway
- * holds all links, introduced or not, and finds those that are half-open.
+ * What is not welcome is turned away with an HTTP status and an error body before the upgrade, and told when to come
+ * again where it may. The gateway holds all links, introduced or not, and finds those that are half-open.
  */
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -10,15 +10,25 @@ import type { Logger } from 'pino';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
-import { AGENT_PATH, MESSAGE_BYTES_LIMIT, SUBPROTOCOL } from '../../model/wire.ts';
+import { COMPRESSION, MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
+import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { type AgentPeer, AgentSession } from './agent-session.ts';
 import { CLOSE } from './close-codes.ts';
 import type { Doorkeeper } from './doorkeeper.ts';
+import { Floodgate } from './floodgate.ts';
+import { HeldInventories } from './held-inventories.ts';
 import type { LinkTable } from './link-table.ts';
+import { Prober } from './prober.ts';
 
-/** Links at a time; more are turned away with 503. The embedded engine serves hundreds of nodes. */
-const LINKS_LIMIT = 2_000;
+/** Links at a time; more are turned away with 503: ten thousand nodes, and some that come back before they were missed. */
+const LINKS_LIMIT = 12_000;
+/** Links that have not said hello; each has ten seconds for it. */
+const STRANGERS_LIMIT = 1_000;
+/** What is told with that, ms: by then some have gone. */
+const FULL_RETRY_MS = 10_000;
+/** A smaller window than ours is not for us: the link is not compressed then. @see RFC 7692, 7.1.2.1 */
+const SMALL_WINDOW = /server_max_window_bits\s*=\s*"?(8|9|10|11)\b/;
 
 export interface GatewayParts {
   clock: Clock;
@@ -28,13 +38,18 @@ export interface GatewayParts {
   links: LinkTable;
   /** Milliseconds between two probes of a link. */
   probeIntervalMs: number;
+  /** @default one of the usual size */
+  floodgate?: Floodgate;
 }
 
 export class AgentGateway {
   readonly #parts: GatewayParts;
   readonly #server: WebSocketServer;
   readonly #sessions = new Set<AgentSession>();
-  readonly #stopProbing: () => void;
+  readonly #held = new HeldInventories();
+  readonly #floodgate: Floodgate;
+  readonly #prober: Prober;
+  #strangers = 0;
   #stopping = false;
 
   constructor(parts: GatewayParts) {
@@ -43,12 +58,11 @@ export class AgentGateway {
       noServer: true,
       clientTracking: true,
       maxPayload: MESSAGE_BYTES_LIMIT,
-      perMessageDeflate: false,
+      perMessageDeflate: COMPRESSION,
       handleProtocols: () => SUBPROTOCOL,
     });
-    this.#stopProbing = parts.clock.every(parts.probeIntervalMs, () => {
-      for (const session of this.#sessions) session.probe();
-    });
+    this.#floodgate = parts.floodgate ?? new Floodgate(parts.clock);
+    this.#prober = new Prober(parts.clock, parts.probeIntervalMs);
   }
 
   /** Handler of the HTTP server's `upgrade`. */
@@ -60,13 +74,16 @@ export class AgentGateway {
       turnAway(socket, admitted);
       return;
     }
+    if (SMALL_WINDOW.test(request.headers['sec-websocket-extensions'] ?? '')) {
+      delete request.headers['sec-websocket-extensions'];
+    }
     this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket, admitted.nodeId));
   }
 
   /** Takes no more links and closes all; resolves when their sockets are gone. */
   async close(): Promise<void> {
     this.#stopping = true;
-    this.#stopProbing();
+    this.#prober.close();
     const gone = [...this.#server.clients].map(
       (client) => new Promise((resolve) => client.once('close', resolve)),
     );
@@ -78,18 +95,25 @@ export class AgentGateway {
     const { clock, logger, peer } = this.#parts;
     const session = new AgentSession(webSocket, {
       provenNode,
+      held: this.#held,
+      admitNode: (nodeId) => this.#floodgate.admitNode(nodeId),
       clock,
       logger,
       peer,
-      onClosed: (closed) => this.#handleClosed(closed),
+      onIntroduced: () => {
+        this.#strangers--;
+      },
+      onClosed: (closed) => this.#handleClosed(closed, stopProbing),
     });
+    const stopProbing = this.#prober.add(session);
     this.#sessions.add(session);
+    this.#strangers++;
   }
 
   #admit(request: IncomingMessage): { nodeId: string | null } | Refusal {
     try {
       const nodeId = this.#parts.doorkeeper.admit(request);
-      return this.#refusalOf(request) ?? { nodeId };
+      return this.#refusalOf(request) ?? this.#refusalForNow(nodeId) ?? { nodeId };
     } catch (thrown) {
       return { error: AgentError.from(thrown), status: 401 };
     }
@@ -102,14 +126,30 @@ export class AgentGateway {
       return refusal('INVALID_ARGUMENT', `Only the subprotocol ${SUBPROTOCOL} is spoken here`);
     }
     if (this.#stopping) return refusal('UNAVAILABLE', 'The scheduler is stopping');
-    if (this.#sessions.size < LINKS_LIMIT) return null;
-    return refusal('LIMIT_REACHED', `There are ${LINKS_LIMIT} links already`, 503);
+    return null;
   }
 
-  #handleClosed(session: AgentSession): void {
+  /** It is welcome, and has to come again: there are too many. */
+  #refusalForNow(nodeId: string | null): Refusal | null {
+    if (this.#sessions.size >= LINKS_LIMIT) return full(`There are ${LINKS_LIMIT} links already`);
+    if (this.#strangers >= STRANGERS_LIMIT) return full(`${STRANGERS_LIMIT} links have not said hello`);
+    try {
+      if (nodeId !== null) this.#floodgate.admitNode(nodeId);
+      this.#floodgate.admitLink();
+      return null;
+    } catch (thrown) {
+      return { error: AgentError.from(thrown), status: 503 };
+    }
+  }
+
+  #handleClosed(session: AgentSession, stopProbing: () => void): void {
+    stopProbing();
     this.#sessions.delete(session);
     const nodeId = session.nodeId;
-    if (nodeId === null) return;
+    if (nodeId === null) {
+      this.#strangers--;
+      return;
+    }
     this.#parts.links.remove(nodeId, session);
     this.#parts.peer.onClosed(session, nodeId);
   }
@@ -124,14 +164,21 @@ function refusal(code: AgentError['code'], message: string, status = httpStatusO
   return { error: new AgentError(code, message), status };
 }
 
+function full(message: string): Refusal {
+  const details = { retryAfterMs: FULL_RETRY_MS };
+  return { error: new AgentError('LIMIT_REACHED', message, { details }), status: 503 };
+}
+
 function turnAway(socket: Duplex, { error, status }: Refusal): void {
   const body = JSON.stringify({ error: error.toBody() });
+  const retryAfterMs = Number(error.details?.['retryAfterMs'] ?? 0);
   const head = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     'Connection: close',
     'Content-Type: application/json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     ...(status === 401 ? ['WWW-Authenticate: Bearer'] : []),
+    ...(retryAfterMs > 0 ? [`Retry-After: ${Math.ceil(retryAfterMs / 1000)}`] : []),
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }

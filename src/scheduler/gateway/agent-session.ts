@@ -7,7 +7,9 @@
  *
  * Before the hello nothing but the hello is taken. Each request that is sent settles exactly once: with the
  * agent's answer, at its deadline, or when the link closes, whichever is first. After `closed` nothing more
- * is taken from the socket. What a message means is the owner's business (AgentPeer).
+ * is taken from the socket. What a message means is the owner's business (AgentPeer); what the agent leaves out of its
+ * inventory is filled in here. An agent that does not read is not listened to and gets no requests (flow.ts), and gives
+ * no sign of life then: the next probes cut the link.
  */
 import type { Logger } from 'pino';
 import type { RawData, WebSocket } from 'ws';
@@ -16,16 +18,25 @@ import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { MethodName } from '../../model/methods.ts';
 import type { TSchema } from '../../model/schema.ts';
+import { ToldEvent } from '../../model/told.ts';
 import { parse } from '../../model/validate.ts';
+import { FlowGate } from '../../model/flow.ts';
+import {
+  commonFeatures,
+  EVENTS_IN_FLIGHT_LIMIT,
+  MESSAGE_BYTES_LIMIT,
+  PROTOCOL_VERSION,
+  REQUESTS_IN_FLIGHT_LIMIT,
+  type Snapshot,
+} from '../../model/link.ts';
+import type { Inventory } from '../../model/node.ts';
 import {
   AGENT_MESSAGES,
-  agentErrorOf,
   type Heartbeat,
   type Hello,
   type HelloResult,
   type Incoming,
   METHOD_NOT_FOUND,
-  REQUESTS_IN_FLIGHT_LIMIT,
   type RpcRequest,
   type RpcResponse,
   readMessage,
@@ -33,30 +44,47 @@ import {
 } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { because, CLOSE, type CloseCause } from './close-codes.ts';
+import type { HeldInventories } from './held-inventories.ts';
+import { type Outcome, Requests } from './requests.ts';
+
+export type { Outcome } from './requests.ts';
 
 /** Milliseconds an agent has to introduce itself: it needs none of its host for that. */
 const HELLO_DEADLINE_MS = 10_000;
 /** Milliseconds a peer has to answer a close before its socket is cut. */
 const CLOSE_GRACE_MS = 1_000;
 /** Bytes waiting to be read by an agent; beyond it the link is cut, for the agent reads too slowly to live. */
-const SEND_BUFFER_BYTES_LIMIT = 64 * 1024 * 1024;
+const SEND_BUFFER_BYTES_LIMIT = 2 * MESSAGE_BYTES_LIMIT;
 
-/** How a request ended. `unanswered`: the agent may have taken it or not. */
-export type Outcome =
-  | { kind: 'result'; result: unknown }
-  | { kind: 'refused'; error: AgentError }
-  | { kind: 'unanswered'; why: 'link-closed' | 'deadline' }
-  | { kind: 'unsent'; why: 'link-closed' | 'too-many' };
+/** What this side speaks and takes. */
+const TERMS = {
+  version: PROTOCOL_VERSION,
+  limits: {
+    messageBytes: MESSAGE_BYTES_LIMIT,
+    requests: REQUESTS_IN_FLIGHT_LIMIT,
+    events: EVENTS_IN_FLIGHT_LIMIT,
+  },
+};
+
+/** A hello with the inventory, however it was told. */
+export type WholeHello = Hello & { inventory: Inventory };
+
+/** Answer to a hello, and when the event `lastSeq` was, where that is known. */
+export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null };
 
 /** What the owner of the links does with what agents say. */
 export interface AgentPeer {
   /** @throws {AgentError} when the agent is not taken; the link is closed then. */
-  onHello(session: AgentSession, hello: Hello): HelloResult;
+  onHello(session: AgentSession, hello: WholeHello): Welcome;
   /** The answer to the hello is on its way: requests may follow. */
   onIntroduced(session: AgentSession, nodeId: string): void;
+  /** The agent reads again: what found no room may follow. */
+  onRoom(session: AgentSession, nodeId: string): void;
   /** @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
   onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): void;
   onEvent(session: AgentSession, nodeId: string, event: BerthEvent): void;
+  /** @throws {AgentError} INVALID_ARGUMENT: a part out of its order; the link is closed then. */
+  onSnapshot(session: AgentSession, nodeId: string, snapshot: Snapshot): void;
   /** The next certificate of the node. @throws {AgentError} when there is none to be had here. */
   onRenew(session: AgentSession, nodeId: string, request: RenewRequest): IssuedCertificate;
   onClosed(session: AgentSession, nodeId: string): void;
@@ -65,37 +93,51 @@ export interface AgentPeer {
 export interface SessionParts {
   /** The node that the other end has proven to be by a certificate. @default null: it has not */
   provenNode?: string | null;
+  held: HeldInventories;
+  /** Says whether the node may come in now. @throws {AgentError} LIMIT_REACHED: it comes too often */
+  admitNode?: (nodeId: string) => void;
   clock: Clock;
   logger: Logger;
   peer: Omit<AgentPeer, 'onClosed'>;
+  /** Called once, when a hello was taken. @default nobody */
+  onIntroduced?: () => void;
   /** Called once, when nothing more will come from the link. */
   onClosed(session: AgentSession): void;
 }
 
-interface Pending {
-  settle(outcome: Outcome): void;
-}
-
 export class AgentSession {
   readonly #socket: WebSocket;
+  readonly #gate: FlowGate;
+  readonly #held: HeldInventories;
+  readonly #admitNode: (nodeId: string) => void;
   readonly #clock: Clock;
   readonly #peer: SessionParts['peer'];
   readonly #logger: Logger;
+  readonly #onIntroduced: () => void;
   readonly #onClosed: SessionParts['onClosed'];
-  readonly #pending = new Map<number, Pending>();
+  readonly #requests: Requests;
   readonly #cancelHelloDeadline: () => void;
   readonly #provenNode: string | null;
   #nodeId: string | null = null;
+  /** What the agent takes. */
+  #limits = { messageBytes: MESSAGE_BYTES_LIMIT, requests: REQUESTS_IN_FLIGHT_LIMIT };
   #lastId = 0;
   #heardSincePing = true;
+  /** It did not read, and nobody was told yet that it does again. */
+  #wasFull = false;
   #closed = false;
 
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket;
+    this.#gate = new FlowGate(socket);
+    this.#requests = new Requests(parts.clock);
+    this.#held = parts.held;
+    this.#admitNode = parts.admitNode ?? (() => undefined);
     this.#provenNode = parts.provenNode ?? null;
     this.#clock = parts.clock;
     this.#peer = parts.peer;
     this.#logger = parts.logger;
+    this.#onIntroduced = parts.onIntroduced ?? (() => undefined);
     this.#onClosed = parts.onClosed;
     this.#cancelHelloDeadline = parts.clock.after(HELLO_DEADLINE_MS, () => this.close(CLOSE.noHello));
     socket.on('message', (data, isBinary) => this.#handleMessage(data, isBinary));
@@ -113,7 +155,7 @@ export class AgentSession {
 
   /** How many more requests may be sent now. */
   get room(): number {
-    return this.#closed ? 0 : REQUESTS_IN_FLIGHT_LIMIT - this.#pending.size;
+    return this.#closed || this.#gate.isFull ? 0 : this.#limits.requests - this.#requests.size;
   }
 
   /**
@@ -129,23 +171,22 @@ export class AgentSession {
     if (this.#closed) return Promise.resolve({ kind: 'unsent', why: 'link-closed' });
     if (this.room <= 0) return Promise.resolve({ kind: 'unsent', why: 'too-many' });
     const id = ++this.#lastId;
-    return new Promise((resolve) => {
-      const settle = (outcome: Outcome): void => {
-        cancelDeadline();
-        this.#pending.delete(id);
-        resolve(outcome);
-      };
-      const cancelDeadline = this.#clock.after(options.deadlineMs, () =>
-        settle({ kind: 'unanswered', why: 'deadline' }),
-      );
-      this.#pending.set(id, { settle });
-      this.#send({ jsonrpc: '2.0', id, method, params });
-    });
+    const text = JSON.stringify({ jsonrpc: '2.0', id, method, params });
+    const sizeBytes = Buffer.byteLength(text);
+    if (sizeBytes > this.#limits.messageBytes)
+      return Promise.resolve({ kind: 'refused', error: tooLarge(sizeBytes) });
+    this.#sendText(text);
+    return this.#requests.wait(id, options.deadlineMs);
   }
 
   /** Tells the agent that all events up to `seq` are on disk here. */
   acknowledge(seq: number): void {
     this.#send({ jsonrpc: '2.0', method: 'ack', params: { seq } });
+  }
+
+  /** Tells the agent which revision of its inventory is held; null to be told the whole of it. */
+  #acknowledgeRevision(revision: string | null): void {
+    this.#send({ jsonrpc: '2.0', method: 'ack', params: { revision } });
   }
 
   /** Cuts the link where nothing was heard since the last call; else asks for a sign of life. */
@@ -169,8 +210,14 @@ export class AgentSession {
   }
 
   #send(message: object): void {
+    this.#sendText(JSON.stringify(message));
+  }
+
+  #sendText(text: string): void {
     if (this.#closed) return;
-    this.#socket.send(JSON.stringify(message));
+    this.#socket.send(text, () => this.#handleSent());
+    this.#gate.added();
+    this.#wasFull ||= this.#gate.isFull;
     if (this.#socket.bufferedAmount <= SEND_BUFFER_BYTES_LIMIT) return;
     this.#logger.warn({ bufferedBytes: this.#socket.bufferedAmount }, 'agent reads too slowly: link cut');
     this.#socket.terminate();
@@ -213,6 +260,7 @@ export class AgentSession {
       return;
     }
     this.#logger.warn(context, 'message refused');
+    if (request.method === 'hello' && error.code === 'STALE') return; // it says the whole now, or is out of time
     if (request.method === 'hello') this.close(because(CLOSE.refused, error.message));
     else if (request.id === undefined) this.close(because(CLOSE.malformed, error.message));
   }
@@ -226,13 +274,16 @@ export class AgentSession {
   #takeReport(request: RpcRequest, nodeId: string): void {
     switch (request.method) {
       case 'event':
-        this.#peer.onEvent(this, nodeId, read(AGENT_MESSAGES.event, request));
+        this.#peer.onEvent(this, nodeId, read(ToldEvent, request) as BerthEvent);
+        break;
+      case 'snapshot':
+        this.#peer.onSnapshot(this, nodeId, read(AGENT_MESSAGES.snapshot, request));
         break;
       case 'identity.renew':
         this.#takeRenewal(request, nodeId);
         break;
       case 'heartbeat':
-        this.#peer.onHeartbeat(this, nodeId, read(AGENT_MESSAGES.heartbeat, request));
+        this.#takeHeartbeat(nodeId, read(AGENT_MESSAGES.heartbeat, request));
         break;
       default:
         this.#reply(request, {
@@ -246,11 +297,43 @@ export class AgentSession {
     if (request.id === undefined) throw new AgentError('INVALID_ARGUMENT', 'A hello needs an id');
     const hello = read(AGENT_MESSAGES.hello, request);
     this.#assertProven(hello.nodeId);
-    const result = this.#peer.onHello(this, hello);
+    if (this.#provenNode === null) this.#admitNode(hello.nodeId);
+    const result = this.#answerTo(hello);
     this.#cancelHelloDeadline();
     this.#nodeId = hello.nodeId;
+    this.#onIntroduced();
     this.#reply(request, { result });
     this.#peer.onIntroduced(this, hello.nodeId);
+  }
+
+  /** One without a `link` is answered as by a scheduler of version 1.0. */
+  #answerTo(hello: Hello): HelloResult {
+    const inventory = this.#held.take(hello.nodeId, hello);
+    if (inventory === null) throw new AgentError('INVALID_ARGUMENT', 'A hello needs the inventory');
+    const { lastAt, ...result } = this.#peer.onHello(this, { ...hello, inventory });
+    if (hello.link === undefined) return result;
+    const { messageBytes, requests } = hello.link.limits;
+    this.#limits = {
+      messageBytes: Math.min(messageBytes, MESSAGE_BYTES_LIMIT),
+      requests: Math.min(requests, REQUESTS_IN_FLIGHT_LIMIT),
+    };
+    return { ...result, link: { ...TERMS, features: commonFeatures(hello.link.features), lastAt } };
+  }
+
+  /** A heartbeat counts, whatever becomes of the inventory in it. */
+  #takeHeartbeat(nodeId: string, heartbeat: Heartbeat): void {
+    let told: Inventory | null = null;
+    try {
+      told = this.#held.take(nodeId, heartbeat);
+    } catch (error) {
+      if (AgentError.from(error).code !== 'STALE') throw error;
+      this.#acknowledgeRevision(null);
+    }
+    this.#peer.onHeartbeat(this, nodeId, told === null ? {} : { inventory: told });
+    const { revision } = heartbeat;
+    if (revision === undefined || (heartbeat.delta !== undefined && told === null)) return;
+    if (told !== null) this.#acknowledgeRevision(revision);
+    else if (revision !== this.#held.revision(nodeId)) this.#acknowledgeRevision(null);
   }
 
   /** A certificate speaks for its node alone. */
@@ -272,24 +355,22 @@ export class AgentSession {
   }
 
   #takeResponse(response: RpcResponse): void {
-    const pending = typeof response.id === 'number' ? this.#pending.get(response.id) : undefined;
-    if (pending === undefined) {
-      this.#logger.info({ id: response.id }, 'answer to nothing that is waited for: dropped');
-    } else if (response.error !== undefined) {
-      pending.settle({ kind: 'refused', error: agentErrorOf(response.error) });
-    } else {
-      pending.settle({ kind: 'result', result: response.result });
-    }
+    if (this.#requests.answered(response)) return;
+    this.#logger.info({ id: response.id }, 'answer to nothing that is waited for: dropped');
   }
 
   #end(code: number, reason: string): void {
     this.#closed = true;
     this.#cancelHelloDeadline();
-    for (const pending of [...this.#pending.values()]) {
-      pending.settle({ kind: 'unanswered', why: 'link-closed' });
-    }
+    this.#requests.end();
     this.#logger.info({ nodeId: this.#nodeId, code, reason }, 'link closed');
     this.#onClosed(this);
+  }
+
+  #handleSent(): void {
+    if (!this.#gate.drained() || !this.#wasFull || this.#closed) return;
+    this.#wasFull = false;
+    if (this.#nodeId !== null) this.#peer.onRoom(this, this.#nodeId);
   }
 
   #handleMessage(data: RawData, isBinary: boolean): void {
@@ -302,6 +383,10 @@ export class AgentSession {
   #handleClose(code: number, reason: string): void {
     if (!this.#closed) this.#end(code, reason);
   }
+}
+
+function tooLarge(sizeBytes: number): AgentError {
+  return new AgentError('LIMIT_REACHED', `The request has ${sizeBytes} bytes, more than the node takes`);
 }
 
 function read<S extends TSchema>(schema: S, request: RpcRequest) {

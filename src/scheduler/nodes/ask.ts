@@ -3,6 +3,8 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import { METHODS, type MethodName, type Result } from '../../model/methods.ts';
+import type { TSchema } from '../../model/schema.ts';
+import { told } from '../../model/told.ts';
 import { parse } from '../../model/validate.ts';
 import type { Outcome } from '../gateway/agent-session.ts';
 import type { Links } from '../gateway/link-table.ts';
@@ -32,7 +34,7 @@ export async function ask<M extends MethodName>(
 /** @throws {AgentError} INTERNAL: the answer does not fit the method table. */
 export function readResult<M extends MethodName>(nodeId: string, method: M, result: unknown): Result<M> {
   try {
-    return parse(METHODS[method].result, result, `result of ${method}`) as Result<M>;
+    return parse(told<TSchema>(METHODS[method].result), result, `result of ${method}`) as Result<M>;
   } catch (cause) {
     throw new AgentError('INTERNAL', `Node ${nodeId} gave an answer that does not fit`, { cause });
   }

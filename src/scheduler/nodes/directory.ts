@@ -1,38 +1,43 @@
 /**
- * Nodes as the rest of the scheduler sees them: found by id or hostname, shown to callers, judged for placement.
+ * Nodes as the rest of the scheduler sees them: found by id or hostname, and shown to callers.
  */
 
 import { Id, nullable, strict, Timestamp } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
-import { Inventory, RESOURCE_CLASSES, type ResourceAmounts } from '../../model/node.ts';
+import { Inventory, RESOURCE_CLASSES, type ResourceAmounts, type ResourceClass } from '../../model/node.ts';
 import { type Static, Type } from '../../model/schema.ts';
+import type { Amounts } from '../engines/amounts.ts';
 import type { Links } from '../gateway/link-table.ts';
-import { type PlacementNode, roomOf } from '../placement/place.ts';
-import { NODE_STATES, type NodeRow } from '../store/nodes.ts';
+import { NODE_SERVICES, type NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import type { Presence } from './presence.ts';
+import { stateOf } from './service.ts';
 
-const Amounts = strict({ VCPU: Type.Integer(), MEMORY_MB: Type.Integer(), DISK_GB: Type.Integer() });
+const ShownAmounts = strict({ VCPU: Type.Integer(), MEMORY_MB: Type.Integer(), DISK_GB: Type.Integer() });
 
 export const NodeView = strict({
   id: Id,
   hostname: Type.String(),
   version: Type.String({ description: 'of its agent' }),
-  state: Type.Enum([...NODE_STATES]),
+  state: Type.Enum([...NODE_SERVICES, 'lost'], { description: 'lost: not heard of; else its service' }),
   since: Timestamp,
   reason: Type.String(),
+  service: Type.Enum([...NODE_SERVICES], {
+    description:
+      'what operators want: ready takes instances, draining none, and on maintenance none is started either',
+  }),
   connected: Type.Boolean({ description: 'there is a link to it now' }),
   heardAt: nullable(Timestamp),
   lastSeq: Type.Integer({ description: 'number of the newest event that is stored of it' }),
   instances: Type.Integer({ description: 'instances that it has told of' }),
-  claimed: Amounts,
-  room: Amounts,
+  claimed: ShownAmounts,
+  room: ShownAmounts,
   inventory: Inventory,
   registeredAt: Timestamp,
 });
 export type NodeView = Static<typeof NodeView>;
 
-const NOTHING: ResourceAmounts = { VCPU: 0, MEMORY_MB: 0, DISK_GB: 0 };
+const NOTHING: Amounts = {};
 
 export interface DirectoryParts {
   store: Store;
@@ -69,43 +74,29 @@ export class Directory {
     return this.#parts.store.nodes.all().map(this.#shower());
   }
 
-  /** All nodes as placement sees them. */
-  forPlacement(): PlacementNode[] {
-    const { store, links } = this.#parts;
-    const claims = store.claims.sums();
-    return store.nodes.all().map((node) => ({
-      id: node.id,
-      hostname: node.hostname,
-      unavailable: unavailability(node, links.session(node.id) !== null),
-      available: availableOf(node.inventory),
-      claimed: claims.get(node.id) ?? NOTHING,
-    }));
-  }
-
   #shower(): (node: NodeRow) => NodeView {
     const { store, presence, links } = this.#parts;
     const claims = store.claims.sums();
     const counts = store.instances.countByNode();
     return (node) => {
       const claimed = claims.get(node.id) ?? NOTHING;
+      const { serviceNote, ...shown } = node;
+      const told = node.state === 'lost' ? node : (serviceNote ?? node);
       return {
-        ...node,
+        ...shown,
+        state: stateOf(node),
+        since: told.since,
+        reason: told.reason,
         connected: links.session(node.id) !== null,
         heardAt: presence.heardAt(node.id),
         instances: counts.get(node.id) ?? 0,
-        claimed,
-        room: roomOf({ available: availableOf(node.inventory), claimed }),
+        claimed: byClass((name) => claimed[name] ?? 0),
+        room: byClass((name) => Math.max(0, node.inventory.resources[name].available - (claimed[name] ?? 0))),
       };
     };
   }
 }
 
-function unavailability(node: NodeRow, connected: boolean): string | null {
-  if (node.state === 'lost') return `it is lost since ${node.since}: ${node.reason}`;
-  return connected ? null : 'it is not connected';
-}
-
-function availableOf(inventory: Inventory): ResourceAmounts {
-  const amounts = RESOURCE_CLASSES.map((name) => [name, inventory.resources[name].available]);
-  return Object.fromEntries(amounts) as ResourceAmounts;
+function byClass(amountOf: (name: ResourceClass) => number): ResourceAmounts {
+  return Object.fromEntries(RESOURCE_CLASSES.map((name) => [name, amountOf(name)])) as ResourceAmounts;
 }

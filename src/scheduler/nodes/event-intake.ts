@@ -4,14 +4,17 @@
  *   event ──▶ batch ──(end of the turn, or full)──▶ transaction: events, mirror, last_seq ──▶ ack
  *
  * An event that is stored already is acknowledged and otherwise ignored, so a repeat does no harm. A batch
- * that cannot be stored is not acknowledged: the link is closed, and the node sends it again.
+ * that cannot be stored is not acknowledged: the link is closed, and the node sends it again. Numbers that are missing
+ * are a gap, unless the node says that it has taken together what they stood for (`after`).
  */
 import type { Logger } from 'pino';
 import type { BerthEvent } from '../../model/event.ts';
+import type { Snapshot } from '../../model/link.ts';
 import type { AgentSession } from '../gateway/agent-session.ts';
 import { CLOSE } from '../gateway/close-codes.ts';
 import type { Store } from '../store/store.ts';
 import type { Mirror } from './mirror.ts';
+import { SnapshotIntake } from './snapshot-intake.ts';
 
 /** Events in one transaction: enough to share the cost of its fsync, few enough not to hold up the rest. */
 const BATCH_LIMIT = 256;
@@ -28,17 +31,25 @@ export class EventIntake {
   readonly #parts: EventIntakeParts;
   readonly #session: AgentSession;
   readonly #nodeId: string;
+  readonly #snapshot: SnapshotIntake;
   #batch: BerthEvent[] = [];
 
   constructor(parts: EventIntakeParts, session: AgentSession, nodeId: string) {
     this.#parts = parts;
     this.#session = session;
     this.#nodeId = nodeId;
+    this.#snapshot = new SnapshotIntake(parts.store, parts.mirror, nodeId);
   }
 
   add(event: BerthEvent): void {
     if (this.#batch.push(event) === 1) setImmediate(() => this.flush());
     if (this.#batch.length >= BATCH_LIMIT) this.flush();
+  }
+
+  /** @throws {AgentError} INVALID_ARGUMENT, as SnapshotIntake does. */
+  addSnapshot(snapshot: Snapshot): void {
+    this.flush();
+    if (this.#snapshot.add(snapshot)) this.#session.acknowledge(snapshot.seq);
   }
 
   flush(): void {
@@ -60,7 +71,7 @@ export class EventIntake {
       let lastSeq = store.nodes.get(this.#nodeId)?.lastSeq ?? 0;
       for (const event of batch) {
         if (event.seq <= lastSeq) continue;
-        if (event.seq > lastSeq + 1) this.#reportGap(lastSeq, event.seq);
+        if ((event.after ?? event.seq - 1) > lastSeq) this.#reportGap(lastSeq, event.seq);
         store.events.add(this.#nodeId, event);
         mirror.applyEvent(this.#nodeId, event);
         lastSeq = event.seq;

@@ -8,10 +8,13 @@ import type { Logger } from 'pino';
 import { AgentError, type ErrorBody } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import { Instance } from '../../model/instance.ts';
+import type { SnapshotKind } from '../../model/link.ts';
 import { hasEnded, Operation } from '../../model/operation.ts';
 import type { TSchema } from '../../model/schema.ts';
+import { told } from '../../model/told.ts';
 import { findFault } from '../../model/validate.ts';
 import type { Clock } from '../clock.ts';
+import type { Claimer } from '../engines/claimer.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
@@ -19,6 +22,7 @@ import type { Waiters } from '../waiters.ts';
 export interface MirrorParts {
   store: Store;
   waiters: Waiters;
+  claimer: Pick<Claimer, 'releaseOnCommit'>;
   clock: Clock;
   logger: Logger;
 }
@@ -72,6 +76,7 @@ export class Mirror {
       operationId: known?.operationId ?? null,
       told,
       error: known?.error ?? null,
+      placement: known?.placement ?? {},
       createdAt: known?.createdAt ?? told.createdAt,
     };
     store.instances.put(row, clock.now());
@@ -79,30 +84,59 @@ export class Mirror {
 
   /** The node has it no more. One whose creation has not succeeded is kept as failed, to be shown. */
   applyDeleted(nodeId: string, id: string): void {
-    const { store } = this.#parts;
+    const { store, claimer } = this.#parts;
     const known = store.instances.get(id);
     if (known === null || known.nodeId !== nodeId || known.phase === 'failed') return;
     const creation =
       known.operationId === null ? null : store.operations.get(nodeId, known.operationId)?.operation;
     if (creation && creation.state !== 'succeeded') this.#fail(known, creation.error);
-    else store.instances.delete(id);
+    else {
+      store.instances.delete(id);
+      claimer.releaseOnCommit(id);
+    }
   }
 
   /**
    * Takes a whole listing.
    *
-   * @param knownBefore Ids of the node's instances that had been accepted when the listing was asked for:
-   *   those of them that are not listed are gone.
+   * @param knownBefore As `applyAbsence`.
    */
   applyListing(nodeId: string, told: readonly Instance[], knownBefore: readonly string[]): void {
-    const { store } = this.#parts;
-    const listed = new Set(told.map((instance) => instance.id));
     for (const instance of told) this.applyInstance(nodeId, instance);
+    this.applyAbsence(nodeId, new Set(told.map(({ id }) => id)), knownBefore);
+  }
+
+  /** Ids of the node's instances that it should list, if it is asked now. */
+  expected(nodeId: string): string[] {
+    return this.#parts.store.instances
+      .ofNode(nodeId)
+      .filter(({ phase }) => phase === 'accepted' || phase === 'present')
+      .map(({ id }) => id);
+  }
+
+  /**
+   * Takes what a whole listing did not have.
+   *
+   * @param knownBefore Ids that were expected when the listing was asked for: those of them that are not listed are gone.
+   */
+  applyAbsence(nodeId: string, listed: ReadonlySet<string>, knownBefore: readonly string[]): void {
     for (const id of knownBefore.filter((known) => !listed.has(known))) {
-      const known = store.instances.get(id);
+      const known = this.#parts.store.instances.get(id);
       if (known?.phase === 'accepted') this.#fail(known, null);
       else this.applyDeleted(nodeId, id);
     }
+  }
+
+  /** Takes one object of a snapshot; answers its id where it is an instance. */
+  applyObject(nodeId: string, kind: SnapshotKind, object: unknown): string | null {
+    const schema = kind === 'instance' ? Instance : kind === 'operation' ? Operation : null;
+    if (schema === null) return null;
+    const fault = findFault(told<TSchema>(schema), object);
+    const id = String((object as { id?: unknown } | null)?.id);
+    if (fault !== null) this.#parts.logger.warn({ nodeId, kind, id, ...fault }, 'an object does not fit');
+    else if (kind === 'instance') this.applyInstance(nodeId, object as Instance);
+    else this.applyOperation(nodeId, object as Operation);
+    return kind === 'instance' ? id : null;
   }
 
   /** Stores the operation unless a newer view is there, and wakes who waits for it; answers the stored one. */
@@ -118,8 +152,6 @@ export class Mirror {
   #endCreation(nodeId: string, operation: Operation): void {
     const { store, clock } = this.#parts;
     if (operation.state === 'succeeded') return;
-    const command = store.commands.withOperation(operation.id);
-    if (command !== null) store.claims.release(command.id);
     const instance = store.instances.get(operation.target.id);
     if (instance === null || instance.nodeId !== nodeId) return;
     if (instance.told === null) this.#fail(instance, operation.error);
@@ -128,15 +160,14 @@ export class Mirror {
 
   #fail(instance: InstanceRow, error: ErrorBody | null): void {
     const because = error ?? instance.error ?? notThere(instance);
-    this.#parts.store.instances.put(
-      { ...instance, phase: 'failed', told: null, error: because },
-      this.#parts.clock.now(),
-    );
+    const { store, clock, claimer } = this.#parts;
+    store.instances.put({ ...instance, phase: 'failed', told: null, error: because }, clock.now());
+    claimer.releaseOnCommit(instance.id);
   }
 
   /** An event whose data this version cannot read is kept as an event; the next poll tells what it meant. */
   #fits(nodeId: string, event: BerthEvent, schema: TSchema, key: string): boolean {
-    const fault = findFault(schema, event.data[key]);
+    const fault = findFault(told(schema), event.data[key]);
     if (fault === null) return true;
     const context = { nodeId, seq: event.seq, type: event.type, path: fault.path, message: fault.message };
     this.#parts.logger.warn(context, 'event data does not fit');

@@ -8,10 +8,12 @@ import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { Inventory } from '../../model/node.ts';
-import type { Heartbeat, Hello, HelloResult } from '../../model/wire.ts';
+import type { Snapshot } from '../../model/link.ts';
+import type { Heartbeat } from '../../model/wire.ts';
 import type { Enrolment } from '../ca/enrolment.ts';
 import { type Clock, timestamp } from '../clock.ts';
-import type { AgentPeer, AgentSession } from '../gateway/agent-session.ts';
+import type { Reporter } from '../engines/reporter.ts';
+import type { AgentPeer, AgentSession, Welcome, WholeHello } from '../gateway/agent-session.ts';
 import type { LinkTable } from '../gateway/link-table.ts';
 import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
@@ -22,7 +24,7 @@ import type { Poller } from './poller.ts';
 import type { Presence } from './presence.ts';
 
 /** Nodes that are remembered; one more is refused with LIMIT_REACHED. */
-const NODES_LIMIT = 5_000;
+const NODES_LIMIT = 20_000;
 
 export interface NodePeerParts {
   store: Store;
@@ -30,13 +32,14 @@ export interface NodePeerParts {
   presence: Presence;
   poller: Poller;
   links: LinkTable;
+  reporter: Pick<Reporter, 'changed'>;
   clock: Clock;
   logger: Logger;
   epoch: number;
   heartbeatSeconds: number;
   /** Makes certificates; null where the scheduler is no authority. */
   enrolment: Enrolment | null;
-  /** The node can be sent requests now. */
+  /** The node can be sent requests now, or can again. */
   onConnected(nodeId: string): void;
 }
 
@@ -48,16 +51,18 @@ export class NodePeer implements AgentPeer {
     this.#parts = parts;
   }
 
-  onHello(session: AgentSession, hello: Hello): HelloResult {
-    const { store, epoch, heartbeatSeconds, logger } = this.#parts;
+  onHello(session: AgentSession, hello: WholeHello): Welcome {
+    const { store, epoch, heartbeatSeconds, logger, reporter } = this.#parts;
     checkOwn(hello.nodeId, hello.inventory);
     const lastSeq = store.db.transaction(() => this.#register(hello));
+    reporter.changed(hello.nodeId);
     this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
     const { nodeId, lastContactAt } = hello;
     logger.info({ nodeId, hostname: hello.inventory.hostname, lastSeq, lastContactAt }, 'node connected');
     const disowned = disownedOf(store, nodeId, hello.instances ?? []);
     if (disowned.length > 0) logger.warn({ nodeId, disowned }, 'a node has what is not of it any more');
-    return { epoch, lastSeq, heartbeatSeconds, ...(disowned.length > 0 ? { disowned } : {}) };
+    const lastAt = store.events.at(nodeId, lastSeq);
+    return { epoch, lastSeq, lastAt, heartbeatSeconds, ...(disowned.length > 0 ? { disowned } : {}) };
   }
 
   onIntroduced(session: AgentSession, nodeId: string): void {
@@ -68,18 +73,27 @@ export class NodePeer implements AgentPeer {
     poller.start(nodeId);
   }
 
+  onRoom(_session: AgentSession, nodeId: string): void {
+    this.#parts.onConnected(nodeId);
+  }
+
   onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): void {
-    const { store, presence } = this.#parts;
+    const { store, presence, reporter } = this.#parts;
     const { inventory } = heartbeat;
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
       store.db.transaction(() => store.nodes.setInventory(nodeId, inventory));
+      reporter.changed(nodeId);
     }
     presence.heard(nodeId);
   }
 
   onEvent(session: AgentSession, _nodeId: string, event: BerthEvent): void {
     this.#intakes.get(session)?.add(event);
+  }
+
+  onSnapshot(session: AgentSession, _nodeId: string, snapshot: Snapshot): void {
+    this.#intakes.get(session)?.addSnapshot(snapshot);
   }
 
   onRenew(_session: AgentSession, nodeId: string, { request }: RenewRequest): IssuedCertificate {
@@ -104,7 +118,7 @@ export class NodePeer implements AgentPeer {
   }
 
   /** Stores who has come; answers the number of the last event that is stored of it. */
-  #register(hello: Hello): number {
+  #register(hello: WholeHello): number {
     const { store } = this.#parts;
     const known = store.nodes.get(hello.nodeId);
     if (known === null && store.nodes.count() >= NODES_LIMIT) {
@@ -112,17 +126,24 @@ export class NodePeer implements AgentPeer {
     }
     const lastSeq = this.#resumeAfter(known, hello);
     store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
+    store.outboxes.put(hello.nodeId, hello.link?.outbox.id ?? null);
     // This inventory is younger than any answer on an earlier link: it counts what was accepted.
-    for (const commandId of store.claims.accepted(hello.nodeId)) store.claims.release(commandId);
+    store.claims.count(store.claims.ofNode(hello.nodeId, 'accepted').map(({ consumer }) => consumer));
     return lastSeq;
   }
 
-  /** A node that has fewer events than are stored of it has lost its database, and counts from the start. */
-  #resumeAfter(known: NodeRow | null, hello: Hello): number {
-    if (known === null || hello.lastSeq >= known.lastSeq) return known?.lastSeq ?? 0;
+  /**
+   * A node whose events have another numbering than those that are stored has lost its database, or was put back from
+   * a copy. One that does not tell its numbering is known by having fewer events than are stored of it.
+   */
+  #resumeAfter(known: NodeRow | null, { nodeId, lastSeq, link }: WholeHello): number {
     const { store, logger } = this.#parts;
-    logger.warn({ nodeId: hello.nodeId, had: known.lastSeq, has: hello.lastSeq }, 'events count anew');
-    store.events.forget(hello.nodeId);
+    const outbox = link?.outbox.id ?? null;
+    const before = store.outboxes.get(nodeId);
+    const isSame = outbox === null || before === null ? lastSeq >= (known?.lastSeq ?? 0) : outbox === before;
+    if (isSame) return known?.lastSeq ?? 0;
+    logger.warn({ nodeId, had: known?.lastSeq, has: lastSeq, outbox }, 'events count anew');
+    store.events.forget(nodeId);
     return 0;
   }
 
@@ -138,7 +159,7 @@ export class NodePeer implements AgentPeer {
   }
 }
 
-function identityOf(hello: Hello): Pick<NodeRow, 'id' | 'hostname' | 'version' | 'inventory'> {
+function identityOf(hello: WholeHello): Pick<NodeRow, 'id' | 'hostname' | 'version' | 'inventory'> {
   const { nodeId, version, inventory } = hello;
   return { id: nodeId, hostname: inventory.hostname, version, inventory };
 }

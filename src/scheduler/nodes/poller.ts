@@ -7,6 +7,7 @@
 import type { Logger } from 'pino';
 import type { Result } from '../../model/methods.ts';
 import type { Clock } from '../clock.ts';
+import type { Reporter } from '../engines/reporter.ts';
 import type { AgentSession } from '../gateway/agent-session.ts';
 import type { Links } from '../gateway/link-table.ts';
 import type { Store } from '../store/store.ts';
@@ -26,6 +27,7 @@ export interface PollerParts {
   store: Store;
   mirror: Mirror;
   links: Links;
+  reporter: Pick<Reporter, 'changed'>;
   clock: Clock;
   logger: Logger;
 }
@@ -75,7 +77,7 @@ export class Poller {
     this.poll(nodeId).catch((error) => this.#parts.logger.warn({ err: error, nodeId }, 'poll failed'));
   }
 
-  /** Asks for the inventory soon, so that claims which the node counts by now are released. */
+  /** Asks for the inventory soon, so that claims which the node counts by now are not counted twice. */
   refreshInventory(nodeId: string): void {
     const running = this.#refreshing.has(nodeId);
     this.#refreshing.set(nodeId, running ? 'again' : 'running');
@@ -89,7 +91,7 @@ export class Poller {
         await this.#askInventory(nodeId);
       } catch (error) {
         this.#parts.logger.warn({ err: error, nodeId }, 'inventory could not be refreshed');
-        break; // the next poll or hello releases the claims
+        break; // the next poll or hello counts the claims
       }
     } while (this.#refreshing.get(nodeId) === 'again');
     this.#refreshing.delete(nodeId);
@@ -97,10 +99,7 @@ export class Poller {
 
   async #poll(nodeId: string): Promise<PollResult> {
     const { store, mirror, links } = this.#parts;
-    const knownBefore = store.instances
-      .ofNode(nodeId)
-      .filter(({ phase }) => phase === 'accepted' || phase === 'present')
-      .map(({ id }) => id);
+    const knownBefore = mirror.expected(nodeId);
     const [inventory, { instances }, status] = await Promise.all([
       this.#askInventory(nodeId),
       ask(links, nodeId, 'instance.list', {}),
@@ -111,13 +110,14 @@ export class Poller {
   }
 
   async #askInventory(nodeId: string): Promise<Result<'inventory.get'>> {
-    const { store, links } = this.#parts;
-    const counted = store.claims.accepted(nodeId);
+    const { store, links, reporter } = this.#parts;
+    const accepted = store.claims.ofNode(nodeId, 'accepted').map(({ consumer }) => consumer);
     const inventory = await ask(links, nodeId, 'inventory.get', {});
     store.db.transaction(() => {
       store.nodes.setInventory(nodeId, inventory);
-      for (const commandId of counted) store.claims.release(commandId);
+      store.claims.count(accepted);
     });
+    reporter.changed(nodeId);
     return inventory;
   }
 }

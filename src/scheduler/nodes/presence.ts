@@ -7,6 +7,7 @@
  */
 import type { Logger } from 'pino';
 import { type Clock, timestamp } from '../clock.ts';
+import type { Reporter } from '../engines/reporter.ts';
 import type { NodeState } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 
@@ -17,6 +18,7 @@ export interface PresenceParts {
   store: Store;
   clock: Clock;
   logger: Logger;
+  reporter: Pick<Reporter, 'changed'>;
   heartbeatSeconds: number;
 }
 
@@ -41,7 +43,7 @@ export class Presence {
   heard(nodeId: string): void {
     const { store, clock, logger } = this.#parts;
     this.#heardMs.set(nodeId, clock.now());
-    if (store.nodes.get(nodeId)?.state !== 'lost') return;
+    if (store.nodes.brief(nodeId)?.state !== 'lost') return;
     this.#change(nodeId, 'ready', 'it is heard from again');
     logger.info({ nodeId }, 'node is back');
   }
@@ -53,7 +55,7 @@ export class Presence {
   #sweep(): void {
     const { store, clock, logger, heartbeatSeconds } = this.#parts;
     const silenceMs = MISSED_INTERVALS * heartbeatSeconds * 1000;
-    for (const node of store.nodes.all()) {
+    for (const node of store.nodes.briefs()) {
       const heardMs = this.#heardMs.get(node.id) ?? this.#startedMs;
       if (node.state === 'lost' || clock.now() - heardMs < silenceMs) continue;
       this.#change(node.id, 'lost', `no heartbeat for ${silenceMs / 1000} s`);
@@ -62,7 +64,8 @@ export class Presence {
   }
 
   #change(nodeId: string, state: NodeState, reason: string): void {
-    const { store, clock } = this.#parts;
+    const { store, clock, reporter } = this.#parts;
     store.db.transaction(() => store.nodes.setState(nodeId, { state, since: timestamp(clock), reason }));
+    reporter.changed(nodeId);
   }
 }

@@ -59,12 +59,36 @@ export class CommandStore {
     return one(this.#db.sql('SELECT * FROM commands WHERE operation_id = ?').get(operationId));
   }
 
-  /** Commands that the node has not answered, oldest first. */
+  /** Commands that the node has not answered, oldest first; those whose room is not claimed yet wait. */
   unanswered(nodeId: string): CommandRow[] {
     return this.#db
-      .sql("SELECT * FROM commands WHERE node_id = ? AND state = 'dispatching' ORDER BY created_ms, rowid")
+      .sql(
+        `SELECT * FROM commands WHERE node_id = ? AND state = 'dispatching' AND NOT (
+           method = 'instance.create' AND EXISTS
+             (SELECT 1 FROM claims WHERE consumer = commands.instance_id AND claims.state = 'wanted'))
+         ORDER BY created_ms, rowid`,
+      )
       .all(nodeId)
       .map(toCommand);
+  }
+
+  /** The creation of the instance that is under way; null where there is none. */
+  creating(instanceId: string): CommandRow | null {
+    return one(
+      this.#db
+        .sql(
+          "SELECT * FROM commands WHERE instance_id = ? AND method = 'instance.create' AND state = 'dispatching'",
+        )
+        .get(instanceId),
+    );
+  }
+
+  /** Number of commands that each node has not answered. */
+  unansweredByNode(): Map<string, number> {
+    const rows = this.#db
+      .sql("SELECT node_id, count(*) AS n FROM commands WHERE state = 'dispatching' GROUP BY node_id")
+      .all();
+    return new Map(rows.map((row) => [row['node_id'] as string, row['n'] as number]));
   }
 
   countUnanswered(nodeId: string): number {
@@ -122,7 +146,7 @@ export class CommandStore {
       .run(outcome.state, outcome.operationId, JSON.stringify(outcome.answer), nowMs, id);
   }
 
-  /** Deletes those settled before `beforeMs`, with their claims: their keys are free again. */
+  /** Deletes those settled before `beforeMs`: their keys are free again. */
   prune(beforeMs: number): void {
     this.#db.assertTransaction();
     this.#db.sql('DELETE FROM commands WHERE settled_ms < ?').run(beforeMs);

@@ -36,6 +36,12 @@ export class EventStore {
       .map(toEvent);
   }
 
+  /** When the event was, RFC 3339; null where it is not stored. */
+  at(nodeId: string, seq: number): string | null {
+    const row = this.#db.sql('SELECT at FROM events WHERE node_id = ? AND seq = ?').get(nodeId, seq);
+    return (row?.['at'] as string | undefined) ?? null;
+  }
+
   /** For a node whose numbering has begun anew. */
   forget(nodeId: string): void {
     this.#db.assertTransaction();

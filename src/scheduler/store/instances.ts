@@ -11,6 +11,7 @@
 import type { ErrorBody } from '../../model/errors.ts';
 import type { Instance, InstanceSpec } from '../../model/instance.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
+import type { GroupPolicy, PlacementRequest } from '../placement/request.ts';
 
 export const INSTANCE_PHASES = ['dispatching', 'accepted', 'present', 'failed'] as const;
 export type InstancePhase = (typeof INSTANCE_PHASES)[number];
@@ -26,6 +27,8 @@ export interface InstanceRow {
   /** The instance as its node last told it; null before that. */
   told: Instance | null;
   error: ErrorBody | null;
+  /** What was asked of placement beside the spec; empty for one that was not placed here. */
+  placement: PlacementRequest;
   createdAt: string;
 }
 
@@ -63,6 +66,21 @@ export class InstanceStore {
       .map((row) => ({ id: row['id'] as string, phase: row['phase'] as InstancePhase }));
   }
 
+  /** Where the members of a group are, those that are not made yet included. */
+  ofGroup(name: string): { id: string; nodeId: string; policy: GroupPolicy }[] {
+    return this.#db
+      .sql(
+        `SELECT id, node_id, placement ->> '$.group.policy' AS policy FROM instances
+         WHERE group_name = ? AND phase <> 'failed'`,
+      )
+      .all(name)
+      .map((row) => ({
+        id: row['id'] as string,
+        nodeId: row['node_id'] as string,
+        policy: row['policy'] as GroupPolicy,
+      }));
+  }
+
   /** Number of instances that each node has told of. */
   countByNode(): Map<string, number> {
     const rows = this.#db
@@ -77,8 +95,9 @@ export class InstanceStore {
     this.#db
       .sql(
         `INSERT OR REPLACE INTO instances
-           (id, node_id, name, phase, spec, operation_id, told, error, created_at, updated_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+           (id, node_id, name, phase, spec, operation_id, told, error, placement, group_name,
+            created_at, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       )
       .run(
         instance.id,
@@ -89,6 +108,8 @@ export class InstanceStore {
         instance.operationId,
         instance.told === null ? null : JSON.stringify(instance.told),
         instance.error === null ? null : JSON.stringify(instance.error),
+        JSON.stringify(instance.placement),
+        instance.placement.group?.name ?? null,
         instance.createdAt,
         nowMs,
       );
@@ -116,6 +137,7 @@ function toInstance(row: Row): InstanceRow {
     operationId: row['operation_id'] as string | null,
     told: row['told'] === null ? null : JSON.parse(row['told'] as string),
     error: row['error'] === null ? null : JSON.parse(row['error'] as string),
+    placement: row['placement'] === null ? {} : JSON.parse(row['placement'] as string),
     createdAt: row['created_at'] as string,
   };
 }

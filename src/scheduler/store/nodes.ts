@@ -4,22 +4,35 @@
 import type { Inventory } from '../../model/node.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
 
+/** What is heard of it. */
 export const NODE_STATES = ['ready', 'lost'] as const;
 export type NodeState = (typeof NODE_STATES)[number];
+/** What operators want of it. */
+export const NODE_SERVICES = ['ready', 'draining', 'maintenance'] as const;
+export type NodeService = (typeof NODE_SERVICES)[number];
 
-export interface NodeRow {
+/** A node without its inventory, which is large. */
+export interface NodeBrief {
   id: string;
   hostname: string;
-  version: string;
-  inventory: Inventory;
   state: NodeState;
   /** When `state` began, RFC 3339. */
   since: string;
   reason: string;
+  service: NodeService;
+  /** Since when and why it is not `ready`; null where it is. */
+  serviceNote: { since: string; reason: string } | null;
+}
+
+export interface NodeRow extends NodeBrief {
+  version: string;
+  inventory: Inventory;
   /** Number of the newest event that is stored; 0 before the first. */
   lastSeq: number;
   registeredAt: string;
 }
+
+const BRIEF = 'id, hostname, state, since, reason, service, service_note';
 
 export class NodeStore {
   readonly #db: Database;
@@ -41,12 +54,21 @@ export class NodeStore {
     return this.#db.sql('SELECT * FROM nodes ORDER BY hostname, id').all().map(toNode);
   }
 
+  briefs(): NodeBrief[] {
+    return this.#db.sql(`SELECT ${BRIEF} FROM nodes`).all().map(toBrief);
+  }
+
+  brief(id: string): NodeBrief | null {
+    const row = this.#db.sql(`SELECT ${BRIEF} FROM nodes WHERE id = ?`).get(id);
+    return row === undefined ? null : toBrief(row);
+  }
+
   count(): number {
     return this.#db.sql('SELECT count(*) AS n FROM nodes').get()?.['n'] as number;
   }
 
-  /** Adds the node, or replaces what is known of it. */
-  put(node: NodeRow): void {
+  /** Adds the node, or replaces what is known of it; its service stays what operators have said. */
+  put(node: Omit<NodeRow, 'service' | 'serviceNote'>): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
@@ -83,21 +105,36 @@ export class NodeStore {
       .run(change.state, change.since, change.reason, id);
   }
 
+  setService(id: string, service: NodeService, note: NodeRow['serviceNote']): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql('UPDATE nodes SET service = ?, service_note = ? WHERE id = ?')
+      .run(service, note === null ? null : JSON.stringify(note), id);
+  }
+
   setLastSeq(id: string, seq: number): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE nodes SET last_seq = ? WHERE id = ?').run(seq, id);
   }
 }
 
-function toNode(row: Row): NodeRow {
+function toBrief(row: Row): NodeBrief {
   return {
     id: row['id'] as string,
     hostname: row['hostname'] as string,
-    version: row['version'] as string,
-    inventory: JSON.parse(row['inventory'] as string) as Inventory,
     state: row['state'] as NodeState,
     since: row['since'] as string,
     reason: row['reason'] as string,
+    service: row['service'] as NodeService,
+    serviceNote: row['service_note'] === null ? null : JSON.parse(row['service_note'] as string),
+  };
+}
+
+function toNode(row: Row): NodeRow {
+  return {
+    ...toBrief(row),
+    version: row['version'] as string,
+    inventory: JSON.parse(row['inventory'] as string) as Inventory,
     lastSeq: row['last_seq'] as number,
     registeredAt: row['registered_at'] as string,
   };

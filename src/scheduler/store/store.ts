@@ -10,6 +10,7 @@ import { InstanceStore } from './instances.ts';
 import { migrations } from './migrations/index.ts';
 import { NodeStore } from './nodes.ts';
 import { OperationStore } from './operations.ts';
+import { OutboxStore } from './outboxes.ts';
 import { TrustStore } from './trust.ts';
 
 const HOUR_MS = 3_600_000;
@@ -34,6 +35,7 @@ export class Store {
   readonly db: Database;
   readonly nodes: NodeStore;
   readonly events: EventStore;
+  readonly outboxes: OutboxStore;
   readonly instances: InstanceStore;
   readonly operations: OperationStore;
   readonly commands: CommandStore;
@@ -45,6 +47,7 @@ export class Store {
     this.db = new Database({ ...DATABASE, folder });
     this.nodes = new NodeStore(this.db);
     this.events = new EventStore(this.db);
+    this.outboxes = new OutboxStore(this.db);
     this.instances = new InstanceStore(this.db);
     this.operations = new OperationStore(this.db);
     this.commands = new CommandStore(this.db);

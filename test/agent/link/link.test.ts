@@ -15,7 +15,7 @@ t.test('hello says who the node is, and its answer brings the events after the l
   const hello = await eventually(() => peer.hello);
   const lastSeq = lastSeqOf(parts);
   t.match(hello, { nodeId: parts.sim.agent.services.store.meta.get('node_id'), lastSeq });
-  t.match(hello.inventory.resources, { VCPU: { used: 0 } });
+  t.match(hello.inventory?.resources, { VCPU: { used: 0 } });
   await peer.welcome({ lastSeq: 2 });
   await eventually(() => peer.events.length === lastSeq - 2);
   t.same(peer.seqs, range(3, lastSeq));

@@ -203,7 +203,7 @@ t.test('a whole host is taken whole', async (t) => {
   });
   t.same(rows.allocations[0], {
     consumerId: id('guest', 1),
-    claim: { VCPU: 1, MEMORY_MB: 256, disks: { default: 4 } },
+    claim: { VCPU: 1, MEMORY_MB: 321, disks: { default: 4 } },
   });
 });
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import t, { type Test } from 'tap';
 import { migrations } from '../../../src/agent/store/migrations/index.ts';
+import type { EventType } from '../../../src/model/event.ts';
 import { Store } from '../../../src/agent/store/store.ts';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 
@@ -23,9 +24,9 @@ function storeOf(t: Test, folder = folderOf(t)): { store: Store; faults: unknown
   return { store, faults, folder };
 }
 
-function append(store: Store, count = 1): void {
+function append(store: Store, count = 1, type: EventType = 'inventory.changed'): void {
   store.db.transaction(() => {
-    for (let i = 0; i < count; i++) store.events.append('inventory.changed', null, {});
+    for (let i = 0; i < count; i++) store.events.append(type, null, {});
   });
 }
 
@@ -216,7 +217,7 @@ t.test('of acknowledged events the last 10,000 are kept', async (t) => {
 
 t.test('of events that nobody acknowledges the last 200,000 are kept', async (t) => {
   const { store } = storeOf(t);
-  for (let i = 0; i < 202; i++) append(store, 1_000);
+  for (let i = 0; i < 202; i++) append(store, 1_000, 'image.created');
   t.equal(store.events.firstSeq(), 2_001);
   t.equal(store.events.lastSeq(), 202_000);
 });

@@ -88,6 +88,7 @@ export const TABLES = [
   'share_users',
   'ports',
   'allocations',
+  'reservations',
 ] as const;
 
 export interface JournaledOperation {

@@ -13,7 +13,7 @@ import type { Counted, Counts, Deed, Failing, Holding, Moment, Trap, WorldChange
 
 /** Calls that change nothing on the host: being killed beside one is like being killed beside its neighbours. */
 const READS =
-  /\.(health|onHealth|subscribe|close|facts|examine|features|capacity|prepare|uses|survey|guestAddresses|names|\w+(Name|Paths)|(list|look|observe|read)\w*)$/;
+  /\.(health|onHealth|onDevices|subscribe|close|facts|resources|load|devices|examine|features|capacity|prepare|uses|survey|guestAddresses|names|\w+(Name|Paths)|(list|look|observe|read)\w*)$/;
 
 type AnyFunction = (...args: unknown[]) => unknown;
 

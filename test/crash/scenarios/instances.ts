@@ -1,5 +1,5 @@
 import { type Scenario, scenario } from './scenario.ts';
-import { instanceSpec, SUBJECT } from './setting.ts';
+import { instanceSpec, RESERVATION, SUBJECT } from './setting.ts';
 
 /** Seconds given to a guest that may not be there any more. */
 const PATIENCE_S = 20;
@@ -23,6 +23,18 @@ export const INSTANCES: Scenario[] = [
     variant: '(fails at its end)',
     setting: {},
     params: () => ({ spec: instanceSpec(SUBJECT) }),
+    failing: { call: 'hypervisor.observeGuest' },
+    ends: ['failed'],
+  }),
+  scenario('instance.create', {
+    variant: '(from a reservation)',
+    setting: { reservation: true },
+    params: () => ({ spec: instanceSpec(SUBJECT), reservation: RESERVATION }),
+  }),
+  scenario('instance.create', {
+    variant: '(from a reservation, fails at its end)',
+    setting: { reservation: true },
+    params: () => ({ spec: instanceSpec(SUBJECT), reservation: RESERVATION }),
     failing: { call: 'hypervisor.observeGuest' },
     ends: ['failed'],
   }),

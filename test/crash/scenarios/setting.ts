@@ -18,9 +18,14 @@ export const BYSTANDER = 'bystander';
 /** What scenarios are about. */
 export const SUBJECT = 'web';
 
+/** Room for the subject, kept free. */
+export const RESERVATION = 'c0ffee00-0000-4000-8000-000000000000';
+
 /** By the key of the laboratory. */
 export const ENCRYPTION = { key: 'disks' };
 
+/** Longer than a clock is set forward. */
+const RESERVED_SECONDS = 5 * 86_400;
 /** Bound of a guest's boot, ms. */
 const BOOT_MS = 60_000;
 
@@ -37,6 +42,8 @@ export interface Setting {
   shares?: readonly string[];
   images?: readonly string[];
   networks?: readonly string[];
+  /** Whether there is RESERVATION. @default false */
+  reservation?: boolean;
 }
 
 export function instanceSpec(name: string, change: Partial<Params<'instance.create'>['spec']> = {}) {
@@ -92,6 +99,16 @@ export async function bringTo(stand: Stand, setting: Setting): Promise<void> {
     if (![NETWORK, ...(setting.networks ?? [])].includes(name))
       await node.run('network.delete', { id: name });
   await makeMissing(stand, setting);
+  await bringReservation(node, setting);
+}
+
+/** Made anew, as one of which a case has taken a part. */
+async function bringReservation(node: LabNode, { reservation = false }: Setting): Promise<void> {
+  const { reservations } = await node.call('reservation.list');
+  for (const { id } of reservations) await node.call('reservation.release', { id });
+  if (!reservation) return;
+  const resources = { VCPU: 1, MEMORY_MB: 64, DISK_GB: [{ pool: DEFAULT_POOL, gib: 1 }] };
+  await node.call('reservation.create', { id: RESERVATION, resources, seconds: RESERVED_SECONDS });
 }
 
 /** One that a case has changed is made anew, as it was when what is right was taken down. */

@@ -9,6 +9,8 @@
 import type { Test } from 'tap';
 import type { GuestDefinition, GuestEvent } from '../../../src/drivers/contracts/hypervisor.ts';
 import { ACCELERATIONS } from '../../../src/model/node.ts';
+import { HostDevice, NumaNode } from '../../../src/model/topology.ts';
+import { findFault } from '../../../src/model/validate.ts';
 import { alarmTests } from './hypervisor-alarms.ts';
 import { checkpointTests } from './hypervisor-checkpoints.ts';
 import { diskTests } from './hypervisor-disks.ts';
@@ -59,6 +61,16 @@ function factTests(t: Test, make: MakeBench): void {
     const health = hypervisor.health();
     t.equal(health.connected, true);
     t.ok(Number.isFinite(health.since), 'since');
+    for (const node of facts.numaNodes ?? []) t.equal(findFault(NumaNode, node), null, 'NUMA nodes');
+  });
+
+  t.test('it lists the devices of the host by address, and lets who listens go', async (t) => {
+    const { hypervisor } = await make(t);
+    const devices = await hypervisor.devices();
+    const addresses = devices.map(({ address }) => address);
+    t.same(addresses, [...new Set(addresses)].sort());
+    for (const device of devices) t.equal(findFault(HostDevice, device), null);
+    hypervisor.onDevices(() => t.fail('nothing has changed'))();
   });
 }
 

@@ -146,6 +146,7 @@ t.test('the OpenAPI document names every route with its parameters', async (t) =
     'POST /v1/nodes/{node}/call',
     'POST /v1/nodes/{node}/poll',
     'POST /v1/nodes/{node}/revoke',
+    'POST /v1/nodes/{node}/state',
   ]);
   const stop = body.paths['/v1/instances/{instance}/stop'].post;
   t.match(

@@ -1,4 +1,5 @@
 /** Commands: from HTTP to a node and back, whatever dies in between. */
+import { memoryClaimMib } from '../../../src/model/overhead.ts';
 import t from 'tap';
 import { AgentError } from '../../../src/model/errors.ts';
 import type { InstanceSpec } from '../../../src/model/instance.ts';
@@ -207,7 +208,7 @@ t.test('the node with most free memory is chosen, and claims count before the no
   );
   t.equal(big.received('instance.create').length, 2);
   const { body } = await lab.get('/v1/nodes/big');
-  t.equal(body.node.claimed.MEMORY_MB, 2 * 1024);
+  t.equal(body.node.claimed.MEMORY_MB, 2 * memoryClaimMib(aSpec({ memoryMib: 1024 })));
   for (const agent of [big, small]) await agent.drop();
   for (const agent of [big, small]) agent.release('instance.create');
   for (const agent of [big, small]) await agent.connect();

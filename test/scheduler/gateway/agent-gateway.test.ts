@@ -1,7 +1,8 @@
 /** The door for agents: who is let in, and what happens to links. */
 import { request } from 'node:http';
 import t from 'tap';
-import { MESSAGE_BYTES_LIMIT } from '../../../src/model/wire.ts';
+import { MESSAGE_BYTES_LIMIT } from '../../../src/model/link.ts';
+
 import { eventually } from '../support/eventually.ts';
 import { type Lab, startLab, TOKEN } from '../support/lab.ts';
 import { ManualClock } from '../support/manual-clock.ts';

@@ -130,7 +130,6 @@ t.test('ended operations and settled commands are kept for a week, others for ev
     store.operations.put(NODE, open, 0);
     for (const id of ['settled', 'unanswered']) {
       store.commands.add(aCommand(id), 0);
-      store.claims.hold(id, NODE, NOTHING);
     }
     store.commands.settle('settled', { state: 'refused', operationId: null, answer: null }, 0);
   });

@@ -45,6 +45,8 @@ export class FakeAgent {
   readonly operations = new Map<string, Operation>();
   events: BerthEvent[] = [];
   acked = 0;
+  /** Revisions of its inventory that were acknowledged, in order. */
+  readonly revisions: (string | null)[] = [];
   /** The last hello's answer. */
   welcome: HelloResult | null = null;
   closeCode: number | null = null;
@@ -261,7 +263,9 @@ export class FakeAgent {
   #handleMessage(socket: WebSocket, text: string): void {
     const message = JSON.parse(text) as RpcRequest & RpcResponse;
     if (message.method === 'ack') {
-      this.acked = (message.params as { seq: number }).seq;
+      const { seq, revision } = message.params as { seq?: number; revision?: string | null };
+      this.acked = seq ?? this.acked;
+      if (revision !== undefined) this.revisions.push(revision);
     } else if (message.method !== undefined) {
       this.#takeRequest(socket, message);
     } else if (message.id === 'hello' && message.error === undefined && this.welcome === null) {

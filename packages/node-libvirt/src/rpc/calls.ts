@@ -30,6 +30,9 @@ export const WAITING_MAX = 1024;
 /** Milliseconds without a reply after which a full channel is taken for stuck. A lookup takes 0.07, a start 350. */
 export const STUCK_MS = 1_000;
 
+/** Replies for which calls have had to wait without a break: some 20 ms of lookups. More is no burst, but steady load. */
+export const BUSY_REPLIES = 256;
+
 /** A timer of Node.js may ring so many milliseconds early. */
 const TIMER_EARLY_MS = 1;
 
@@ -75,6 +78,8 @@ export class Calls<Body> {
   readonly #waiting: Entry<Body>[] = [];
   readonly #alarm = new Alarm(() => this.#giveUpOverdue());
   #lastReplyAt = performance.now();
+  /** Replies since the last time that no call waited. */
+  #busyReplies = 0;
   #closedBy: Error | null = null;
 
   constructor(send: (frame: Buffer) => void) {
@@ -104,6 +109,11 @@ export class Calls<Body> {
   get isStuck(): boolean {
     if (!this.isFull) return false;
     return this.abandoned >= IN_FLIGHT_MAX || performance.now() - this.#lastReplyAt > STUCK_MS;
+  }
+
+  /** Calls wait although replies come: there is more to do than one connection takes. */
+  get isBusy(): boolean {
+    return this.isFull && this.#busyReplies >= BUSY_REPLIES;
   }
 
   /**
@@ -139,6 +149,7 @@ export class Calls<Body> {
     if (entry === undefined || entry.isAnswered) return false;
     entry.isAnswered = true;
     this.#lastReplyAt = performance.now();
+    this.#busyReplies = this.#waiting.length > 0 ? this.#busyReplies + 1 : 0;
     if (entry.isSettled) this.#free(entry);
     else this.#answer(entry, body);
     return true;

@@ -12,8 +12,9 @@
  * onClose. Bytes that no libvirt sends end the connection with kind 'protocol'.
  */
 import type { Duplex } from 'node:stream';
-import { LibvirtTransportError } from '../errors.ts';
+import { LibvirtError, LibvirtTransportError } from '../errors.ts';
 import { messageNumbered, type Procedure } from '../protocol/procedures.ts';
+import { reuseMemoryOf } from '../transport/read-blocks.ts';
 import type { Transport } from '../transport/transport.ts';
 import { type TypedParamsShape, XdrError, XdrReader } from '../xdr/reader.ts';
 import { encodeCall, procedureOf } from './call-frame.ts';
@@ -28,6 +29,8 @@ export interface ChannelOptions {
   keepalive: KeepaliveOptions | false;
   /** Events and other messages, decoded. */
   onMessage?(name: string, body: unknown): void;
+  /** The daemon has refused a call whose caller still waits. */
+  onRefused?(error: LibvirtError): void;
   /** Called once, when the connection is gone. */
   onClose?(error: LibvirtTransportError): void;
   signal?: AbortSignal | undefined;
@@ -82,7 +85,10 @@ export class Channel {
     return this.#closedBy !== null;
   }
 
-  get calls(): Pick<Calls<Frame>, 'inFlight' | 'waiting' | 'abandoned' | 'isFull' | 'isStuck' | 'release'> {
+  get calls(): Pick<
+    Calls<Frame>,
+    'inFlight' | 'waiting' | 'abandoned' | 'isFull' | 'isStuck' | 'isBusy' | 'release'
+  > {
     return this.#calls;
   }
 
@@ -126,6 +132,11 @@ export class Channel {
     this.#socket.resume();
   }
 
+  /** The sink keeps nothing of what it has been given. */
+  reuseMemory(): void {
+    reuseMemoryOf(this.#socket);
+  }
+
   /**
    * Ends the connection after what has been written.
    *
@@ -163,6 +174,7 @@ export class Channel {
 
   /** @returns What the caller gets: the error itself, when it does not mean that the bytes are wrong. */
   #failDecoding(error: unknown): unknown {
+    if (error instanceof LibvirtError) this.#options.onRefused?.(error);
     if (!(error instanceof XdrError)) return error;
     return this.#fail('protocol', `libvirt sent what it should not: ${error.message}`, error);
   }

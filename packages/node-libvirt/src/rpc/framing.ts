@@ -7,7 +7,7 @@
  *
  * Theory of operation: the body of a frame that came whole is a view of the chunk that brought it. One that comes in
  * several chunks is collected, in a buffer that grows with what has come. Data of a stream is not collected: its frame
- * is given in as many pieces as it comes in, each a frame with the same header, so that all but small ones are not copied.
+ * is given in as many pieces as it comes in, each a frame with the same header and a view, so that none is copied.
  *
  * Promises: no frame longer than the protocol allows is ever collected; a length that cannot be right throws at once;
  * the dummy bytes that travel with file descriptors are taken out, so that the next frame starts where it should.
@@ -40,9 +40,6 @@ const PROGRAM_VERSION = 1;
  * it makes us set aside, and the largest body is moved twice at most while it grows, 2 MiB then.
  */
 const GROWTH = 32;
-
-/** Bytes of a chunk that may be kept alive by each byte of stream data in it. */
-const KEPT_PER_BYTE_MAX = 4;
 
 /** @see virNetMessageType */
 export const MessageType = {
@@ -165,7 +162,7 @@ export class FrameParser {
     const isWhole = incoming.left === 0;
     if (isWhole) this.#incoming = null;
     if (isStreamData(incoming.header)) {
-      if (isWhole || piece.length > 0) frames.push({ ...incoming.header, body: standingAlone(piece, chunk) });
+      if (isWhole || piece.length > 0) frames.push({ ...incoming.header, body: piece });
     } else if (!isWhole || incoming.collected !== null) {
       collect(incoming, piece);
     }
@@ -182,14 +179,6 @@ export class FrameParser {
     this.#toDrop = count;
     return { ...header, body: body.subarray(COUNT_BYTES) };
   }
-}
-
-/** The piece, or a copy of one that is a small part of its chunk: a reader may keep it, and would keep the chunk. */
-function standingAlone(piece: Buffer, chunk: Buffer): Buffer {
-  if (piece.length * KEPT_PER_BYTE_MAX >= chunk.length) return piece;
-  const copy = Buffer.allocUnsafeSlow(piece.length);
-  piece.copy(copy);
-  return copy;
 }
 
 function isStreamData({ type, status }: Header): boolean {

@@ -11,17 +11,23 @@
  *   destroy() before that ──► ERROR, which aborts
  *
  * A sparse stream has holes as well: ranges of zeros that are not sent. Whoever reads it as bytes gets the zeros, a piece
- * of them in each turn of the event loop; whoever reads `segments()` gets the holes. What has come and is not yet read is
- * at most what one chunk of the socket holds, and the two buffers of Node.js, of 256 KiB each.
+ * of them in each turn of the event loop; whoever reads `segments()` gets the holes. What comes before anybody reads waits
+ * here, until it is known which of the two it will be. What has come and is not yet read is at most what one read of the
+ * socket brings, and the two buffers of Node.js, of 256 KiB each.
+ *
+ * Reading makes garbage: each piece is the reader's to keep. Whoever keeps none takes them with `consume()`.
  */
 import { Duplex, Readable } from 'node:stream';
 import { virStorageVolDownloadFlags, virStorageVolUploadFlags } from '../constants.gen.ts';
 import { LibvirtTransportError, LibvirtUsageError } from '../errors.ts';
+import { checkListener } from '../guarded.ts';
 import { XdrError } from '../xdr/reader.ts';
 import type { CallOptions } from './calls.ts';
 import type { Channel } from './channel.ts';
-import { MessageStatus } from './framing.ts';
+import { HEADER_BYTES, MessageStatus } from './framing.ts';
 import { PACKET_MAX_BYTES, type Packet, packetsOf } from './packets.ts';
+import { SegmentConsumer, type TakeSegment } from './segment-consumer.ts';
+import { standingAlone } from './standing-alone.ts';
 import type { StreamLink, StreamSink } from './stream-link.ts';
 
 /** A part of a sparse stream: bytes, or how many zeros. */
@@ -51,7 +57,14 @@ export class LibvirtStream extends Duplex implements StreamSink {
   /** Stand for holes in the order of what is written. */
   readonly #holes = new WeakMap<Uint8Array, bigint>();
   #link: StreamLink | null = null;
+  /** Who reads: nobody yet, the Duplex's own reader, or a reader of segments. */
+  #reader: 'none' | 'bytes' | 'segments' = 'none';
+  /** What has come before anybody reads, headers included. */
+  #unclaimedBytes = 0;
   #segments: Readable | null = null;
+  #consumer: SegmentConsumer | null = null;
+  /** What the caller of `consume` waits for. */
+  #consumed: PromiseWithResolvers<void> | null = null;
   #isSparse = false;
   /** Nothing more is sent: it is confirmed, failed or destroyed. */
   #isOver = false;
@@ -82,17 +95,40 @@ export class LibvirtStream extends Duplex implements StreamSink {
    * @throws As reading the stream does.
    */
   segments(): AsyncIterable<StreamSegment> {
-    if (this.#segments !== null || this.readableFlowing !== null || this.readableDidRead)
-      throw new LibvirtUsageError('the stream is being read already');
+    this.#claim();
     this.#segments = new Readable({
       objectMode: true,
       highWaterMark: SEGMENTS_WAITING,
       read: () => this.#give(),
       destroy: (error, done) => this.#segmentsOnDestroy(error, done),
     });
-    this.on('error', () => {}); // the reader of the segments is told
     this.resume(); // nothing is read this way any more, but the end is
     return this.#segments;
+  }
+
+  /**
+   * Reads the stream with a function that keeps nothing: the memory of a part is used again once the function is done
+   * with it, so nothing is left to the garbage collector. The fastest way to read a volume.
+   *
+   *   await stream.consume((segment) => 'data' in segment && file.appendFile(segment.data));
+   *
+   * @param take Is given data, and holes where the stream is sparse, in order. When it returns a promise, the part is its
+   *   until that is settled, and nothing more is read meanwhile. What it throws destroys the stream.
+   * @returns When the daemon has confirmed the end.
+   * @throws {LibvirtUsageError} The stream is being read already, or `take` is no function.
+   * @throws As reading the stream does, and what `take` throws.
+   */
+  async consume(take: TakeSegment): Promise<void> {
+    checkListener(take);
+    this.#claim();
+    this.#consumed = Promise.withResolvers();
+    this.#consumer = new SegmentConsumer(take, {
+      free: () => this.#consumerOnFree(),
+      failure: (error) => this.#consumerOnFailure(error),
+    });
+    this.resume(); // as for segments
+    this.#give();
+    await this.#consumed.promise;
   }
 
   /**
@@ -129,16 +165,15 @@ export class LibvirtStream extends Duplex implements StreamSink {
   /** @internal */
   data(bytes: Buffer): boolean {
     if (this.destroyed) return true;
-    this.#arrived.push(bytes);
-    return this.#give();
+    const part = this.#consumer === null ? standingAlone(bytes) : bytes;
+    return this.#take(part, HEADER_BYTES + bytes.length);
   }
 
   /** @internal */
   hole(length: bigint): boolean {
     if (!this.#isSparse) throw new XdrError('a hole in a stream that was opened without holes');
     if (this.destroyed || length === 0n) return true;
-    this.#arrived.push(length);
-    return this.#give();
+    return this.#take(length, HEADER_BYTES);
   }
 
   /** @internal */
@@ -155,7 +190,7 @@ export class LibvirtStream extends Duplex implements StreamSink {
     this.#onFinished = null;
     this.end();
     this.#give();
-    this.read(0); // who only writes does not read the end, without which the stream is not closed
+    if (this.#arrived.length === 0) this.read(0); // who only writes does not read the end, which closes the stream
   }
 
   /** @internal */
@@ -168,7 +203,8 @@ export class LibvirtStream extends Duplex implements StreamSink {
   }
 
   override _read(): void {
-    this.#give();
+    if (this.#reader === 'none') this.#reader = 'bytes';
+    if (this.#reader === 'bytes') this.#give();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: Done): void {
@@ -194,7 +230,24 @@ export class LibvirtStream extends Duplex implements StreamSink {
     this.#arrived.length = 0;
     this.#channel.close();
     if (isEarly) this.#segments?.destroy(error ?? undefined);
+    if (isEarly) this.#consumed?.reject(error ?? destroyedError());
     done(error);
+  }
+
+  /** Makes whoever calls the reader of segments. @throws {LibvirtUsageError} There is a reader already. */
+  #claim(): void {
+    if (this.destroyed && !this.readableEnded) throw this.errored ?? destroyedError();
+    if (this.#reader !== 'none' || this.readableFlowing !== null || this.readableDidRead)
+      throw new LibvirtUsageError('the stream is being read already');
+    this.#reader = 'segments';
+    this.on('error', () => {}); // the reader of the segments is told
+  }
+
+  /** @param bytes What it took to send it. @returns As `#give`. */
+  #take(part: Buffer | bigint, bytes: number): boolean {
+    this.#arrived.push(part);
+    this.#unclaimedBytes += bytes;
+    return this.#give();
   }
 
   /**
@@ -203,6 +256,9 @@ export class LibvirtStream extends Duplex implements StreamSink {
    * @returns false when the socket is to be paused; it is resumed when all is given and the reader wants more.
    */
   #give(): boolean {
+    if (this.#reader === 'none' && this.#arrived.length > 0)
+      return this.#unclaimedBytes < this.readableHighWaterMark;
+    if (this.#consumer?.isBusy) return false;
     while (this.#arrived.length > 0) if (!this.#giveNext()) return false;
     if (this.#isConfirmed) this.#giveEnd();
     else this.#channel.resume();
@@ -211,16 +267,33 @@ export class LibvirtStream extends Duplex implements StreamSink {
 
   #giveEnd(): void {
     this.#segments?.push(null);
+    this.#consumed?.resolve();
     this.push(null);
   }
 
   #giveNext(): boolean {
     const next = this.#arrived[0]!;
-    if (this.#segments === null && typeof next === 'bigint') return this.#giveZeros(next);
+    if (this.#reader === 'bytes' && typeof next === 'bigint') return this.#giveZeros(next);
     this.#arrived.shift();
-    if (this.#segments !== null)
-      return this.#segments.push(typeof next === 'bigint' ? { hole: next } : { data: next });
-    return this.push(next);
+    if (this.#reader === 'bytes') return this.push(next);
+    const segment = typeof next === 'bigint' ? { hole: next } : { data: next };
+    return this.#segments?.push(segment) ?? this.#giveConsumer(segment);
+  }
+
+  #giveConsumer(segment: StreamSegment): boolean {
+    const isDone = this.#consumer!.push(segment);
+    if (isDone && this.#arrived.length === 0) this.#channel.reuseMemory();
+    return isDone;
+  }
+
+  #consumerOnFree(): void {
+    if (this.#arrived.length === 0) this.#channel.reuseMemory();
+    this.#give();
+  }
+
+  #consumerOnFailure(error: unknown): void {
+    this.#consumed?.reject(error);
+    this.destroy();
   }
 
   /** A hole may be of any length, so there is a turn of the event loop between two pieces of it. */
@@ -274,6 +347,10 @@ function sendPackets(link: StreamLink, packets: readonly Packet[], done: Done): 
 function sendPacket(link: StreamLink, packet: Packet, done: Done | undefined): void {
   if ('hole' in packet) link.sendHole(packet.hole, done);
   else link.send(MessageStatus.continue, packet.pieces, done);
+}
+
+function destroyedError(): LibvirtTransportError {
+  return new LibvirtTransportError('closed', 'the stream was destroyed');
 }
 
 function isSparse(procedure: string, args: unknown): boolean {

@@ -4,11 +4,15 @@
 import net from 'node:net';
 import { connected } from './opening.ts';
 import type { TcpEndpoint } from './endpoint.ts';
+import { readingIntoBlocks } from './read-blocks.ts';
 import type { Transport } from './transport.ts';
 
 export function tcpTransport(endpoint: TcpEndpoint): Transport {
   const { host, port } = endpoint;
-  return { peer: peerOf(endpoint), privacy: 'none', open: (signal) => openTcp(host, port, signal) };
+  const make = () =>
+    readingIntoBlocks((onread) => net.createConnection({ host, port, noDelay: true, onread }));
+  const peer = peerOf(endpoint);
+  return { peer, privacy: 'none', open: (signal) => connected(make, peer, signal) };
 }
 
 /** "host.example:16509", "[::1]:16509" */
@@ -17,7 +21,7 @@ export function peerOf({ host, port }: { host: string; port: number }): string {
 }
 
 /**
- * Connects to the first of the host's addresses that answers. Small frames go out at once.
+ * Connects to the first of the host's addresses that answers, for what goes over TCP. Small frames go out at once.
  *
  * @throws {LibvirtTransportError} unreachable, aborted.
  */

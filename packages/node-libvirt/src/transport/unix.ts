@@ -6,6 +6,7 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { LibvirtTransportError, LibvirtUsageError } from '../errors.ts';
 import { connected } from './opening.ts';
+import { readingIntoBlocks } from './read-blocks.ts';
 import type { Transport } from './transport.ts';
 
 /** Bytes of a socket's path, its end included. @see sockaddr_un, unix(7) */
@@ -41,7 +42,7 @@ async function openFirst(candidates: string[], fallback: string, signal: AbortSi
 }
 
 function openSocket(path: string, signal: AbortSignal): Promise<Duplex> {
-  return connected(() => net.createConnection(path), path, signal);
+  return connected(() => readingIntoBlocks((onread) => net.createConnection({ path, onread })), path, signal);
 }
 
 function checkPath(path: string): void {

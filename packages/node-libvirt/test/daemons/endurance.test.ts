@@ -66,7 +66,7 @@ t.test(
 
 t.test('512 MiB to a slow reader take no memory', { skip, timeout: TEST_MS }, async (t) => {
   const connection = await connectedTo(t);
-  const volume = await volumeOf(t, connection);
+  const volume = await volumeOf(t, connection, 'nle-read');
   const before = process.memoryUsage();
   let bytes = 0;
   let sip = 0;
@@ -83,6 +83,25 @@ t.test('512 MiB to a slow reader take no memory', { skip, timeout: TEST_MS }, as
   t.ok(most < MEMORY_BYTES_LIMIT, `at most ${Math.round(most / MIB)} MiB of buffers at once`);
   const other = await connection.getHostname();
   t.ok(other, 'other calls go on');
+});
+
+t.test('512 MiB lent to a slow function take one block of memory', { skip, timeout: TEST_MS }, async (t) => {
+  const connection = await connectedTo(t);
+  const volume = await volumeOf(t, connection, 'nle-lent');
+  const stream = await volume.download();
+  const blocks = new Set<ArrayBufferLike>();
+  let [bytes, sip] = [0, 0];
+  await stream.consume(async (segment) => {
+    if (!('data' in segment)) throw new Error('a hole in a stream without holes');
+    blocks.add(segment.data.buffer);
+    bytes += segment.data.length;
+    sip += segment.data.length;
+    if (sip < SIP_BYTES) return;
+    sip = 0;
+    await delay(PAUSE_MS);
+  });
+  t.equal(bytes, VOLUME_BYTES);
+  t.ok(blocks.size < 10, `${blocks.size} blocks, those of the smallest pieces included`);
 });
 
 async function connectedTo(t: Test): Promise<Connection> {
@@ -105,12 +124,12 @@ async function guestWithSilentAgent(t: Test, connection: Connection, name: strin
 }
 
 /** A volume without content: what is read of it are zeros, which all go over the wire. */
-async function volumeOf(t: Test, connection: Connection): Promise<StorageVolume> {
-  const folder = join(daemon().host.dir, 'pool');
+async function volumeOf(t: Test, connection: Connection, poolName: string): Promise<StorageVolume> {
+  const folder = join(daemon().host.dir, poolName);
   mkdirSync(folder);
   const target = `<target><path>${folder}</path></target>`;
   const pool = await connection.storagePoolCreateXML(
-    `<pool type='dir'><name>nle-pool</name>${target}</pool>`,
+    `<pool type='dir'><name>${poolName}</name>${target}</pool>`,
   );
   t.teardown(() => pool.destroy());
   return pool.storageVolCreateXML(

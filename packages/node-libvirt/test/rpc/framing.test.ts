@@ -118,19 +118,6 @@ t.test(
   },
 );
 
-t.test('a piece of stream data is not copied, unless it would keep a much larger chunk', (t) => {
-  const data = { ...REPLY, type: MessageType.stream, status: MessageStatus.continue };
-  const bodyOf = (text: string) => {
-    const chunk = encodeFrame(data, (w) => w.raw(Buffer.from(text)));
-    const [frame] = new FrameParser().push(chunk);
-    chunk.fill('x');
-    return frame?.body.toString();
-  };
-  t.equal(bodyOf('abcdefghij'), 'xxxxxxxxxx');
-  t.equal(bodyOf('ab'), 'ab', 'two bytes of thirty');
-  t.end();
-});
-
 t.test('errors on streams, which are decoded, come whole', (t) => {
   const failed = { ...REPLY, type: MessageType.stream, status: MessageStatus.error };
   const stream = encodeFrame(failed, (w) => w.raw(Buffer.from('abcdef')));

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { connect } from '../../src/connect.ts';
+import type { Connection } from '../../src/connection.ts';
 import { encodeFrame, type Frame, MessageStatus, MessageType } from '../../src/rpc/framing.ts';
 import type { LibvirtStream, StreamSegment } from '../../src/rpc/stream.ts';
 import { XdrReader } from '../../src/xdr/reader.ts';
@@ -15,6 +16,7 @@ const SPARSE = 1;
 const VOLUME = { pool: 'p', name: 'v', key: '/p/v' };
 
 interface Opened {
+  connection: Connection;
   stream: LibvirtStream;
   peer: Peer;
   call: Frame;
@@ -30,7 +32,7 @@ async function open(t: Test, procedure: VolumeProcedure, flags = SPARSE): Promis
   });
   const { stream } = await connection.openStream(procedure, { vol: VOLUME, offset: 0, length: 0, flags });
   const peer = daemon.peers.at(-1)!;
-  return { stream, peer, call: peer.received.at(-1)! };
+  return { connection, stream, peer, call: peer.received.at(-1)! };
 }
 
 /** Sends strings as data and numbers as holes. */
@@ -75,6 +77,16 @@ async function segmentsOf(stream: LibvirtStream): Promise<(string | bigint)[]> {
   return parts;
 }
 
+async function consumedOf(stream: LibvirtStream): Promise<(string | bigint)[]> {
+  const parts: (string | bigint)[] = [];
+  await stream.consume((segment) => parts.push(textOf(segment)));
+  return parts;
+}
+
+async function bytesOf(stream: LibvirtStream): Promise<string[]> {
+  return [Buffer.concat(await stream.toArray()).toString('latin1')];
+}
+
 function textOf(segment: StreamSegment): string | bigint {
   return 'hole' in segment ? segment.hole : segment.data.toString();
 }
@@ -98,6 +110,16 @@ t.test('a reader of segments gets data and holes in order', async (t) => {
   await confirmEnd(opened);
   t.same(await segments, [7n, 'ab', 2n ** 62n, 'c', 5n]);
   await until(() => opened.peer.socket.destroyed, 'its connection is closed');
+});
+
+t.test('what comes before anybody reads is lost to neither kind of reader', async (t) => {
+  for (const read of [segmentsOf, consumedOf, bytesOf]) {
+    const opened = await open(t, 'storageVolDownload');
+    send(opened, 'ab', 3, 'c', '');
+    await confirmEnd(opened);
+    await opened.connection.getLibVersion();
+    t.same(await read(opened.stream), read === bytesOf ? ['ab\0\0\0c'] : ['ab', 3n, 'c'], read.name);
+  }
 });
 
 t.test('a hole without end is read with back-pressure, and does not stop the event loop', async (t) => {

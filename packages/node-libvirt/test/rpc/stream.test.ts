@@ -1,4 +1,5 @@
 /** Streams against a fake daemon: back-pressure, end of data, finish, abort and errors. */
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { connect } from '../../src/connect.ts';
@@ -7,7 +8,7 @@ import { encodeFrame, type Frame, MessageStatus, MessageType } from '../../src/r
 import { PACKET_MAX_BYTES } from '../../src/rpc/packets.ts';
 import type { LibvirtStream } from '../../src/rpc/stream.ts';
 import { FakeDaemon, type Peer } from '../support/fake-daemon.ts';
-import { failureOf } from '../support/outcome.ts';
+import { failureOf, kindOf } from '../support/outcome.ts';
 import { until } from '../support/until.ts';
 
 const CONSOLE_ARGS = {
@@ -53,6 +54,12 @@ function dataOf(opened: Opened): Buffer {
 
 function streamFrames({ peer }: Opened): Frame[] {
   return peer.received.filter((frame) => frame.type === MessageType.stream);
+}
+
+/** Confirms the client's end when it comes. */
+async function confirmEnd(opened: Opened): Promise<void> {
+  await until(() => streamFrames(opened).at(-1)?.status === MessageStatus.ok, 'the client has finished');
+  opened.peer.socket.write(packet(opened, MessageStatus.ok));
 }
 
 t.test('data comes in order, an empty packet ends it, and the end is confirmed both ways', async (t) => {
@@ -224,4 +231,114 @@ t.test('a stream that does not open in time is given up', async (t) => {
   const error = await failureOf(connection.openStream('domainOpenConsole', CONSOLE_ARGS, { timeoutMs: 50 }));
   t.match(error, { kind: 'timeout' });
   await until(() => daemon.peers.at(-1)?.socket.destroyed === true, 'its connection is closed');
+});
+
+t.test(
+  'a function that consumes a stream has each part until it is done with it, and then all has come',
+  async (t) => {
+    const opened = await open(t);
+    const bytes = randomBytes(32 * PACKET_MAX_BYTES);
+    for (let at = 0; at < bytes.length; at += PACKET_MAX_BYTES)
+      opened.peer.socket.write(packet(opened, 2, bytes.subarray(at, at + PACKET_MAX_BYTES)));
+    opened.peer.socket.write(packet(opened, 2));
+    const seen: Buffer[] = [];
+    let busy = 0;
+    const consumed = opened.stream.consume(async (segment) => {
+      if (!('data' in segment)) throw new Error('a hole');
+      t.equal(++busy, 1, 'one part at a time');
+      const before = Buffer.from(segment.data);
+      for (let turns = 0; turns < seen.length % 5; turns++)
+        await new Promise((resolve) => setImmediate(resolve));
+      t.ok(before.equals(segment.data), 'what is lent does not change');
+      seen.push(before);
+      busy--;
+    });
+    await confirmEnd(opened);
+    await consumed;
+    t.ok(Buffer.concat(seen).equals(bytes));
+    await until(() => opened.peer.socket.destroyed, 'its connection is closed');
+  },
+);
+
+t.test('a function that consumes a stream is given what has come before it was', async (t) => {
+  const opened = await open(t);
+  opened.peer.socket.write(Buffer.concat([packet(opened, 2, 'early'), packet(opened, 2)]));
+  await confirmEnd(opened);
+  const parts: string[] = [];
+  await opened.stream.consume((segment) => parts.push('data' in segment ? segment.data.toString() : ''));
+  t.same(parts, ['early']);
+});
+
+t.test('what a consuming function throws destroys the stream, and is thrown', async (t) => {
+  for (const take of [
+    () => {
+      throw new Error('no room');
+    },
+    async () => {
+      throw new Error('no room');
+    },
+  ]) {
+    const opened = await open(t);
+    opened.peer.socket.write(packet(opened, 2, 'some'));
+    t.match(await failureOf(opened.stream.consume(take)), { message: 'no room' });
+    await until(() => opened.peer.socket.destroyed, 'its connection is closed');
+  }
+});
+
+t.test('whoever consumes a stream is told how it fails', async (t) => {
+  const opened = await open(t);
+  const consumed = opened.stream.consume(() => {});
+  opened.peer.socket.destroy();
+  t.equal(await kindOf(consumed), 'closed');
+  t.equal(await kindOf(opened.stream.consume(() => {})), 'closed', 'and so is whoever comes later');
+
+  const destroyed = await open(t);
+  const waiting = destroyed.stream.consume(() => {});
+  destroyed.stream.destroy();
+  t.equal(await kindOf(waiting), 'closed');
+});
+
+class ForeignPromise {
+  readonly #start: (done: () => void) => void;
+
+  constructor(start: (done: () => void) => void) {
+    this.#start = start;
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: that is what makes it a promise
+  then(done: () => void): void {
+    this.#start(done);
+  }
+}
+
+t.test('a promise that is not Node’s own is waited for as well', async (t) => {
+  const opened = await open(t);
+  const parts: string[] = [];
+  let settle = () => {};
+  const consumed = opened.stream.consume((segment) => {
+    if ('data' in segment) parts.push(segment.data.toString());
+    return new ForeignPromise((done) => {
+      settle = done;
+    });
+  });
+  opened.peer.socket.write(
+    Buffer.concat([packet(opened, 2, 'one'), packet(opened, 2, 'two'), packet(opened, 2)]),
+  );
+  await until(() => parts.length > 0, 'the first part is lent');
+  await opened.connection.getLibVersion();
+  t.same(parts, ['one']);
+  settle();
+  await until(() => parts.length > 1, 'the second part is lent');
+  settle();
+  await confirmEnd(opened);
+  await consumed;
+});
+
+t.test('a stream is consumed by one function alone', async (t) => {
+  const opened = await open(t);
+  t.match(await failureOf(opened.stream.consume('none' as never)), { name: 'LibvirtUsageError' });
+  const consumed = opened.stream.consume(() => {});
+  t.match(await failureOf(opened.stream.consume(() => {})), { name: 'LibvirtUsageError' });
+  opened.stream.destroy();
+  t.equal(await kindOf(consumed), 'closed');
 });

@@ -16,6 +16,8 @@ import { edges } from './016-edges.ts';
 import { audit } from './017-audit.ts';
 import { indexes } from './018-indexes.ts';
 import { usage } from './019-usage.ts';
+import { outbox } from './021-outbox.ts';
+import { reservations } from './022-reservations.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -35,4 +37,6 @@ export const migrations: readonly string[] = [
   audit,
   indexes,
   usage,
+  outbox,
+  reservations,
 ];

@@ -8,6 +8,7 @@ import { METHODS } from '../../../model/methods.ts';
 import { type Static, type TProperties, type TSchema, Type } from '../../../model/schema.ts';
 import type { Commands } from '../../commands/commands.ts';
 import { InstanceView } from '../../instance-views.ts';
+import { PlacementRequest } from '../../placement/request.ts';
 import type { Store } from '../../store/store.ts';
 import {
   CommandAnswer,
@@ -54,11 +55,16 @@ function createRoute(commands: Commands): Route {
     method: 'POST',
     path: '/v1/instances',
     summary: 'Place an instance on a node with room, or on the one that is named, and make it.',
-    body: strict({ spec: InstanceSpec, node: Type.Optional(NodeParam) }),
+    body: strict({
+      spec: InstanceSpec,
+      node: Type.Optional(NodeParam),
+      placement: Type.Optional(PlacementRequest),
+    }),
     takesKey: true,
     status: 202,
     result: CommandAnswer,
-    handle: ({ body, key }) => commands.create({ spec: body.spec, node: body.node ?? null, key }),
+    handle: ({ body: { spec, node = null, placement = {} }, key }) =>
+      commands.create({ spec, node, placement, key }),
   });
 }
 

@@ -1,5 +1,7 @@
 /** All migrations in order: the version of a database is the number of those it has been through. */
 import { init } from './001-init.ts';
 import { trust } from './002-trust.ts';
+import { outboxes } from './003-outboxes.ts';
+import { engines } from './004-engines.ts';
 
-export const migrations: readonly string[] = [init, trust];
+export const migrations: readonly string[] = [init, trust, outboxes, engines];

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { BerthEvent } from '../../../../src/model/event.ts';
 import { AGENT_PATH, type Hello, type HelloResult, SUBPROTOCOL } from '../../../../src/model/wire.ts';
+import { wireOf } from '../../../protocol/support/frames.ts';
 import { eventually } from '../../../scheduler/support/eventually.ts';
 
 export interface Message {
@@ -84,9 +85,18 @@ export class Peer {
     this.#socket.send(text);
   }
 
+  /** Sends bytes as they are, under the WebSocket. */
+  sayBytes(bytes: Buffer): void {
+    wireOf(this.#socket).write(bytes);
+  }
+
   /** From now on nothing is read; what the agent sends fills the buffers on the way. */
   stopReading(): void {
     this.#socket.pause();
+  }
+
+  startReading(): void {
+    this.#socket.resume();
   }
 
   close(): void {
@@ -104,6 +114,21 @@ export class Peer {
   }
 }
 
+type VerifyCallback = (
+  is: boolean,
+  code?: number,
+  message?: string,
+  headers?: Record<string, string>,
+) => void;
+
+export interface FakeSchedulerOptions {
+  token: string;
+  port?: number;
+  mute?: boolean;
+  refuse?: { status: number; headers: Record<string, string> };
+  compress?: boolean;
+}
+
 export class FakeScheduler {
   readonly peers: Peer[] = [];
   readonly #server: WebSocketServer;
@@ -113,16 +138,22 @@ export class FakeScheduler {
     server.on('connection', (socket) => this.peers.push(new Peer(socket)));
   }
 
-  /** @param options.port 0 for any. @param options.mute Answers no ping, as behind a dead cable. */
-  static async listen(options: { token: string; port?: number; mute?: boolean }): Promise<FakeScheduler> {
+  /**
+   * @param options.port 0 for any. @param options.mute Answers no ping, as behind a dead cable.
+   * @param options.refuse Status and headers by which everybody is turned away. @param options.compress Takes compression.
+   */
+  static async listen(options: FakeSchedulerOptions): Promise<FakeScheduler> {
     const server = new WebSocketServer({
       host: '127.0.0.1',
       port: options.port ?? 0,
       path: AGENT_PATH,
       autoPong: !options.mute,
+      perMessageDeflate: options.compress ?? false,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
-      verifyClient: ({ req }: { req: IncomingMessage }) =>
-        req.headers.authorization === `Bearer ${options.token}`,
+      verifyClient: ({ req }: { req: IncomingMessage }, admit: VerifyCallback) => {
+        if (options.refuse) admit(false, options.refuse.status, 'no', options.refuse.headers);
+        else admit(req.headers.authorization === `Bearer ${options.token}`, 401);
+      },
     });
     await once(server, 'listening');
     return new FakeScheduler(server);

@@ -2,6 +2,7 @@
  * A link from a simulated agent to a fake scheduler. Its clock stands still unless a test lets time pass, while
  * the sockets are real: so a test waits for what comes over a socket, and passes time for what a timer does.
  */
+import { randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -11,7 +12,7 @@ import type { Role } from '../../../../src/model/methods.ts';
 import { Ownership } from '../../../../src/agent/policies/ownership.ts';
 import { eventually } from '../../../scheduler/support/eventually.ts';
 import { readyAgent, type SimAgent } from '../../support/sim-agent.ts';
-import { FakeScheduler } from './fake-scheduler.ts';
+import { FakeScheduler, type FakeSchedulerOptions } from './fake-scheduler.ts';
 
 export const TOKEN = 'a-token-of-the-test';
 
@@ -24,22 +25,32 @@ export interface Linked {
 
 export interface LinkedOptions {
   mute?: boolean;
+  refuse?: FakeSchedulerOptions['refuse'];
+  compress?: boolean;
   random?: () => number;
   /** What the agent holds in its hand. @default the scheduler's own */
   token?: string | null;
   /** Instead of the scheduler's. */
   url?: string;
+  /** @default none */
+  alternateUrls?: string[];
   /** What the scheduler may do. @default 'operate' */
   role?: Role;
 }
 
 export async function linked(t: Test, options: LinkedOptions = {}): Promise<Linked> {
   const sim = await readyAgent(t);
-  const scheduler = await FakeScheduler.listen({ token: TOKEN, mute: options.mute ?? false });
+  const scheduler = await FakeScheduler.listen({
+    token: TOKEN,
+    mute: options.mute ?? false,
+    compress: options.compress ?? false,
+    ...(options.refuse === undefined ? {} : { refuse: options.refuse }),
+  });
   const tokenFile = join(sim.folder, 'token');
   if (options.token !== null) writeFileSync(tokenFile, `${options.token ?? TOKEN}\n`);
   const link = linkOf(sim, {
     url: options.url ?? scheduler.url,
+    alternateUrls: options.alternateUrls ?? [],
     tokenFile,
     random: options.random ?? (() => 1),
     ...(options.role === undefined ? {} : { role: options.role }),
@@ -54,7 +65,7 @@ export async function linked(t: Test, options: LinkedOptions = {}): Promise<Link
 
 export function linkOf(
   sim: SimAgent,
-  parts: { url: string; tokenFile: string; random: () => number; role?: Role },
+  parts: { url: string; alternateUrls?: string[]; tokenFile: string; random: () => number; role?: Role },
 ): Link {
   const { store, inventories, clock, log } = sim.agent.services;
   const nodeId = store.meta.get('node_id') as string;
@@ -64,6 +75,8 @@ export function linkOf(
   const credentials = new FileCredentials(parts);
   return new Link({
     random: parts.random,
+    newId: randomUUID,
+    alternateUrls: parts.alternateUrls ?? [],
     credentials,
     role,
     store,

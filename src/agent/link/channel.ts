@@ -1,0 +1,66 @@
+/**
+ * What a session sends through: messages as text, and how much of them waits to be read.
+ */
+import type { WebSocket } from 'ws';
+import { FlowGate } from '../../model/flow.ts';
+
+export class Channel {
+  readonly #socket: WebSocket;
+  readonly #gate: FlowGate;
+  #waiting: (() => void)[] = [];
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket;
+    this.#gate = new FlowGate(socket);
+    socket.once('close', () => this.#release());
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  /** What can wait has to wait. */
+  get isFull(): boolean {
+    return this.#gate.isFull;
+  }
+
+  /** The far side does not read, so it is not listened to. */
+  get isHeld(): boolean {
+    return this.#gate.isHeld;
+  }
+
+  send(message: object): void {
+    this.sendText(JSON.stringify(message));
+  }
+
+  /** @param sent Called when the message has left this process, or never will. */
+  sendText(text: string, sent: () => void = () => undefined): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) {
+      sent();
+      return;
+    }
+    this.#socket.send(text, () => {
+      sent();
+      if (this.#gate.drained()) this.#release();
+    });
+    this.#gate.added();
+  }
+
+  ping(): void {
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.ping();
+  }
+
+  /** Resolves when there is room again, or the socket is gone. */
+  async room(): Promise<void> {
+    if (!this.isFull || this.#socket.readyState !== this.#socket.OPEN) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push(resolve);
+    await promise;
+  }
+
+  #release(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * The embedded engine: inventories and claims in the scheduler's own SQLite database, for one scheduler.
+ *
+ * What a node says is free is the truth; from it is taken what was claimed here and is not yet in the node's own count.
+ * A claim is one transaction that looks and writes, so it needs no lock beside the database's.
+ */
+import { AgentError } from '../../model/errors.ts';
+import type { Database } from '../../sqlite/database.ts';
+import { type Amounts, freeOf, misfit, shortage } from './amounts.ts';
+import type { Candidate, Claim, Engine, EngineRefusal, EngineRequest, NodeReport } from './engine.ts';
+
+/** Free less what is claimed and not counted, by node and class. */
+const ROOM = `
+  SELECT stock.node_id, stock.class, stock.free - coalesce(sum(claims.amount), 0) AS room
+  FROM engine_stock AS stock
+  LEFT JOIN engine_claims AS claims
+    ON claims.node_id = stock.node_id AND claims.class = stock.class AND claims.counted = 0`;
+
+interface NodeRow {
+  isOpen: boolean;
+  traits: ReadonlySet<string>;
+}
+
+export class EmbeddedEngine implements Engine {
+  readonly name = 'embedded';
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  async report(node: NodeReport): Promise<void> {
+    this.#db.transaction(() => {
+      this.#putNode(node);
+      this.#putStock(node);
+      for (const { consumer, nodeId } of node.counted) this.#count(consumer, nodeId);
+    });
+  }
+
+  async candidates(request: EngineRequest): Promise<Candidate[]> {
+    const nodes = this.#nodes(request);
+    const rooms = request.nodeId === null ? this.#rooms() : new Map([this.#roomAt(request.nodeId)]);
+    return [...nodes].flatMap(([nodeId, node]) => {
+      const room = rooms.get(nodeId) ?? {};
+      return refusalOf(request, node, room) === null ? [{ nodeId, room }] : [];
+    });
+  }
+
+  async whyNot(request: EngineRequest, nodeIds: readonly string[]): Promise<EngineRefusal[]> {
+    const nodes = this.#nodes({ ...request, nodeId: null });
+    const rooms = this.#rooms();
+    return nodeIds.flatMap((nodeId) => {
+      const refusal = refusalOf(request, nodes.get(nodeId), rooms.get(nodeId) ?? {});
+      return refusal === null ? [] : [{ nodeId, ...refusal }];
+    });
+  }
+
+  async claim({ consumer, nodeId, amounts }: Claim): Promise<void> {
+    this.#db.transaction(() => {
+      if (!this.#isKnown(nodeId))
+        throw new AgentError('NOT_FOUND', `Node ${nodeId} has not told what it has`);
+      this.#drop(consumer);
+      const short = shortage(amounts, this.#roomAt(nodeId)[1]);
+      if (short !== null) throw new AgentError('CAPACITY_EXCEEDED', `No room on node ${nodeId}: ${short}`);
+      for (const [name, amount] of Object.entries(amounts)) this.#add({ consumer, nodeId }, name, amount);
+    });
+  }
+
+  async release(consumer: string): Promise<void> {
+    this.#db.transaction(() => this.#drop(consumer));
+  }
+
+  async consumersOf(nodeId: string): Promise<string[]> {
+    return this.#db
+      .sql('SELECT DISTINCT consumer FROM engine_claims WHERE node_id = ?')
+      .all(nodeId)
+      .map((row) => row['consumer'] as string);
+  }
+
+  #putNode({ nodeId, isOpen, traits }: NodeReport): void {
+    this.#db
+      .sql(
+        `INSERT INTO engine_nodes (node_id, is_open, traits) VALUES (?, ?, ?)
+         ON CONFLICT (node_id) DO UPDATE SET is_open = excluded.is_open, traits = excluded.traits`,
+      )
+      .run(nodeId, isOpen ? 1 : 0, JSON.stringify(traits));
+  }
+
+  #putStock({ nodeId, stock }: NodeReport): void {
+    this.#db.sql('DELETE FROM engine_stock WHERE node_id = ?').run(nodeId);
+    const insert = this.#db.sql('INSERT INTO engine_stock (node_id, class, free) VALUES (?, ?, ?)');
+    for (const [name, each] of Object.entries(stock)) insert.run(nodeId, name, freeOf(each));
+  }
+
+  /** The node's own count has it: it is taken from the room once, not twice. */
+  #count(consumer: string, nodeId: string): void {
+    this.#db
+      .sql('UPDATE engine_claims SET counted = 1 WHERE consumer = ? AND node_id = ? AND counted = 0')
+      .run(consumer, nodeId);
+  }
+
+  #drop(consumer: string): void {
+    this.#db.sql('DELETE FROM engine_claims WHERE consumer = ?').run(consumer);
+  }
+
+  #add({ consumer, nodeId }: { consumer: string; nodeId: string }, name: string, amount: number): void {
+    this.#db
+      .sql('INSERT INTO engine_claims (consumer, class, node_id, amount, counted) VALUES (?, ?, ?, ?, 0)')
+      .run(consumer, name, nodeId, amount);
+  }
+
+  #isKnown(nodeId: string): boolean {
+    return this.#db.sql('SELECT 1 FROM engine_nodes WHERE node_id = ?').get(nodeId) !== undefined;
+  }
+
+  #nodes({ nodeId, required, forbidden }: EngineRequest): Map<string, NodeRow> {
+    const rows =
+      nodeId === null
+        ? this.#db.sql('SELECT * FROM engine_nodes').all()
+        : this.#db.sql('SELECT * FROM engine_nodes WHERE node_id = ?').all(nodeId);
+    const areTraitsAsked = required.length + forbidden.length > 0;
+    return new Map(
+      rows.map((row) => [
+        row['node_id'] as string,
+        {
+          isOpen: row['is_open'] === 1,
+          traits: new Set<string>(areTraitsAsked ? JSON.parse(row['traits'] as string) : []),
+        },
+      ]),
+    );
+  }
+
+  #rooms(): Map<string, Amounts> {
+    const rooms = new Map<string, Record<string, number>>();
+    for (const row of this.#db.sql(`${ROOM} GROUP BY stock.node_id, stock.class`).all()) {
+      const nodeId = row['node_id'] as string;
+      const room = rooms.get(nodeId) ?? {};
+      room[row['class'] as string] = row['room'] as number;
+      rooms.set(nodeId, room);
+    }
+    return rooms;
+  }
+
+  #roomAt(nodeId: string): [nodeId: string, room: Amounts] {
+    const rows = this.#db.sql(`${ROOM} WHERE stock.node_id = ? GROUP BY stock.class`).all(nodeId);
+    return [nodeId, Object.fromEntries(rows.map((row) => [row['class'] as string, row['room'] as number]))];
+  }
+}
+
+/** Null where the node is a candidate. */
+function refusalOf(
+  request: EngineRequest,
+  node: NodeRow | undefined,
+  room: Amounts,
+): Pick<EngineRefusal, 'code' | 'reason'> | null {
+  if (node === undefined) return { code: 'UNAVAILABLE', reason: 'it has not told what it has' };
+  if (!node.isOpen) return { code: 'UNAVAILABLE', reason: 'it takes no new instances' };
+  const wrong = misfit(request, node.traits);
+  if (wrong !== null) return { code: 'UNSUPPORTED', reason: wrong };
+  const short = shortage(request.amounts, room);
+  return short === null ? null : { code: 'CAPACITY_EXCEEDED', reason: short };
+}
