@@ -124,8 +124,8 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   let leave = async (): Promise<void> => undefined;
   /** From now on gateways bring links, too. */
   const join = (bus: Bus): void => {
-    const adopt = gateway.adopt.bind(gateway);
-    const owner = new RelayOwner({ ...base, bus, assertGood: assertGood.assertGood ?? null, adopt });
+    const door = { assertRoom: gateway.assertRoom.bind(gateway), adopt: gateway.adopt.bind(gateway) };
+    const owner = new RelayOwner({ ...base, bus, assertGood: assertGood.assertGood ?? null, ...door });
     leave = async () => {
       owner.close();
       await bus.close();

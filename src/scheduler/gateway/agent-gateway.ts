@@ -92,6 +92,12 @@ export class AgentGateway {
     await Promise.all(gone);
   }
 
+  /** For a link that another gateway holds. @throws {AgentError} LIMIT_REACHED: there are too many for now. */
+  assertRoom(provenNode: string | null): void {
+    const refused = this.#refusalForNow(provenNode);
+    if (refused !== null) throw refused.error;
+  }
+
   /** Takes a link that has been judged, whoever holds its socket. */
   adopt(socket: LinkSocket, provenNode: string | null): void {
     const { clock, logger, peer } = this.#parts;

@@ -29,6 +29,8 @@ export interface RelayOwnerParts {
   newId: () => string;
   /** Says whether a certificate is still good. @throws {AgentError} PERMISSION_DENIED */
   assertGood: ((serial: string, nodeId: string) => void) | null;
+  /** Says whether one more link may come now. @throws {AgentError} LIMIT_REACHED */
+  assertRoom(provenNode: string | null): void;
   /** Takes the link, as the door does. */
   adopt(socket: LinkSocket, provenNode: string | null): void;
 }
@@ -93,11 +95,12 @@ export class RelayOwner {
   }
 
   #open(message: Extract<ToOwner, { kind: 'open' }>): BusAnswer {
-    const { bus, assertGood, adopt } = this.#parts;
+    const { bus, assertGood, assertRoom, adopt } = this.#parts;
     const { gateway: id, link, proven } = message;
     const gateway = this.#gatewayOf(id);
     if (gateway.links.size >= LINKS_LIMIT) throw new AgentError('LIMIT_REACHED', 'The gateway is full');
     if (proven !== null) assertGood?.(proven.serial, proven.nodeId);
+    assertRoom(proven?.nodeId ?? null);
     const socket = new RelayedSocket({ bus, subject: subjectOf(id), gateway: id, link });
     socket.accept(message);
     gateway.links.set(link, socket);

@@ -75,12 +75,10 @@ export class FakeAgent {
 
   /** Connects and says hello; resolves with the scheduler's answer. */
   async connect(): Promise<HelloResult> {
+    this.welcome = null;
     await this.open();
     this.say({ jsonrpc: '2.0', id: 'hello', method: 'hello', params: this.hello() });
-    this.welcome = null;
-    const welcome = await eventually(() => this.welcome);
-    for (const event of this.events.filter(({ seq }) => seq > welcome.lastSeq)) this.#tell(event);
-    return welcome;
+    return eventually(() => this.welcome);
   }
 
   /** Connects without a word. */
@@ -256,6 +254,12 @@ export class FakeAgent {
     return operation;
   }
 
+  /** What the scheduler has not is told at once, before anything that follows from its next request. */
+  #takeWelcome(welcome: HelloResult): void {
+    this.welcome = welcome;
+    for (const event of this.events.filter(({ seq }) => seq > welcome.lastSeq)) this.#tell(event);
+  }
+
   #tell(event: BerthEvent): void {
     if (this.#socket?.readyState === WebSocket.OPEN) this.notify('event', event);
   }
@@ -269,7 +273,7 @@ export class FakeAgent {
     } else if (message.method !== undefined) {
       this.#takeRequest(socket, message);
     } else if (message.id === 'hello' && message.error === undefined && this.welcome === null) {
-      this.welcome = message.result as HelloResult;
+      this.#takeWelcome(message.result as HelloResult);
     } else {
       this.replies.push(message);
     }

@@ -21,9 +21,9 @@ export class PlacementService {
   url = '';
   #child: ChildProcess | null = null;
 
-  /** Starts it, with the database of the last start. */
-  async start(): Promise<void> {
-    const port = await freePort();
+  /** Starts it, with the database of the last start. @param at Where; a free port by default. */
+  async start(at?: URL): Promise<void> {
+    const port = at === undefined ? await freePort() : Number(at.port);
     this.url = `http://127.0.0.1:${port}`;
     writeFileSync(this.tokenFile, 'admin\n', { mode: 0o600 });
     writeFileSync(
