@@ -136,7 +136,7 @@ async function startAgent(gateway: BenchGateway, stack: AsyncDisposableStack): P
   if (gateway.authorityPem !== null) writeFileSync(join(folder, 'ca.pem'), gateway.authorityPem);
   const config = parseConfig(
     `[node]\nstateDir = "${folder}"\nrunDir = "${folder}"\n[socket]\npath = "${folder}/berth.sock"\n` +
-      `[scheduler]\nurl = "${gateway.url}"\ntokenFile = "${folder}/token"\n${ca}`,
+      `[capacity]\ndiskRatio = 64\n[scheduler]\nurl = "${gateway.url}"\ntokenFile = "${folder}/token"\n${ca}`,
     'bench.toml',
   );
   const drivers = createSimHost({ world: new SimWorld({ clock: systemClock }) });

@@ -14,6 +14,7 @@ import { overheadBench } from './overhead.ts';
 import { powerBench } from './power.ts';
 import { restBench } from './rest.ts';
 import { restartBench } from './restart.ts';
+import { scheduleBench } from './schedule.ts';
 import { startBench } from './start.ts';
 import { storageBench } from './storage.ts';
 
@@ -27,6 +28,7 @@ const BENCHES: Record<string, () => Promise<Case[]>> = {
   power: powerBench,
   rest: restBench,
   restart: restartBench,
+  schedule: scheduleBench,
   start: startBench,
   storage: storageBench,
 };

@@ -1,6 +1,6 @@
 /**
  * Generates what is said in the model and nowhere else: docs/protocol.md, docs/openrpc.json, docs/schemas/, docs/errors.md,
- * docs/configuration.md and systemd/berthd.toml.
+ * docs/configuration.md, docs/scheduler-openapi.json and systemd/berthd.toml.
  *
  * With --check nothing is written; exit code 1 and the names of the files that differ.
  */
@@ -11,6 +11,7 @@ import { errorsPage } from './docs/errors.ts';
 import { messageSchemas } from './docs/messages.ts';
 import { openRpc } from './docs/openrpc.ts';
 import { protocolPage } from './docs/protocol.ts';
+import { schedulerOpenApi } from './docs/scheduler.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -21,6 +22,7 @@ const pages: Record<string, string> = {
     Object.entries(messageSchemas()).map(([name, schema]) => [`docs/schemas/${name}.json`, jsonText(schema)]),
   ),
   'docs/errors.md': errorsPage(),
+  'docs/scheduler-openapi.json': jsonText(schedulerOpenApi()),
   'docs/configuration.md': configurationPage(),
   'systemd/berthd.toml': commentedConfig(),
 };

@@ -1,5 +1,5 @@
 /**
- * `berth-scheduler token create`, `revoke` and `node state`: what an operator asks of the scheduler that runs, by its HTTP
+ * `berth-scheduler token create`, `revoke`, `node state`, `node fence`: what an operator asks of the scheduler that runs, by its HTTP
  * API, with the files of its state folder.
  *
  * A token is written to standard output or to a file for its owner alone; it is never an argument, which every user
@@ -8,6 +8,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { request as plainRequest } from 'node:http';
 import { request as secureRequest } from 'node:https';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
@@ -16,6 +17,11 @@ import { parseJson } from '../model/json.ts';
 import { NODE_SERVICES } from './store/nodes.ts';
 
 const COMMANDS = ['token', 'revoke', 'node'];
+const FENCE_WORDS = {
+  fence:
+    'Say that a lost node is powered off, or cut off from its storage: its instances may be restarted elsewhere.',
+  unfence: 'Take that back.',
+};
 /** The scheduler answers these from memory and its database. Milliseconds. */
 const TIMEOUT_MS = 10_000;
 
@@ -53,7 +59,18 @@ function addNodeCommands(program: Command, io: AdminIo): void {
     .argument('<node>', 'id or hostname')
     .addArgument(new Argument('<state>', 'what it is to be').choices(NODE_SERVICES))
     .requiredOption('--reason <text>', 'why; it is kept and shown')
-    .action((name: string, state: string, flags: Flags) => setState({ node: name, state }, flags, io));
+    .action((name: string, state: string, { reason, ...flags }: Flags) =>
+      tell(pathOf(name, 'state'), { state, by: userInfo().username, reason }, flags, io),
+    );
+  for (const action of ['fence', 'unfence'] as const) {
+    withAccess(node.command(action).description(FENCE_WORDS[action]))
+      .argument('<node>', 'id or hostname')
+      .requiredOption('--reason <text>', 'why, and how it was made sure; it is kept and shown')
+      .option('--by <name>', 'who does it (default: the user)')
+      .action((name: string, { reason, by = userInfo().username, ...flags }: Flags) =>
+        tell(pathOf(name, action), { by, reason }, flags, io),
+      );
+  }
 }
 
 interface Flags {
@@ -65,7 +82,10 @@ interface Flags {
   node?: string;
   out?: string;
   reason: string;
+  by?: string;
 }
+
+type Access = Omit<Flags, 'reason'>;
 
 function withAccess(command: Command): Command {
   return command
@@ -91,16 +111,18 @@ async function revoke(node: string, flags: Flags, io: AdminIo): Promise<void> {
   io.out(`Revoked ${revoked} certificates of ${node}.\n`);
 }
 
-async function setState(
-  { node, state }: { node: string; state: string },
-  flags: Flags,
-  io: AdminIo,
-): Promise<void> {
-  await ask(flags, `/v1/nodes/${encodeURIComponent(node)}/state`, { state, reason: flags.reason });
-  io.out(`Node ${node} is ${state}.\n`);
+async function tell(path: string, body: object, flags: Access, io: AdminIo): Promise<void> {
+  const { node } = (await ask(flags, path, body)) as {
+    node: { hostname: string; state: string; fence: unknown };
+  };
+  io.out(`Node ${node.hostname} is ${node.state}${node.fence === null ? '' : ', and fenced'}.\n`);
 }
 
-async function ask(flags: Flags, path: string, body: object): Promise<unknown> {
+function pathOf(node: string, action: string): string {
+  return `/v1/nodes/${encodeURIComponent(node)}/${action}`;
+}
+
+async function ask(flags: Access, path: string, body: object): Promise<unknown> {
   const url = new URL(path, flags.url);
   const bearer = readFileSync(flags.tokenFile ?? join(flags.stateDir, 'token'), 'utf8').trim();
   const sent = JSON.stringify(body);
@@ -123,7 +145,7 @@ async function ask(flags: Flags, path: string, body: object): Promise<unknown> {
   return promise;
 }
 
-function caOf({ caFile, stateDir }: Flags): { ca?: Buffer } {
+function caOf({ caFile, stateDir }: Access): { ca?: Buffer } {
   const own = join(stateDir, 'ca/ca.pem');
   if (caFile !== undefined) return { ca: readFileSync(caFile) };
   return existsSync(own) ? { ca: readFileSync(own) } : {};

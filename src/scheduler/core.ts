@@ -13,6 +13,7 @@ import type { Engine } from './engines/engine.ts';
 import { Reporter } from './engines/reporter.ts';
 import type { LinkTable } from './gateway/link-table.ts';
 import { Directory } from './nodes/directory.ts';
+import { Fences } from './nodes/fence.ts';
 import { Mirror } from './nodes/mirror.ts';
 import { NodePeer } from './nodes/node-peer.ts';
 import { Poller } from './nodes/poller.ts';
@@ -54,6 +55,7 @@ export function makeCore(parts: CoreParts) {
   const mirror = new Mirror({ ...parts, waiters, claimer });
   const presence = new Presence({ ...parts, reporter });
   const service = new Service({ store, clock, onChanged: (nodeId) => reporter.changed(nodeId) });
+  const fences = new Fences(parts);
   const directory = new Directory({ ...parts, presence });
   const poller = new Poller({ ...parts, mirror, reporter });
   const mover = new Mover({ ...parts, placer, claimer });
@@ -83,6 +85,7 @@ export function makeCore(parts: CoreParts) {
     waiters,
     mirror,
     service,
+    fences,
     directory,
     poller,
     commands,

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * berth-scheduler: the composition root. Reads the command line, starts the scheduler, ends it on a signal; or asks one that
- * runs (admin.ts).
+ * berth-scheduler: the composition root. Reads the command line, starts the scheduler, ends it on a signal; or a gateway of one
+ * (relay/), or asks one that runs (admin.ts).
  *
  * Exit codes: 0 ended by a signal, 1 could not start or failed, 2 usage.
  */
@@ -11,6 +11,8 @@ import { AgentError } from '../model/errors.ts';
 import { isAdminCommand, runAdmin } from './admin.ts';
 import { systemClock } from './clock.ts';
 import { type CommandLine, readCommandLine } from './options.ts';
+import { startGateway } from './relay/gateway.ts';
+import { isGatewayCommand, readGatewayCommandLine } from './relay/options.ts';
 import { type Scheduler, startScheduler } from './scheduler.ts';
 import { loadOrCreateToken } from './token.ts';
 
@@ -20,7 +22,8 @@ await main(process.argv.slice(2));
 
 async function main(argv: string[]): Promise<void> {
   if (isAdminCommand(argv)) return administer(argv);
-  const commandLine = readOrExplain(argv);
+  if (isGatewayCommand(argv)) return serveGateway(argv);
+  const commandLine = readOrExplain(() => readCommandLine(argv));
   if (commandLine === null) return;
   const logger = pino({ name: 'berth-scheduler', level: commandLine.logLevel });
   try {
@@ -49,9 +52,23 @@ async function administer(argv: string[]): Promise<void> {
   }
 }
 
-function readOrExplain(argv: string[]): CommandLine | null {
+async function serveGateway(argv: string[]): Promise<void> {
+  const commandLine = readOrExplain(() => readGatewayCommandLine(argv));
+  if (commandLine === null) return;
+  const logger = pino({ name: 'berth-gateway', level: commandLine.logLevel });
   try {
-    return readCommandLine(argv);
+    const gateway = await startGateway(commandLine, { clock: systemClock, logger });
+    logger.info({ address: gateway.address }, 'listening');
+    endOnSignal(gateway, logger);
+  } catch (error) {
+    logger.fatal({ err: error }, 'cannot start');
+    process.exitCode = 1;
+  }
+}
+
+function readOrExplain<T>(read: () => T): T | null {
+  try {
+    return read();
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     process.exitCode = error.exitCode === 0 ? 0 : 2;
@@ -71,13 +88,13 @@ async function start(commandLine: CommandLine, logger: Logger): Promise<Schedule
   return startScheduler({ ...options, listen, tls, token }, { clock: systemClock, logger });
 }
 
-function endOnSignal(scheduler: Scheduler, logger: Logger): void {
+function endOnSignal(running: { close(): Promise<void> }, logger: Logger): void {
   let ending = false;
   const end = (signal: string): void => {
     if (ending) return;
     ending = true;
     logger.info({ signal }, 'stopping');
-    scheduler.close().then(
+    running.close().then(
       () => logger.info('stopped'),
       (error) => {
         logger.fatal({ err: error }, 'could not stop in order');

@@ -4,10 +4,14 @@
 import { isIP } from 'node:net';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../model/version.ts';
+import { ENGINE_NAMES } from './engines/engine.ts';
+import type { EngineChoice } from './engines/make-engine.ts';
 import { POLICIES, type Policy } from './placement/request.ts';
+import type { BusOptions } from './relay/bus.ts';
+import { busFlags, busOf, faultOfBus } from './relay/bus-options.ts';
 import type { TlsChoice } from './tls.ts';
 
-const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 /** Seconds; the wire allows no more. */
 const HEARTBEAT_SECONDS_MAX = 300;
 /** Two years: a revocation that got lost would hold no longer. */
@@ -24,8 +28,11 @@ export interface CommandLine {
   readonly stateDir: string;
   readonly tokenFile: string;
   readonly heartbeatSeconds: number;
+  readonly engine: EngineChoice;
   /** How instances are placed where a request does not say. */
   readonly policy: Policy;
+  /** How NATS is reached, which joins several gateways; null without. */
+  readonly bus: BusOptions | null;
   /** Null for plain HTTP. */
   readonly tls: TlsChoice | null;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -55,6 +62,16 @@ export function readCommandLine(
         .default(5),
     )
     .addOption(
+      new Option(
+        '--engine <engine>',
+        'what holds inventories and claims: its own database, or an OpenStack Placement',
+      )
+        .choices(ENGINE_NAMES)
+        .default('embedded'),
+    )
+    .addOption(new Option('--placement-url <url>', 'with --engine placement: where it is').argParser(readUrl))
+    .option('--placement-token-file <path>', 'with --engine placement: file with the token for it')
+    .addOption(
       new Option('--policy <policy>', 'how instances are placed where a request does not say')
         .choices(POLICIES)
         .default('spread'),
@@ -75,15 +92,18 @@ export function readCommandLine(
     .allowExcessArguments(false)
     .configureOutput({ writeErr: say })
     .exitOverride();
+  for (const option of busFlags()) command.addOption(option);
   const flags = command.parse(argv, { from: 'user' }).opts();
-  const wrong = faultOfTls(flags);
+  const wrong = faultOfTls(flags) ?? faultOfEngine(flags) ?? faultOfBus(flags);
   if (wrong !== null) command.error(`error: ${wrong}`);
   return Object.freeze({
     listen: flags['listen'],
     stateDir: flags['stateDir'],
     tokenFile: flags['tokenFile'] ?? `${flags['stateDir']}/token`,
     heartbeatSeconds: flags['heartbeatSeconds'],
+    engine: engineOf(flags),
     policy: flags['policy'],
+    bus: busOf(flags, 'berth-scheduler'),
     tls: tlsOf(flags),
     logLevel: flags['logLevel'],
   });
@@ -92,7 +112,7 @@ export function readCommandLine(
 type Flags = Record<string, string | boolean | number | string[] | { host: string } | undefined>;
 
 /** What no single option can show; null where nothing is wrong. */
-function faultOfTls({ ca, tlsCert, tlsKey, clientCa, tlsName }: Flags): string | null {
+export function faultOfTls({ ca, tlsCert, tlsKey, clientCa, tlsName }: Flags): string | null {
   if ((tlsCert === undefined) !== (tlsKey === undefined)) return '--tls-cert and --tls-key go together';
   if (ca && tlsCert !== undefined) return '--ca makes its own certificate: leave out --tls-cert';
   if (clientCa !== undefined && tlsCert === undefined) return '--client-ca needs --tls-cert and --tls-key';
@@ -104,7 +124,7 @@ function faultOfTls({ ca, tlsCert, tlsKey, clientCa, tlsName }: Flags): string |
     : `--tls-name ${JSON.stringify(wrong)} is no name of a host and no address`;
 }
 
-function tlsOf({
+export function tlsOf({
   ca,
   tlsCert,
   tlsKey,
@@ -123,13 +143,32 @@ function tlsOf({
   return { kind: 'files', cert, key, clientCa: (clientCa as string | undefined) ?? null };
 }
 
+function faultOfEngine({ engine, placementUrl, placementTokenFile }: Flags): string | null {
+  const isGiven = placementUrl !== undefined || placementTokenFile !== undefined;
+  if (engine === 'embedded') return isGiven ? '--placement-url and its token need --engine placement' : null;
+  const isWhole = placementUrl !== undefined && placementTokenFile !== undefined;
+  return isWhole ? null : '--engine placement needs --placement-url and --placement-token-file';
+}
+
+function engineOf({ engine, placementUrl, placementTokenFile }: Flags): EngineChoice {
+  if (engine === 'embedded') return { name: 'embedded' };
+  return { name: 'placement', url: placementUrl as string, tokenFile: placementTokenFile as string };
+}
+
+function readUrl(value: string): string {
+  const url = URL.parse(value);
+  const isGood = url !== null && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === '';
+  if (isGood && url.username === '' && url.password === '') return url.href;
+  throw new InvalidArgumentError('Give http:// or https://, a host, and a path where it is under one.');
+}
+
 function readHours(value: string): number {
   const hours = Number(value);
   if (Number.isInteger(hours) && hours >= 1 && hours <= CERTIFICATE_HOURS_MAX) return hours;
   throw new InvalidArgumentError(`Give whole hours, 1 to ${CERTIFICATE_HOURS_MAX}.`);
 }
 
-function readListen(value: string): { host: string; port: number } {
+export function readListen(value: string): { host: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(value);
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);

@@ -17,11 +17,13 @@ import type { Clock } from './clock.ts';
 import { makeCore } from './core.ts';
 import { type EngineChoice, makeEngine } from './engines/make-engine.ts';
 import { AgentGateway } from './gateway/agent-gateway.ts';
-import { Doorkeeper } from './gateway/doorkeeper.ts';
+import { Doorkeeper, type DoorkeeperParts } from './gateway/doorkeeper.ts';
 import { LinkTable } from './gateway/link-table.ts';
 import type { Policy } from './placement/request.ts';
 import { takeEpoch } from './store/epoch.ts';
 import { Store } from './store/store.ts';
+import { type Bus, type BusOptions, connectBus } from './relay/bus.ts';
+import { RelayOwner } from './relay/owner.ts';
 import { prepareTls, type Tls, type TlsChoice } from './tls.ts';
 import { BearerCheck } from './token.ts';
 
@@ -47,6 +49,8 @@ export interface SchedulerOptions {
   stateDir: string;
   token: string;
   heartbeatSeconds: number;
+  /** Joins gateways to this scheduler. @default null: its own door alone */
+  bus?: BusOptions | null;
   /** @default embedded */
   engine?: EngineChoice;
   /** Where a request names none. @default 'spread' */
@@ -74,6 +78,7 @@ export async function startScheduler(
   const store = new Store(options.stateDir);
   const wired = wire(store, options, host);
   try {
+    if (options.bus) wired.join(await connectBus(options.bus, host.logger));
     await wired.app.listen(options.listen);
   } catch (error) {
     await wired.close();
@@ -91,10 +96,11 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   const tls = options.tls ? prepareTls(options.tls, options.stateDir, clock) : null;
   const enrolment = makeEnrolment(tls, { store, clock, logger, url: () => urlForNodes(options, app) });
   const links = new LinkTable();
-  const engine = makeEngine(options.engine ?? { name: 'embedded' }, { store });
+  const engine = makeEngine(options.engine ?? { name: 'embedded' }, base);
   const core = makeCore({ ...base, engine, links, enrolment, policy: options.policy ?? 'spread' });
   const bearer = new BearerCheck(options.token);
-  const assertGood = enrolment === null ? {} : { assertGood: enrolment.assertGood.bind(enrolment) };
+  const assertGood: Pick<DoorkeeperParts, 'assertGood'> =
+    enrolment === null ? {} : { assertGood: enrolment.assertGood.bind(enrolment) };
   const doorkeeper = new Doorkeeper({
     clock,
     bearer,
@@ -115,6 +121,16 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   core.resume();
   const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
+  let leave = async (): Promise<void> => undefined;
+  /** From now on gateways bring links, too. */
+  const join = (bus: Bus): void => {
+    const adopt = gateway.adopt.bind(gateway);
+    const owner = new RelayOwner({ ...base, bus, assertGood: assertGood.assertGood ?? null, adopt });
+    leave = async () => {
+      owner.close();
+      await bus.close();
+    };
+  };
   const close = async (): Promise<void> => {
     stopPruning();
     stopAttending();
@@ -122,13 +138,14 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     const intakeClosed = app.close();
     core.waiters.close();
     await gateway.close();
+    await leave();
     const stopWaiting = clock.after(CLOSE_GRACE_MS, () => app.server.closeAllConnections());
     await intakeClosed;
     stopWaiting();
     core.close();
     store.close();
   };
-  return { app, epoch, close };
+  return { app, epoch, join, close };
 }
 
 function makeEnrolment(

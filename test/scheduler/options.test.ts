@@ -8,7 +8,9 @@ t.test('without options it listens on the loopback and keeps its state where the
     stateDir: '/var/lib/berth-scheduler',
     tokenFile: '/var/lib/berth-scheduler/token',
     heartbeatSeconds: 5,
+    engine: { name: 'embedded' },
     policy: 'spread',
+    bus: null,
     tls: null,
     logLevel: 'info',
   });
@@ -72,3 +74,30 @@ t.test('options of TLS that contradict each other are refused', async (t) => {
     t.match(text, said, argv.join(' '));
   }
 });
+
+t.test(
+  'an engine that is not its own needs its address and its token, and nothing else takes them',
+  async (t) => {
+    const silent = () => undefined;
+    const url = ['--placement-url', 'https://cloud.example/placement'];
+    const token = ['--placement-token-file', '/run/token'];
+    t.same(readCommandLine(['--engine', 'placement', ...url, ...token]).engine, {
+      name: 'placement',
+      url: 'https://cloud.example/placement',
+      tokenFile: '/run/token',
+    });
+    for (const wrong of [
+      ['--engine', 'placement'],
+      ['--engine', 'placement', ...url],
+      ['--engine', 'placement', ...token],
+      [...url, ...token],
+      ['--engine', 'nova'],
+      ['--policy', 'best'],
+      ['--engine', 'placement', ...token, '--placement-url', 'ftp://x'],
+      ['--engine', 'placement', ...token, '--placement-url', 'https://user:secret@x'],
+      ['--engine', 'placement', ...token, '--placement-url', 'https://x/?a=b'],
+    ]) {
+      t.throws(() => readCommandLine(wrong, silent), wrong.join(' '));
+    }
+  },
+);

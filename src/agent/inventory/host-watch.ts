@@ -2,7 +2,7 @@
  * HostWatch: what can come and go on the host while it runs, looked at every few seconds.
  *
  * Nothing tells of a CPU that goes offline or of memory that is pulled out: the kernel's files are read again and again,
- * a millisecond each time. What was seen last is kept while they can't be read.
+ * a fifth of a millisecond each time. What was seen last is kept while they can't be read.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../../drivers/contracts/clock.ts';
@@ -10,7 +10,7 @@ import type { Host, HostResources } from '../../drivers/contracts/host.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Log } from '../log.ts';
 
-/** Pause between two looks, ms: what has shrunk is claimed by nobody for long, and a look costs a millisecond. */
+/** Pause between two looks, ms: what has shrunk is claimed by nobody for long, and a look costs little. */
 const LOOK_MS = 3_000;
 /** Files that come from memory; a host that takes longer swaps, and is looked at again soon. */
 const TIMEOUT_MS = 2_000;

@@ -10,14 +10,14 @@
 import type { BerthEvent } from '../../model/event.ts';
 import { type Feature, SNAPSHOT_KINDS, type Snapshot, type SnapshotKind } from '../../model/link.ts';
 import type { Log } from '../log.ts';
-import type { EventStore } from '../store/events.ts';
 import type { Channel } from './channel.ts';
+import type { LinkEvents } from './ports.ts';
 
 /** Objects of one part of a snapshot are as many as fit in so many bytes, and one at least. */
 const PART_BYTES = 256 * 1024;
 
 export interface EventFeedParts {
-  events: EventStore;
+  events: LinkEvents;
   channel: Channel;
   log: Log;
   /** What both sides can. */

@@ -41,15 +41,14 @@ import {
   type RpcResponse,
   readMessage,
 } from '../../model/wire.ts';
-import type { Caller, Dispatcher } from '../api/dispatcher.ts';
+import type { Caller } from '../api/dispatcher.ts';
 import type { Log } from '../log.ts';
-import type { Ownership } from '../policies/ownership.ts';
-import type { Store } from '../store/store.ts';
 import { Answers, type AnswersParts } from './answers.ts';
 import { Channel } from './channel.ts';
 import { closeSocket } from './closing.ts';
 import { EventFeed } from './event-feed.ts';
 import type { Introduction, InventoryFeed } from './inventory-feed.ts';
+import type { LinkDispatcher, LinkOwnership, LinkStore } from './ports.ts';
 import { Questions } from './questions.ts';
 
 /** Bytes waiting in the socket beyond which the scheduler is taken for one that does not read: two whole answers. */
@@ -72,10 +71,10 @@ const PLAIN_TERMS: Pick<LinkTerms, 'features' | 'limits'> = {
 };
 
 export interface SessionParts {
-  store: Store;
+  store: LinkStore;
   inventory: InventoryFeed;
-  dispatcher: Dispatcher;
-  ownership: Ownership;
+  dispatcher: LinkDispatcher;
+  ownership: LinkOwnership;
   clock: Clock;
   log: Log;
   nodeId: string;

@@ -17,7 +17,7 @@ import { traitsOfFlags } from './cpu-traits.ts';
 import { examineHost } from './examine.ts';
 import { examinePoolWay } from './examine-pool-way.ts';
 import type { Exec } from './exec.ts';
-import { readKernelFile, readOptionalFile } from './kernel-files.ts';
+import { optionalFile, readKernelFile } from './kernel-files.ts';
 import { countCpus, cpuFlags, cpuModelName, memTotalMib } from './kernel-text.ts';
 import { readLoad } from './load.ts';
 import { readResources } from './resources.ts';
@@ -76,13 +76,15 @@ export class LinuxHost implements Host {
   /** @throws {AgentError} UNAVAILABLE: the kernel's files cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
   async resources(options: CallOptions = {}): Promise<HostResources> {
     using limit = new CallLimit('Tell what the host has', options, RESOURCES_TIMEOUT_MS);
-    return await limit.race(readResources(this.#parts.root ?? ''));
+    limit.check();
+    return readResources(this.#parts.root ?? '');
   }
 
   /** @throws {AgentError} UNAVAILABLE: the kernel's files cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
   async load(options: CallOptions = {}): Promise<HostLoad> {
     using limit = new CallLimit('Tell what the host uses', options, RESOURCES_TIMEOUT_MS);
-    return await limit.race(readLoad(this.#parts.root ?? ''));
+    limit.check();
+    return readLoad(this.#parts.root ?? '');
   }
 
   /** @throws {AgentError} UNAVAILABLE: the kernel's file cannot be read. DEADLINE_EXCEEDED, CANCELLED. */
@@ -123,11 +125,11 @@ export class LinuxHost implements Host {
 
 async function gather(): Promise<HostFacts> {
   const { default: systeminformation } = await loadSystemInformation();
-  const [meminfo, cpuinfo, online, smt, memory, system] = await Promise.all([
+  const smt = optionalFile('/sys/devices/system/cpu/smt/active');
+  const [meminfo, cpuinfo, online, memory, system] = await Promise.all([
     readKernelFile('/proc/meminfo'),
     readKernelFile('/proc/cpuinfo'),
     readKernelFile('/sys/devices/system/cpu/online'),
-    readOptionalFile('/sys/devices/system/cpu/smt/active'),
     systeminformation.mem(),
     systeminformation.osInfo(),
   ]);

@@ -6,19 +6,17 @@
 import { join } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { HostLoad } from '../contracts/host.ts';
-import { readKernelFile } from './kernel-files.ts';
+import { kernelFile } from './kernel-files.ts';
 import { memTotalMib } from './kernel-text.ts';
 
 /** Clock ticks of /proc/stat. @see sysconf(3), _SC_CLK_TCK: 100 on every Linux that Node runs on */
 const MS_PER_TICK = 10;
 const KIB_PER_MIB = 1024;
 
-/** @param root What is before /proc; empty for this machine. */
-export async function readLoad(root: string): Promise<HostLoad> {
-  const [stat, loadavg, meminfo] = await Promise.all(
-    ['stat', 'loadavg', 'meminfo'].map((name) => readKernelFile(join(root, '/proc', name))),
-  );
-  return loadOf({ stat: stat ?? '', loadavg: loadavg ?? '', meminfo: meminfo ?? '' });
+/** At once. @param root What is before /proc; empty for this machine. */
+export function readLoad(root: string): HostLoad {
+  const read = (name: string) => kernelFile(join(root, '/proc', name));
+  return loadOf({ stat: read('stat'), loadavg: read('loadavg'), meminfo: read('meminfo') });
 }
 
 /** Pure. @throws {AgentError} UNAVAILABLE: they are no such texts. */

@@ -30,6 +30,14 @@ export const Reason = Type.String({
   description: 'why, in one line',
 });
 
+/** Who does it: the API has one token, so its callers say for whom they ask. */
+export const ByWhom = Type.String({
+  minLength: 1,
+  maxLength: 100,
+  pattern: '^[^\\x00-\\x1f\\x7f]+$',
+  description: 'who does it; it is kept and shown',
+});
+
 export const WaitQuery = strict({
   wait: Type.Optional(
     Type.String({

@@ -15,9 +15,11 @@ import type { Claimer } from '../engines/claimer.ts';
 import type { Links } from '../gateway/link-table.ts';
 import { type InstanceView, viewOf } from '../instance-views.ts';
 import type { Directory } from '../nodes/directory.ts';
+import { assertFenced } from '../nodes/fence.ts';
 import { assertStartable } from '../nodes/service.ts';
 import { type Ask, type Placer, UNANSWERED_LIMIT } from '../placement/placer.ts';
 import type { PlacementRequest } from '../placement/request.ts';
+import { planRestart, type Restart } from '../placement/restart.ts';
 import type { CommandMethod, CommandRow } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { NodeRow } from '../store/nodes.ts';
@@ -35,6 +37,15 @@ export interface CreateRequest {
   node: string | null;
   /** Idempotency key of the caller, or null. */
   key: string | null;
+}
+
+export interface RestartRequest {
+  /** Id or name. */
+  instance: string;
+  node: string | null;
+  key: string | null;
+  by: string;
+  reason: string;
 }
 
 export interface Answer {
@@ -115,6 +126,74 @@ export class Commands {
     return this.#answer(command);
   }
 
+  /**
+   * Has an instance of a fenced node made again on another, with the same id and the same volumes.
+   *
+   * @throws {AgentError} ILLEGAL_STATE: its node is not fenced. UNSUPPORTED: not all it has is on shared pools. As `create`.
+   */
+  async restartElsewhere(request: RestartRequest): Promise<Answer> {
+    const { instance, node, key } = request;
+    const digest = digestOf({ method: 'restart-elsewhere', instance, node });
+    const repeated = this.#repeated(key, digest);
+    return this.#answer(repeated ?? (await this.#restart(request, digest)));
+  }
+
+  async #restart(request: RestartRequest, digest: string): Promise<CommandRow> {
+    const { placer, directory } = this.#parts;
+    const { spec, pools } = this.#planRestart(request.instance);
+    const target = this.find(request.instance);
+    const ask: Ask = {
+      consumer: target.id,
+      name: target.name,
+      amounts: needsOf(spec, target.placement.devices),
+      placement: target.placement,
+      nodeId: request.node === null ? null : directory.find(request.node).id,
+      pools,
+      refusals: [],
+    };
+    const found = await placer.candidates(ask);
+    const repeated = this.#repeated(request.key, digest);
+    if (repeated !== null) return repeated;
+    this.#planRestart(request.instance); // the node may have come back meanwhile
+    const ranking = placer.judge(ask, found);
+    const nodeId = ranking.candidates.find((id) => id !== target.nodeId);
+    if (nodeId === undefined) throw await placer.errorOf(ask, ranking);
+    const command = this.#newCommand(
+      { method: 'instance.create', key: request.key },
+      {
+        digest,
+        nodeId,
+        instanceId: target.id,
+        params: { id: target.id, spec },
+        pinned: ask.nodeId !== null,
+        origin: { nodeId: target.nodeId, pools },
+      },
+    );
+    this.#journalRestart(command, request, ask);
+    return command;
+  }
+
+  #planRestart(instance: string): Restart {
+    const row = this.find(instance);
+    const node = this.#parts.store.nodes.get(row.nodeId) as NodeRow;
+    assertFenced(node);
+    return planRestart(row, node.inventory);
+  }
+
+  #journalRestart(command: CommandRow, { by, reason }: RestartRequest, { consumer, amounts }: Ask): void {
+    const { store, clock, claimer, dispatcher } = this.#parts;
+    const { nodeId } = command;
+    dispatcher.abandon(consumer);
+    const row = store.instances.get(consumer) as InstanceRow;
+    this.#journal(command, () => {
+      claimer.want({ consumer, nodeId, amounts });
+      store.instances.put({ ...row, nodeId, phase: 'dispatching', error: null }, clock.now());
+      const action = 'instance.restart-elsewhere' as const;
+      const at = timestamp(clock);
+      store.operatorLog.add({ at, action, nodeId: row.nodeId, instanceId: consumer, by, reason });
+    });
+  }
+
   /** @throws {AgentError} NOT_FOUND. INVALID_ARGUMENT: several instances have this name. */
   find(idOrName: string): InstanceRow {
     const { store } = this.#parts;
@@ -151,6 +230,7 @@ export class Commands {
       amounts: needsOf(spec, placement.devices),
       placement,
       nodeId: node === null ? null : directory.find(node).id,
+      pools: [],
       refusals: [],
     };
     const found = await placer.candidates(ask);
@@ -174,11 +254,10 @@ export class Commands {
       { digest, nodeId, instanceId: id, params: { id, spec }, pinned: ask.nodeId !== null },
     );
     this.#journal(command, () => {
-      store.claims.want({ consumer: id, nodeId, amounts });
+      claimer.want({ consumer: id, nodeId, amounts });
       const createdAt = timestamp(clock);
       store.instances.put(newInstance({ id, nodeId, spec, placement, createdAt }), clock.now());
     });
-    claimer.claim(id);
     return command;
   }
 
@@ -196,7 +275,8 @@ export class Commands {
 
   #newCommand(
     request: { method: CommandMethod; key: string | null },
-    rest: Pick<CommandRow, 'digest' | 'nodeId' | 'instanceId' | 'params'> & { pinned?: boolean },
+    rest: Pick<CommandRow, 'digest' | 'nodeId' | 'instanceId' | 'params'> &
+      Partial<Pick<CommandRow, 'pinned' | 'origin'>>,
   ): CommandRow {
     return {
       id: this.#parts.newId(),
@@ -207,6 +287,7 @@ export class Commands {
       operationId: null,
       answer: null,
       refusals: [],
+      origin: null,
       ...rest,
     };
   }

@@ -73,6 +73,13 @@ export class Dispatcher {
     if (command !== null && !this.#closed) void this.#takeLost(command, error);
   }
 
+  /** What was asked of the instance on a node that it has left is not done any more. */
+  abandon(instanceId: string): void {
+    for (const command of this.#parts.store.commands.unansweredOf(instanceId)) {
+      this.#refuse(command, new AgentError('STALE', 'The instance is restarted on another node'));
+    }
+  }
+
   /** Settles nothing from now on: what is in flight is sent again after the next start. */
   close(): void {
     this.#closed = true;
@@ -191,13 +198,17 @@ export class Dispatcher {
       if (command.method === 'instance.create') {
         claimer.releaseOnCommit(command.instanceId);
         const instance = store.instances.get(command.instanceId);
-        if (instance?.phase === 'dispatching') store.instances.put(failed(instance, body), clock.now());
+        if (instance?.phase === 'dispatching') {
+          store.instances.put(refused(instance, command, body), clock.now());
+        }
       }
       store.db.onCommit(() => waiters.notify(commandTopic(command.id)));
     });
   }
 }
 
-function failed(instance: InstanceRow, error: InstanceRow['error']): InstanceRow {
-  return { ...instance, phase: 'failed', error };
+/** One that was to be restarted elsewhere stays with its old node; one that was never made has failed. */
+function refused(instance: InstanceRow, { origin }: CommandRow, error: InstanceRow['error']): InstanceRow {
+  if (origin === null) return { ...instance, phase: 'failed', error };
+  return { ...instance, phase: 'present', nodeId: origin.nodeId, error };
 }

@@ -19,7 +19,7 @@ const TRIES_LIMIT = 5;
 export interface MoverParts {
   store: Store;
   placer: Placer;
-  claimer: Pick<Claimer, 'claim'>;
+  claimer: Pick<Claimer, 'want'>;
   clock: Clock;
 }
 
@@ -54,7 +54,16 @@ export class Mover {
     const spec = command.params['spec'] as InstanceSpec;
     const placement = this.#parts.store.instances.get(command.instanceId)?.placement ?? {};
     const amounts = needsOf(spec, placement.devices);
-    return { consumer: command.instanceId, name: spec.name, amounts, placement, nodeId: null, refusals };
+    const pools = command.origin?.pools ?? [];
+    return {
+      consumer: command.instanceId,
+      name: spec.name,
+      amounts,
+      placement,
+      nodeId: null,
+      pools,
+      refusals,
+    };
   }
 
   #refusalBy(nodeId: string, error: AgentError): Refusal {
@@ -66,10 +75,9 @@ export class Mover {
     const { store, clock, claimer } = this.#parts;
     store.db.transaction(() => {
       store.commands.redirect(command.id, { nodeId, refusals: [...refusals] });
-      store.claims.want({ consumer, nodeId, amounts });
+      claimer.want({ consumer, nodeId, amounts });
       const instance = store.instances.get(consumer);
       if (instance !== null) store.instances.put({ ...instance, nodeId }, clock.now());
     });
-    claimer.claim(consumer);
   }
 }

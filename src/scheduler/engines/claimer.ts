@@ -12,7 +12,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { Clock } from '../clock.ts';
 import type { ClaimRow } from '../store/claims.ts';
 import type { Store } from '../store/store.ts';
-import type { Engine } from './engine.ts';
+import type { Claim, Engine } from './engine.ts';
 
 /** Milliseconds until an engine that did not answer is asked again. */
 const RETRY_MS = 5_000;
@@ -48,6 +48,19 @@ export class Claimer {
     for (const { consumer } of store.claims.inState('wanted')) this.claim(consumer);
     this.#flush();
     await this.#reconcile();
+  }
+
+  /** Within a transaction: writes down what is wanted, and has the engine claim it, then or after the commit. */
+  want(claim: Claim): void {
+    const { engine, store, onHeld } = this.#parts;
+    const { consumer, nodeId } = claim;
+    store.claims.want(claim);
+    if (engine.within?.claim(claim) === true) {
+      store.claims.move(consumer, { from: ['wanted'], to: 'held' });
+      store.db.onCommit(() => onHeld(consumer, nodeId));
+    } else {
+      store.db.onCommit(() => this.claim(consumer));
+    }
   }
 
   /** Asks the engine for what the consumer's row wants. Never rejects. */

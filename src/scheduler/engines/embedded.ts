@@ -29,12 +29,13 @@ export class EmbeddedEngine implements Engine {
     this.#db = db;
   }
 
+  readonly within = {
+    report: (node: NodeReport): void => this.#report(node),
+    claim: (claim: Claim): boolean => this.#claimNew(claim),
+  };
+
   async report(node: NodeReport): Promise<void> {
-    this.#db.transaction(() => {
-      this.#putNode(node);
-      this.#putStock(node);
-      for (const { consumer, nodeId } of node.counted) this.#count(consumer, nodeId);
-    });
+    this.#db.transaction(() => this.#report(node));
   }
 
   async candidates(request: EngineRequest): Promise<Candidate[]> {
@@ -75,6 +76,22 @@ export class EmbeddedEngine implements Engine {
       .sql('SELECT DISTINCT consumer FROM engine_claims WHERE node_id = ?')
       .all(nodeId)
       .map((row) => row['consumer'] as string);
+  }
+
+  #report(node: NodeReport): void {
+    this.#db.assertTransaction();
+    this.#putNode(node);
+    this.#putStock(node);
+    for (const { consumer, nodeId } of node.counted) this.#count(consumer, nodeId);
+  }
+
+  /** Only where there is room, and nothing before it that would have to be given back. */
+  #claimNew({ consumer, nodeId, amounts }: Claim): boolean {
+    this.#db.assertTransaction();
+    const before = this.#db.sql('SELECT 1 FROM engine_claims WHERE consumer = ?').get(consumer);
+    if (before !== undefined || shortage(amounts, this.#roomAt(nodeId)[1]) !== null) return false;
+    for (const [name, amount] of Object.entries(amounts)) this.#add({ consumer, nodeId }, name, amount);
+    return true;
   }
 
   #putNode({ nodeId, isOpen, traits }: NodeReport): void {

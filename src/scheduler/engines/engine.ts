@@ -64,6 +64,11 @@ export interface Engine {
   claim(claim: Claim): Promise<void>;
   /** Gives up what the consumer has; nothing where it has nothing. @throws {AgentError} UNAVAILABLE */
   release(consumer: string): Promise<void>;
+  /**
+   * Of an engine in the scheduler's own database: what `report` and `claim` do, as part of the caller's transaction, which
+   * saves commits. A claim that is not as simple as that is left to `claim`, and answered false.
+   */
+  within?: { report(node: NodeReport): void; claim(claim: Claim): boolean };
   /** Consumers with claims on the node that were made by this scheduler. @throws {AgentError} UNAVAILABLE */
   consumersOf(nodeId: string): Promise<string[]>;
 }

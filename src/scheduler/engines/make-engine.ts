@@ -2,12 +2,16 @@
 import type { Store } from '../store/store.ts';
 import { EmbeddedEngine } from './embedded.ts';
 import type { Engine } from './engine.ts';
+import type { PlacementClientOptions } from './placement/client.ts';
+import { PlacementEngine } from './placement/engine.ts';
 
-export type EngineChoice = { name: 'embedded' };
+export type EngineChoice = { name: 'embedded' } | ({ name: 'placement' } & PlacementClientOptions);
 
-export function makeEngine(choice: EngineChoice, { store }: { store: Store }): Engine {
+export function makeEngine(choice: EngineChoice, parts: { store: Store; newId: () => string }): Engine {
   switch (choice.name) {
     case 'embedded':
-      return new EmbeddedEngine(store.db);
+      return new EmbeddedEngine(parts.store.db);
+    case 'placement':
+      return new PlacementEngine({ ...choice, schedulerId: parts.store.identity(parts.newId) });
   }
 }

@@ -30,6 +30,14 @@ export class Reporter {
     this.#parts = parts;
   }
 
+  /** Within a transaction that changes the node: reports it, in that transaction or after the commit. */
+  note(nodeId: string): void {
+    const { engine, store } = this.#parts;
+    const report = engine.within === undefined ? null : this.#reportOf(nodeId);
+    if (report === null) store.db.onCommit(() => this.changed(nodeId));
+    else engine.within?.report(report);
+  }
+
   /** The node is not as it was last reported. Never throws. */
   changed(nodeId: string): void {
     const isRunning = this.#running.has(nodeId);

@@ -7,7 +7,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { type WebSocket, WebSocketServer } from 'ws';
+import { WebSocketServer } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { COMPRESSION, MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
@@ -18,6 +18,7 @@ import { CLOSE } from './close-codes.ts';
 import type { Doorkeeper } from './doorkeeper.ts';
 import { Floodgate } from './floodgate.ts';
 import { HeldInventories } from './held-inventories.ts';
+import type { LinkSocket } from './link-socket.ts';
 import type { LinkTable } from './link-table.ts';
 import { Prober } from './prober.ts';
 
@@ -77,7 +78,7 @@ export class AgentGateway {
     if (SMALL_WINDOW.test(request.headers['sec-websocket-extensions'] ?? '')) {
       delete request.headers['sec-websocket-extensions'];
     }
-    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.#open(webSocket, admitted.nodeId));
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.adopt(webSocket, admitted.nodeId));
   }
 
   /** Takes no more links and closes all; resolves when their sockets are gone. */
@@ -91,9 +92,10 @@ export class AgentGateway {
     await Promise.all(gone);
   }
 
-  #open(webSocket: WebSocket, provenNode: string | null): void {
+  /** Takes a link that has been judged, whoever holds its socket. */
+  adopt(socket: LinkSocket, provenNode: string | null): void {
     const { clock, logger, peer } = this.#parts;
-    const session = new AgentSession(webSocket, {
+    const session = new AgentSession(socket, {
       provenNode,
       held: this.#held,
       admitNode: (nodeId) => this.#floodgate.admitNode(nodeId),
@@ -155,7 +157,7 @@ export class AgentGateway {
   }
 }
 
-interface Refusal {
+export interface Refusal {
   error: AgentError;
   status: number;
 }
@@ -169,7 +171,8 @@ function full(message: string): Refusal {
   return { error: new AgentError('LIMIT_REACHED', message, { details }), status: 503 };
 }
 
-function turnAway(socket: Duplex, { error, status }: Refusal): void {
+/** Answers in place of an upgrade. */
+export function turnAway(socket: Duplex, { error, status }: Refusal): void {
   const body = JSON.stringify({ error: error.toBody() });
   const retryAfterMs = Number(error.details?.['retryAfterMs'] ?? 0);
   const head = [

@@ -12,7 +12,6 @@
  * no sign of life then: the next probes cut the link.
  */
 import type { Logger } from 'pino';
-import type { RawData, WebSocket } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import type { BerthEvent } from '../../model/event.ts';
@@ -45,6 +44,7 @@ import {
 import type { Clock } from '../clock.ts';
 import { because, CLOSE, type CloseCause } from './close-codes.ts';
 import type { HeldInventories } from './held-inventories.ts';
+import type { LinkSocket } from './link-socket.ts';
 import { type Outcome, Requests } from './requests.ts';
 
 export type { Outcome } from './requests.ts';
@@ -106,7 +106,7 @@ export interface SessionParts {
 }
 
 export class AgentSession {
-  readonly #socket: WebSocket;
+  readonly #socket: LinkSocket;
   readonly #gate: FlowGate;
   readonly #held: HeldInventories;
   readonly #admitNode: (nodeId: string) => void;
@@ -127,7 +127,7 @@ export class AgentSession {
   #wasFull = false;
   #closed = false;
 
-  constructor(socket: WebSocket, parts: SessionParts) {
+  constructor(socket: LinkSocket, parts: SessionParts) {
     this.#socket = socket;
     this.#gate = new FlowGate(socket);
     this.#requests = new Requests(parts.clock);
@@ -373,7 +373,7 @@ export class AgentSession {
     if (this.#nodeId !== null) this.#peer.onRoom(this, this.#nodeId);
   }
 
-  #handleMessage(data: RawData, isBinary: boolean): void {
+  #handleMessage(data: Buffer, isBinary: boolean): void {
     if (this.#closed) return;
     this.#heardSincePing = true;
     if (isBinary) this.close(CLOSE.unsupportedData);

@@ -28,6 +28,14 @@ export const NodeView = strict({
   }),
   connected: Type.Boolean({ description: 'there is a link to it now' }),
   heardAt: nullable(Timestamp),
+  leaseUntil: nullable(
+    Timestamp,
+    'when it is lost if it is not heard of; null where it was not since the start',
+  ),
+  fence: nullable(
+    strict({ number: Type.Integer(), at: Timestamp, by: Type.String(), reason: Type.String() }),
+    'who said that it runs nothing any more; null where it may',
+  ),
   lastSeq: Type.Integer({ description: 'number of the newest event that is stored of it' }),
   instances: Type.Integer({ description: 'instances that it has told of' }),
   claimed: ShownAmounts,
@@ -89,6 +97,7 @@ export class Directory {
         reason: told.reason,
         connected: links.session(node.id) !== null,
         heardAt: presence.heardAt(node.id),
+        leaseUntil: presence.leaseUntil(node.id),
         instances: counts.get(node.id) ?? 0,
         claimed: byClass((name) => claimed[name] ?? 0),
         room: byClass((name) => Math.max(0, node.inventory.resources[name].available - (claimed[name] ?? 0))),

@@ -32,7 +32,7 @@ export interface NodePeerParts {
   presence: Presence;
   poller: Poller;
   links: LinkTable;
-  reporter: Pick<Reporter, 'changed'>;
+  reporter: Pick<Reporter, 'note'>;
   clock: Clock;
   logger: Logger;
   epoch: number;
@@ -54,8 +54,11 @@ export class NodePeer implements AgentPeer {
   onHello(session: AgentSession, hello: WholeHello): Welcome {
     const { store, epoch, heartbeatSeconds, logger, reporter } = this.#parts;
     checkOwn(hello.nodeId, hello.inventory);
-    const lastSeq = store.db.transaction(() => this.#register(hello));
-    reporter.changed(hello.nodeId);
+    const lastSeq = store.db.transaction(() => {
+      const resumed = this.#register(hello);
+      reporter.note(hello.nodeId);
+      return resumed;
+    });
     this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
     const { nodeId, lastContactAt } = hello;
     logger.info({ nodeId, hostname: hello.inventory.hostname, lastSeq, lastContactAt }, 'node connected');
@@ -82,8 +85,10 @@ export class NodePeer implements AgentPeer {
     const { inventory } = heartbeat;
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
-      store.db.transaction(() => store.nodes.setInventory(nodeId, inventory));
-      reporter.changed(nodeId);
+      store.db.transaction(() => {
+        store.nodes.setInventory(nodeId, inventory);
+        reporter.note(nodeId);
+      });
     }
     presence.heard(nodeId);
   }
@@ -125,11 +130,28 @@ export class NodePeer implements AgentPeer {
       throw new AgentError('LIMIT_REACHED', `${NODES_LIMIT} nodes are known already`);
     }
     const lastSeq = this.#resumeAfter(known, hello);
+    this.#liftFence(known);
     store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
     store.outboxes.put(hello.nodeId, hello.link?.outbox.id ?? null);
     // This inventory is younger than any answer on an earlier link: it counts what was accepted.
     store.claims.count(store.claims.ofNode(hello.nodeId, 'accepted').map(({ consumer }) => consumer));
     return lastSeq;
+  }
+
+  /** A node that says hello runs: what has moved is disowned in the answer, and nothing more of it moves. */
+  #liftFence(known: NodeRow | null): void {
+    if (known === null || known.fence === null) return;
+    const { store, clock, logger } = this.#parts;
+    logger.warn({ nodeId: known.id, fence: known.fence }, 'a fenced node has come back');
+    store.nodes.setFence(known.id, null);
+    store.operatorLog.add({
+      at: timestamp(clock),
+      action: 'node.unfence',
+      nodeId: known.id,
+      instanceId: null,
+      by: 'berth-scheduler',
+      reason: 'the node has said hello',
+    });
   }
 
   /**

@@ -27,7 +27,7 @@ export interface PollerParts {
   store: Store;
   mirror: Mirror;
   links: Links;
-  reporter: Pick<Reporter, 'changed'>;
+  reporter: Pick<Reporter, 'note'>;
   clock: Clock;
   logger: Logger;
 }
@@ -116,8 +116,8 @@ export class Poller {
     store.db.transaction(() => {
       store.nodes.setInventory(nodeId, inventory);
       store.claims.count(accepted);
+      reporter.note(nodeId);
     });
-    reporter.changed(nodeId);
     return inventory;
   }
 }

@@ -18,7 +18,7 @@ export interface PresenceParts {
   store: Store;
   clock: Clock;
   logger: Logger;
-  reporter: Pick<Reporter, 'changed'>;
+  reporter: Pick<Reporter, 'note'>;
   heartbeatSeconds: number;
 }
 
@@ -40,6 +40,12 @@ export class Presence {
     return heardMs === undefined ? null : new Date(heardMs).toISOString();
   }
 
+  /** Until when the node's lease runs, if nothing more is heard of it; null where it was not heard since the start. */
+  leaseUntil(nodeId: string): string | null {
+    const heardMs = this.#heardMs.get(nodeId);
+    return heardMs === undefined ? null : new Date(heardMs + this.#leaseMs).toISOString();
+  }
+
   heard(nodeId: string): void {
     const { store, clock, logger } = this.#parts;
     this.#heardMs.set(nodeId, clock.now());
@@ -53,8 +59,8 @@ export class Presence {
   }
 
   #sweep(): void {
-    const { store, clock, logger, heartbeatSeconds } = this.#parts;
-    const silenceMs = MISSED_INTERVALS * heartbeatSeconds * 1000;
+    const { store, clock, logger } = this.#parts;
+    const silenceMs = this.#leaseMs;
     for (const node of store.nodes.briefs()) {
       const heardMs = this.#heardMs.get(node.id) ?? this.#startedMs;
       if (node.state === 'lost' || clock.now() - heardMs < silenceMs) continue;
@@ -63,9 +69,15 @@ export class Presence {
     }
   }
 
+  get #leaseMs(): number {
+    return MISSED_INTERVALS * this.#parts.heartbeatSeconds * 1000;
+  }
+
   #change(nodeId: string, state: NodeState, reason: string): void {
     const { store, clock, reporter } = this.#parts;
-    store.db.transaction(() => store.nodes.setState(nodeId, { state, since: timestamp(clock), reason }));
-    reporter.changed(nodeId);
+    store.db.transaction(() => {
+      store.nodes.setState(nodeId, { state, since: timestamp(clock), reason });
+      reporter.note(nodeId);
+    });
   }
 }

@@ -27,13 +27,16 @@ export class Service {
   }
 
   /** Idempotent: the state that it is in keeps its since. */
-  set(nodeId: string, change: { state: NodeService; reason: string }): void {
+  set(nodeId: string, change: { state: NodeService; by: string; reason: string }): void {
     const { store, clock, onChanged } = this.#parts;
-    const { state, reason } = change;
+    const { state, by, reason } = change;
     if (store.nodes.brief(nodeId)?.service === state) return;
-    store.db.transaction(() =>
-      store.nodes.setService(nodeId, state, state === 'ready' ? null : { since: timestamp(clock), reason }),
-    );
+    const at = timestamp(clock);
+    store.db.transaction(() => {
+      store.nodes.setService(nodeId, state, state === 'ready' ? null : { since: at, reason });
+      const said = `${state}: ${reason}`;
+      store.operatorLog.add({ at, action: 'node.state', nodeId, instanceId: null, by, reason: said });
+    });
     onChanged(nodeId);
   }
 }

@@ -16,6 +16,7 @@ import type { Store } from '../store/store.ts';
 import { type Contender, type Ranking, rank } from './rank.ts';
 import { noNodeFits, type Refusal } from './refusals.ts';
 import type { PlacementRequest, Policy } from './request.ts';
+import { sharedPools } from './restart.ts';
 
 /** Commands that a node may have unanswered; more are refused, for the node is stuck or gone. */
 export const UNANSWERED_LIMIT = 256;
@@ -29,6 +30,8 @@ export interface Ask {
   placement: PlacementRequest;
   /** The one node that it may go to; null for any. */
   nodeId: string | null;
+  /** Shared pools that the node has to have; none for what is made anew. */
+  pools: readonly string[];
   /** Nodes that have refused it. */
   refusals: readonly Refusal[];
 }
@@ -73,7 +76,7 @@ export class Placer {
           nodeId,
           hostname: node.hostname,
           room: minus(room, wanted.get(nodeId) ?? {}),
-          unavailable: this.#unavailability(node),
+          unavailable: this.#unavailability(node) ?? this.#missingPool(node, ask),
           isStuck,
           members: members.get(nodeId) ?? 0,
         },
@@ -110,6 +113,14 @@ export class Placer {
 
   #unavailability(node: NodeBrief): string | null {
     return unavailability(node, this.#parts.links.session(node.id) !== null);
+  }
+
+  #missingPool({ id }: NodeBrief, { pools }: Ask): string | null {
+    if (pools.length === 0) return null;
+    const inventory = this.#parts.store.nodes.get(id)?.inventory;
+    const shared = inventory === undefined ? new Set() : sharedPools(inventory);
+    const missing = pools.find((pool) => !shared.has(pool));
+    return missing === undefined ? null : `it has no shared pool ${missing}`;
   }
 
   /** Those that may be tried, by id. */

@@ -38,6 +38,8 @@ export interface CommandRow {
   answer: { body: unknown } | { error: ErrorBody } | null;
   /** Nodes that refused it so far. */
   refusals: Refusal[];
+  /** Of an instance that is restarted elsewhere: where it was, and the shared pools that it needs. */
+  origin: { nodeId: string; pools: string[] } | null;
 }
 
 export class CommandStore {
@@ -69,6 +71,14 @@ export class CommandStore {
          ORDER BY created_ms, rowid`,
       )
       .all(nodeId)
+      .map(toCommand);
+  }
+
+  /** Commands to the instance that no node has answered. */
+  unansweredOf(instanceId: string): CommandRow[] {
+    return this.#db
+      .sql("SELECT * FROM commands WHERE instance_id = ? AND state = 'dispatching'")
+      .all(instanceId)
       .map(toCommand);
   }
 
@@ -110,8 +120,8 @@ export class CommandStore {
     this.#db
       .sql(
         `INSERT INTO commands
-           (id, client_key, digest, method, params, node_id, instance_id, pinned, state, refusals, created_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'dispatching', ?, ?)`,
+           (id, client_key, digest, method, params, node_id, instance_id, pinned, state, refusals, origin, created_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'dispatching', ?, ?, ?)`,
       )
       .run(
         command.id,
@@ -123,6 +133,7 @@ export class CommandStore {
         command.instanceId,
         command.pinned ? 1 : 0,
         JSON.stringify(command.refusals),
+        command.origin === null ? null : JSON.stringify(command.origin),
         nowMs,
       );
   }
@@ -171,5 +182,6 @@ function toCommand(row: Row): CommandRow {
     operationId: row['operation_id'] as string | null,
     answer: row['answer'] === null ? null : JSON.parse(row['answer'] as string),
     refusals: JSON.parse(row['refusals'] as string),
+    origin: row['origin'] === null ? null : JSON.parse(row['origin'] as string),
   };
 }

@@ -22,6 +22,16 @@ export interface NodeBrief {
   service: NodeService;
   /** Since when and why it is not `ready`; null where it is. */
   serviceNote: { since: string; reason: string } | null;
+  fence: Fence | null;
+}
+
+/** An operator's word that the node runs nothing any more. */
+export interface Fence {
+  /** How many there were of this node, with this one. */
+  number: number;
+  at: string;
+  by: string;
+  reason: string;
 }
 
 export interface NodeRow extends NodeBrief {
@@ -32,7 +42,7 @@ export interface NodeRow extends NodeBrief {
   registeredAt: string;
 }
 
-const BRIEF = 'id, hostname, state, since, reason, service, service_note';
+const BRIEF = 'id, hostname, state, since, reason, service, service_note, fence';
 
 export class NodeStore {
   readonly #db: Database;
@@ -68,7 +78,7 @@ export class NodeStore {
   }
 
   /** Adds the node, or replaces what is known of it; its service stays what operators have said. */
-  put(node: Omit<NodeRow, 'service' | 'serviceNote'>): void {
+  put(node: Omit<NodeRow, 'service' | 'serviceNote' | 'fence'>): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
@@ -112,6 +122,17 @@ export class NodeStore {
       .run(service, note === null ? null : JSON.stringify(note), id);
   }
 
+  /** A fence takes the next number of the node. */
+  setFence(id: string, fence: Omit<Fence, 'number'> | null): void {
+    this.#db.assertTransaction();
+    const number = (this.#db.sql('SELECT fences FROM nodes WHERE id = ?').get(id)?.['fences'] as number) + 1;
+    if (fence === null) this.#db.sql('UPDATE nodes SET fence = NULL WHERE id = ?').run(id);
+    else
+      this.#db
+        .sql('UPDATE nodes SET fence = ?, fences = ? WHERE id = ?')
+        .run(JSON.stringify({ number, ...fence }), number, id);
+  }
+
   setLastSeq(id: string, seq: number): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE nodes SET last_seq = ? WHERE id = ?').run(seq, id);
@@ -127,6 +148,7 @@ function toBrief(row: Row): NodeBrief {
     reason: row['reason'] as string,
     service: row['service'] as NodeService,
     serviceNote: row['service_note'] === null ? null : JSON.parse(row['service_note'] as string),
+    fence: row['fence'] === null ? null : JSON.parse(row['fence'] as string),
   };
 }
 

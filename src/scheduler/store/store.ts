@@ -10,6 +10,7 @@ import { InstanceStore } from './instances.ts';
 import { migrations } from './migrations/index.ts';
 import { NodeStore } from './nodes.ts';
 import { OperationStore } from './operations.ts';
+import { OperatorLog } from './operator-log.ts';
 import { OutboxStore } from './outboxes.ts';
 import { TrustStore } from './trust.ts';
 
@@ -41,6 +42,7 @@ export class Store {
   readonly commands: CommandStore;
   readonly claims: ClaimStore;
   readonly trust: TrustStore;
+  readonly operatorLog: OperatorLog;
 
   /** @see Database for `folder` and errors. */
   constructor(folder: string) {
@@ -53,6 +55,18 @@ export class Store {
     this.commands = new CommandStore(this.db);
     this.claims = new ClaimStore(this.db);
     this.trust = new TrustStore(this.db);
+    this.operatorLog = new OperatorLog(this.db);
+  }
+
+  /** Who this scheduler is to others, for as long as its database lives. */
+  identity(newId: () => string): string {
+    return this.db.transaction(() => {
+      const known = this.db.sql('SELECT id FROM identity').get();
+      if (known !== undefined) return known['id'] as string;
+      const id = newId();
+      this.db.sql('INSERT INTO identity (id) VALUES (?)').run(id);
+      return id;
+    });
   }
 
   /** Deletes what is older than it is kept. */

@@ -165,5 +165,6 @@ function aCommand(id: string) {
     operationId: null,
     answer: null,
     refusals: [],
+    origin: null,
   };
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import type { Test } from 'tap';
 import { type Clock, systemClock } from '../../../src/scheduler/clock.ts';
-import { type Scheduler, startScheduler } from '../../../src/scheduler/scheduler.ts';
+import { type Scheduler, type SchedulerOptions, startScheduler } from '../../../src/scheduler/scheduler.ts';
 import { FakeAgent, type FakeAgentOptions } from './fake-agent.ts';
 
 export const TOKEN = 'a-token-for-tests-only';
@@ -22,11 +22,13 @@ export interface Answer {
 export class Lab {
   readonly stateDir = mkdtempSync(join(tmpdir(), 'gsch-'));
   readonly #clock: Clock;
+  readonly #options: Partial<SchedulerOptions>;
   readonly #agents: FakeAgent[] = [];
   scheduler!: Scheduler;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, options: Partial<SchedulerOptions> = {}) {
     this.#clock = clock;
+    this.#options = options;
   }
 
   get url(): string {
@@ -35,7 +37,13 @@ export class Lab {
 
   async start(): Promise<void> {
     this.scheduler = await startScheduler(
-      { listen: { host: '127.0.0.1', port: 0 }, stateDir: this.stateDir, token: TOKEN, heartbeatSeconds: 5 },
+      {
+        listen: { host: '127.0.0.1', port: 0 },
+        stateDir: this.stateDir,
+        token: TOKEN,
+        heartbeatSeconds: 5,
+        ...this.#options,
+      },
       { clock: this.#clock, logger: pino({ level: process.env['LAB_LOG'] ?? 'silent' }) },
     );
   }
@@ -94,8 +102,12 @@ export class Lab {
 }
 
 /** A started lab, closed when the test ends. */
-export async function startLab(t: Test, clock: Clock = systemClock): Promise<Lab> {
-  const lab = new Lab(clock);
+export async function startLab(
+  t: Test,
+  clock: Clock = systemClock,
+  options: Partial<SchedulerOptions> = {},
+): Promise<Lab> {
+  const lab = new Lab(clock, options);
   await lab.start();
   t.teardown(() => lab.close());
   return lab;

@@ -1,5 +1,5 @@
 /**
- * Engines: claims by instance and not by command, the tables of the embedded engine (`engine_…`), what operators say of a
+ * Engines: who this scheduler is to them, claims by instance and not by command, the tables of the embedded engine (`engine_…`), what operators say of a
  * node's service, and what was asked of placement beside the spec.
  */
 export const engines = `
@@ -41,6 +41,8 @@ CREATE INDEX engine_claims_by_node ON engine_claims (node_id);
 INSERT INTO engine_claims
   SELECT claims.consumer, each.key, claims.node_id, each.value, 0
   FROM claims, json_each(claims.amounts) AS each WHERE each.value > 0;
+
+CREATE TABLE identity (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 
 ALTER TABLE nodes ADD COLUMN service TEXT NOT NULL DEFAULT 'ready'
   CHECK (service IN ('ready', 'draining', 'maintenance'));

@@ -3,5 +3,6 @@ import { init } from './001-init.ts';
 import { trust } from './002-trust.ts';
 import { outboxes } from './003-outboxes.ts';
 import { engines } from './004-engines.ts';
+import { fences } from './005-fences.ts';
 
-export const migrations: readonly string[] = [init, trust, outboxes, engines];
+export const migrations: readonly string[] = [init, trust, outboxes, engines, fences];
