@@ -98,15 +98,22 @@ export class EmbeddedEngine implements Engine {
     this.#db
       .sql(
         `INSERT INTO engine_nodes (node_id, is_open, traits) VALUES (?, ?, ?)
-         ON CONFLICT (node_id) DO UPDATE SET is_open = excluded.is_open, traits = excluded.traits`,
+         ON CONFLICT (node_id) DO UPDATE SET is_open = excluded.is_open, traits = excluded.traits
+         WHERE is_open <> excluded.is_open OR traits <> excluded.traits`,
       )
       .run(nodeId, isOpen ? 1 : 0, JSON.stringify(traits));
   }
 
+  /** Most reports say what is known: that is not written, and its commit costs nothing. */
   #putStock({ nodeId, stock }: NodeReport): void {
+    const free = new Map(Object.entries(stock).map(([name, each]) => [name, freeOf(each)]));
+    const rows = this.#db.sql('SELECT class, free FROM engine_stock WHERE node_id = ?').all(nodeId);
+    const isSame =
+      rows.length === free.size && rows.every((row) => free.get(row['class'] as string) === row['free']);
+    if (isSame) return;
     this.#db.sql('DELETE FROM engine_stock WHERE node_id = ?').run(nodeId);
     const insert = this.#db.sql('INSERT INTO engine_stock (node_id, class, free) VALUES (?, ?, ?)');
-    for (const [name, each] of Object.entries(stock)) insert.run(nodeId, name, freeOf(each));
+    for (const [name, amount] of free) insert.run(nodeId, name, amount);
   }
 
   /** The node's own count has it: it is taken from the room once, not twice. */

@@ -1,7 +1,7 @@
 /**
  * Events of one link on their way to the disk: committed in batches, acknowledged after the commit.
  *
- *   event ──▶ batch ──(end of the turn, or full)──▶ transaction: events, mirror, last_seq ──▶ ack
+ *   event ──▶ batch ──(end of the turn, with others; or full)──▶ transaction: events, mirror, last_seq ──▶ ack
  *
  * An event that is stored already is acknowledged and otherwise ignored, so a repeat does no harm. A batch
  * that cannot be stored is not acknowledged: the link is closed, and the node sends it again. Numbers that are missing
@@ -23,6 +23,8 @@ export interface EventIntakeParts {
   store: Store;
   mirror: Mirror;
   logger: Logger;
+  /** Stores the batch at the end of the turn. */
+  round: { join(intake: EventIntake): void };
   /** Called after events were missed: the node had already dropped them. */
   onGap(nodeId: string): void;
 }
@@ -33,6 +35,8 @@ export class EventIntake {
   readonly #nodeId: string;
   readonly #snapshot: SnapshotIntake;
   #batch: BerthEvent[] = [];
+  /** The newest event that `write` has left stored. */
+  #writtenSeq = 0;
 
   constructor(parts: EventIntakeParts, session: AgentSession, nodeId: string) {
     this.#parts = parts;
@@ -42,7 +46,7 @@ export class EventIntake {
   }
 
   add(event: BerthEvent): void {
-    if (this.#batch.push(event) === 1) setImmediate(() => this.flush());
+    if (this.#batch.push(event) === 1) this.#parts.round.join(this);
     if (this.#batch.length >= BATCH_LIMIT) this.flush();
   }
 
@@ -52,33 +56,39 @@ export class EventIntake {
     if (this.#snapshot.add(snapshot)) this.#session.acknowledge(snapshot.seq);
   }
 
+  /** Stores the batch by itself, where there is one. */
   flush(): void {
-    const batch = this.#batch;
-    this.#batch = [];
-    if (batch.length === 0) return;
+    if (this.#batch.length === 0) return;
     try {
-      this.#session.acknowledge(this.#store(batch));
+      this.#parts.store.db.transaction(() => this.write());
+      this.confirm();
     } catch (error) {
+      this.#batch = [];
       this.#parts.logger.error({ err: error, nodeId: this.#nodeId }, 'events could not be stored');
       this.#session.close(CLOSE.internal);
     }
   }
 
-  /** Stores what is new; answers the number of the newest event that is stored. */
-  #store(batch: readonly BerthEvent[]): number {
+  /** Writes what is new of the batch; within a transaction, after which it is to be confirmed. */
+  write(): void {
     const { store, mirror } = this.#parts;
-    return store.db.transaction(() => {
-      let lastSeq = store.nodes.get(this.#nodeId)?.lastSeq ?? 0;
-      for (const event of batch) {
-        if (event.seq <= lastSeq) continue;
-        if ((event.after ?? event.seq - 1) > lastSeq) this.#reportGap(lastSeq, event.seq);
-        store.events.add(this.#nodeId, event);
-        mirror.applyEvent(this.#nodeId, event);
-        lastSeq = event.seq;
-      }
-      store.nodes.setLastSeq(this.#nodeId, lastSeq);
-      return lastSeq;
-    });
+    let lastSeq = store.nodes.lastSeq(this.#nodeId);
+    for (const event of this.#batch) {
+      if (event.seq <= lastSeq) continue;
+      if ((event.after ?? event.seq - 1) > lastSeq) this.#reportGap(lastSeq, event.seq);
+      store.events.add(this.#nodeId, event);
+      mirror.applyEvent(this.#nodeId, event);
+      lastSeq = event.seq;
+    }
+    store.nodes.setLastSeq(this.#nodeId, lastSeq);
+    this.#writtenSeq = lastSeq;
+  }
+
+  /** The batch is on the disk. */
+  confirm(): void {
+    if (this.#batch.length === 0) return;
+    this.#batch = [];
+    this.#session.acknowledge(this.#writtenSeq);
   }
 
   #reportGap(after: number, seq: number): void {

@@ -4,6 +4,7 @@
  * Promises: a node speaks for its own instances only; what it does not tell is changed only by a listing
  * that was asked for after the instance was known here. Every method runs within a transaction of its caller.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { AgentError, type ErrorBody } from '../../model/errors.ts';
 import type { BerthEvent } from '../../model/event.ts';
@@ -67,6 +68,8 @@ export class Mirror {
       logger.warn({ nodeId, instanceId: told.id, knownOn: known.nodeId }, 'two nodes tell of one instance');
       return;
     }
+    // As most polls tell it: nothing is written, and the commit costs nothing.
+    if (known?.phase === 'present' && isDeepStrictEqual(known.told, told)) return;
     const row: InstanceRow = {
       id: told.id,
       nodeId,

@@ -19,6 +19,7 @@ import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import { disownedOf } from './disowned.ts';
 import { EventIntake } from './event-intake.ts';
+import { EventRound } from './event-round.ts';
 import type { Mirror } from './mirror.ts';
 import type { Poller } from './poller.ts';
 import type { Presence } from './presence.ts';
@@ -45,10 +46,12 @@ export interface NodePeerParts {
 
 export class NodePeer implements AgentPeer {
   readonly #parts: NodePeerParts;
+  readonly #round: EventRound;
   readonly #intakes = new WeakMap<AgentSession, EventIntake>();
 
   constructor(parts: NodePeerParts) {
     this.#parts = parts;
+    this.#round = new EventRound(parts.store.db, parts.logger);
   }
 
   onHello(session: AgentSession, hello: WholeHello): Welcome {
@@ -86,8 +89,7 @@ export class NodePeer implements AgentPeer {
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
       store.db.transaction(() => {
-        store.nodes.setInventory(nodeId, inventory);
-        reporter.note(nodeId);
+        if (store.nodes.setInventory(nodeId, inventory)) reporter.note(nodeId);
       });
     }
     presence.heard(nodeId);
@@ -116,7 +118,7 @@ export class NodePeer implements AgentPeer {
   #newIntake(session: AgentSession, nodeId: string): EventIntake {
     const { store, mirror, logger, poller } = this.#parts;
     return new EventIntake(
-      { store, mirror, logger, onGap: (gapped) => poller.pollInBackground(gapped) },
+      { store, mirror, logger, round: this.#round, onGap: (gapped) => poller.pollInBackground(gapped) },
       session,
       nodeId,
     );

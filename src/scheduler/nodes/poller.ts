@@ -114,9 +114,9 @@ export class Poller {
     const accepted = store.claims.ofNode(nodeId, 'accepted').map(({ consumer }) => consumer);
     const inventory = await ask(links, nodeId, 'inventory.get', {});
     store.db.transaction(() => {
-      store.nodes.setInventory(nodeId, inventory);
+      const isNews = store.nodes.setInventory(nodeId, inventory);
       store.claims.count(accepted);
-      reporter.note(nodeId);
+      if (isNews || accepted.length > 0) reporter.note(nodeId);
     });
     return inventory;
   }

@@ -25,12 +25,14 @@ export interface PresenceParts {
 export class Presence {
   readonly #parts: PresenceParts;
   readonly #startedMs: number;
+  #sweptMs: number;
   readonly #heardMs = new Map<string, number>();
   readonly #stopSweeping: () => void;
 
   constructor(parts: PresenceParts) {
     this.#parts = parts;
     this.#startedMs = parts.clock.now();
+    this.#sweptMs = this.#startedMs;
     this.#stopSweeping = parts.clock.every(parts.heartbeatSeconds * 1000, () => this.#sweep());
   }
 
@@ -50,7 +52,7 @@ export class Presence {
     const { store, clock, logger } = this.#parts;
     this.#heardMs.set(nodeId, clock.now());
     if (store.nodes.brief(nodeId)?.state !== 'lost') return;
-    this.#change(nodeId, 'ready', 'it is heard from again');
+    store.db.transaction(() => this.#change(nodeId, 'ready', 'it is heard from again'));
     logger.info({ nodeId }, 'node is back');
   }
 
@@ -58,26 +60,38 @@ export class Presence {
     this.#stopSweeping();
   }
 
+  /** What came while this process stood still is not read yet: who was silent then is looked at the next time. */
   #sweep(): void {
+    const { clock, heartbeatSeconds } = this.#parts;
+    const intervalMs = heartbeatSeconds * 1000;
+    const stoodStill = clock.now() - this.#sweptMs > 2 * intervalMs;
+    this.#sweptMs = clock.now();
+    if (!stoodStill) this.#loseSilent();
+  }
+
+  /** In one commit: when many are lost at once, the scheduler must not fall behind with those that are there. */
+  #loseSilent(): void {
     const { store, clock, logger } = this.#parts;
     const silenceMs = this.#leaseMs;
-    for (const node of store.nodes.briefs()) {
-      const heardMs = this.#heardMs.get(node.id) ?? this.#startedMs;
-      if (node.state === 'lost' || clock.now() - heardMs < silenceMs) continue;
-      this.#change(node.id, 'lost', `no heartbeat for ${silenceMs / 1000} s`);
-      logger.warn({ nodeId: node.id, hostname: node.hostname }, 'node is lost');
-    }
+    const silent = store.nodes.briefs().filter(({ id, state }) => {
+      const heardMs = this.#heardMs.get(id) ?? this.#startedMs;
+      return state !== 'lost' && clock.now() - heardMs >= silenceMs;
+    });
+    if (silent.length === 0) return;
+    store.db.transaction(() => {
+      for (const { id } of silent) this.#change(id, 'lost', `no heartbeat for ${silenceMs / 1000} s`);
+    });
+    for (const { id, hostname } of silent) logger.warn({ nodeId: id, hostname }, 'node is lost');
   }
 
   get #leaseMs(): number {
     return MISSED_INTERVALS * this.#parts.heartbeatSeconds * 1000;
   }
 
+  /** Within a transaction. */
   #change(nodeId: string, state: NodeState, reason: string): void {
     const { store, clock, reporter } = this.#parts;
-    store.db.transaction(() => {
-      store.nodes.setState(nodeId, { state, since: timestamp(clock), reason });
-      reporter.note(nodeId);
-    });
+    store.nodes.setState(nodeId, { state, since: timestamp(clock), reason });
+    reporter.note(nodeId);
   }
 }

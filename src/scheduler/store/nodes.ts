@@ -77,7 +77,7 @@ export class NodeStore {
     return this.#db.sql('SELECT count(*) AS n FROM nodes').get()?.['n'] as number;
   }
 
-  /** Adds the node, or replaces what is known of it; its service stays what operators have said. */
+  /** Adds the node, or replaces what is known of it, where that is another; its service stays what operators have said. */
   put(node: Omit<NodeRow, 'service' | 'serviceNote' | 'fence'>): void {
     this.#db.assertTransaction();
     this.#db
@@ -86,7 +86,11 @@ export class NodeStore {
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET hostname = excluded.hostname, version = excluded.version,
            inventory = excluded.inventory, state = excluded.state, since = excluded.since,
-           reason = excluded.reason, last_seq = excluded.last_seq`,
+           reason = excluded.reason, last_seq = excluded.last_seq
+         WHERE (nodes.hostname, nodes.version, nodes.inventory, nodes.state, nodes.since, nodes.reason,
+             nodes.last_seq)
+           IS NOT (excluded.hostname, excluded.version, excluded.inventory, excluded.state, excluded.since,
+             excluded.reason, excluded.last_seq)`,
       )
       .run(
         node.id,
@@ -101,11 +105,14 @@ export class NodeStore {
       );
   }
 
-  setInventory(id: string, inventory: Inventory): void {
+  /** @returns Whether it is another one than before: what is the same is not written, and its commit costs nothing. */
+  setInventory(id: string, inventory: Inventory): boolean {
     this.#db.assertTransaction();
-    this.#db
-      .sql('UPDATE nodes SET inventory = ?, hostname = ? WHERE id = ?')
-      .run(JSON.stringify(inventory), inventory.hostname, id);
+    const text = JSON.stringify(inventory);
+    const { changes } = this.#db
+      .sql('UPDATE nodes SET inventory = ?, hostname = ? WHERE id = ? AND inventory <> ?')
+      .run(text, inventory.hostname, id, text);
+    return changes > 0;
   }
 
   setState(id: string, change: { state: NodeState; since: string; reason: string }): void {
@@ -131,6 +138,12 @@ export class NodeStore {
       this.#db
         .sql('UPDATE nodes SET fence = ?, fences = ? WHERE id = ?')
         .run(JSON.stringify({ number, ...fence }), number, id);
+  }
+
+  /** Number of the newest event that is stored of it; 0 where it is not known. */
+  lastSeq(id: string): number {
+    const row = this.#db.sql('SELECT last_seq FROM nodes WHERE id = ?').get(id);
+    return (row?.['last_seq'] as number | undefined) ?? 0;
   }
 
   setLastSeq(id: string, seq: number): void {

@@ -22,7 +22,11 @@ export class OutboxStore {
     if (outboxId === null) this.#db.sql('DELETE FROM outboxes WHERE node_id = ?').run(nodeId);
     else
       this.#db
-        .sql('INSERT OR REPLACE INTO outboxes (node_id, outbox_id) VALUES (?, ?)')
+        .sql(
+          `INSERT INTO outboxes (node_id, outbox_id) VALUES (?, ?)
+           ON CONFLICT (node_id) DO UPDATE SET outbox_id = excluded.outbox_id
+           WHERE outboxes.outbox_id <> excluded.outbox_id`,
+        )
         .run(nodeId, outboxId);
   }
 }
