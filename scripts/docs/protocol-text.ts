@@ -106,7 +106,7 @@ export const kit = `What each side owes the other, as \`berth-conformance\` trie
 It plays the other side of the link, and exits with 1 where a clause is broken that must hold.
 
 \`\`\`
-berth-conformance agent --token-file token --changes                        # then let the agent connect to ws://127.0.0.1:7681
+berth-conformance agent --token-file token --changes                        # then let the agent connect to ws://127.0.0.1:7682
 berth-conformance scheduler --url ws://127.0.0.1:7680 --token-file token    # one for trials: the nodes that are played stay known to it
 \`\`\`
 

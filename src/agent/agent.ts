@@ -20,7 +20,6 @@ import { condemn } from '../sqlite/set-aside.ts';
 import type { Dispatcher } from './api/dispatcher.ts';
 import { makeReaders } from './api/readers.ts';
 import { WaysIn } from './api/ways-in.ts';
-import { collectLeaks } from './collector/collect.ts';
 import { Collector } from './collector/collector.ts';
 import type { Config } from './config/schema.ts';
 import { Breakers } from './health/breakers.ts';
@@ -28,29 +27,18 @@ import { guardDrivers, watchGuests } from './health/guarded-drivers.ts';
 import { HealthReporter } from './health/health-reporter.ts';
 import { enrolAtStart } from './identity/enrol-at-start.ts';
 import { Identity } from './identity/identity.ts';
-import { importImage, uploadImage } from './images/import.ts';
 import { ImageKeeper } from './images/keeper.ts';
-import { deleteImage, pinImage, verifyImage } from './images/operations.ts';
-import { createBackup } from './backups/create.ts';
-import { deleteBackup, pruneBackups, restoreBackup } from './backups/operations.ts';
-import { recreateInstance } from './backups/recreate.ts';
 import { Repositories } from './backups/repositories.ts';
-import { verifyBackup } from './backups/verify.ts';
 import { Uploads } from './images/uploads.ts';
-import { configureInstance } from './instances/configure.ts';
-import { createInstance } from './instances/create.ts';
-import { deleteInstance } from './instances/delete.ts';
-import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
 import { recountInstances } from './instances/recount.ts';
-import { restoreInstance } from './instances/restore.ts';
 import { readVendorData } from './instances/vendor-data.ts';
 import { Inventories } from './inventory/inventories.ts';
 import { type Credentials, FileCredentials, firstOf } from './link/credentials.ts';
 import { Link, NO_SCHEDULER } from './link/link.ts';
 import type { Log } from './log.ts';
 import { Metering } from './metering/metering.ts';
-import { createNetwork, deleteNetwork, mendNetworks } from './networks/operations.ts';
-import type { AnyKind } from './operations/kind.ts';
+import { mendNetworks } from './networks/operations.ts';
+import { kindsOf } from './kinds.ts';
 import { Operations } from './operations/operations.ts';
 import { recogniseBoot } from './policies/host-boot.ts';
 import { Ownership } from './policies/ownership.ts';
@@ -65,20 +53,7 @@ import type { Services } from './services.ts';
 import { Backups, type CheckFile } from './store/backup.ts';
 import { openStore } from './store/open.ts';
 import { DATABASE_NAME, findDamageInStoreFile } from './store/store.ts';
-import { attachShare, detachShare } from './shares/attach.ts';
-import { configureShare } from './shares/configure.ts';
-import { createShare, deleteShare } from './shares/operations.ts';
-import { configureVolume } from './volumes/configure.ts';
-import { attachVolume, detachVolume } from './volumes/disks.ts';
-import { exportVolume } from './volumes/export.ts';
-import { createSnapshot } from './snapshots/create.ts';
-import { deleteSnapshot } from './snapshots/delete.ts';
 import { LayerKeeper } from './snapshots/keeper.ts';
-import { mergeSnapshots } from './snapshots/merge.ts';
-import { revertSnapshot } from './snapshots/revert.ts';
-import { flattenVolume } from './volumes/flatten.ts';
-import { growVolume } from './volumes/grow.ts';
-import { createVolume, deleteVolume } from './volumes/operations.ts';
 import { Wiper } from './volumes/wiper.ts';
 
 /** How long the start waits for the hypervisor's first word before states are told as unknown, ms. */
@@ -397,50 +372,6 @@ function keyFilesOf({ objects }: Config): Map<string, string> {
   return new Map(
     objects.flatMap(({ name, backupKeyFile: file }) => (file === undefined ? [] : [[name, file]])),
   );
-}
-
-/** Every kind of operation that this build knows. */
-function kindsOf(services: Services, collector: Collector, nodeId: string): AnyKind[] {
-  return [
-    createInstance(services),
-    startInstance(services),
-    stopInstance(services),
-    rebootInstance(services),
-    configureInstance(services),
-    restoreInstance(services),
-    deleteInstance(services),
-    importImage(services),
-    uploadImage(services),
-    verifyImage(services),
-    pinImage(services),
-    deleteImage(services),
-    createVolume(services),
-    attachVolume(services),
-    detachVolume(services),
-    growVolume(services),
-    createSnapshot(services),
-    revertSnapshot(services),
-    deleteSnapshot(services),
-    mergeSnapshots(services),
-    flattenVolume(services),
-    configureVolume(services),
-    deleteVolume(services),
-    exportVolume(services),
-    createShare(services),
-    attachShare(services),
-    detachShare(services),
-    configureShare(services),
-    deleteShare(services),
-    createBackup(services),
-    verifyBackup(services),
-    restoreBackup(services),
-    recreateInstance(services),
-    deleteBackup(services),
-    pruneBackups(services),
-    createNetwork(services),
-    deleteNetwork(services),
-    collectLeaks({ services, collector, nodeId }),
-  ];
 }
 
 async function checkHere(path: string): Promise<string | null> {

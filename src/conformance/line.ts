@@ -5,6 +5,7 @@
  */
 import type { RawData, WebSocket } from 'ws';
 import { Broken, excerpt } from './clause.ts';
+import { News } from './news.ts';
 
 export interface Message {
   jsonrpc?: unknown;
@@ -35,14 +36,14 @@ export class Line {
   #nextId = 1;
   /** Heard messages before this one were taken by `next`. */
   #taken = new Map<string, number>();
-  #wake: () => void = () => undefined;
+  readonly #news = new News();
 
   constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.on('message', (data, isBinary) => this.#hear(data, isBinary));
     socket.on('close', (code, reason) => {
       this.closed = { code, reason: reason.toString() };
-      this.#wake();
+      this.#news.tell();
     });
     socket.on('error', () => undefined); // the close that follows says it all
   }
@@ -102,7 +103,7 @@ export class Line {
         throw new Broken(`the link was closed (${this.#howClosed()}) instead of ${what}`);
       const leftMs = deadline - performance.now();
       if (leftMs <= 0) throw new Broken(`no ${what} within ${withinMs / 1000} s`);
-      await this.#news(leftMs);
+      await this.#news.wait(leftMs);
     }
   }
 
@@ -112,7 +113,7 @@ export class Line {
     while (this.closed === null) {
       const leftMs = deadline - performance.now();
       if (leftMs <= 0) throw new Broken(`${why}, and the link is not closed within ${withinMs / 1000} s`);
-      await this.#news(leftMs);
+      await this.#news.wait(leftMs);
     }
     return this.closed;
   }
@@ -120,7 +121,7 @@ export class Line {
   /** Lets time pass, in which the far side may do what it should not. */
   async listen(forMs: number): Promise<void> {
     const until = performance.now() + forMs;
-    while (performance.now() < until && this.isOpen) await this.#news(until - performance.now());
+    while (performance.now() < until && this.isOpen) await this.#news.wait(until - performance.now());
   }
 
   /** @throws {Broken} where the far side does not answer a ping. */
@@ -128,7 +129,7 @@ export class Line {
     let isAnswered = false;
     this.#socket.once('pong', () => {
       isAnswered = true;
-      this.#wake();
+      this.#news.tell();
     });
     this.#socket.ping();
     await this.until('pong', () => isAnswered);
@@ -153,14 +154,7 @@ export class Line {
     const message = isBinary ? undefined : objectOf(text);
     if (message === undefined) this.garbled.push(excerpt(text));
     else this.heard.push({ message, bytes: Buffer.byteLength(text), atMs: performance.now() });
-    this.#wake();
-  }
-
-  #news(withinMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, withinMs);
-    this.#wake = resolve;
-    return promise.finally(() => clearTimeout(timer));
+    this.#news.tell();
   }
 
   #howClosed(): string {

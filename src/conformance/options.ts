@@ -45,7 +45,7 @@ export function readCommandLine(
     .addOption(
       new Option('--listen <host:port>', 'address to listen on')
         .argParser(readListen)
-        .default({ host: '127.0.0.1', port: 7681 }, '127.0.0.1:7681'),
+        .default({ host: '127.0.0.1', port: 7682 }, '127.0.0.1:7682'),
     )
     .option('--changes', 'also try commands: volumes of 1 GiB are made and deleted')
     .action((flags) => {
@@ -86,7 +86,7 @@ function readIdOf(side: Side) {
 
 function readListen(text: string): CommandLine['listen'] {
   const [, host, port] = /^(.+):(\d{1,5})$/.exec(text) ?? [];
-  if (host === undefined || Number(port) > 65_535) throw new InvalidArgumentError('Such as 127.0.0.1:7681.');
+  if (host === undefined || Number(port) > 65_535) throw new InvalidArgumentError('Such as 127.0.0.1:7682.');
   return { host: host.replaceAll(/[[\]]/g, ''), port: Number(port) };
 }
 

@@ -14,6 +14,7 @@ import { FEATURES, MESSAGE_BYTES_LIMIT, PROTOCOL_VERSION } from '../../model/lin
 import { SUBPROTOCOL } from '../../model/wire.ts';
 import { Broken } from '../clause.ts';
 import { Line, type Message, SOON_MS } from '../line.ts';
+import { News } from '../news.ts';
 
 /** An agent that was turned away comes back within this, ms. */
 const REDIAL_MS = 120_000;
@@ -39,7 +40,7 @@ export class SchedulerSide {
   #taken = 0;
   #link: Line | null = null;
   #lastSeq = 0;
-  #wake: () => void = () => undefined;
+  readonly #news = new News();
 
   private constructor() {
     this.#server = createServer((_request, response) => response.writeHead(404).end());
@@ -82,7 +83,7 @@ export class SchedulerSide {
       }
       const leftMs = deadline - performance.now();
       if (leftMs <= 0) throw new Broken(`the agent does not connect within ${withinMs / 1000} s`);
-      await this.#news(leftMs);
+      await this.#news.wait(leftMs);
     }
   }
 
@@ -143,13 +144,6 @@ export class SchedulerSide {
       authorization: headers.authorization ?? null,
       atMs: performance.now(),
     });
-    this.#wake();
-  }
-
-  #news(withinMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, withinMs);
-    this.#wake = resolve;
-    return promise.finally(() => clearTimeout(timer));
+    this.#news.tell();
   }
 }

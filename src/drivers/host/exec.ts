@@ -11,7 +11,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import { CallLimit } from './call-limit.ts';
 import { Places } from './places.ts';
-import { caged, limited, type ResourceLimits, type SandboxUser } from './sandbox.ts';
+import { caged, endingWithUs, limited, type ResourceLimits, type SandboxUser } from './sandbox.ts';
 
 /** Bytes kept of each output stream unless told otherwise; more is an error, since it would be cut JSON. */
 const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
@@ -29,7 +29,11 @@ export interface RunOptions extends CallOptions {
   limits?: ResourceLimits;
   /** Runs it in the cage of sandbox.ts, as this user (null: as ours), under `limits`. */
   sandbox?: SandboxUser | null;
-  /** Among whom it takes a place: what stays for as long as somebody reads it keeps none from tools. @default 'tools' */
+  /**
+   * Among whom it takes a place: what stays for as long as somebody reads it keeps none from tools, and ends with us.
+   *
+   * @default 'tools'
+   */
   lane?: 'tools' | 'servers';
   /** Open files that the program gets as its descriptors 3, 4 and so on. They stay open here. */
   files?: readonly number[];
@@ -130,9 +134,9 @@ function start(program: string, args: readonly string[], options: RunOptions): C
 function commandLine(
   program: string,
   args: readonly string[],
-  { limits, sandbox }: RunOptions,
+  { limits, sandbox, lane }: RunOptions,
 ): readonly string[] {
-  const command = [program, ...args];
+  const command = lane === 'servers' ? endingWithUs([program, ...args]) : [program, ...args];
   if (sandbox !== undefined) return caged(sandbox, limits ?? {}, command);
   return limits === undefined ? command : limited(limits, command);
 }

@@ -83,3 +83,14 @@ function limitFlags({ addressSpaceBytes, cpuSeconds, fileSizeBytes }: ResourceLi
     ...(fileSizeBytes === undefined ? [] : [`--fsize=${fileSizeBytes}`]),
   ];
 }
+
+/**
+ * The command line of what is to end with us, however we end: the kernel kills it then, and where we were gone before the
+ * kernel was told so, it does not begin. Its place is within the cage, since a change of user takes the order back.
+ *
+ * @see PR_SET_PDEATHSIG, prctl(2)
+ */
+export function endingWithUs(command: readonly string[]): string[] {
+  const begin = ['sh', '-c', '[ "$PPID" = "$0" ] && exec "$@"', String(process.pid)];
+  return ['setpriv', '--pdeathsig=KILL', '--', ...begin, ...command];
+}

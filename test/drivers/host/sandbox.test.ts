@@ -1,9 +1,11 @@
 /** What a tool in the cage finds around it. */
 import { open, stat, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
-import { caged, sandboxUser } from '../../../src/drivers/host/sandbox.ts';
+import { caged, endingWithUs, sandboxUser } from '../../../src/drivers/host/sandbox.ts';
 import { makeFolder } from '../qcow2/fixtures.ts';
 
 const exec = new HostExec();
@@ -79,4 +81,21 @@ t.test('without root the cage is one of namespaces and limits alone', async (t) 
   const line = caged(null, { cpuSeconds: 5 }, ['qemu-img', '--version']);
   t.same(line.slice(-6), ['unshare', '--user', '--net', '--', 'qemu-img', '--version']);
   t.notOk(line.includes('setpriv'));
+});
+
+t.test('a server ends with whoever has started it, and does not begin without', { skip }, async (t) => {
+  const { stdout } = await exec.run('sh', ['-c', 'grep -c . /proc/self/status; echo "$PPID"'], {
+    sandbox: user,
+    lane: 'servers',
+  });
+  t.equal(stdout.trim().split('\n').at(-1), String(process.pid));
+  const orphan = endingWithUs(['echo', 'begun']).map((arg) => (arg === String(process.pid) ? '1' : arg));
+  await t.rejects(exec.run(orphan[0] as string, orphan.slice(1)), { name: 'ProcessError', exitCode: 1 });
+  const started = endingWithUs(['sleep', '1000']).map((arg) => (arg === String(process.pid) ? '$$' : arg));
+  const script = `${started.map((arg) => (arg === '$$' ? '$$' : `'${arg}'`)).join(' ')} >/dev/null 2>&1 & echo $!; kill -9 $$`;
+  const parent = await exec.run('bash', ['-c', `bash -c "$1" || true`, 'sh', script]);
+  const pid = Number(parent.stdout.trim());
+  while (existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
+    await setImmediate();
+  t.pass('it is gone');
 });
