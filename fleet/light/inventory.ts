@@ -4,6 +4,7 @@
 import { type Capacities, inventoryOf } from '../../src/model/capacity.ts';
 import type { Instance } from '../../src/model/instance.ts';
 import type { Inventory, ResourceAmounts } from '../../src/model/node.ts';
+import { memoryClaimMib } from '../../src/model/overhead.ts';
 
 /** The sim driver's machine, as a full agent measures it. */
 export const CAPACITIES: Capacities = {
@@ -36,7 +37,7 @@ export function usedBy(instances: Iterable<Instance>): ResourceAmounts {
   const used = { VCPU: 0, MEMORY_MB: 0, DISK_GB: 0 };
   for (const { spec, disks } of instances) {
     used.VCPU += spec.vcpus;
-    used.MEMORY_MB += spec.memoryMib;
+    used.MEMORY_MB += memoryClaimMib(spec);
     for (const { sizeGib } of disks) used.DISK_GB += sizeGib;
   }
   return used;
@@ -60,6 +61,7 @@ export function lightInventory(of: {
       MEMORY_MB: inventoryOf(CAPACITIES.MEMORY_MB, used.MEMORY_MB),
       DISK_GB: disk,
     },
+    load: { cpu: 'low', steal: 'low', memory: 'low' },
     offlineCpus,
     numa: HALVES,
     devices: [],
