@@ -71,10 +71,15 @@ export class Registration {
         return Promise.resolve();
       case 'releasing':
         return state.done.then(
-          () => this.ensure(),
-          () => this.ensure(), // it is still there
+          () => this.#ensureIfWanted(),
+          () => this.#ensureIfWanted(), // it is still there
         );
     }
+  }
+
+  /** Whoever waited for a release may have gone meanwhile, and another registration may have taken this one's place. */
+  #ensureIfWanted(): Promise<void> {
+    return this.isWanted ? this.ensure() : Promise.resolve();
   }
 
   /**
