@@ -10,7 +10,7 @@
  * by qemu-nbd, in the cage as well.
  */
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
@@ -110,9 +110,14 @@ export class DeltaStore {
     if ((await volumes.look(id)) === null)
       throw new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
     await using top = await volumes.lend(tool, id);
+    return this.bitmapsIn(top.file, limit);
+  }
+
+  /** Of a file that is lent already: who lends it a second time takes the right to it from the first in the end. */
+  async bitmapsIn(file: FileHandle, limit: CallLimit): Promise<DirtyBitmap[]> {
     const args = ['info', '--output=json', alone(lent(0))];
-    const { stdout } = await tool
-      .run('qemu-img', args, { files: [top.file] }, limit)
+    const { stdout } = await this.#parts.tool
+      .run('qemu-img', args, { files: [file] }, limit)
       .catch((error: unknown) => {
         throw explainUse(error);
       });

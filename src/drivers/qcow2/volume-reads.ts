@@ -7,7 +7,7 @@
  * Nothing is copied first, so nothing but QEMU's lock keeps others from it: while it is read no guest can start on it. For the
  * time between two reads there is its stamp, which tells whether it was written to since.
  */
-import { lstat } from 'node:fs/promises';
+import { type FileHandle, lstat } from 'node:fs/promises';
 import type { LayerId } from '../../model/layers.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { VolumeRead } from '../contracts/storage.ts';
@@ -55,7 +55,8 @@ export class ReadStore {
     const chain = undo.use(await lendChain(this.#parts, volume, limit));
     const { files, key, options } = chain;
     const mapping = key === null ? placesOf(this.#parts.tool, chain, limit) : null;
-    const checking = since === undefined ? null : this.#checkBitmap(volume.id, since, limit);
+    const own = chain.files[volume.layers?.length ?? 0] as FileHandle;
+    const checking = since === undefined ? null : this.#checkBitmap(own, { id: volume.id, since }, limit);
     // Whichever fails, the server is waited for first.
     for (const each of [mapping, checking]) each?.catch(() => undefined);
     const image = ['--image-opts', options];
@@ -74,8 +75,12 @@ export class ReadStore {
     };
   }
 
-  async #checkBitmap(id: string, since: string, limit: CallLimit): Promise<void> {
-    const found = (await this.#parts.deltas.bitmaps(id, limit)).find(({ name }) => name === since);
+  async #checkBitmap(
+    file: FileHandle,
+    { id, since }: { id: string; since: string },
+    limit: CallLimit,
+  ): Promise<void> {
+    const found = (await this.#parts.deltas.bitmapsIn(file, limit)).find(({ name }) => name === since);
     if (found?.consistent) return;
     const why = found === undefined ? 'is not there' : 'was not saved by the guest that used it last';
     throw new AgentError('DATA_DAMAGED', `Bitmap ${since} of volume ${id} ${why}`);

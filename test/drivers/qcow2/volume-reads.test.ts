@@ -5,10 +5,13 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { VolumeRead } from '../../../src/drivers/contracts/storage.ts';
 import { DiskPlaces } from '../../../src/drivers/qcow2/disk-places.ts';
+import type { Exec } from '../../../src/drivers/host/exec.ts';
 import type { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
 import { exec, makePool, makeQcow2, MIB } from './fixtures.ts';
 
 const SIZE_BYTES = 8 * MIB;
+/** Longer than it takes to take a right back, ms. */
+const LATE_MS = 200;
 
 /** All that is read, laid on zeros; where it overlaps or goes back, it is refused. */
 async function diskOf(pool: Qcow2Pool, volume: VolumeRead): Promise<Buffer> {
@@ -63,6 +66,27 @@ for (const kind of ['qcow2', 'compressed qcow2', 'raw', 'none'] as const) {
     ]);
   });
 }
+
+t.test('its server may open a volume as late as it likes', async (t) => {
+  const looked = Promise.withResolvers<void>();
+  const late: Exec = {
+    async run(program, args, options) {
+      if (program === 'qemu-nbd') await looked.promise;
+      const result = await exec.run(program, args, options);
+      // The right to the file would be taken back right after this look.
+      if (program === 'qemu-img' && args[0] === 'info') setTimeout(() => looked.resolve(), LATE_MS);
+      return result;
+    },
+  };
+  const { pool } = await makePool(t, { exec: late });
+  const id = randomUUID();
+  await pool.makeVolume({ id, sizeBytes: SIZE_BYTES, image: null });
+  await exec.run('qemu-img', ['bitmap', '--add', pool.paths.volume(id), 'since']);
+  await write(pool.paths.volume(id), 'write -P 3 3M 64k');
+  const changed = [];
+  for await (const { offset } of pool.readVolume({ id, image: null, since: 'since' })) changed.push(offset);
+  t.same(changed, [3 * MIB]);
+});
 
 t.test(
   'places that are told out of order, twice or of no file change nothing but where bytes come from',
