@@ -9,7 +9,7 @@ import { timestamp } from '../../drivers/contracts/clock.ts';
 import { claimsOf } from '../../model/capacity.ts';
 import { type DiskDevice, objectionToDevice, objectionToQos, type VolumeQos } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { DiskSpec, InstanceSpec, NicSpec } from '../../model/instance.ts';
+import type { DiskSpec, Instance, InstanceSpec, NicSpec } from '../../model/instance.ts';
 import { firstFree, isGuestAddress, parseCidr } from '../../model/ipv4.ts';
 import type { Network } from '../../model/network.ts';
 import { memoryClaimMib } from '../../model/overhead.ts';
@@ -28,8 +28,12 @@ const MAC_PREFIX = '52:54:00';
 /** Random addresses tried before giving up: with 16 million of them, one try is nearly always enough. */
 const MAC_TRIES = 100;
 
-/** Writes the rows of the instance, its own volumes, its ports, its shares and its allocation. @throws {AgentError} */
-export function admitInstance(services: Services, id: string, spec: InstanceSpec): void {
+/**
+ * Writes the rows of the instance, its own volumes, its ports, its shares and its allocation; answers how it is then.
+ *
+ * @throws {AgentError}
+ */
+export function admitInstance(services: Services, id: string, spec: InstanceSpec): Instance {
   const { store, clock, inventories } = services;
   assertNew(services, id, spec.name);
   const disks = spec.disks.map((disk) => resolveDisk(services, disk));
@@ -52,7 +56,7 @@ export function admitInstance(services: Services, id: string, spec: InstanceSpec
     insertDisk(services, { id, name: spec.name, position, disk, createdAt });
   for (const [position, nic] of spec.nics.entries()) insertPort(services, { instanceId: id, position, nic });
   admitShares(services, { id, name: spec.name }, spec.shares ?? []);
-  store.tellInstance('instance.created', id);
+  return store.tellInstance('instance.created', id);
 }
 
 type Attributes = Pick<Volume, 'device' | 'qos' | 'encryption'>;

@@ -32,8 +32,7 @@ export function createInstance(services: Services): OperationKind<'instance.crea
     accept({ id = randomUUID(), spec: asked, reservation }) {
       const spec = withVendorData(services, asked);
       if (reservation !== undefined) reservations.consume(reservation, id);
-      admitInstance(services, id, spec);
-      const base = planInstance(store, pools, store.instances.get(id));
+      const base = planInstance(store, pools, admitInstance(services, id, spec));
       const plan = { ...base, seed: seedOf(base, spec) };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },

@@ -77,6 +77,6 @@ function delayAfter(starts: number): number {
   return Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(starts, 16));
 }
 
-function isIdle({ due, nextAtMs, givenUp }: RestartRecord): boolean {
+export function isIdle({ due, nextAtMs, givenUp }: RestartRecord): boolean {
   return due === null && nextAtMs === null && givenUp === null;
 }

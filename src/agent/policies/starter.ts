@@ -18,7 +18,7 @@ import type { Log } from '../log.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { RestartRecord } from '../store/instances.ts';
 import type { Store } from '../store/store.ts';
-import { decideStart, LAST_DELAY_MS } from './decide.ts';
+import { decideStart, isIdle, LAST_DELAY_MS } from './decide.ts';
 import type { Ownership } from './ownership.ts';
 
 /** Guests started at once after a boot of the host: more would only make each other's boots slower. */
@@ -77,9 +77,11 @@ export class Starter {
   #consider(id: string): void {
     const { store, clock } = this.#parts;
     this.#drop(id);
+    const restarts = store.instances.restartsOf(id);
+    // There is nothing to be started or forgotten, as after nearly every operation.
+    if (isIdle(restarts) && store.instances.powerOf(id)?.state === 'running') return;
     const instance = store.instances.find(id);
     if (instance === null) return;
-    const restarts = store.instances.restartsOf(id);
     const decision = decideStart(situationOf(instance, restarts), clock.now());
     switch (decision.verdict) {
       case 'nothing':

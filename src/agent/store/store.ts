@@ -3,6 +3,7 @@
  */
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { EventType } from '../../model/event.ts';
+import type { Instance } from '../../model/instance.ts';
 import { Database, type DatabaseOptions } from '../../sqlite/database.ts';
 import { findDamageInFile } from '../../sqlite/verify.ts';
 import { AllocationStore } from './allocations.ts';
@@ -92,9 +93,10 @@ export class Store {
   }
 
   /** The event about an instance, with the instance as it is now; within the transaction that changed it. */
-  tellInstance(type: EventType & `instance.${string}`, id: string): void {
+  tellInstance(type: EventType & `instance.${string}`, id: string): Instance {
     const instance = this.instances.get(id);
     this.events.append(type, { kind: 'instance', id, name: instance.name }, { instance });
+    return instance;
   }
 
   /** Called once, before the database is closed. */
