@@ -110,7 +110,7 @@ export class DeltaStore {
     if ((await volumes.look(id)) === null)
       throw new AgentError('NOT_FOUND', `There is no volume ${id} in this pool`);
     await using top = await volumes.lend(tool, id);
-    return this.bitmapsIn(top.file, limit);
+    return await this.bitmapsIn(top.file, limit);
   }
 
   /** Of a file that is lent already: who lends it a second time takes the right to it from the first in the end. */
