@@ -95,33 +95,27 @@ export class Line {
 
   /** What `find` finds, as soon as it finds something. @throws {Broken} when the time is over or the link closed. */
   async until<T>(what: string, find: () => T | undefined | false, withinMs = SOON_MS): Promise<T> {
-    const deadline = performance.now() + withinMs;
-    for (;;) {
-      const found = find();
-      if (found !== undefined && found !== false) return found;
-      if (this.closed !== null)
-        throw new Broken(`the link was closed (${this.#howClosed()}) instead of ${what}`);
-      const leftMs = deadline - performance.now();
-      if (leftMs <= 0) throw new Broken(`no ${what} within ${withinMs / 1000} s`);
-      await this.#news.wait(leftMs);
-    }
+    const look = () => {
+      const value = find();
+      if (value !== undefined && value !== false) return { value };
+      return this.isOpen ? undefined : { value: undefined };
+    };
+    const found = await this.#news.until(look, withinMs);
+    if (found === undefined) throw new Broken(`no ${what} within ${withinMs / 1000} s`);
+    if (found.value !== undefined) return found.value;
+    throw new Broken(`the link was closed (${this.#howClosed()}) instead of ${what}`);
   }
 
   /** Waits for the far side to close. @throws {Broken} */
-  async untilClosed(why: string, withinMs = SOON_MS): Promise<{ code: number; reason: string }> {
-    const deadline = performance.now() + withinMs;
-    while (this.closed === null) {
-      const leftMs = deadline - performance.now();
-      if (leftMs <= 0) throw new Broken(`${why}, and the link is not closed within ${withinMs / 1000} s`);
-      await this.#news.wait(leftMs);
-    }
-    return this.closed;
+  async untilClosed(why: string, withinMs = SOON_MS): Promise<void> {
+    const closed = await this.#news.until(() => this.closed ?? undefined, withinMs);
+    if (closed !== undefined) return;
+    throw new Broken(`${why}, and the link is not closed within ${withinMs / 1000} s`);
   }
 
   /** Lets time pass, in which the far side may do what it should not. */
   async listen(forMs: number): Promise<void> {
-    const until = performance.now() + forMs;
-    while (performance.now() < until && this.isOpen) await this.#news.wait(until - performance.now());
+    await this.#news.until(() => this.closed ?? undefined, forMs);
   }
 
   /** @throws {Broken} where the far side does not answer a ping. */

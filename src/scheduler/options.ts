@@ -76,9 +76,6 @@ export function readCommandLine(
         .choices(POLICIES)
         .default('spread'),
     )
-    .option('--tls-cert <file>', 'certificate of the scheduler, PEM, with those between it and its authority')
-    .option('--tls-key <file>', 'its key, PEM')
-    .option('--client-ca <file>', 'authority of the certificates that nodes have to show, PEM')
     .option('--ca', 'be the authority: TLS by a certificate of its own, and nodes enrol by tokens')
     .option('--tls-name <name...>', 'with --ca: names and addresses by which nodes reach the scheduler')
     .addOption(
@@ -86,13 +83,10 @@ export function readCommandLine(
         .argParser(readHours)
         .default(720),
     )
-    .addOption(
-      new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'),
-    )
     .allowExcessArguments(false)
     .configureOutput({ writeErr: say })
     .exitOverride();
-  for (const option of busFlags()) command.addOption(option);
+  for (const option of [...commonFlags('scheduler'), ...busFlags()]) command.addOption(option);
   const flags = command.parse(argv, { from: 'user' }).opts();
   const wrong = faultOfTls(flags) ?? faultOfEngine(flags) ?? faultOfBus(flags);
   if (wrong !== null) command.error(`error: ${wrong}`);
@@ -107,6 +101,19 @@ export function readCommandLine(
     tls: tlsOf(flags),
     logLevel: flags['logLevel'],
   });
+}
+
+/** What a door for agents is told, whoever it is of. */
+export function commonFlags(whose: 'scheduler' | 'gateway'): Option[] {
+  return [
+    new Option(
+      '--tls-cert <file>',
+      `certificate of the ${whose}, PEM, with those between it and its authority`,
+    ),
+    new Option('--tls-key <file>', 'its key, PEM'),
+    new Option('--client-ca <file>', 'authority of the certificates that nodes have to show, PEM'),
+    new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'),
+  ];
 }
 
 type Flags = Record<string, string | boolean | number | string[] | { host: string } | undefined>;

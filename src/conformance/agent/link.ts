@@ -6,6 +6,7 @@ import type { TSchema } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
 import { AGENT_MESSAGES } from '../../model/wire.ts';
 import { type Clause, excerpt, must, Untried } from '../clause.ts';
+import { assertFit } from '../fit.ts';
 import type { Line, Message } from '../line.ts';
 import type { AgentBench } from './bench.ts';
 import { HEARTBEAT_SECONDS, type SchedulerSide } from './scheduler-side.ts';
@@ -168,16 +169,12 @@ export const MESSAGES_FIT: Clause<AgentBench> = {
   text: 'sends only messages that fit their schemas',
   async check({ side }) {
     await side.link();
-    const lines = side.dials.map(({ line }) => line);
-    const garbled = lines.flatMap((line) => line.garbled)[0];
-    must(garbled === undefined, `it sent ${garbled}`);
-    for (const { message } of lines.flatMap((line) => line.heard)) {
-      if (message.method === undefined) continue;
-      const schema = (AGENT_MESSAGES as Record<string, TSchema>)[message.method];
-      must(schema !== undefined, `it sent ${excerpt(message.method)}, which no agent sends`);
-      const fault = findFault(schema, structuredClone(message.params));
-      must(fault === null, `${message.method}: ${fault?.path.join('.')}: ${fault?.message}`);
-    }
+    const schemas = AGENT_MESSAGES as Record<string, TSchema>;
+    assertFit(
+      side.dials.map(({ line }) => line),
+      'agent',
+      { schemaOf: (method) => schemas[method] },
+    );
   },
 };
 

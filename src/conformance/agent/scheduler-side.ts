@@ -74,17 +74,10 @@ export class SchedulerSide {
 
   /** The agent's next connection. @throws {Broken} where it does not come. */
   async dial(withinMs = REDIAL_MS): Promise<Dial> {
-    const deadline = performance.now() + withinMs;
-    for (;;) {
-      const dial = this.dials[this.#taken];
-      if (dial !== undefined) {
-        this.#taken++;
-        return dial;
-      }
-      const leftMs = deadline - performance.now();
-      if (leftMs <= 0) throw new Broken(`the agent does not connect within ${withinMs / 1000} s`);
-      await this.#news.wait(leftMs);
-    }
+    const dial = await this.#news.until(() => this.dials[this.#taken], withinMs);
+    if (dial === undefined) throw new Broken(`the agent does not connect within ${withinMs / 1000} s`);
+    this.#taken++;
+    return dial;
   }
 
   /** A link with an answered hello: the one that is there, or the next. */

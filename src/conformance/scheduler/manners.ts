@@ -1,9 +1,10 @@
 /** What a scheduler owes on any link, whatever is said on it. */
 import { MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
 import { isMethodName, METHODS } from '../../model/methods.ts';
-import { findFault } from '../../model/validate.ts';
+import type { TSchema } from '../../model/schema.ts';
 import { METHOD_NOT_FOUND, SCHEDULER_MESSAGES } from '../../model/wire.ts';
 import { type Clause, excerpt, must, Untried } from '../clause.ts';
+import { assertFit } from '../fit.ts';
 import type { SchedulerBench } from './bench.ts';
 
 /** In which a scheduler that polls has asked something, ms. */
@@ -118,15 +119,7 @@ export const MANNER_CLAUSES: readonly Clause<SchedulerBench>[] = [
     level: 'must',
     text: 'sends only messages that fit their schemas, and asks only for methods that there are',
     async check({ side }) {
-      const garbled = side.lines.flatMap((line) => line.garbled)[0];
-      must(garbled === undefined, `it sent ${garbled}`);
-      for (const { message } of side.lines.flatMap((line) => line.heard)) {
-        if (message.method === undefined) continue;
-        const schema = schemaOf(message.method);
-        must(schema !== null, `it sent ${excerpt(message.method)}, which no scheduler sends`);
-        const fault = findFault(schema, structuredClone(message.params ?? {}));
-        must(fault === null, `${message.method}: ${fault?.path.join('.')}: ${fault?.message}`);
-      }
+      assertFit(side.lines, 'scheduler', { schemaOf, absent: {} });
     },
   },
 ];
@@ -135,7 +128,7 @@ function requestsOf(line: { heard: readonly { message: { id?: unknown; method?: 
   return line.heard.filter(({ message }) => message.method !== undefined && message.id !== undefined);
 }
 
-function schemaOf(method: string) {
+function schemaOf(method: string): TSchema | undefined {
   if (isMethodName(method)) return METHODS[method].params;
-  return method === 'ack' ? SCHEDULER_MESSAGES.ack : null;
+  return method === 'ack' ? SCHEDULER_MESSAGES.ack : undefined;
 }

@@ -11,11 +11,11 @@ import { WebSocketServer } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { COMPRESSION, MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
-import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
+import { SUBPROTOCOL } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { type AgentPeer, AgentSession } from './agent-session.ts';
 import { CLOSE } from './close-codes.ts';
-import type { Doorkeeper } from './doorkeeper.ts';
+import { type Doorkeeper, misdirected } from './doorkeeper.ts';
 import { Floodgate } from './floodgate.ts';
 import { HeldInventories } from './held-inventories.ts';
 import type { LinkSocket } from './link-socket.ts';
@@ -128,13 +128,9 @@ export class AgentGateway {
   }
 
   #refusalOf(request: IncomingMessage): Refusal | null {
-    if (request.url !== AGENT_PATH) return refusal('NOT_FOUND', `Agents connect to ${AGENT_PATH}`);
-    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-    if (!offered.includes(SUBPROTOCOL)) {
-      return refusal('INVALID_ARGUMENT', `Only the subprotocol ${SUBPROTOCOL} is spoken here`);
-    }
-    if (this.#stopping) return refusal('UNAVAILABLE', 'The scheduler is stopping');
-    return null;
+    const stopping = this.#stopping ? new AgentError('UNAVAILABLE', 'The scheduler is stopping') : null;
+    const error = misdirected(request) ?? stopping;
+    return error === null ? null : { error, status: httpStatusOf(error.code) };
   }
 
   /** It is welcome, and has to come again: there are too many. */
@@ -166,10 +162,6 @@ export class AgentGateway {
 export interface Refusal {
   error: AgentError;
   status: number;
-}
-
-function refusal(code: AgentError['code'], message: string, status = httpStatusOf(code)): Refusal {
-  return { error: new AgentError(code, message), status };
 }
 
 function full(message: string): Refusal {

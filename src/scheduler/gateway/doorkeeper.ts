@@ -7,9 +7,18 @@
 import type { IncomingMessage } from 'node:http';
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import { AgentError } from '../../model/errors.ts';
+import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
 import { nodeOfCertificate } from '../../model/x509/names.ts';
 import { type Clock, timestamp } from '../clock.ts';
 import type { BearerCheck } from '../token.ts';
+
+/** Why a request for an upgrade is none for the endpoint of agents; null where it is one. */
+export function misdirected({ url, headers }: IncomingMessage): AgentError | null {
+  if (url !== AGENT_PATH) return new AgentError('NOT_FOUND', `Agents connect to ${AGENT_PATH}`);
+  const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+  if (offered.includes(SUBPROTOCOL)) return null;
+  return new AgentError('INVALID_ARGUMENT', `Only the subprotocol ${SUBPROTOCOL} is spoken here`);
+}
 
 export interface DoorkeeperParts {
   clock: Clock;

@@ -13,9 +13,10 @@ import { WebSocketServer } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
-import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
+import { SUBPROTOCOL } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { turnAway } from '../gateway/agent-gateway.ts';
+import { misdirected } from '../gateway/doorkeeper.ts';
 import { CLOSE } from '../gateway/close-codes.ts';
 import type { Bus } from './bus.ts';
 import { FrontLink } from './front-link.ts';
@@ -98,11 +99,8 @@ export class RelayFront {
   }
 
   #assertWelcome(request: IncomingMessage): void {
-    if (request.url !== AGENT_PATH) throw new AgentError('NOT_FOUND', `Agents connect to ${AGENT_PATH}`);
-    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-    if (!offered.includes(SUBPROTOCOL)) {
-      throw new AgentError('INVALID_ARGUMENT', `Only the subprotocol ${SUBPROTOCOL} is spoken here`);
-    }
+    const fault = misdirected(request);
+    if (fault !== null) throw fault;
     if (this.#isStopping) throw new AgentError('UNAVAILABLE', 'The gateway is stopping');
     if (this.#links.size < LINKS_LIMIT) return;
     throw new AgentError('LIMIT_REACHED', `There are ${LINKS_LIMIT} links already`);

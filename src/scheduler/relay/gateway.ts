@@ -39,6 +39,7 @@ export async function startGateway(
   const tls = options.tls === null ? null : prepareTls(options.tls, '', clock);
   const agentsShow = tls?.agentsShow ?? 'bearer';
   const bearer = new BearerCheck(agentsShow === 'bearer' ? tokenOf(options) : randomUUID());
+  const doorkeeper = new Doorkeeper({ clock, bearer, agentsShow });
   const bus = await connectBus(options.bus, logger);
   const front = new RelayFront({
     bus,
@@ -46,7 +47,7 @@ export async function startGateway(
     logger,
     newId: randomUUID,
     name: options.bus.name,
-    admit: (request) => admit(new Doorkeeper({ clock, bearer, agentsShow }), request),
+    admit: (request) => admit(doorkeeper, request),
   });
   const server = tls === null ? createServer(health) : createSecureServer(tls.options, health);
   server.on('upgrade', (request, socket, head) => front.handleUpgrade(request, socket, head));

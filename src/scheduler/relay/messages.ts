@@ -23,7 +23,7 @@ export function subjectOf(gateway: string): string {
 
 /** Bytes of a frame in one message: half of NATS's default limit of 1 MiB. */
 export const PART_BYTES = 512 * 1024;
-/** Links of one gateway, as its door has them. */
+/** Links of one gateway: `alive` names them all in one message. */
 export const LINKS_LIMIT = 2_000;
 
 const OfLink = { gateway: Id, link: Id, number: Type.Integer({ minimum: 1 }) };

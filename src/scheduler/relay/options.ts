@@ -1,7 +1,7 @@
 /** The command line of `berth-scheduler gateway`. */
 import { hostname } from 'node:os';
 import { Command, Option } from 'commander';
-import { faultOfTls, LOG_LEVELS, readListen, tlsOf } from '../options.ts';
+import { commonFlags, faultOfTls, type LOG_LEVELS, readListen, tlsOf } from '../options.ts';
 import type { BusOptions } from './bus.ts';
 import { busFlags, busOf, faultOfBus } from './bus-options.ts';
 import type { GatewayOptions } from './gateway.ts';
@@ -29,16 +29,10 @@ export function readGatewayCommandLine(
       '--token-file <path>',
       'file with the bearer token that agents show: the same as the scheduler has',
     )
-    .option('--tls-cert <file>', 'certificate of the gateway, PEM, with those between it and its authority')
-    .option('--tls-key <file>', 'its key, PEM')
-    .option('--client-ca <file>', 'authority of the certificates that nodes have to show, PEM')
-    .addOption(
-      new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'),
-    )
     .allowExcessArguments(false)
     .configureOutput({ writeErr: say })
     .exitOverride();
-  for (const option of busFlags()) command.addOption(option);
+  for (const option of [...commonFlags('gateway'), ...busFlags()]) command.addOption(option);
   const flags = command.parse(argv.slice(1), { from: 'user' }).opts();
   const wrong =
     faultOfTls(flags) ??

@@ -57,10 +57,6 @@ export class CommandStore {
     return one(this.#db.sql('SELECT * FROM commands WHERE client_key = ?').get(key));
   }
 
-  withOperation(operationId: string): CommandRow | null {
-    return one(this.#db.sql('SELECT * FROM commands WHERE operation_id = ?').get(operationId));
-  }
-
   /** Commands that the node has not answered, oldest first; those whose room is not claimed yet wait. */
   unanswered(nodeId: string): CommandRow[] {
     return this.#db
