@@ -16,6 +16,7 @@ import { Floodgate } from '../src/scheduler/gateway/floodgate.ts';
 import { LinkTable } from '../src/scheduler/gateway/link-table.ts';
 import { BearerCheck } from '../src/scheduler/token.ts';
 import { eventually } from '../test/scheduler/support/eventually.ts';
+import { WELCOMING } from '../test/scheduler/support/gateway-lab.ts';
 import { FrameCounter } from './link-frames.ts';
 
 export const TOKEN = 'a-token-of-the-benchmark';
@@ -85,17 +86,12 @@ export class BenchGateway {
 
   #peer(): AgentPeer {
     return {
+      ...WELCOMING,
       onHello: (_session, { lastSeq }) => ({ epoch: 1, lastSeq, lastAt: null, heartbeatSeconds: 1 }),
       onIntroduced: (session, nodeId) => {
         this.introduced++;
         this.#links.assign(nodeId, session);
       },
-      onRoom: () => undefined,
-      onHeartbeat: () => undefined,
-      onEvent: (session, _nodeId, { seq }) => session.acknowledge(seq),
-      onSnapshot: (session, _nodeId, { seq, last }) => last && session.acknowledge(seq),
-      onRenew: () => ({ certificate: '' }),
-      onClosed: () => undefined,
     };
   }
 }

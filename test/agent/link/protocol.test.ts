@@ -1,5 +1,5 @@
 /** What the link says to a scheduler that speaks version 1.1: agreement, deltas, holes, snapshots. */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { patchJson } from '../../../src/model/json-patch.ts';
 import type { LinkTerms } from '../../../src/model/link.ts';
 import type { Inventory } from '../../../src/model/node.ts';
@@ -48,13 +48,19 @@ t.test('a heartbeat in which nothing has changed has at most 120 bytes with its 
   t.ok(Buffer.byteLength(message) + headerBytes <= 120, message);
 });
 
-t.test('a change of the inventory is told as a patch, once, and makes it what it is', async (t) => {
+/** Linked with deltas, and then another inventory than its hello told. */
+async function changed(t: Test) {
   const { sim, scheduler } = await linked(t);
   const peer = await scheduler.peer(1);
   await peer.welcome({ heartbeatSeconds: 1, link: terms() });
   const told = await eventually(() => peer.hello);
   await sim.run('instance.create', { spec: spec() });
   await pass(sim, 1_000);
+  return { sim, peer, told };
+}
+
+t.test('a change of the inventory is told as a patch, once, and makes it what it is', async (t) => {
+  const { sim, peer, told } = await changed(t);
   const beat = await eventually(() => peer.heartbeats.find(isDelta));
   const { delta, revision } = beat as { delta: { base: string; patch: [] }; revision: string };
   t.equal(delta.base, told.revision);
@@ -67,12 +73,7 @@ t.test('a change of the inventory is told as a patch, once, and makes it what it
 });
 
 t.test('while a change is not acknowledged the next ones wait, and then are told in one', async (t) => {
-  const { sim, scheduler } = await linked(t);
-  const peer = await scheduler.peer(1);
-  await peer.welcome({ heartbeatSeconds: 1, link: terms() });
-  const told = await eventually(() => peer.hello);
-  await sim.run('instance.create', { spec: spec() });
-  await pass(sim, 1_000);
+  const { sim, peer, told } = await changed(t);
   const first = (await eventually(() => peer.heartbeats.find(isDelta))) as {
     delta: { patch: [] };
     revision: string;
