@@ -29,6 +29,7 @@ export class DeviceWatch {
   /** What the last change was told of; others than were seen last where the telling has failed. */
   #told: HostDevice[];
   #isWaiting = false;
+  #cancelTimer: () => void = () => undefined;
   #unsubscribe: Unsubscribe = () => undefined;
   #closed = false;
 
@@ -48,6 +49,7 @@ export class DeviceWatch {
 
   close(): void {
     this.#closed = true;
+    this.#cancelTimer();
     this.#unsubscribe();
   }
 
@@ -66,7 +68,7 @@ export class DeviceWatch {
   #askSoon(): void {
     if (this.#isWaiting || this.#closed) return;
     this.#isWaiting = true;
-    this.#parts.clock.after(GATHER_MS, () => {
+    this.#cancelTimer = this.#parts.clock.after(GATHER_MS, () => {
       this.#isWaiting = false;
       void this.ask();
     });

@@ -157,21 +157,28 @@ export class PlacementClient {
     } catch (cause) {
       throw new AgentError('UNAVAILABLE', `The Placement at ${this.#base} does not answer`, { cause });
     } finally {
-      this.#underWay--;
-      this.#waiting.shift()?.();
+      this.#leave();
     }
   }
 
   async #turn(): Promise<void> {
-    if (this.#underWay >= REQUESTS_AT_ONCE) {
-      if (this.#waiting.length >= WAITING_LIMIT) {
-        throw new AgentError('LIMIT_REACHED', `${WAITING_LIMIT} requests wait for Placement already`);
-      }
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#waiting.push(resolve);
-      await promise;
+    if (this.#underWay < REQUESTS_AT_ONCE) {
+      this.#underWay++;
+      return;
     }
-    this.#underWay++;
+    if (this.#waiting.length >= WAITING_LIMIT) {
+      throw new AgentError('LIMIT_REACHED', `${WAITING_LIMIT} requests wait for Placement already`);
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push(resolve);
+    await promise;
+  }
+
+  /** Hands its place to the one who has waited longest: nobody who comes in between may take it as well. */
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#underWay--;
+    else next();
   }
 }
 
