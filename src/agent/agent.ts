@@ -43,6 +43,7 @@ import { Operations } from './operations/operations.ts';
 import { recogniseBoot } from './policies/host-boot.ts';
 import { Ownership } from './policies/ownership.ts';
 import { Policies } from './policies/policies.ts';
+import { endFences } from './pools/held.ts';
 import { assertConfigured, Pools } from './pools/pools.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
@@ -106,6 +107,7 @@ export class Agent {
     const vendorData = readVendorData(config.seeds.vendorDataFile);
     const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
     assertConfigured(store, config);
+    for (const pool of [bare.pool, ...bare.pools.values()]) pool.enterNode(nodeId);
     store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
     const drivers = guardDrivers(bare, breakers);
@@ -130,6 +132,7 @@ export class Agent {
     this.#identity = new Identity({ stateDir: folder, nodeId, clock, log, url });
     const limitMs = url === undefined && !this.#identity.isEnrolled ? null : ownershipSeconds * 1000;
     this.#ownership = new Ownership({ store, clock, log, limitMs });
+    this.#ownership.onAnswered(() => void endFences(this.services));
     this.#policies = new Policies(this.services, this.operations, this.#ownership);
     const health = {
       breakers,

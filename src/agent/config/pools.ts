@@ -11,6 +11,8 @@ export interface PoolSettings {
   path: string;
   /** What the node mounts there itself; null for nothing. */
   nfs: { source: string; options: string } | null;
+  /** Whether other nodes have it in the same folder. */
+  shared: boolean;
   diskRatio: number;
   /** GiB. */
   reservedDiskGib: number;
@@ -26,6 +28,7 @@ export function poolSettings({ storage, capacity, pools }: Config): PoolSettings
     name: DEFAULT_POOL,
     path: storage.path,
     nfs: null,
+    shared: false,
     diskRatio,
     reservedDiskGib,
     warningPercent: poolWarningPercent,

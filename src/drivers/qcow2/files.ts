@@ -141,6 +141,15 @@ export async function readSmall(path: string, bytesLimit: number): Promise<strin
   }
 }
 
+/** What a small file of ours says; null where it is no JSON. */
+export function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** Runs `work`; a failure of a file or of a tool becomes an AgentError that says what could not be done. */
 export async function doing<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -12,7 +12,8 @@
  *             ├─ ShareStore   folders that guests mount
  *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
- *             └─ ConsoleStore logs that virtlogd writes
+ *             ├─ ConsoleStore logs that virtlogd writes
+ *             └─ NodeFolders  whose a volume is, where several nodes share the pool
  *             Passphrases     of encrypted volumes, to the tools
  *
  * The folders belong to the agent's user and let others only pass through (0711), so that QEMU's user reaches
@@ -59,6 +60,7 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
     const prepare = async (limit: CallLimit) => {
       const { layout } = this.stores;
       if (this.ground !== null) await prepareGround(this.ground, layout.folders, limit);
+      if (this.isShared) await this.stores.nodes.prepare();
       await preparePoolFolder(layout);
       this.#reflink ??= await canReflink(layout.root);
     };
@@ -70,12 +72,12 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
       // What is wiped is no object's any more, and its room not free yet: others have it, as far as claims go.
       const files = (await this.#listAll()).filter((file) => !isWipe(file));
       const [room, ...own] = await Promise.all([
-        measure(this.stores.layout.root),
+        measure(this.stores.layout.base),
         occupied(files),
         ...files.filter(isShare).map(({ id }) => this.stores.shares.bytesOf(id)),
       ]);
       const ownBytes = own.reduce((sum, bytes) => sum + bytes, 0);
-      return { ...room, ownBytes, reflink: this.#reflink };
+      return { ...room, shared: room.shared || this.isShared, ownBytes, reflink: this.#reflink };
     });
   }
 
