@@ -8,6 +8,7 @@
 import { digestOf } from '../../model/digest.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
+import type { Params } from '../../model/methods.ts';
 import type { Operation } from '../../model/operation.ts';
 import { type Clock, timestamp } from '../clock.ts';
 import { needsOf } from '../engines/amounts.ts';
@@ -99,7 +100,7 @@ export class Commands {
    *   what the node refused with.
    */
   async act(request: {
-    method: Exclude<CommandMethod, 'instance.create'>;
+    method: Exclude<CommandMethod, 'instance.create' | 'instance.takeover'>;
     instance: string;
     params: Record<string, unknown>;
     key: string | null;
@@ -140,7 +141,7 @@ export class Commands {
 
   async #restart(request: RestartRequest, digest: string): Promise<CommandRow> {
     const { placer, directory } = this.#parts;
-    const { spec, pools } = this.#planRestart(request.instance);
+    const { spec, pools, volumes } = this.#planRestart(request.instance);
     const target = this.find(request.instance);
     const ask: Ask = {
       consumer: target.id,
@@ -154,17 +155,17 @@ export class Commands {
     const found = await placer.candidates(ask);
     const repeated = this.#repeated(request.key, digest);
     if (repeated !== null) return repeated;
-    this.#planRestart(request.instance); // the node may have come back meanwhile
+    const { from } = this.#planRestart(request.instance); // the node may have come back meanwhile
     const ranking = placer.judge(ask, found);
     const nodeId = ranking.candidates.find((id) => id !== target.nodeId);
     if (nodeId === undefined) throw await placer.errorOf(ask, ranking);
     const command = this.#newCommand(
-      { method: 'instance.create', key: request.key },
+      { method: 'instance.takeover', key: request.key },
       {
         digest,
         nodeId,
         instanceId: target.id,
-        params: { id: target.id, spec },
+        params: { id: target.id, spec, from, volumes },
         pinned: ask.nodeId !== null,
         origin: { nodeId: target.nodeId, pools },
       },
@@ -173,11 +174,11 @@ export class Commands {
     return command;
   }
 
-  #planRestart(instance: string): Restart {
+  #planRestart(instance: string): Restart & Pick<Params<'instance.takeover'>, 'from'> {
     const row = this.find(instance);
     const node = this.#parts.store.nodes.get(row.nodeId) as NodeRow;
-    assertFenced(node);
-    return planRestart(row, node.inventory);
+    const { number: fence } = assertFenced(node);
+    return { ...planRestart(row, node.inventory), from: { node: node.id, fence } };
   }
 
   #journalRestart(command: CommandRow, { by, reason }: RestartRequest, { consumer, amounts }: Ask): void {

@@ -19,7 +19,7 @@ import { viewOf } from '../instance-views.ts';
 import { readResult } from '../nodes/ask.ts';
 import type { Mirror } from '../nodes/mirror.ts';
 import type { Poller } from '../nodes/poller.ts';
-import type { CommandRow } from '../store/commands.ts';
+import { bringsInstance, type CommandRow } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
@@ -141,7 +141,7 @@ export class Dispatcher {
     }
     const { store, poller } = this.#parts;
     store.db.transaction(() => this.#accept(command, operation));
-    if (command.method === 'instance.create') poller.refreshInventory(command.nodeId);
+    if (bringsInstance(command.method)) poller.refreshInventory(command.nodeId);
   }
 
   #accept(command: CommandRow, told: Operation): void {
@@ -149,7 +149,7 @@ export class Dispatcher {
     // Settled first, so that the mirror finds the command of an operation that has failed already.
     const outcome = { state: 'accepted' as const, operationId: told.id, answer: null };
     store.commands.settle(command.id, outcome, clock.now());
-    if (command.method === 'instance.create') this.#acceptInstance(command, told.id);
+    if (bringsInstance(command.method)) this.#acceptInstance(command, told.id);
     const operation = mirror.applyOperation(command.nodeId, told);
     const answer = { body: { instance: this.#instanceView(command.instanceId), operation } };
     store.commands.settle(command.id, { ...outcome, answer }, clock.now());
@@ -195,7 +195,7 @@ export class Dispatcher {
     store.db.transaction(() => {
       const outcome = { state: 'refused' as const, operationId: null, answer: { error: body } };
       store.commands.settle(command.id, outcome, clock.now());
-      if (command.method === 'instance.create') {
+      if (bringsInstance(command.method)) {
         claimer.releaseOnCommit(command.instanceId);
         const instance = store.instances.get(command.instanceId);
         if (instance?.phase === 'dispatching') {
