@@ -21,7 +21,7 @@
  * ID.partial (the source's bytes), ID.fetch (what they are a part of), ID.signature, ID.unpacked and ID.converted. No
  * name ever comes from outside but as a UUID.
  */
-import { basename, isAbsolute, join, normalize } from 'node:path';
+import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { LayerId } from '../../model/layers.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
@@ -67,6 +67,11 @@ export class Layout {
   /** Where the folders below lie. */
   get root(): string {
     return this.#root;
+  }
+
+  /** The pool's folder, and those between it and the root, which comes last. */
+  get wayToRoot(): string[] {
+    return this.base === this.root ? [this.root] : [this.base, dirname(this.root), this.root];
   }
 
   /** From now on all paths are those of this node's folder. @throws {AgentError} INVALID_ARGUMENT: no UUID. */

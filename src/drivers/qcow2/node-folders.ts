@@ -10,7 +10,7 @@
  * open it by its name, whoever asks it to. Wherever a crash breaks it off, the same call goes on from there, or
  * `give` takes it back; what is left of a label without its volume says nothing, and goes with the next call.
  */
-import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
+import { lstat, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Id, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -25,7 +25,6 @@ import { readHeader, type VolumeStore } from './volumes.ts';
 
 const RECORD_NAME = 'berth-node.json';
 const RECORD_MODE = 0o600;
-const FOLDER_MODE = 0o711;
 /** A record has a hundred bytes, and a label some two hundred; what is longer is none. */
 const BYTES_LIMIT = 4_096;
 
@@ -53,10 +52,8 @@ export class NodeFolders {
     this.#nodeId = nodeId;
   }
 
-  /** Makes the folder that those of the nodes are in; the pool's folder is known by its mark before. */
+  /** Says whose the node's folder is, which is there. */
   async prepare(): Promise<void> {
-    await makeFolder(join(this.#layout.base, NODES_FOLDER));
-    await makeFolder(this.#layout.root);
     if ((await readRecord(this.#layout.root)) === null) await this.#writeRecord(0);
   }
 
@@ -173,12 +170,6 @@ function notWhole(volumeId: string, why: string): AgentError {
 
 function isId(name: string): boolean {
   return findFault(Id, name) === null;
-}
-
-async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { mode: FOLDER_MODE }).catch((error: unknown) => {
-    if (errno(error) !== 'EEXIST') throw error;
-  });
 }
 
 /** Null where the node has none. @throws {AgentError} UNAVAILABLE: it can't be read as one. */

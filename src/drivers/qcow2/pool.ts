@@ -60,8 +60,8 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
     const prepare = async (limit: CallLimit) => {
       const { layout } = this.stores;
       if (this.ground !== null) await prepareGround(this.ground, layout.folders, limit);
-      if (this.isShared) await this.stores.nodes.prepare();
       await preparePoolFolder(layout);
+      if (this.isShared) await this.stores.nodes.prepare();
       this.#reflink ??= await canReflink(layout.root);
     };
     return this.call('prepare it', options, QUICK_TIMEOUT_MS, prepare, { graceMs: 0, ground: 'unchecked' });
