@@ -44,6 +44,7 @@ import { recogniseBoot } from './policies/host-boot.ts';
 import { Ownership } from './policies/ownership.ts';
 import { Policies } from './policies/policies.ts';
 import { endFences } from './pools/held.ts';
+import { HeldWatch } from './pools/held-watch.ts';
 import { assertConfigured, Pools } from './pools/pools.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
@@ -87,6 +88,7 @@ export class Agent {
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
   readonly #layerKeeper: LayerKeeper;
+  readonly #heldWatch: HeldWatch;
   /** One for each pool. */
   readonly #wipers: Wiper[];
   readonly #ways: WaysIn;
@@ -158,6 +160,7 @@ export class Agent {
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
     this.#wipers = makeWipers(this.services, config);
+    this.#heldWatch = new HeldWatch(this.services);
     this.#link = this.#makeLink(nodeId);
   }
 
@@ -202,7 +205,7 @@ export class Agent {
     await this.#ways.closeSockets();
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
-    await Promise.all(this.#wipers.map((wiper) => wiper.close()));
+    await Promise.all([...this.#wipers.map((wiper) => wiper.close()), this.#heldWatch.close()]);
     await this.services.metering.close();
     this.#reconciler.close();
     this.#guestWatch.close();
@@ -221,6 +224,7 @@ export class Agent {
     this.#layerKeeper.close();
     this.#policies.close();
     this.#reconciler.close();
+    await this.#heldWatch.close();
     await this.#ways.closeSockets();
   }
 
@@ -231,6 +235,7 @@ export class Agent {
     this.#imageKeeper.start();
     this.#layerKeeper.start();
     for (const wiper of this.#wipers) wiper.start();
+    this.#heldWatch.start();
     this.services.metering.start();
   }
 

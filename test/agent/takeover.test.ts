@@ -1,5 +1,7 @@
 /** Instances of a node that is gone, taken over by another with their volumes in the pool that both have. */
 import { randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { AgentError } from '../../src/model/errors.ts';
 import type { Operation } from '../../src/model/operation.ts';
@@ -190,6 +192,53 @@ t.test('what fails on the new node leaves all with the old one', async (t) => {
   t.same((await other.call('volume.list')).volumes, []);
   t.same(other.guests, []);
   t.equal(claimedBy(other), 0);
+});
+
+t.test(
+  'a node that is cut off learns from the pool that its running guest was taken over, and ends nothing',
+  async (t) => {
+    const [old, other] = await pair(t);
+    await old.run('instance.create', { spec: spec('web', { disks: DISKS }) });
+    t.match(await other.run('instance.takeover', await askedOf(old)), { state: 'succeeded' });
+    await old.until(() => old.agent.services.store.instances.get('web').disowned !== null);
+    const { instance } = await old.call('instance.show', { id: 'web' });
+    t.match(instance, { power: { state: 'running' }, disowned: { reason: /is node/ } });
+    t.ok(old.logged.some(({ level, message }) => level === 'error' && /taken over/.test(message)));
+    const { findings } = await old.call('node.doctor');
+    t.ok(findings.some(({ check, verdict }) => check === 'ownership' && verdict === 'failure'));
+    t.match(await old.call('node.status'), { policies: { state: 'degraded' } });
+    t.same(old.world.mishaps, []);
+  },
+);
+
+t.test("a database that is lost, on either node, makes nothing of one the other's", async (t) => {
+  const [old, other] = await pair(t);
+  await old.run('instance.create', { spec: spec('web', { disks: DISKS }) });
+  const asked = await askedOf(old);
+  await losePower(old);
+  t.match(await other.run('instance.takeover', asked), { state: 'succeeded' });
+  const files = volumesOf(other);
+
+  await other.stop();
+  rmSync(join(other.folder, 'berth.sqlite'));
+  await other.restart();
+  const { instance } = await other.call('instance.show', { id: 'web' });
+  t.match(instance, { power: { state: 'running' }, disks: [{ pool: 'common', deletedWithInstance: true }] });
+  t.equal((await other.call('volume.list')).volumes.length, 1);
+
+  rmSync(join(old.folder, 'berth.sqlite'));
+  await old.restart();
+  t.same(
+    (await old.call('volume.list')).volumes.map(({ instanceId }) => instanceId),
+    [asked.id],
+    'what its guest carries, and no other',
+  );
+  await old.until(() => old.agent.services.store.instances.get('web').disowned !== null);
+  t.match(await old.run('instance.delete', { id: 'web' }), { state: 'succeeded' });
+  t.same((await old.call('node.leaks')).leaks, []);
+  t.same(volumesOf(other), files);
+  t.match(await other.run('instance.delete', { id: 'web' }), { state: 'succeeded' });
+  t.same(volumesOf(other), []);
 });
 
 t.test('of nodes that take over at once one wins, and the others are as they were', async (t) => {

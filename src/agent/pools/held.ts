@@ -39,11 +39,10 @@ export async function endFences({ store, pools, log }: Parts): Promise<void> {
       log.warn({ error: end.reason, fence }, 'the end of a fence is told to a pool later');
 }
 
-/** Disowns an instance of which another node has a volume by now; answers whether it is disowned. */
-export async function disownLost(parts: Parts, instanceId: string, options: CallOptions): Promise<boolean> {
+/** Disowns an instance of which another node has a volume by now. */
+export async function disownLost(parts: Parts, instanceId: string, options: CallOptions): Promise<void> {
   const lost = await findLost(parts, parts.store.volumes.listOf(instanceId), options);
   if (lost !== null) disown(parts, instanceId, lost);
-  return lost !== null;
 }
 
 /** One sentence of whose it is; null where all are this node's. One that no node has is missing, and no one's word. */
