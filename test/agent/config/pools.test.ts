@@ -39,6 +39,16 @@ t.test('the default pool is that of [storage] and [capacity], and comes first', 
   t.equal(poolSettings(parseConfig('', 'f.toml')).length, 1, 'a file of before names no other');
 });
 
+t.test('a shared pool is mounted so that no name is known from before', (t) => {
+  const optionsOf = (more: string) => poolSettings(parseConfig(`${NFS}${more}`, 'f.toml'))[1]?.nfs?.options;
+  t.equal(optionsOf('shared = true\n'), 'hard,nosuid,nodev,noexec,lookupcache=none');
+  t.equal(
+    optionsOf('shared = true\nnfsOptions = "hard,lookupcache=positive"\n'),
+    'hard,lookupcache=positive',
+  );
+  t.end();
+});
+
 const REFUSED: [name: string, text: string, message: RegExp][] = [
   ['the name of the default pool', other('default', '/srv/a'), /can have its name/],
   ['a name that is a path', other('../a', '/srv/a'), /pools\.0\.name/],

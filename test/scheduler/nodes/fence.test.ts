@@ -1,11 +1,14 @@
 /** Fences: nothing runs twice, whatever operators and nodes do in whichever order. */
 import { randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { runAdmin } from '../../../src/scheduler/admin.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import type { Inventory } from '../../../src/model/node.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeAgent, type FakeAgentOptions } from '../support/fake-agent.ts';
-import { type Lab, startLab } from '../support/lab.ts';
+import { type Lab, startLab, TOKEN } from '../support/lab.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { aSpec } from '../support/samples.ts';
 
@@ -198,4 +201,25 @@ t.test('who and why are needed, in one line each', async (t) => {
   ]) {
     t.equal((await lab.post('/v1/nodes/old/fence', body)).status, 400, JSON.stringify(body));
   }
+});
+
+t.test('an operator fences and restarts by the command line', async (t) => {
+  const { lab, lose, agent } = await scene(t);
+  await agent({ hostname: 'other' });
+  await lose();
+  const tokenFile = join(lab.stateDir, 'token-for-operators');
+  writeFileSync(tokenFile, TOKEN, { mode: 0o600 });
+  const said: string[] = [];
+  const io = { out: (text: string) => void said.push(text), err: () => undefined };
+  const run = (...argv: string[]) =>
+    runAdmin([...argv, '--url', lab.url, '--token-file', tokenFile, '--reason', 'pulled its power'], io);
+  await t.rejects(run('instance', 'restart', 'web-1'), { code: 'ILLEGAL_STATE', message: /not fenced/ });
+  await run('node', 'fence', 'old');
+  await run('instance', 'restart', 'web-1', '--node', 'other', '--by', 'ann');
+  t.match(
+    said.join(''),
+    /^Node old is lost, and fenced\.\nInstance web-1 is being restarted on other: operation /,
+  );
+  const { entries } = (await lab.get('/v1/operator-log')).body;
+  t.match(entries[1], { action: 'instance.restart-elsewhere', by: 'ann', reason: 'pulled its power' });
 });
