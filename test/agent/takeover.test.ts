@@ -241,6 +241,29 @@ t.test("a database that is lost, on either node, makes nothing of one the other'
   t.same(volumesOf(other), []);
 });
 
+t.test('an encrypted volume is taken over by a node that has its key, and by no other', async (t) => {
+  const [old, other] = await pair(t);
+  const disks = [{ image: 'debian', sizeGib: 4, pool: 'common', encryption: { key: 'disks' } }];
+  t.match(await old.run('instance.create', { spec: spec('web', { disks }) }), { state: 'succeeded' });
+  const asked = await askedOf(old);
+  const before = volumesOf(old);
+  const { keys } = other.world.settings;
+  const { disks: word } = keys;
+  delete keys['disks'];
+  t.match(await other.run('instance.takeover', asked), { state: 'failed', error: { code: 'NOT_FOUND' } });
+  t.same(volumesOf(old), before);
+  keys['disks'] = 'another one';
+  t.match(await other.run('instance.takeover', asked), {
+    state: 'failed',
+    error: { code: 'PERMISSION_DENIED' },
+  });
+  t.same(volumesOf(old), before);
+  t.same([...other.world.secrets], []);
+  keys['disks'] = word as string;
+  t.match(await other.run('instance.takeover', asked), { state: 'succeeded' });
+  t.match((await other.call('volume.show', { id: 'web-disk0' })).volume, { encryption: { key: 'disks' } });
+});
+
 t.test('of nodes that take over at once one wins, and the others are as they were', async (t) => {
   const all = await nodes(t, 4);
   const [old, ...others] = all as [SimAgent, ...SimAgent[]];

@@ -65,7 +65,7 @@ export class NodeFolders {
   async ownerOf(volumeId: string): Promise<string | null> {
     checkId(volumeId);
     const others = (await readdir(join(this.#layout.base, NODES_FOLDER))).filter(isId);
-    for (const node of [this.#self, ...others.filter((each) => each !== this.#self)])
+    for (const node of [this.self, ...others.filter((each) => each !== this.self)])
       if (await isThere(this.#layout.ofNode(node).volume(volumeId))) return node;
     return null;
   }
@@ -78,7 +78,7 @@ export class NodeFolders {
         await this.#assertMovable(volumeId, from, node);
         await this.#pass(volumeId, { from, to: this.#layout, owner: node });
       }
-      if (node !== this.#self) await removeDurably(from.volumeLabel(volumeId));
+      if (node !== this.self) await removeDurably(from.volumeLabel(volumeId));
       return (await this.#volumes.find(volumeId)) ?? this.#lost(volumeId);
     });
   }
@@ -89,7 +89,7 @@ export class NodeFolders {
       if (await isThere(this.#layout.volume(volumeId))) {
         if (await isThere(other.volume(volumeId)))
           throw new AgentError('HOST_CONFLICT', `Node ${to} has a volume ${volumeId} of its own`);
-        await this.#pass(volumeId, { from: this.#layout, to: other, owner: this.#self });
+        await this.#pass(volumeId, { from: this.#layout, to: other, owner: this.self });
       }
       await removeDurably(this.#layout.volumeLabel(volumeId));
     });
@@ -99,6 +99,8 @@ export class NodeFolders {
   async #assertFence(volumeId: string, { root }: Layout, { node, fence }: FencedNode): Promise<void> {
     const record = await readRecord(root);
     if (record === null) throw await this.#notThere(volumeId, node);
+    if (record.nodeId !== node)
+      throw new AgentError('HOST_CONFLICT', `${root} is the folder of node ${record.nodeId}, not of ${node}`);
     if (fence > record.fence) return;
     const ended = record.fence === 0 ? 'none' : `up to ${record.fence}`;
     throw new AgentError('STALE', `Fence ${fence} of node ${node} has ended (${ended} have)`, {
@@ -108,7 +110,8 @@ export class NodeFolders {
 
   /** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE, UNSUPPORTED */
   async #assertMovable(volumeId: string, from: Layout, node: string): Promise<void> {
-    const header = await readHeader(from.volume(volumeId));
+    // A link could lead to a file of this node's own.
+    const header = (await isThere(from.volume(volumeId))) ? await readHeader(from.volume(volumeId)) : null;
     if (header === null) throw await this.#notThere(volumeId, node);
     if (header.backingFile !== null) throw notWhole(volumeId, 'it stands on an image of its node');
     const names = await readdir(dirname(from.volume(volumeId)));
@@ -151,13 +154,14 @@ export class NodeFolders {
     throw new AgentError('NOT_FOUND', `Volume ${volumeId} was taken from this node at the same moment`);
   }
 
-  get #self(): string {
+  /** Whose pool it is. @throws {AgentError} INTERNAL: the folder of all would be taken for that of one. */
+  get self(): string {
     if (this.#nodeId !== null) return this.#nodeId;
     throw new AgentError('INTERNAL', 'A shared pool was asked before it was said whose it is');
   }
 
   async #writeRecord(fence: number): Promise<void> {
-    const record: NodeRecord = { version: 1, nodeId: this.#self, fence };
+    const record: NodeRecord = { version: 1, nodeId: this.self, fence };
     await writeDurably(join(this.#layout.root, RECORD_NAME), `${JSON.stringify(record)}\n`, RECORD_MODE);
   }
 }

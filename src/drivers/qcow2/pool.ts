@@ -39,6 +39,7 @@ import type { CallLimit } from '../host/call-limit.ts';
 import { lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
 import { IMPORT_TIMEOUT_MS, MAKE_TIMEOUT_MS, QUICK_TIMEOUT_MS, SURVEY_TIMEOUT_MS } from './pool-calls.ts';
 import { isWipe, listFolder, preparePoolFolder } from './pool-folder.ts';
+import { checkId } from './layout.ts';
 import { prepareGround } from './pool-ground.ts';
 import { PoolVolumes } from './pool-volumes.ts';
 import { canReflink } from './reflink.ts';
@@ -58,10 +59,11 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
 
   prepare(options: CallOptions = {}): Promise<void> {
     const prepare = async (limit: CallLimit) => {
-      const { layout } = this.stores;
+      const { layout, nodes } = this.stores;
+      if (this.isShared) checkId(nodes.self);
       if (this.ground !== null) await prepareGround(this.ground, layout.folders, limit);
       await preparePoolFolder(layout);
-      if (this.isShared) await this.stores.nodes.prepare();
+      if (this.isShared) await nodes.prepare();
       this.#reflink ??= await canReflink(layout.root);
     };
     return this.call('prepare it', options, QUICK_TIMEOUT_MS, prepare, { graceMs: 0, ground: 'unchecked' });

@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -120,6 +121,36 @@ t.test(
     t.equal(await other.ownerOf(id), oldId);
   },
 );
+
+t.test('what a node has planted is not followed: links, and folders of another name', async (t) => {
+  const { poolOf, root } = await lab(t);
+  const [oldId, otherId, thirdId] = [randomUUID(), randomUUID(), randomUUID()];
+  const [old, other] = [await poolOf(oldId), await poolOf(otherId)];
+  const label = { name: 'root', createdAt: '2026-01-02T03:04:05.678Z', instanceId: null };
+  const [secret, id] = [randomUUID(), randomUUID()];
+  await other.makeVolume({ id: secret, sizeBytes: 1024 ** 2, image: null, label });
+  symlinkSync(other.paths.volume(secret), old.paths.volume(id));
+  await t.rejects(other.takeVolume(id, { node: oldId, fence: 1 }), { code: 'NOT_FOUND' });
+  t.equal(await other.ownerOf(id), null);
+  symlinkSync(join(root, 'nodes', otherId), join(root, 'nodes', thirdId));
+  await t.rejects(old.takeVolume(secret, { node: thirdId, fence: 1 }), { code: 'HOST_CONFLICT' });
+  t.match(await other.lookVolume(secret), { sizeBytes: 1024 ** 2 });
+});
+
+t.test('a shared pool that was not told whose it is makes nothing', async (t) => {
+  const { root } = await lab(t);
+  const parts = {
+    name: 'common',
+    root,
+    memoryPath: join(root, '..', 'x.json'),
+    machine: null,
+    known: new Map(),
+  };
+  const ground = { mark: new PoolMark({ ...parts, isShared: true }), mount: null, isShared: true };
+  const pool = new Qcow2Pool({ name: 'common', path: root, exec: new HostExec(), ground });
+  await t.rejects(pool.prepare(), { code: 'INTERNAL' });
+  t.same(readdirSync(root), []);
+});
 
 t.test('a volume that stands on an image of its node is not taken', async (t) => {
   const { poolOf } = await lab(t);
