@@ -11,7 +11,7 @@ import { DEFAULT_POOL } from '../../src/model/pool.ts';
 import { OTHER_POOL } from './node/lab-node.ts';
 import type { DriversView, JournaledOperation, Row, Rows } from './node/protocol.ts';
 import { TABLES } from './node/protocol.ts';
-import { LENT, LENT_LINE } from './stands/lent.ts';
+import { LENT, lentLine } from './stands/lent.ts';
 import type { DriverName } from './stands/stand.ts';
 
 export interface Findings {
@@ -109,7 +109,7 @@ function bridgeOf({ networks }: Rows, id: unknown): unknown {
 
 /** Compares the host with the store; what another node has is no matter of this one. */
 export function auditHost(seen: readonly string[], rows: Rows, driver: DriverName): Findings {
-  const host = seen.filter((line) => line !== LENT_LINE);
+  const host = seen.filter((line) => !LENT.volumes.some((id) => line === lentLine(id)));
   const { must, may } = expectedHost(rows, driver);
   return {
     leaks: without(host, [...must, ...may]).map((thing) => `nobody's: ${thing}`),
@@ -117,12 +117,13 @@ export function auditHost(seen: readonly string[], rows: Rows, driver: DriverNam
   };
 }
 
-/** Whether one node, and only one, has a volume that passes from another node to this one. */
+/** Whether one node, and only one, has each volume that passes from another node to this one. */
 export function auditLent(host: readonly string[], rows: Rows): string[] {
-  const isHere = rows.volumes.some(({ id }) => id === LENT.volume);
-  const isThere = host.includes(LENT_LINE);
-  if (isHere !== isThere) return [];
-  return [isHere ? 'both nodes have the volume' : 'neither node has the volume'];
+  return LENT.volumes.flatMap((volume) => {
+    const isHere = rows.volumes.some(({ id }) => id === volume);
+    if (isHere !== host.includes(lentLine(volume))) return [];
+    return [`${isHere ? 'both nodes have' : 'neither node has'} volume ${volume}`];
+  });
 }
 
 /** Compares what the drivers tell with what the host's own tools tell. */

@@ -31,7 +31,7 @@ import {
   TABLES,
   type WorldChange,
 } from './protocol.ts';
-import { LENT, LENT_LABEL } from '../stands/lent.ts';
+import { LENT, lentLabel } from '../stands/lent.ts';
 import { Traps } from './traps.ts';
 
 // Kept at once: this process has no orderly end.
@@ -155,8 +155,8 @@ function changeWorld(change: WorldChange): void {
     case 'leave-console':
       world.outside.writeConsole(change.id, 'left over\n');
       return;
-    case 'lend-volume':
-      lendVolume(world);
+    case 'lend-volumes':
+      lendVolumes(world);
       return;
     case 'fill-pool': {
       const full = new AgentError('CAPACITY_EXCEEDED', 'the pool is full');
@@ -178,12 +178,15 @@ function changeWorld(change: WorldChange): void {
   }
 }
 
-/** Where the other node has it already it is as it was. */
-function lendVolume(sim: SimWorld): void {
+/** Where the other node has them already they are as they were. */
+function lendVolumes(sim: SimWorld): void {
   const pool = sim.settings.pools.find(({ shared = false }) => shared);
-  const path = new Layout(pool?.root as string).ofNode(LENT.node).volume(LENT.volume);
-  const volume = { sizeBytes: 1024 ** 3, imageId: null, label: LENT_LABEL };
-  sim.files.put(newFile({ kind: 'volume', id: LENT.volume, path, sizeBytes: EMPTY_VOLUME_BYTES, volume }));
+  const layout = new Layout(pool?.root as string).ofNode(LENT.node);
+  for (const id of LENT.volumes) {
+    const volume = { sizeBytes: 1024 ** 3, imageId: null, label: lentLabel(id) };
+    const file = { kind: 'volume', id, path: layout.volume(id), sizeBytes: EMPTY_VOLUME_BYTES } as const;
+    sim.files.put(newFile({ ...file, volume }));
+  }
   sim.touch();
   sim.flush();
 }

@@ -1,6 +1,6 @@
 import type { Params } from '../../../src/model/methods.ts';
 import { SHARED_POOL } from '../node/lab-node.ts';
-import { LENT } from '../stands/lent.ts';
+import { LENT, lentName } from '../stands/lent.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { instanceSpec, RESERVATION, SUBJECT } from './setting.ts';
 
@@ -12,9 +12,9 @@ const again = { whenFailed: 'is asked for again' } as const;
 function lent(): Partial<Params<'instance.takeover'>> {
   return {
     id: LENT.instance,
-    spec: instanceSpec(SUBJECT, { disks: [{ volume: LENT.volume }] }),
+    spec: instanceSpec(SUBJECT, { disks: LENT.volumes.map((volume) => ({ volume })) }),
     from: { node: LENT.node, fence: 1 },
-    volumes: [{ id: LENT.volume, name: `${SUBJECT}-disk0`, pool: SHARED_POOL, sizeGib: 1 }],
+    volumes: LENT.volumes.map((id) => ({ id, name: lentName(id), pool: SHARED_POOL, sizeGib: 1 })),
   };
 }
 
@@ -60,13 +60,13 @@ export const INSTANCES: Scenario[] = [
   }),
   scenario('instance.takeover', {
     setting: {},
-    arrange: (stand) => stand.lendVolume(),
+    arrange: (stand) => stand.lendVolumes(),
     params: lent,
   }),
   scenario('instance.takeover', {
     variant: '(fails at its end)',
     setting: {},
-    arrange: (stand) => stand.lendVolume(),
+    arrange: (stand) => stand.lendVolumes(),
     params: lent,
     failing: { call: 'hypervisor.observeGuest' },
     ends: ['failed'],
@@ -74,7 +74,7 @@ export const INSTANCES: Scenario[] = [
   scenario('instance.takeover', {
     variant: '(cancelled)',
     setting: {},
-    arrange: (stand) => stand.lendVolume(),
+    arrange: (stand) => stand.lendVolumes(),
     params: lent,
     cancelledAt: { call: 'hypervisor.define' },
     ends: ['cancelled', 'succeeded'],

@@ -5,12 +5,12 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { createSimHost } from '../../../src/drivers/sim/index.ts';
 import { readState, type SimGuest, type WorldState } from '../../../src/drivers/sim/state.ts';
 import { LabNode, OTHER_POOL, SHARED_POOL } from '../node/lab-node.ts';
 import { cannotMount, Disk } from './disk.ts';
-import { LENT, LENT_LINE } from './lent.ts';
+import { LENT, lentLine } from './lent.ts';
 import type { Stand } from './stand.ts';
 
 const IMAGE = '/images/tiny.qcow2';
@@ -50,7 +50,9 @@ export class SimStand implements Stand {
       ...[...guests.values()].flatMap(({ id, checkpoints = [] }) =>
         checkpoints.slice(1).map(({ name }) => `checkpoint ${id} ${name}`),
       ),
-      ...[...files.keys()].map((path) => (isLent(path) ? LENT_LINE : `file ${nameOf(path, settings)}`)),
+      ...[...files.keys()].map((path) =>
+        isLent(path) ? lentLine(basename(path, '.qcow2')) : `file ${nameOf(path, settings)}`,
+      ),
       ...[...bridges.values()].flatMap(({ name, plan, ports }) => [
         `bridge ${name}`,
         ...Object.keys(ports).map((port) => `port ${plan?.id} ${port}`),
@@ -69,8 +71,8 @@ export class SimStand implements Stand {
     await this.node.deed({ do: 'world', change: { type: 'leave-console', id } });
   }
 
-  async lendVolume(): Promise<void> {
-    await this.node.deed({ do: 'world', change: { type: 'lend-volume' } });
+  async lendVolumes(): Promise<void> {
+    await this.node.deed({ do: 'world', change: { type: 'lend-volumes' } });
   }
 
   async close(): Promise<void> {
