@@ -87,7 +87,7 @@ export class BenchGateway {
   #peer(): AgentPeer {
     return {
       ...WELCOMING,
-      onHello: (_session, { lastSeq }) => ({ epoch: 1, lastSeq, lastAt: null, heartbeatSeconds: 1 }),
+      onHello: async (_session, { lastSeq }) => ({ epoch: 1, lastSeq, lastAt: null, heartbeatSeconds: 1 }),
       onIntroduced: (session, nodeId) => {
         this.introduced++;
         this.#links.assign(nodeId, session);
