@@ -42,7 +42,7 @@ export class BenchGateway {
         bearer: new BearerCheck(TOKEN),
         agentsShow: 'bearer',
       }),
-      floodgate: new Floodgate(systemClock, { links: { burst: 100_000, refillMs: 1 } }),
+      floodgate: new Floodgate(systemClock, { links: { burst: 100_000, refillMs: 1 }, window: 100_000 }),
       peer: this.#peer(),
       links: this.#links,
       probeIntervalMs: 5_000,
