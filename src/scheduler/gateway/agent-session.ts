@@ -191,10 +191,10 @@ export class AgentSession {
     this.#send({ jsonrpc: '2.0', method: 'ack', params: { revision } });
   }
 
-  /** Cuts the link where nothing was heard since the last call; else asks for a sign of life. */
-  probe(): void {
+  /** Cuts the link where nothing was heard since the last call, and it may be; else asks for a sign of life. */
+  probe({ mayCut }: { mayCut: boolean }): void {
     if (this.#closed) return;
-    if (!this.#heardSincePing) {
+    if (!this.#heardSincePing && mayCut) {
       this.#logger.info('link is half-open: cut');
       this.#socket.terminate();
       return;

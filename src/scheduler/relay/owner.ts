@@ -10,6 +10,7 @@
 import type { Logger } from 'pino';
 import { AgentError } from '../../model/errors.ts';
 import type { Clock } from '../clock.ts';
+import { StallWatch } from '../stall-watch.ts';
 import type { Arrived } from '../gateway/floodgate.ts';
 import type { LinkSocket } from '../gateway/link-socket.ts';
 import type { Bus } from './bus.ts';
@@ -47,6 +48,7 @@ export class RelayOwner {
   /** A gateway that meets another run closes its links: this one knows nothing of them. */
   readonly #run: string;
   readonly #gateways = new Map<string, Gateway>();
+  readonly #stalls: StallWatch;
   readonly #stopSweeping: () => void;
 
   constructor(parts: RelayOwnerParts) {
@@ -54,6 +56,7 @@ export class RelayOwner {
     this.#run = parts.newId();
     parts.bus.serve(OWNER, (data) => this.#serve(data));
     parts.bus.onLost(() => this.#loseAll('the connection to NATS is lost'));
+    this.#stalls = new StallWatch(parts.clock, ALIVE_INTERVAL_MS);
     this.#stopSweeping = parts.clock.every(ALIVE_INTERVAL_MS, () => this.#sweep());
   }
 
@@ -126,7 +129,10 @@ export class RelayOwner {
     return gateway;
   }
 
+  /** What came while this process stood still is not read yet: gateways have their whole time from now on. */
   #sweep(): void {
+    const stoodStill = this.#stalls.tick() > ALIVE_INTERVAL_MS;
+    if (stoodStill) for (const gateway of this.#gateways.values()) gateway.heardMs = this.#parts.clock.now();
     const now = this.#parts.clock.now();
     for (const [id, gateway] of this.#gateways) {
       if (now - gateway.heardMs < SILENCE_MS) continue;
