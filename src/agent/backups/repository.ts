@@ -23,21 +23,18 @@ import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
 import type { ObjectFacts, ObjectStore } from '../../drivers/contracts/objects.ts';
 import {
   BackupManifest,
-  type BackupNic,
+  type BackupNvram,
   type BackupVolume,
   CHAIN_LIMIT,
-  type Consistency,
   depthOf,
-  type FullReason,
 } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { InstanceSpec } from '../../model/instance.ts';
-import { parse } from '../../model/validate.ts';
 import { Ranges, withoutChanged } from './changed-index.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
-import { Markers } from './markers.ts';
 import { inFlight } from './in-flight.ts';
+import { type BackupRequest, manifestOf, type VolumeSource } from './manifest.ts';
+import { Markers } from './markers.ts';
 import { pack, type Packed, type PackedChunk } from './packer.ts';
 import { PageWriter } from './page-writer.ts';
 import { type ReadOptions, readAs, VolumeReader } from './volume-reader.ts';
@@ -54,28 +51,6 @@ export interface RepositoryParts {
   clock: Clock;
   /** KEY_BYTES; null for a repository in clear. */
   key: Uint8Array | null;
-}
-
-export interface BackupRequest {
-  /** Named in the journal before anything is written. */
-  id: string;
-  instanceId: string;
-  instance: InstanceSpec;
-  /** @default not told */
-  nics?: BackupNic[] | undefined;
-  /** @default 'crash' */
-  consistent?: Consistency | undefined;
-  /** The backup since which the extents are all that has changed; null for a full one. */
-  parent: BackupManifest | null;
-  /** Why it is a full one. @default not told */
-  full?: FullReason | undefined;
-  volumes: VolumeSource[];
-}
-
-export interface VolumeSource
-  extends Pick<BackupVolume, 'id' | 'name' | 'device' | 'qos' | 'encryption' | 'virtualSizeBytes'> {
-  /** All of the disk that is not zero, or all that changed since the parent. */
-  extents: AsyncIterable<DiskExtent>;
 }
 
 export interface WriteOptions extends CallOptions {
@@ -131,25 +106,10 @@ export class BackupRepository {
       const before = request.parent?.volumes.find(({ id }) => id === source.id) ?? null;
       volumes.push(await this.#writeVolume({ ...source, before }, progress, mayGoOn, options));
     }
-    const { id, instanceId, instance, parent, full, nics, consistent } = request;
-    const manifest = parse(
-      BackupManifest,
-      {
-        version: 2,
-        id,
-        instanceId,
-        createdAt: timestamp(this.#clock),
-        parent: parent?.id ?? null,
-        depth: parent === null ? 1 : depthOf(parent) + 1,
-        ...(full !== undefined && { full }),
-        ...(consistent !== undefined && { consistent }),
-        ...(nics !== undefined && { nics }),
-        instance,
-        volumes,
-      },
-      `manifest of backup ${id}`,
-    );
+    const nvram = request.nvram == null ? null : await this.#keepNvram(request.nvram, options);
+    const manifest = manifestOf(request, { volumes, nvram, createdAt: timestamp(this.#clock) });
     mayGoOn();
+    const { id, instanceId } = request;
     await this.#chunks.writeNamed(keyOf(instanceId, id), Buffer.from(JSON.stringify(manifest)), options);
     await this.#markers.end('writers', id, options);
     return manifest;
@@ -212,6 +172,19 @@ export class BackupRepository {
     const nowhere: DiskSink = { write: async () => undefined, zero: async () => undefined };
     const { volumes } = await this.#existing(instanceId, id, options);
     for (const volume of volumes) await this.#reader.restore(volume, nowhere, options);
+    await this.nvram({ instanceId, id }, options);
+  }
+
+  /** Firmware variables of its guest; null where it has none. @throws {AgentError} NOT_FOUND, DATA_DAMAGED */
+  async nvram(
+    { instanceId, id }: { instanceId: string; id: string },
+    options: CallOptions = {},
+  ): Promise<Uint8Array | null> {
+    const { nvram } = await this.#existing(instanceId, id, options);
+    if (nvram === undefined) return null;
+    const bytes = await this.#chunks.read(nvram.chunk, options);
+    if (bytes.length === nvram.sizeBytes) return bytes;
+    throw damaged(`firmware variables of backup ${id}`, `they have ${bytes.length} bytes`);
   }
 
   /**
@@ -356,9 +329,14 @@ export class BackupRepository {
     return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
   }
 
+  async #keepNvram(bytes: Uint8Array, options: CallOptions): Promise<BackupNvram> {
+    return { chunk: (await this.#keep(bytes, options)).id, sizeBytes: bytes.length };
+  }
+
   async #namedChunks(options: CallOptions): Promise<Set<string>> {
     const named = new Set<string>();
-    for await (const { volumes } of this.#manifests(MANIFESTS, options)) {
+    for await (const { volumes, nvram } of this.#manifests(MANIFESTS, options)) {
+      if (nvram !== undefined) named.add(nvram.chunk);
       for (const volume of volumes) {
         for (const page of volume.index) named.add(page);
         for await (const entry of this.#reader.entries(volume, options))

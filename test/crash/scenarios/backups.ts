@@ -76,6 +76,23 @@ export const BACKUPS: Scenario[] = [
     failing: { call: 'hypervisor.copyDisks' },
     ends: ['failed'],
   }),
+  scenario('backup.create', {
+    variant: '(UEFI)',
+    setting: { instance: 'running', firmware: 'uefi' },
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    variant: '(UEFI, stopped)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    variant: '(UEFI, refused)',
+    setting: { instance: 'running', firmware: 'uefi' },
+    params: () => ({ id: SUBJECT }),
+    failing: { call: 'storage.readNvram' },
+    ends: ['failed'],
+  }),
   scenario('backup.verify', {
     setting: { instance: 'stopped' },
     arrange: haveBackup,
@@ -114,6 +131,20 @@ export const BACKUPS: Scenario[] = [
     params: () => ({ ...its(), ...asNew() }),
     cancelledAt: { call: 'hypervisor.define' },
     ends: ['cancelled', 'succeeded'],
+  }),
+  scenario('backup.recreate', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    arrange: haveBackupAlone,
+    params: () => ({ ...its(), ...asNew() }),
+  }),
+  scenario('backup.recreate', {
+    variant: '(UEFI, refused)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    arrange: haveBackupAlone,
+    params: () => ({ ...its(), ...asNew() }),
+    failing: { call: 'hypervisor.writeNvram' },
+    ends: ['failed'],
   }),
   scenario('backup.delete', {
     setting: { instance: 'stopped' },
