@@ -8,8 +8,8 @@
  * that means is part of what is compared. libvirt-python has one, from which the daemon takes five calls at once. A
  * Connection begins with one for such calls, four calls at once, and opens a second one while calls always have to wait.
  *
- * A volume is downloaded in two ways: as a Duplex, whose chunks the reader may keep, and with `consume`, which lends them to
- * a function, as virsh lends them to its own.
+ * A volume is downloaded in three ways: as a Duplex, whose chunks the reader may keep; with the stream's `consume`, which
+ * lends them to a function, as virsh lends them to its own; and with the volume's `consume`, which has several streams.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Connection, StorageVolume } from 'node-libvirt';
@@ -140,20 +140,23 @@ async function volumes(host: LibvirtHost): Promise<Case[]> {
   await using connection = await host.connect('qemu');
   const volume = await newVolume(connection, host.memoryFolder());
   const chunk = Buffer.alloc(CHUNK_BYTES, 'node-libvirt');
-  const [up, down, consumed, virsh] = (await takeTurns(STREAM_ROUNDS, [
+  const [up, down, consumed, parts, virsh] = (await takeTurns(STREAM_ROUNDS, [
     () => timed(() => upload(volume, chunk)),
     () => timed(() => download(volume)),
     () => timed(() => consume(volume)),
+    () => timed(() => consumeParts(volume)),
     () => timed(() => host.virsh('qemu', 'vol-download', '--pool', POOL, VOLUME, '/dev/null')),
-  ])) as [number[], number[], number[], number[]];
+  ])) as [number[], number[], number[], number[], number[]];
   const what = `of ${VOLUME_BYTES / 1024 ** 2} MiB`;
   const peer = { name: 'virsh vol-download', values: virsh };
   return [
     caseOf({ case: `upload ${what}`, unit: 'ms', ours: up, goal: STREAM_GOAL_MS }),
     caseOf({ case: `download ${what}`, unit: 'ms', ours: down, goal: STREAM_GOAL_MS }),
     caseOf({ case: `download ${what}, consumed`, unit: 'ms', ours: consumed, goal: STREAM_GOAL_MS }),
+    caseOf({ case: `download ${what}, consumed in parts`, unit: 'ms', ours: parts, goal: STREAM_GOAL_MS }),
     beside(`download ${what}`, 'ms', down, peer, 1),
     beside(`download ${what}, consumed`, 'ms', consumed, peer, 1),
+    beside(`download ${what}, consumed in parts`, 'ms', parts, peer, 1),
   ];
 }
 
@@ -193,6 +196,14 @@ async function consume(volume: StorageVolume): Promise<void> {
   let bytes = 0;
   await stream.consume((segment) => {
     if ('data' in segment) bytes += segment.data.length;
+  });
+  if (bytes !== VOLUME_BYTES) throw new Error(`${bytes} bytes came`);
+}
+
+async function consumeParts(volume: StorageVolume): Promise<void> {
+  let bytes = 0;
+  await volume.consume((part) => {
+    if ('data' in part) bytes += part.data.length;
   });
   if (bytes !== VOLUME_BYTES) throw new Error(`${bytes} bytes came`);
 }

@@ -66,6 +66,7 @@ export class LibvirtUnsupportedError extends LibvirtError {
  * - timeout: no reply in time; the daemon may still be working
  * - aborted: the caller's AbortSignal fired; the daemon may still be working
  * - limit: too many calls, listeners or streams here; nothing was sent
+ * - truncated: a volume that is read in parts has become shorter meanwhile
  * - descriptors: the reply needs file descriptors, which Node.js cannot receive
  */
 export type TransportErrorKind =
@@ -77,6 +78,7 @@ export type TransportErrorKind =
   | 'timeout'
   | 'aborted'
   | 'limit'
+  | 'truncated'
   | 'descriptors';
 
 /** A call got no answer, or no connection could be made. */

@@ -21,7 +21,6 @@ export type { NwFilterBinding } from './api/nw-filter-binding.gen.ts';
 export type { Objects } from './api/objects.gen.ts';
 export type { Secret } from './api/secret.gen.ts';
 export type { StoragePool } from './api/storage-pool.gen.ts';
-export type { StorageVolume } from './api/storage-volume.gen.ts';
 export {
   type ErrorReply,
   LibvirtError,
@@ -58,6 +57,7 @@ export type { KeepaliveOptions } from './rpc/keepalive.ts';
 export type { TakeSegment } from './rpc/segment-consumer.ts';
 export type { LibvirtStream, StreamSegment } from './rpc/stream.ts';
 export { SESSIONS_MAX } from './session.ts';
+export type { ConsumeOptions, StorageVolume } from './storage-volume.ts';
 export type { SshOptions } from './transport/ssh-command.ts';
 export type { HostKeyPolicy } from './transport/endpoint.ts';
 export type { TlsOptions } from './transport/tls-files.ts';
@@ -71,3 +71,4 @@ export {
   typedParamsFromObject,
   typedParamsToObject,
 } from './typed-params.ts';
+export type { TakePart, VolumePart } from './volume-parts.ts';

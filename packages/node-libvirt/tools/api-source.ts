@@ -21,7 +21,7 @@ export function apiSources(plan: Plan, protocol: Protocol, heading: string): [st
 }
 
 /** Classes that have methods written by hand, which are in a file of that name in src/. */
-const EXTENDED = ['Connection', 'Domain', 'Network'];
+const EXTENDED = ['Connection', 'Domain', 'Network', 'StorageVolume'];
 
 function classSource(owner: ApiClass, methods: PlannedMethod[], protocol: Protocol, heading: string): string {
   const body = [...membersSource(owner, protocol), ...methods.map(methodSource)].join('\n\n');

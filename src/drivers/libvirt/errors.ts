@@ -118,6 +118,7 @@ function codeOfSilence(kind: TransportErrorKind, nature: CallNature): ErrorCode 
     case 'closed':
     case 'keepalive':
     case 'protocol':
+    case 'truncated':
       return 'UNAVAILABLE';
     default:
       return kind satisfies never;

@@ -5,7 +5,7 @@ import type * as p from '../protocol/types.gen.ts';
 import { type TypedParams, type TypedParamsInput, typedParamsFromObject, typedParamsToObject } from '../typed-params.ts';
 import type { Domain } from '../domain.ts';
 import type { StoragePool } from './storage-pool.gen.ts';
-import type { StorageVolume } from './storage-volume.gen.ts';
+import type { StorageVolume } from '../storage-volume.ts';
 import type { Network } from '../network.ts';
 import type { Interface } from './interface.gen.ts';
 import type { NodeDevice } from './node-device.gen.ts';

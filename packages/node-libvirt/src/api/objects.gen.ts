@@ -5,7 +5,7 @@ import { Domain } from '../domain.ts';
 import { DomainSnapshot } from './domain-snapshot.gen.ts';
 import { DomainCheckpoint } from './domain-checkpoint.gen.ts';
 import { StoragePool } from './storage-pool.gen.ts';
-import { StorageVolume } from './storage-volume.gen.ts';
+import { StorageVolume } from '../storage-volume.ts';
 import { Network } from '../network.ts';
 import { NetworkPort } from './network-port.gen.ts';
 import { Interface } from './interface.gen.ts';

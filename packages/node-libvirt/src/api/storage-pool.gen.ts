@@ -2,7 +2,7 @@
 
 import type { Connection } from '../connection.ts';
 import type * as p from '../protocol/types.gen.ts';
-import type { StorageVolume } from './storage-volume.gen.ts';
+import type { StorageVolume } from '../storage-volume.ts';
 import { as, booleanOfInt, intOfBoolean, LibvirtObject, type RoleCallOptions } from './caller.ts';
 
 /** libvirt's functions on a storage pool. */

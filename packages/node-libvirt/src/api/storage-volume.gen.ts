@@ -7,7 +7,7 @@ import type { StoragePool } from './storage-pool.gen.ts';
 import { as, LibvirtObject, type CallOptions, type RoleCallOptions } from './caller.ts';
 
 /** libvirt's functions on a storage volume. */
-export class StorageVolume extends LibvirtObject {
+export abstract class StorageVolumeMethods extends LibvirtObject {
   readonly pool: string;
   readonly name: string;
   readonly key: string;

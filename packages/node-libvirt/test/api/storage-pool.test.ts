@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { StoragePool } from '../../src/api/storage-pool.gen.ts';
-import { StorageVolume } from '../../src/api/storage-volume.gen.ts';
+import { StorageVolume } from '../../src/storage-volume.ts';
 import { Connection } from '../../src/connection.ts';
 import { constants } from '../../src/index.ts';
 import { failureOf } from '../support/outcome.ts';
