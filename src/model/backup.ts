@@ -78,7 +78,7 @@ export const FullReason = strict({
       'asked: by --full. no-checkpoint: no backup of the running guest has been made, or the host has lost what it kept of ' +
       'changes. other-store: the backup since which changes are known is not in this store. disks-changed: the instance has ' +
       'other disks. bitmap-lost: QEMU was killed, and what has changed is not known. chain-limit: all is read again at times. ' +
-      'layered: it did not run, and snapshots have left layers of its disks. encrypted: changes of an encrypted disk are not kept.',
+      'layered: it did not run, and snapshots have left layers of its disks. encrypted: an older version has made it, which kept no changes of encrypted disks.',
   }),
   message: Type.String({ maxLength: 1024 }),
 });

@@ -12,7 +12,8 @@ import type { ActContext, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
 import { handOverKeys, keyed } from '../volumes/encryption.ts';
-import { type Base, because, checkpointOf, chooseBase } from './base.ts';
+import { type Base, because, chooseBase } from './base.ts';
+import { checkpointOf, forgetCheckpoints } from './checkpoints.ts';
 import { type CreatePlan, isEncrypted, type PlannedVolume } from './create-plan.ts';
 import { forgetFirmware, keepFirmware } from './firmware.ts';
 import { BACKUP_TIMEOUT_MS } from './limits.ts';
@@ -56,7 +57,7 @@ export function copy(services: Services): Step<CreatePlan> {
       const { id, backupId } = plan;
       await thawAfterCrash(services, quiesceOf(plan), signal);
       await hypervisor.stopCopy(id, { signal });
-      await hypervisor.forgetCheckpoints(id, [checkpointOf(backupId)], { signal });
+      await forgetCheckpoints(services, { id, names: [checkpointOf(backupId)] }, signal);
       await removeKept(services, plan, signal);
     },
   };
@@ -76,8 +77,6 @@ async function baseOf(
 ): Promise<Base> {
   const { id, store, volumes, full = false } = plan;
   if (full) return because('asked', 'A full backup was asked for');
-  // A bitmap in an encrypted file can't be removed while no guest runs but by its key, and no chain is worth that.
-  if (isEncrypted(plan)) return because('encrypted', 'Changes of encrypted disks are not kept');
   return chooseBase(services, { id, store, volumes, running }, signal);
 }
 
@@ -112,8 +111,7 @@ async function copyRunning(
     ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
   }));
   const since = 'full' in base ? undefined : base.checkpoint;
-  const checkpoint = prepared ? undefined : checkpointOf(backupId);
-  const request = { copies, prepared, since, checkpoint, bytesPerSecond };
+  const request = { copies, prepared, since, checkpoint: checkpointOf(backupId), bytesPerSecond };
   const consistent = await copyQuiesced(services, quiesceOf(plan), signal, (onMoment) =>
     hypervisor.copyDisks(id, request, { ...options, onMoment }),
   );

@@ -19,7 +19,8 @@ import type { OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
 import { keyOf } from '../volumes/encryption.ts';
-import { type Base, checkpointOf } from './base.ts';
+import type { Base } from './base.ts';
+import { checkpointOf, forgetCheckpoints } from './checkpoints.ts';
 import { type Copied, copy, removeKept } from './copy.ts';
 import { type CreatePlan, type PlannedVolume, planOf } from './create-plan.ts';
 import { keptFirmware } from './firmware.ts';
@@ -168,7 +169,7 @@ function forgetOlder(services: Services): Step<CreatePlan> {
       const own = checkpointOf(backupId);
       if (!names.includes(own)) return;
       const older = names.filter((name) => name !== own);
-      if (older.length > 0) await hypervisor.forgetCheckpoints(id, older, { signal });
+      if (older.length > 0) await forgetCheckpoints(services, { id, names: older }, signal);
     },
   };
 }

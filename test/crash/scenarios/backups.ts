@@ -23,7 +23,7 @@ async function haveBackupAlone(stand: Stand): Promise<void> {
  * A backup of the running guest that the next one can go on from. A case may have ended with a guest that was killed,
  * or with its power as it was not before.
  */
-async function haveCheckpoint({ node }: Stand): Promise<void> {
+export async function haveCheckpoint({ node }: Stand): Promise<void> {
   const { instance } = await node.call('instance.show', { id: SUBJECT });
   const wasRunning = instance.power.state === 'running';
   if (!wasRunning) await node.run('instance.start', { id: SUBJECT });
