@@ -7,7 +7,8 @@
  *   backups/writers/ID, removers/ID  who is at work (markers.ts)
  *
  * Promises:
- *  - A backup is there whole, or not at all; writing one again under its id goes on where it broke off.
+ *  - A backup is there whole, or not at all; writing one again under its id goes on where it broke off. What it names is
+ *    durable before it is there.
  *  - What is read is what was written: each object is checked by its identity before a byte of it is used.
  *  - Each backup names all that it needs: an incremental one is restored, and outlives its parent, like a full one.
  *  - Removing takes manifests first; chunks go only when every manifest of the repository has been read and none names
@@ -19,24 +20,15 @@
 import { randomUUID } from 'node:crypto';
 import type { CallOptions } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
-import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
+import type { DiskSink } from '../../drivers/contracts/extents.ts';
 import type { ObjectFacts, ObjectStore } from '../../drivers/contracts/objects.ts';
-import {
-  BackupManifest,
-  type BackupNvram,
-  type BackupVolume,
-  CHAIN_LIMIT,
-  depthOf,
-} from '../../model/backup.ts';
+import { BackupManifest, type BackupVolume, CHAIN_LIMIT, depthOf } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
-import { Ranges, withoutChanged } from './changed-index.ts';
+import { BackupWriter, type WriteOptions } from './backup-writer.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
-import { inFlight } from './in-flight.ts';
-import { type BackupRequest, manifestOf, type VolumeSource } from './manifest.ts';
+import { type BackupRequest, manifestOf } from './manifest.ts';
 import { Markers } from './markers.ts';
-import { pack, type Packed, type PackedChunk } from './packer.ts';
-import { PageWriter } from './page-writer.ts';
 import { type ReadOptions, readAs, VolumeReader } from './volume-reader.ts';
 
 const ROOT = 'backups';
@@ -51,11 +43,6 @@ export interface RepositoryParts {
   clock: Clock;
   /** KEY_BYTES; null for a repository in clear. */
   key: Uint8Array | null;
-}
-
-export interface WriteOptions extends CallOptions {
-  /** Told bytes of disks that are kept, and those of them that had to be sent. */
-  onProgress?: (keptBytes: number, sentBytes: number) => void;
 }
 
 export interface VolumeName {
@@ -100,13 +87,16 @@ export class BackupRepository {
     const mayGoOn = await this.#markers.begin('writers', request.id, options);
     const done = await this.#begin(request, options);
     if (done !== null) return done;
+    await using batch = this.#store.batch(options);
+    const parts = { chunks: this.#chunks, reader: this.#reader, batch, mayGoOn, options };
+    const writer = new BackupWriter(parts);
     const volumes: BackupVolume[] = [];
-    const progress = { kept: 0, sent: 0 };
     for (const source of request.volumes) {
       const before = request.parent?.volumes.find(({ id }) => id === source.id) ?? null;
-      volumes.push(await this.#writeVolume({ ...source, before }, progress, mayGoOn, options));
+      volumes.push(await writer.volume(source, before));
     }
-    const nvram = request.nvram == null ? null : await this.#keepNvram(request.nvram, options);
+    const nvram = request.nvram == null ? null : await writer.nvram(request.nvram);
+    await batch.settle();
     const manifest = manifestOf(request, { volumes, nvram, createdAt: timestamp(this.#clock) });
     mayGoOn();
     const { id, instanceId } = request;
@@ -271,68 +261,6 @@ export class BackupRepository {
     throw new AgentError('NOT_FOUND', `There is no backup ${id}`, { hint: 'Make a full backup.' });
   }
 
-  async #writeVolume(
-    { extents, before, ...volume }: VolumeSource & { before: BackupVolume | null },
-    progress: { kept: number; sent: number },
-    mayGoOn: () => void,
-    options: WriteOptions,
-  ): Promise<BackupVolume> {
-    const pages = this.#pageWriter(options);
-    const changed = new Ranges();
-    let dataBytes = 0;
-    const packed = pack(told(extents, before === null ? null : changed), volume.virtualSizeBytes);
-    const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk, options) };
-    for await (const { bytes, entry, sentBytes } of inFlight(chunksOf(packed), keep)) {
-      mayGoOn();
-      await pages.add(entry);
-      dataBytes += bytes;
-      progress.kept += bytes;
-      progress.sent += sentBytes;
-      options.onProgress?.(progress.kept, progress.sent);
-    }
-    const kept = before === null ? [] : await this.#unchangedPages(before, changed, options);
-    return { ...volume, dataBytes, index: [...kept, ...(await pages.finish())] };
-  }
-
-  /** Pages of which nothing has changed are the same ones. */
-  async #unchangedPages(before: BackupVolume, changed: Ranges, options: CallOptions): Promise<string[]> {
-    const ids: string[] = [];
-    for (const page of before.index) {
-      const entries = await this.#reader.page(before, page, options);
-      const left = entries.map((entry) => withoutChanged(entry, changed));
-      if (left.every((each, place) => each[0] === entries[place])) {
-        ids.push(page);
-        continue;
-      }
-      const pages = this.#pageWriter(options);
-      for (const entry of left.flat()) await pages.add(entry);
-      ids.push(...(await pages.finish()));
-    }
-    return ids;
-  }
-
-  #pageWriter(options: CallOptions): PageWriter {
-    return new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page)), options));
-  }
-
-  async #keepPacked({ bytes, pieces, release }: PackedChunk, options: CallOptions) {
-    try {
-      const { id: chunk, sentBytes } = await this.#keep(bytes, options);
-      return { entry: { chunk, pieces }, bytes: bytes.length, sentBytes };
-    } finally {
-      release();
-    }
-  }
-
-  async #keep(plain: Uint8Array, options: CallOptions): Promise<{ id: string; sentBytes: number }> {
-    const id = this.#chunks.idOf(plain);
-    return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
-  }
-
-  async #keepNvram(bytes: Uint8Array, options: CallOptions): Promise<BackupNvram> {
-    return { chunk: (await this.#keep(bytes, options)).id, sizeBytes: bytes.length };
-  }
-
   async #namedChunks(options: CallOptions): Promise<Set<string>> {
     const named = new Set<string>();
     for await (const { volumes, nvram } of this.#manifests(MANIFESTS, options)) {
@@ -384,23 +312,6 @@ export class BackupRepository {
       after = next;
     }
   }
-}
-
-/** The extents as they are, noted on their way. */
-async function* told(extents: AsyncIterable<DiskExtent>, ranges: Ranges | null): AsyncGenerator<DiskExtent> {
-  for await (const extent of extents) {
-    ranges?.add(extent.offset, extent.type === 'data' ? extent.data.length : extent.length);
-    yield extent;
-  }
-}
-
-/** What is in no index is zero. */
-async function* chunksOf(packed: AsyncIterable<Packed>): AsyncGenerator<PackedChunk> {
-  for await (const each of packed) if (each.type === 'chunk') yield each;
-}
-
-function lengthOf({ bytes }: PackedChunk): number {
-  return bytes.length;
 }
 
 function keyOf(instanceId: string, id: string): string {
