@@ -16,7 +16,7 @@ import { errno } from './faults.ts';
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 export const MARK = '.berth-store';
 const MARK_TEXT = 'Berth keeps objects in this folder. Without this file it writes nothing here.\n';
-const FOLDER_MODE = 0o700;
+export const FOLDER_MODE = 0o700;
 export const FILE_MODE = 0o600;
 /** What mkfs makes. */
 const OF_A_NEW_DISK = 'lost+found';

@@ -4,7 +4,7 @@
  * Order of a publication: write under a partial name, fsync the file, rename, fsync the folder.
  * Failures of the file system, and of the tools that write to it, become AgentErrors here, in one place.
  */
-import type { Stats } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError, type ErrorCode } from '../../model/errors.ts';
@@ -128,6 +128,18 @@ export async function readInto(file: FileHandle, position: number, buffer: Buffe
     filled += bytesRead;
   }
   return buffer.subarray(0, filled);
+}
+
+/** All of a file; null where there is none. @throws {AgentError} HOST_CONFLICT: a link, or more than `bytesLimit` bytes */
+export async function readWhole(path: string, bytesLimit: number): Promise<Buffer | null> {
+  const sizeBytes = await sizeOfRegular(path);
+  if (sizeBytes === null) return null;
+  if (sizeBytes === 0 || sizeBytes > bytesLimit)
+    throw new AgentError('HOST_CONFLICT', `${path} is no file of ours`, {
+      hint: 'Look who has put it there.',
+    });
+  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  return await readAt(file, 0, sizeBytes);
 }
 
 /** The text of a small file; empty where it is longer than `bytesLimit` bytes. */

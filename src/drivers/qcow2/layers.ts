@@ -24,7 +24,7 @@ import {
   type Passphrases,
   secretArgs,
   untilMeasured,
-} from './passphrases.ts';
+} from '../host/passphrases.ts';
 import { checkSize, FORMAT_OPTIONS, readHeader, VOLUME_MODE } from './volumes.ts';
 
 /** The largest layer, on a slow disk, milliseconds. */

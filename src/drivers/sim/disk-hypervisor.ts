@@ -142,9 +142,15 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     });
   }
 
-  forgetCheckpoints(id: string, names: readonly string[] | null, options?: CallOptions): Promise<void> {
+  forgetCheckpoints(
+    id: string,
+    names: readonly string[] | null,
+    { keys = [], ...options }: CallOptions & { keys?: readonly KeyOfVolume[] } = {},
+  ): Promise<void> {
     return this.change('hypervisor.forgetCheckpoints', id, options, (guest) => {
-      if (guest !== null) this.#forget(guest, names);
+      if (guest === null) return;
+      if (guest.live === null) this.#checkKeys(guest, keys);
+      this.#forget(guest, names);
     });
   }
 
@@ -230,6 +236,17 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     const written = this.world.files.written(liveDisk(guest, serial)?.path ?? '');
     if (written === null || !isKnown(written.file, name)) return [];
     return [{ serial, changedBytes: changedBytes(written, name) }];
+  }
+
+  /** As of a tool that opens the files. */
+  #checkKeys({ checkpoints = [], definition }: SimGuest, keys: readonly KeyOfVolume[]): void {
+    for (const { serial, encryption = null } of definition?.disks ?? []) {
+      if (encryption === null || !checkpoints.some(({ serials }) => serials.includes(serial))) continue;
+      const key = keys.find(({ volumeId }) => volumeId === encryption.volumeId);
+      if (key === undefined)
+        throw new AgentError('NOT_FOUND', `No key is named for volume ${encryption.volumeId}`);
+      passphraseIn(this.world, key);
+    }
   }
 
   #forget(guest: SimGuest, names: readonly string[] | null): void {

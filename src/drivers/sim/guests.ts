@@ -162,9 +162,12 @@ export class Guests {
 
   /** As it comes from its maker, where there is none. */
   #makeNvram(guestName: string): void {
+    if (!this.#state.kept.has(nvramPath(guestName))) this.putNvram(guestName, 'new');
+  }
+
+  putNvram(guestName: string, text: string): void {
     const path = nvramPath(guestName);
-    if (this.#state.kept.has(path)) return;
-    this.#state.kept.set(path, { kind: 'nvram', path, guestName, sizeBytes: NVRAM_BYTES, text: 'new' });
+    this.#state.kept.set(path, { kind: 'nvram', path, guestName, sizeBytes: NVRAM_BYTES, text });
   }
 
   /** Plugs a disk into the running process. @throws {AgentError} INTERNAL: its file is not there */

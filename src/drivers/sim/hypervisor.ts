@@ -5,6 +5,7 @@
  * refusals. Closing it, or killing the process that it stands for, touches no guest.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { HostDevice } from '../../model/topology.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
@@ -180,18 +181,19 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
     return this.change('hypervisor.restoreNvram', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live !== null) throw illegal(guest, 'it runs');
-      const { name } = guest;
       const file = this.world.files.get(path);
       if (file === undefined) throw new AgentError('NOT_FOUND', `There are no firmware variables at ${path}`);
-      const { sizeBytes, text } = file;
-      const target = nvramPath(name);
-      this.world.kept.set(target, {
-        kind: 'nvram',
-        path: target,
-        guestName: name,
-        sizeBytes,
-        text: text ?? '',
-      });
+      this.world.guests.putNvram(guest.name, file.text ?? '');
+    });
+  }
+
+  writeNvram(id: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
+    return this.change('hypervisor.writeNvram', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live !== null) throw illegal(guest, 'it runs');
+      if (bytes.length === 0 || bytes.length > NVRAM_BYTES_LIMIT)
+        throw new AgentError('INVALID_ARGUMENT', `No firmware keeps ${bytes.length} bytes of variables`);
+      this.world.guests.putNvram(guest.name, Buffer.from(bytes).toString());
     });
   }
 
