@@ -2,8 +2,10 @@
  * An object store that costs next to nothing, so that what is measured is what comes before it: it counts what it is sent, and
  * keeps what is small, as indexes and manifests are. Chunks of disks can't be read back from it.
  */
+import { batchOfEach } from '../src/drivers/contracts/object-batch.ts';
 import type {
   ListQuery,
+  ObjectBatch,
   ObjectFacts,
   ObjectPage,
   ObjectRead,
@@ -63,6 +65,10 @@ export class SwiftStore implements ObjectStore {
   }
 
   async abortUpload(): Promise<void> {}
+
+  batch(): ObjectBatch {
+    return batchOfEach(this, {});
+  }
 
   close(): void {}
 }

@@ -131,7 +131,8 @@ export class Agent {
     this.#backups = new Backups({ store, folder, clock, log, checkFile });
     this.#recovery = new Recovery({ store, drivers, clock, log, nodeId, onAdded: () => this.#onAdded() });
     const { url, ownershipSeconds } = config.scheduler;
-    this.#identity = new Identity({ stateDir: folder, nodeId, clock, log, url });
+    const alternates = this.#config.scheduler.alternateUrls.length;
+    this.#identity = new Identity({ stateDir: folder, nodeId, clock, log, url, alternates });
     const limitMs = url === undefined && !this.#identity.isEnrolled ? null : ownershipSeconds * 1000;
     this.#ownership = new Ownership({ store, clock, log, limitMs });
     this.#ownership.onAnswered(() => void endFences(this.services));

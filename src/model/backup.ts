@@ -8,6 +8,8 @@ import { Id, Ipv4Address, MacAddress, Name, nullable, strict, Timestamp } from '
 import { DiskDevice, Encryption, VolumeQos } from './disk.ts';
 import { InstanceSpec } from './instance.ts';
 import { type Static, Type } from './schema.ts';
+import { InstanceShare, SHARES_MAX } from './share.ts';
+import { MIB } from './units.ts';
 
 /**
  * Backups from a full one to the last that goes back to it. Then all is read again: chunks of which little is left are given
@@ -76,7 +78,7 @@ export const FullReason = strict({
       'asked: by --full. no-checkpoint: no backup of the running guest has been made, or the host has lost what it kept of ' +
       'changes. other-store: the backup since which changes are known is not in this store. disks-changed: the instance has ' +
       'other disks. bitmap-lost: QEMU was killed, and what has changed is not known. chain-limit: all is read again at times. ' +
-      'layered: it did not run, and snapshots have left layers of its disks. encrypted: changes of an encrypted disk are not kept.',
+      'layered: it did not run, and snapshots have left layers of its disks. encrypted: an older version has made it, which kept no changes of encrypted disks.',
   }),
   message: Type.String({ maxLength: 1024 }),
 });
@@ -94,9 +96,19 @@ export const BackupNic = strict({
 export type BackupNic = Static<typeof BackupNic>;
 const NICS_LIMIT = 64;
 
+/** Largest firmware variables, bytes: the largest flash of a PC that QEMU maps. @see pc_sysfw.c, FLASH_SIZE_LIMIT */
+export const NVRAM_BYTES_LIMIT = 8 * MIB;
+
+const NvramSize = {
+  sizeBytes: Type.Integer({ minimum: 1, maximum: NVRAM_BYTES_LIMIT, description: 'bytes' }),
+};
+/** Firmware variables of a UEFI guest: one chunk, so that those that have not changed are kept once. */
+export const BackupNvram = strict({ chunk: ChunkId, ...NvramSize });
+export type BackupNvram = Static<typeof BackupNvram>;
+
 export const BackupManifest = strict({
-  /** 2 has `nics`, `consistent`, and traits of its volumes. */
-  version: Type.Union([Type.Literal(1), Type.Literal(2)]),
+  /** 2 has `nics`, `consistent`, and traits of its volumes; 3 has `nvram` and `shares`. */
+  version: Type.Union([Type.Literal(1), Type.Literal(2), Type.Literal(3)]),
   id: Id,
   instanceId: Id,
   createdAt: Type.String({
@@ -113,6 +125,10 @@ export const BackupManifest = strict({
   consistent: Type.Optional(Type.Enum([...CONSISTENCIES])),
   /** @default not known */
   nics: Type.Optional(Type.Array(BackupNic, { maxItems: NICS_LIMIT })),
+  /** @default its guest had none, or a version before 3 has left them out */
+  nvram: Type.Optional(BackupNvram),
+  /** What is in them is in no backup. @default it had none, or a version before 3 does not say */
+  shares: Type.Optional(Type.Array(InstanceShare, { maxItems: SHARES_MAX })),
   instance: InstanceSpec,
   volumes: Type.Array(BackupVolume, { maxItems: VOLUMES_LIMIT }),
 });
@@ -136,6 +152,13 @@ export const Backup = strict({
   }),
   spec: InstanceSpec,
   nics: nullable(Type.Array(BackupNic), 'what it had; null where it is not known'),
+  shares: Type.Array(InstanceShare, {
+    description: 'what it had of shares, which are in no backup; older versions have told none',
+  }),
+  nvram: nullable(
+    strict(NvramSize),
+    'firmware variables of a UEFI guest; null: it had none, or an older version has left them out',
+  ),
   volumes: Type.Array(
     strict({
       id: Id,

@@ -36,6 +36,9 @@ const PROBE_INTERVAL_LIMIT_MS = 10_000;
 /** Milliseconds that a connection has for the head of its request. */
 const HEAD_TIMEOUT_MS = 10_000;
 
+/** Connections that the kernel keeps until they are accepted: a fleet comes back within seconds. @see listen(2) */
+const BACKLOG = 4_096;
+
 /** Connections at a time, those of callers included: a stranger can hold no more than there are. */
 const CONNECTIONS_LIMIT = 16_000;
 
@@ -79,7 +82,7 @@ export async function startScheduler(
   const wired = wire(store, options, host);
   try {
     if (options.bus) wired.join(await connectBus(options.bus, host.logger));
-    await wired.app.listen(options.listen);
+    await wired.app.listen({ ...options.listen, backlog: BACKLOG });
   } catch (error) {
     await wired.close();
     throw error;
@@ -124,7 +127,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   let leave = async (): Promise<void> => undefined;
   /** From now on gateways bring links, too. */
   const join = (bus: Bus): void => {
-    const door = { assertRoom: gateway.assertRoom.bind(gateway), adopt: gateway.adopt.bind(gateway) };
+    const door = { enter: gateway.enter.bind(gateway), adopt: gateway.adopt.bind(gateway) };
     const owner = new RelayOwner({ ...base, bus, assertGood: assertGood.assertGood ?? null, ...door });
     leave = async () => {
       owner.close();

@@ -74,6 +74,7 @@ export class Database {
   readonly #report: (error: unknown) => void;
   readonly #commits: CommitWatch | undefined;
   #afterCommit: (() => void)[] | null = null;
+  #undone = 0;
   #writeFault: AgentError | null = null;
   #onWriteFault: (fault: AgentError | null) => void = () => undefined;
   #onDamage: ((reason: string) => void) | null = null;
@@ -129,6 +130,7 @@ export class Database {
       result = this.#guarded(() => this.#sqlite.transaction(() => this.#committed(body)).immediate());
       this.#noteFault(null);
     } catch (error) {
+      this.#undone++;
       const fault = whyNotWritten(error, this.#file);
       if (fault !== null) this.#noteFault(fault);
       throw fault ?? error;
@@ -140,9 +142,42 @@ export class Database {
     return result;
   }
 
+  /**
+   * Runs `body` as a part of the transaction that can fail alone: what it throws undoes what it did, and nothing else.
+   * Where the transaction itself is lost with it, as on a full disk, it is to be given up.
+   *
+   * @returns What `body` returned or threw. @throws what `body` threw, where the transaction is lost.
+   */
+  part<T>(body: () => T): PromiseSettledResult<T> {
+    this.assertTransaction();
+    const told = this.#afterCommit?.length ?? 0;
+    this.sql('SAVEPOINT part').run();
+    try {
+      const value = body();
+      this.sql('RELEASE part').run();
+      return { status: 'fulfilled', value };
+    } catch (reason) {
+      if (!this.#sqlite.inTransaction || isDiskFault(reason)) throw reason;
+      this.#undone++;
+      this.sql('ROLLBACK TO part').run();
+      this.sql('RELEASE part').run();
+      this.#afterCommit?.splice(told);
+      return { status: 'rejected', reason };
+    }
+  }
+
   /** Told when the disk begins to refuse writes, and with null once one has succeeded; must not write itself. */
   watchWrites(listener: (fault: AgentError | null) => void): void {
     this.#onWriteFault = listener;
+  }
+
+  get isInTransaction(): boolean {
+    return this.#afterCommit !== null;
+  }
+
+  /** How many transactions and parts of them were undone: what was read in one may never have been. */
+  get undone(): number {
+    return this.#undone;
   }
 
   /** Throws where a write would not be part of a transaction. */

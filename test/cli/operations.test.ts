@@ -368,6 +368,8 @@ const BACKUP: Backup = {
     { network: 'lan', macAddress: '52:54:00:00:00:01', ipAddress: '10.0.0.2' },
     { network: 'other', macAddress: '52:54:00:00:00:02', ipAddress: '10.1.0.2' },
   ],
+  shares: [],
+  nvram: null,
   volumes: [
     { id: idOf(2), device: { bus: 'scsi' }, virtualSizeBytes: 5 * 1024 ** 3, dataBytes: 1024 ** 3 },
     { id: idOf(3), virtualSizeBytes: 2.5 * 1024 ** 3, dataBytes: 1024 ** 2 },

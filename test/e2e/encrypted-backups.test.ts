@@ -110,7 +110,9 @@ for (const power of ['running', 'stopped'] as const) {
       t.same(await backUp(), []);
       const { backups } = await node.call('backup.list', { store: 'far', instance: GUEST });
       const backup = backups.at(-1);
-      t.match(backup, { full: { code: 'encrypted' }, volumes: [{}, { encryption: { key: 'disks' } }] });
+      t.match(backup, { volumes: [{}, { encryption: { key: 'disks' } }] });
+      if (power === 'running') t.match(backup, { full: { code: 'no-checkpoint' } });
+      else t.match(backup, { full: null, parentId: backups.at(-2)?.id }, 'of what has changed since');
       const [, volume] = backup?.volumes ?? [];
       const { id = '', instanceId = '', store = '' } = backup ?? {};
       await node.must('backup.verify', { id, instanceId, store, restore: true });

@@ -1,22 +1,55 @@
 /**
- * Firmware variables of a UEFI guest on a real node: OVMF's, over snapshots of its disks and of its memory.
+ * Firmware variables of a UEFI guest on a real node: OVMF's, over snapshots of its disks and of its memory, and in backups.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Backup } from '../../src/model/backup.ts';
 import { cannotRun, prepare, RealNode, spec, until } from './support/node.ts';
 
 const skip = cannotRun();
 /** OVMF under TCG on a loaded machine takes its time, ms. */
 const TEST_MS = 600_000;
-const node = new RealNode();
+const storeFolder = mkdtempSync(join(tmpdir(), 'berth-store-'));
+const keyFile = join(storeFolder, 'key');
+const node = new RealNode({
+  config: [
+    ...['[[objects]]', 'name = "far"', `path = "${join(storeFolder, 'objects')}"`],
+    `backupKeyFile = "${keyFile}"`,
+  ].join('\n'),
+});
+/** Beyond the variables, in what OVMF keeps in reserve, so that no start of the guest changes it. */
+const RESERVE_BYTES = 4096;
 
 t.before(async () => {
   if (skip) return;
+  mkdirSync(join(storeFolder, 'objects'));
+  writeFileSync(join(storeFolder, 'objects', '.berth-store'), '');
+  writeFileSync(keyFile, randomBytes(32).toString('hex'), { mode: 0o600 });
   await node.start();
   await prepare(node);
 });
-t.teardown(() => (skip ? undefined : node.remove()));
+t.teardown(async () => {
+  if (!skip) await node.remove();
+  rmSync(storeFolder, { recursive: true });
+});
+
+function nvramOf(instance: string): string {
+  return `/var/lib/libvirt/qemu/nvram/berth-${instance}_VARS.fd`;
+}
+
+/** The bytes in reserve. */
+function mark(instance: string, text: string): void {
+  const bytes = readFileSync(nvramOf(instance));
+  writeFileSync(nvramOf(instance), bytes.fill(text, bytes.length - RESERVE_BYTES));
+}
+
+function markOf(instance: string, length: number): string {
+  return readFileSync(nvramOf(instance)).subarray(-RESERVE_BYTES).subarray(0, length).toString('latin1');
+}
 
 async function ok(...args: string[]): Promise<void> {
   const { code, stderr } = await node.berth(...args);
@@ -28,12 +61,8 @@ t.test(
   { skip, timeout: TEST_MS },
   async (t) => {
     const name = 'e2e-uefi';
-    const nvram = `/var/lib/libvirt/qemu/nvram/berth-${name}_VARS.fd`;
-    const change = () => {
-      const bytes = readFileSync(nvram);
-      // Beyond the variables, in what OVMF keeps in reserve.
-      writeFileSync(nvram, bytes.fill(0x53, bytes.length - 4096));
-    };
+    const nvram = nvramOf(name);
+    const change = () => mark(name, 'S');
     await node.must('instance.create', { spec: spec(name, { firmware: 'uefi', memoryMib: 128, nics: [] }) });
     await ok('snapshot', 'create', name, 'disks');
     const kept = node.poolFiles().find((file) => file.endsWith('.nvram'));
@@ -67,3 +96,53 @@ t.test(
     );
   },
 );
+
+t.test(
+  'a UEFI guest that is made of a backup has the firmware variables of its moment, sealed on the way',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    const [name, again] = ['e2e-booted', 'e2e-booted-again'];
+    await node.must('instance.create', { spec: spec(name, { firmware: 'uefi', memoryMib: 128, nics: [] }) });
+    const newest = async () => {
+      const { backups } = await node.call('backup.list', { instance: name });
+      return backups.at(-1) as Backup;
+    };
+    for (const power of ['stopped', 'running'] as const) {
+      const text = `variables of ${power}`;
+      await ok('instance', 'stop', name, '--mode', 'forced');
+      mark(name, text);
+      if (power === 'running') await ok('instance', 'start', name);
+      await ok('backup', 'create', name);
+      const backup = await newest();
+      t.same(backup.nvram, { sizeBytes: readFileSync(nvramOf(name)).length });
+      t.notOk(node.poolFiles().some((file) => file.endsWith('.nvram')));
+      t.notOk(isInClear(text), 'the store can not read them');
+      await ok('backup', 'verify', backup.id);
+      await ok('instance', 'stop', name, '--mode', 'forced');
+      mark(name, 'later ones');
+      await ok('backup', 'restore', backup.id, '--instance', again);
+      t.equal(markOf(again, text.length), text);
+      t.equal(markOf(name, 5), 'later', 'and the other guest keeps its own');
+      t.match(await node.call('instance.show', { id: again }), { instance: { drift: [] } });
+      await ok('instance', 'delete', again, '--yes');
+      t.notOk(existsSync(nvramOf(again)));
+      await ok('instance', 'start', name);
+    }
+    const { id } = await newest();
+    await ok('backup', 'restore', id, '--instance', again, '--fresh-firmware');
+    t.not(markOf(again, 9), 'variables');
+    await ok('instance', 'delete', again, '--yes');
+    await ok('instance', 'delete', name, '--yes');
+    const { leaks } = await node.call('node.leaks', {});
+    t.same(
+      leaks.filter(({ proof }) => proof !== null),
+      [],
+    );
+  },
+);
+
+/** Whether any object of the store has the text in it as it is. */
+function isInClear(text: string): boolean {
+  const found = execFileSync('sh', ['-c', 'grep -rlF "$1" "$2" || true', 'sh', text, storeFolder]);
+  return found.length > 0;
+}

@@ -11,8 +11,7 @@ import type { GuestCheckpoint } from '../../drivers/contracts/hypervisor.ts';
 import { type BackupManifest, CHAIN_LIMIT, depthOf, type FullReason } from '../../model/backup.ts';
 import { serialOf } from '../instances/plan.ts';
 import type { Services } from '../services.ts';
-
-const PREFIX = 'berth-';
+import { CHECKPOINT_PREFIX } from './checkpoints.ts';
 
 /** As the copy's result is journaled: for the writing, which may be done by another daemon. */
 export type Base = { full: FullReason } | Changes;
@@ -32,11 +31,6 @@ export interface BaseQuestion {
   store: string;
   volumes: readonly { id: string; sizeBytes: number }[];
   running: boolean;
-}
-
-/** The checkpoint that a backup makes of a guest that runs. */
-export function checkpointOf(backupId: string): string {
-  return PREFIX + backupId;
 }
 
 export async function chooseBase(
@@ -87,7 +81,9 @@ async function newestIn(
 ): Promise<{ checkpoint: GuestCheckpoint; manifest: BackupManifest } | null> {
   const repository = await repositories.open(store);
   for (const checkpoint of checkpoints) {
-    const manifest = await repository.manifest(id, checkpoint.name.slice(PREFIX.length), { signal });
+    const manifest = await repository.manifest(id, checkpoint.name.slice(CHECKPOINT_PREFIX.length), {
+      signal,
+    });
     if (manifest !== null) return { checkpoint, manifest };
   }
   return null;

@@ -2,7 +2,7 @@
  * Named, encoded objects of a repository: chunks by the identity of their bytes, and the rest by their own names.
  */
 import type { CallOptions } from '../../drivers/contracts/calls.ts';
-import type { ObjectRead, ObjectStore } from '../../drivers/contracts/objects.ts';
+import type { ObjectBatch, ObjectRead, ObjectStore } from '../../drivers/contracts/objects.ts';
 import { free } from '../../model/free.ts';
 import { type Codec, damaged, ENCODED_BYTES_LIMIT } from './codec.ts';
 
@@ -34,10 +34,10 @@ export class Chunks {
   }
 
   /** Keeps plain bytes; those that are kept already are not sent again. Answers the bytes that were sent. */
-  async keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
+  async keep(id: string, plain: Uint8Array, batch: ObjectBatch): Promise<number> {
     const twin = this.#underWay.get(id);
     if (twin !== undefined) return twin.then(() => 0);
-    const kept = this.#keep(id, plain, options).finally(() => this.#underWay.delete(id));
+    const kept = this.#keep(id, plain, batch).finally(() => this.#underWay.delete(id));
     this.#underWay.set(id, kept);
     return kept;
   }
@@ -69,16 +69,13 @@ export class Chunks {
     return plain;
   }
 
-  async #keep(id: string, plain: Uint8Array, options: CallOptions): Promise<number> {
+  async #keep(id: string, plain: Uint8Array, batch: ObjectBatch): Promise<number> {
     const key = this.#keyOf(id);
-    const [frame, there] = await Promise.all([
-      this.#codec.frame(plain, key, id),
-      this.#store.head(key, options),
-    ]);
+    const [frame, thereBytes] = await Promise.all([this.#codec.frame(plain, key, id), batch.sizeOf(key)]);
     // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
     const sizeBytes = frame.reduce((sum, piece) => sum + piece.length, 0);
-    if (there?.sizeBytes === sizeBytes) return 0;
-    await this.#store.put(key, each(frame), { ...options, sizeBytes });
+    if (thereBytes === sizeBytes) return 0;
+    await batch.put(key, frame);
     for (const piece of frame) if (piece !== plain) free(piece);
     return sizeBytes;
   }

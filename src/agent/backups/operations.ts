@@ -11,7 +11,7 @@ import type { PlannedVolume } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import { admitVolume, forgetVolume } from '../volumes/admit.ts';
 import { knownEncryption, secretsOf } from '../volumes/encryption.ts';
-import { BACKUP_TIMEOUT_MS } from './create.ts';
+import { BACKUP_TIMEOUT_MS } from './limits.ts';
 import { restoreVolume } from './restore-volume.ts';
 
 export interface BackupPlan {

@@ -2,7 +2,8 @@
  * backup.recreate: an instance, made of one that is in a backup, on this node or any other. Nothing but the store, and
  * the key, is needed: its volumes are whole, and stand on no image.
  *
- *   restore-volumes, make-seed, bind-ports ─▶ define ─▶ start ─▶ confirm        as instance.create has them
+ *   restore-volumes, make-seed, bind-ports ─▶ define ─▶ restore-rest ─▶ start ─▶ confirm
+ *       as instance.create has them, but for the first one and what it gives of firmware variables
  *
  * The caller says what it is to be like: its spec is that of the backup, changed where this node differs, and its disks
  * are the volumes that are named beside it. It is another instance, unless it is asked for by the id that it had: so
@@ -20,28 +21,44 @@ import { thingsOfInstance } from '../instances/things.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
-import { BACKUP_TIMEOUT_MS } from './create.ts';
+import { type FirmwareOutcome, giveFirmware } from './firmware.ts';
+import { BACKUP_TIMEOUT_MS } from './limits.ts';
+import type { BackupPlan } from './operations.ts';
 import { restoreVolume } from './restore-volume.ts';
 
 interface RecreatePlan extends SeededPlan {
-  backup: { store: string; instanceId: string; id: string };
+  backup: BackupPlan;
+  /** @default false, as before version 2 */
+  freshFirmware?: boolean;
   /** Volumes of the backup, in the order of its own. */
   from: string[];
 }
 
 export function recreateInstance(services: Services): OperationKind<'backup.recreate', RecreatePlan> {
   const { store, pools, repositories } = services;
-  return {
-    method: 'backup.recreate',
-    version: 1,
+  const making = [
+    [restoreVolumes(services), makeSeed(services), bindPorts(services)],
+    [defineWithShares(services)],
+  ];
+  const starting = [[start(services)], [confirm(services, ['running'])]];
+  const walk = {
     timeoutMs: () => BACKUP_TIMEOUT_MS,
-    stages: [
-      [restoreVolumes(services), makeSeed(services), bindPorts(services)],
-      [defineWithShares(services)],
-      [start(services)],
-      [confirm(services, ['running'])],
-    ],
-    makes: (plan) => thingsOfInstance(services, plan),
+    makes: (plan: RecreatePlan) => thingsOfInstance(services, plan),
+    succeeded({ id, name, backup }: RecreatePlan, results: Readonly<Record<string, unknown>>) {
+      store.instances.setLifecycle(id, 'ready');
+      store.volumes.setReadyOf(id);
+      store.tellInstance('instance.changed', id);
+      const rest = results['restore-rest'] as Rest | undefined;
+      store.events.append('backup.recreated', { kind: 'instance', id, name }, { backup, ...rest });
+    },
+    undone: ({ id }: RecreatePlan) => forgetInstance(services, id),
+  };
+  return {
+    ...walk,
+    method: 'backup.recreate',
+    version: 2,
+    stages: [...making, [restoreRest(services)], ...starting],
+    past: [{ ...walk, version: 1, stages: [...making, ...starting] }],
     accept({
       id: backupId,
       instanceId,
@@ -49,6 +66,7 @@ export function recreateInstance(services: Services): OperationKind<'backup.recr
       as: id = randomUUID(),
       volumes: from,
       spec: asked,
+      freshFirmware,
     }) {
       const backup = { store: repositories.nameOf(storeName), instanceId, id: backupId };
       assertDisks(asked, from);
@@ -57,17 +75,50 @@ export function recreateInstance(services: Services): OperationKind<'backup.recr
       // Its disks are of a moment of before, and it may have the id that it had then.
       store.instances.setGenerationId(id, randomUUID());
       const base = planInstance(store, pools, store.instances.get(id));
-      const plan = { ...base, seed: seedOf(base, spec), backup, from };
+      const plan = {
+        ...{ ...base, seed: seedOf(base, spec), backup, from },
+        ...(freshFirmware === true && { freshFirmware }),
+      };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },
-    succeeded({ id, name, backup }) {
-      store.instances.setLifecycle(id, 'ready');
-      store.volumes.setReadyOf(id);
-      store.tellInstance('instance.changed', id);
-      store.events.append('backup.recreated', { kind: 'instance', id, name }, { backup });
-    },
-    undone: ({ id }) => forgetInstance(services, id),
   };
+}
+
+/** What is told of it besides its disks: whatever of the backup the new instance has not. */
+interface Rest {
+  /** Of a UEFI guest. */
+  firmware?: FirmwareOutcome;
+  /** Names of the shares that it had, and has not. */
+  sharesLeft: string[];
+}
+
+function restoreRest(services: Services): Step<RecreatePlan> {
+  return {
+    name: 'restore-rest',
+    look: async () => null, // idempotent
+    async act({ id, definition, backup, freshFirmware = false }, { signal }): Promise<Rest> {
+      const { shares = [] } = await manifestOf(services, backup, signal);
+      const tags = (definition.shares ?? []).map(({ tag }) => tag);
+      const sharesLeft = shares.filter(({ tag }) => !tags.includes(tag)).map(({ share }) => share);
+      if (definition.firmware !== 'uefi') return { sharesLeft };
+      const firmware = freshFirmware ? 'fresh' : await giveFirmware(services, { id, backup }, signal);
+      return { firmware, sharesLeft };
+    },
+    // Undefined, a guest has lost its variables.
+  };
+}
+
+/** @throws {AgentError} NOT_FOUND: it was deleted meanwhile. */
+async function manifestOf(
+  { repositories }: Services,
+  { store, instanceId, id }: BackupPlan,
+  signal: AbortSignal,
+) {
+  const manifest = await (await repositories.open(store)).manifest(instanceId, id, { signal });
+  if (manifest !== null) return manifest;
+  throw new AgentError('NOT_FOUND', `There is no backup ${id}`, {
+    hint: 'List them with `berth backup list`.',
+  });
 }
 
 /** @throws {AgentError} INVALID_ARGUMENT */

@@ -7,7 +7,8 @@
  *   backups/writers/ID, removers/ID  who is at work (markers.ts)
  *
  * Promises:
- *  - A backup is there whole, or not at all; writing one again under its id goes on where it broke off.
+ *  - A backup is there whole, or not at all; writing one again under its id goes on where it broke off. What it names is
+ *    durable before it is there.
  *  - What is read is what was written: each object is checked by its identity before a byte of it is used.
  *  - Each backup names all that it needs: an incremental one is restored, and outlives its parent, like a full one.
  *  - Removing takes manifests first; chunks go only when every manifest of the repository has been read and none names
@@ -19,27 +20,15 @@
 import { randomUUID } from 'node:crypto';
 import type { CallOptions } from '../../drivers/contracts/calls.ts';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
-import type { DiskExtent, DiskSink } from '../../drivers/contracts/extents.ts';
+import type { DiskSink } from '../../drivers/contracts/extents.ts';
 import type { ObjectFacts, ObjectStore } from '../../drivers/contracts/objects.ts';
-import {
-  BackupManifest,
-  type BackupNic,
-  type BackupVolume,
-  CHAIN_LIMIT,
-  type Consistency,
-  depthOf,
-  type FullReason,
-} from '../../model/backup.ts';
+import { BackupManifest, type BackupVolume, CHAIN_LIMIT, depthOf } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
-import type { InstanceSpec } from '../../model/instance.ts';
-import { parse } from '../../model/validate.ts';
-import { Ranges, withoutChanged } from './changed-index.ts';
+import { BackupWriter, type WriteOptions } from './backup-writer.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
+import { type BackupRequest, manifestOf } from './manifest.ts';
 import { Markers } from './markers.ts';
-import { inFlight } from './in-flight.ts';
-import { pack, type Packed, type PackedChunk } from './packer.ts';
-import { PageWriter } from './page-writer.ts';
 import { type ReadOptions, readAs, VolumeReader } from './volume-reader.ts';
 
 const ROOT = 'backups';
@@ -54,33 +43,6 @@ export interface RepositoryParts {
   clock: Clock;
   /** KEY_BYTES; null for a repository in clear. */
   key: Uint8Array | null;
-}
-
-export interface BackupRequest {
-  /** Named in the journal before anything is written. */
-  id: string;
-  instanceId: string;
-  instance: InstanceSpec;
-  /** @default not told */
-  nics?: BackupNic[] | undefined;
-  /** @default 'crash' */
-  consistent?: Consistency | undefined;
-  /** The backup since which the extents are all that has changed; null for a full one. */
-  parent: BackupManifest | null;
-  /** Why it is a full one. @default not told */
-  full?: FullReason | undefined;
-  volumes: VolumeSource[];
-}
-
-export interface VolumeSource
-  extends Pick<BackupVolume, 'id' | 'name' | 'device' | 'qos' | 'encryption' | 'virtualSizeBytes'> {
-  /** All of the disk that is not zero, or all that changed since the parent. */
-  extents: AsyncIterable<DiskExtent>;
-}
-
-export interface WriteOptions extends CallOptions {
-  /** Told bytes of disks that are kept, and those of them that had to be sent. */
-  onProgress?: (keptBytes: number, sentBytes: number) => void;
 }
 
 export interface VolumeName {
@@ -125,31 +87,19 @@ export class BackupRepository {
     const mayGoOn = await this.#markers.begin('writers', request.id, options);
     const done = await this.#begin(request, options);
     if (done !== null) return done;
+    await using batch = this.#store.batch(options);
+    const parts = { chunks: this.#chunks, reader: this.#reader, batch, mayGoOn, options };
+    const writer = new BackupWriter(parts);
     const volumes: BackupVolume[] = [];
-    const progress = { kept: 0, sent: 0 };
     for (const source of request.volumes) {
       const before = request.parent?.volumes.find(({ id }) => id === source.id) ?? null;
-      volumes.push(await this.#writeVolume({ ...source, before }, progress, mayGoOn, options));
+      volumes.push(await writer.volume(source, before));
     }
-    const { id, instanceId, instance, parent, full, nics, consistent } = request;
-    const manifest = parse(
-      BackupManifest,
-      {
-        version: 2,
-        id,
-        instanceId,
-        createdAt: timestamp(this.#clock),
-        parent: parent?.id ?? null,
-        depth: parent === null ? 1 : depthOf(parent) + 1,
-        ...(full !== undefined && { full }),
-        ...(consistent !== undefined && { consistent }),
-        ...(nics !== undefined && { nics }),
-        instance,
-        volumes,
-      },
-      `manifest of backup ${id}`,
-    );
+    const nvram = request.nvram == null ? null : await writer.nvram(request.nvram);
+    await batch.settle();
+    const manifest = manifestOf(request, { volumes, nvram, createdAt: timestamp(this.#clock) });
     mayGoOn();
+    const { id, instanceId } = request;
     await this.#chunks.writeNamed(keyOf(instanceId, id), Buffer.from(JSON.stringify(manifest)), options);
     await this.#markers.end('writers', id, options);
     return manifest;
@@ -212,6 +162,19 @@ export class BackupRepository {
     const nowhere: DiskSink = { write: async () => undefined, zero: async () => undefined };
     const { volumes } = await this.#existing(instanceId, id, options);
     for (const volume of volumes) await this.#reader.restore(volume, nowhere, options);
+    await this.nvram({ instanceId, id }, options);
+  }
+
+  /** Firmware variables of its guest; null where it has none. @throws {AgentError} NOT_FOUND, DATA_DAMAGED */
+  async nvram(
+    { instanceId, id }: { instanceId: string; id: string },
+    options: CallOptions = {},
+  ): Promise<Uint8Array | null> {
+    const { nvram } = await this.#existing(instanceId, id, options);
+    if (nvram === undefined) return null;
+    const bytes = await this.#chunks.read(nvram.chunk, options);
+    if (bytes.length === nvram.sizeBytes) return bytes;
+    throw damaged(`firmware variables of backup ${id}`, `they have ${bytes.length} bytes`);
   }
 
   /**
@@ -298,67 +261,10 @@ export class BackupRepository {
     throw new AgentError('NOT_FOUND', `There is no backup ${id}`, { hint: 'Make a full backup.' });
   }
 
-  async #writeVolume(
-    { extents, before, ...volume }: VolumeSource & { before: BackupVolume | null },
-    progress: { kept: number; sent: number },
-    mayGoOn: () => void,
-    options: WriteOptions,
-  ): Promise<BackupVolume> {
-    const pages = this.#pageWriter(options);
-    const changed = new Ranges();
-    let dataBytes = 0;
-    const packed = pack(told(extents, before === null ? null : changed), volume.virtualSizeBytes);
-    const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk, options) };
-    for await (const { bytes, entry, sentBytes } of inFlight(chunksOf(packed), keep)) {
-      mayGoOn();
-      await pages.add(entry);
-      dataBytes += bytes;
-      progress.kept += bytes;
-      progress.sent += sentBytes;
-      options.onProgress?.(progress.kept, progress.sent);
-    }
-    const kept = before === null ? [] : await this.#unchangedPages(before, changed, options);
-    return { ...volume, dataBytes, index: [...kept, ...(await pages.finish())] };
-  }
-
-  /** Pages of which nothing has changed are the same ones. */
-  async #unchangedPages(before: BackupVolume, changed: Ranges, options: CallOptions): Promise<string[]> {
-    const ids: string[] = [];
-    for (const page of before.index) {
-      const entries = await this.#reader.page(before, page, options);
-      const left = entries.map((entry) => withoutChanged(entry, changed));
-      if (left.every((each, place) => each[0] === entries[place])) {
-        ids.push(page);
-        continue;
-      }
-      const pages = this.#pageWriter(options);
-      for (const entry of left.flat()) await pages.add(entry);
-      ids.push(...(await pages.finish()));
-    }
-    return ids;
-  }
-
-  #pageWriter(options: CallOptions): PageWriter {
-    return new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page)), options));
-  }
-
-  async #keepPacked({ bytes, pieces, release }: PackedChunk, options: CallOptions) {
-    try {
-      const { id: chunk, sentBytes } = await this.#keep(bytes, options);
-      return { entry: { chunk, pieces }, bytes: bytes.length, sentBytes };
-    } finally {
-      release();
-    }
-  }
-
-  async #keep(plain: Uint8Array, options: CallOptions): Promise<{ id: string; sentBytes: number }> {
-    const id = this.#chunks.idOf(plain);
-    return { id, sentBytes: await this.#chunks.keep(id, plain, options) };
-  }
-
   async #namedChunks(options: CallOptions): Promise<Set<string>> {
     const named = new Set<string>();
-    for await (const { volumes } of this.#manifests(MANIFESTS, options)) {
+    for await (const { volumes, nvram } of this.#manifests(MANIFESTS, options)) {
+      if (nvram !== undefined) named.add(nvram.chunk);
       for (const volume of volumes) {
         for (const page of volume.index) named.add(page);
         for await (const entry of this.#reader.entries(volume, options))
@@ -406,23 +312,6 @@ export class BackupRepository {
       after = next;
     }
   }
-}
-
-/** The extents as they are, noted on their way. */
-async function* told(extents: AsyncIterable<DiskExtent>, ranges: Ranges | null): AsyncGenerator<DiskExtent> {
-  for await (const extent of extents) {
-    ranges?.add(extent.offset, extent.type === 'data' ? extent.data.length : extent.length);
-    yield extent;
-  }
-}
-
-/** What is in no index is zero. */
-async function* chunksOf(packed: AsyncIterable<Packed>): AsyncGenerator<PackedChunk> {
-  for await (const each of packed) if (each.type === 'chunk') yield each;
-}
-
-function lengthOf({ bytes }: PackedChunk): number {
-  return bytes.length;
 }
 
 function keyOf(instanceId: string, id: string): string {

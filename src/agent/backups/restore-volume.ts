@@ -9,7 +9,7 @@ import type { PlannedVolume } from '../pools/images.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { Services } from '../services.ts';
 import { knownEncryption } from '../volumes/encryption.ts';
-import { BACKUP_TIMEOUT_MS } from './create.ts';
+import { BACKUP_TIMEOUT_MS } from './limits.ts';
 
 export interface VolumeOfBackup {
   store: string;

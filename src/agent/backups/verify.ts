@@ -16,7 +16,7 @@ import { GIB } from '../../model/units.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
 import type { Services } from '../services.ts';
-import { BACKUP_TIMEOUT_MS } from './create.ts';
+import { BACKUP_TIMEOUT_MS } from './limits.ts';
 import { DiskDigest, digesting, digestOf } from './disk-digest.ts';
 import { type BackupPlan, targetOf } from './operations.ts';
 import { knownEncryption } from '../volumes/encryption.ts';
@@ -84,7 +84,8 @@ async function restoreAll(
   { signal, onProgress }: ActContext,
 ): Promise<void> {
   const { store, instanceId, id, scratchId } = plan;
-  const manifest = await (await services.repositories.open(store)).manifest(instanceId, id, { signal });
+  const repository = await services.repositories.open(store);
+  const manifest = await repository.manifest(instanceId, id, { signal });
   if (manifest === null) throw new AgentError('NOT_FOUND', `There is no backup ${id}`);
   for (const [place, volume] of manifest.volumes.entries()) {
     await removeScratch(services, scratchId, signal);
@@ -95,6 +96,7 @@ async function restoreAll(
     });
     await removeScratch(services, scratchId, signal);
   }
+  await repository.nvram({ instanceId, id }, { signal });
 }
 
 interface CompareOptions extends Pick<ActContext, 'signal' | 'onProgress'> {

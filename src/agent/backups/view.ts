@@ -8,7 +8,7 @@ const LIST_TIMEOUT_MS = 30_000;
 
 export function viewOf(store: string, manifest: BackupManifest): Backup {
   const { id, instanceId, createdAt, parent, full = null, instance, volumes } = manifest;
-  const { consistent = 'crash', nics = null } = manifest;
+  const { consistent = 'crash', nics = null, nvram, shares = [] } = manifest;
   return {
     store,
     id,
@@ -19,6 +19,8 @@ export function viewOf(store: string, manifest: BackupManifest): Backup {
     consistent,
     spec: instance,
     nics,
+    shares,
+    nvram: nvram === undefined ? null : { sizeBytes: nvram.sizeBytes },
     volumes: volumes.map(({ index: _index, ...volume }) => volume),
   };
 }

@@ -125,6 +125,7 @@ const HYPERVISOR: Rules<Hypervisor> = {
   limitDisk: guest,
   keepNvram: guest,
   restoreNvram: guest,
+  writeNvram: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),
 };
 
@@ -160,6 +161,7 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     moveLayer: counts,
     removeLayer: counts,
     removeMemory: counts,
+    readNvram: counts,
     removeNvram: counts,
     // As long as there is to copy.
     commitLayer: () => ({ subject: { kind: 'storage', id: name }, as: 'refused' }),

@@ -1,6 +1,7 @@
 /**
  * The layers of an instance's volumes in the store, and on the host.
  */
+import { forgetCheckpoints } from '../backups/checkpoints.ts';
 import { AgentError } from '../../model/errors.ts';
 import { chainTo, type LayerId, nextTidying, type Tidying, tidied } from '../../model/layers.ts';
 import type { Volume } from '../../model/storage.ts';
@@ -175,7 +176,7 @@ async function mergeAtRest(
   signal: AbortSignal,
 ): Promise<void> {
   if (await isMergedAtRest(services, merge, signal)) return;
-  if (isDown) await services.hypervisor.forgetCheckpoints(merge.instanceId, null, { signal });
+  if (isDown) await forgetCheckpoints(services, { id: merge.instanceId, names: null }, signal);
   const { volumeId, layer } = merge;
   const { encryption } = services.store.volumes.get(volumeId);
   await services.pools.holding(volumeId).commitLayer(volumeId, layer, { signal, encryption });

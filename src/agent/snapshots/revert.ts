@@ -14,6 +14,7 @@
  * success, unless another snapshot keeps it: snapshot.merge removes it. A volume that was grown since stays as large.
  */
 import { randomUUID } from 'node:crypto';
+import { forgetCheckpoints } from '../backups/checkpoints.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Instance } from '../../model/instance.ts';
 import { type InstancePlan, planInstance } from '../instances/plan.ts';
@@ -154,7 +155,7 @@ function define(services: Services): Step<RevertPlan> {
       if (generationId !== undefined)
         store.db.transaction(() => store.instances.setGenerationId(id, generationId));
       // What has changed since a backup is no longer what the guest has written.
-      await hypervisor.forgetCheckpoints(id, null, { signal });
+      await forgetCheckpoints(services, { id, names: null }, signal);
       await defineFromStore(services, id, signal);
     },
     async undo(plan, { signal }) {

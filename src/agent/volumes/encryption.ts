@@ -27,6 +27,11 @@ export function keyOf({ id, encryption }: Pick<Volume, 'id' | 'encryption'>): Ke
   return encryption === null ? null : { volumeId: id, key: encryption.key };
 }
 
+/** What opens those of them that are encrypted. */
+export function keysOf(volumes: readonly Volume[]): KeyOfVolume[] {
+  return volumes.flatMap((volume) => keyOf(volume) ?? []);
+}
+
 /** The same as a part of what a driver is told, which says nothing of it where there is nothing. */
 export function keyed(volume: Pick<Volume, 'id' | 'encryption'>): { encryption?: KeyOfVolume } {
   const key = keyOf(volume);
@@ -47,7 +52,7 @@ export async function handOverKeys(
   const encrypted = volumes.filter(({ encryption }) => encryption !== null);
   for (const { id, encryption } of encrypted)
     await pools.holding(id).checkKey({ id, encryption, layers: store.layers.chainOf(id) }, { signal });
-  const keys = encrypted.flatMap((volume) => keyOf(volume) ?? []);
+  const keys = keysOf(encrypted);
   if (keys.length > 0) await hypervisor.giveKeys(keys, { signal });
 }
 

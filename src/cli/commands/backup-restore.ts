@@ -10,7 +10,7 @@ import { ENCRYPTION_OPTION, encryptionOf } from './encryption-option.ts';
 
 const GIB = 1024 ** 3;
 const OF_VOLUMES = ['disk', 'size-gib', 'encryption-key'] as const;
-const OF_INSTANCES = ['network', 'keep-identity'] as const;
+const OF_INSTANCES = ['network', 'keep-identity', 'fresh-firmware'] as const;
 
 export const restoreLeaf: Leaf = {
   name: 'restore',
@@ -38,10 +38,14 @@ export const restoreLeaf: Leaf = {
       flag: 'keep-identity',
       summary: 'the same instance again: its UUID, and its NICs with their MAC and IP addresses',
     },
+    {
+      flag: 'fresh-firmware',
+      summary: 'begin with the firmware variables of a new machine (default: those of the backup)',
+    },
     ...OPERATION_OPTIONS,
   ],
   details: [
-    'It need not be the node that was backed up, and needs none of its images. Shares are in no backup.',
+    'It need not be the node that was backed up, and needs none of its images. Shares are in no backup: `berth backup show` lists those that there were. The firmware variables of a UEFI guest come back with its instance.',
     'An instance gets a new UUID, MAC and IP addresses: cloud-init in the guest does again what it does at a first boot, such as new SSH host keys. With --keep-identity it does not; the instance of before must be gone then, on all nodes.',
     'Examples:',
     '  berth backup restore 5f0c… data-again --disk 1',
@@ -93,12 +97,28 @@ async function restoreInstance(session: Session, given: Given, name: string): Pr
     ...{ id, instanceId, store, volumes: volumes.map((volume) => volume.id) },
     ...(keeps && { as: instanceId }),
     spec: specOf(backup, { name, networks, keeps, place: poolOf(given) }),
+    ...(given.on('fresh-firmware') && { freshFirmware: true }),
   };
   return operate(session, given, {
     method: 'backup.recreate',
     params,
-    done: `Restored instance ${name}`,
+    done: `Restored instance ${name}${leftOf(backup)}`,
   });
+}
+
+/** What no restore brings back is said, so that nobody finds out later. */
+function leftOf({ spec, nvram, shares }: Backup): string {
+  const names = shares.length > 0 ? shares.map(({ share }) => share) : sharesOf(spec);
+  const left = [
+    ...names.map((name) => `share ${name}`),
+    ...(spec.firmware === 'uefi' && nvram === null ? ['firmware variables'] : []),
+  ];
+  return left.length === 0 ? '' : `, without what is in no backup: ${left.join(', ')}`;
+}
+
+/** Of a backup of an older version: those that it was made with. */
+function sharesOf({ shares = [] }: InstanceSpec): string[] {
+  return shares.map(({ share }) => share);
 }
 
 interface Wanted {

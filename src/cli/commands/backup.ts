@@ -68,6 +68,7 @@ const showLeaf: Leaf = {
             ({ id, virtualSizeBytes }, place) =>
               [`Disk ${place}`, `${id}, ${formatBytes(virtualSizeBytes)}`] as [string, string],
           ),
+          ...besidesDisks(backup),
         ],
         look,
       ),
@@ -185,6 +186,17 @@ const pruneLeaf: Leaf = {
 function kindOf({ parentId, full }: Backup): string {
   if (parentId !== null) return `incremental, since ${parentId}`;
   return full === null ? 'full' : `full: ${full.message} (${full.code})`;
+}
+
+function besidesDisks({ spec, nvram, shares }: Backup): [string, string][] {
+  const variables = nvram === null ? 'none in the backup' : formatBytes(nvram.sizeBytes);
+  return [
+    ...(spec.firmware === 'uefi' ? [['Firmware variables', variables] as [string, string]] : []),
+    ...shares.map(
+      ({ share, tag, access }) =>
+        ['Share', `${share}, by ${tag}, ${access}; not in the backup`] as [string, string],
+    ),
+  ];
 }
 
 function dataBytesOf({ volumes }: Backup): number {

@@ -185,9 +185,13 @@ function stateOf({ lifecycle, power }: Instance): string {
   return lifecycle === 'ready' ? power.state : lifecycle;
 }
 
+/** Of one link alone, and no way to the guest from elsewhere. @see RFC 3927 and RFC 4291 */
+const LINK_LOCAL = /^(169\.254\.|fe[89ab])/i;
+
 /** What the guest says, else what its ports were given. */
 function addressesOf({ guest, nics }: Instance): string[] {
-  const seen = guest?.addresses.map(({ address }) => address) ?? [];
+  const all = guest?.addresses.map(({ address }) => address) ?? [];
+  const seen = all.filter((address) => !LINK_LOCAL.test(address));
   return seen.length > 0 ? seen : nics.map(({ ipAddress }) => ipAddress);
 }
 

@@ -176,8 +176,14 @@ export interface DiskHypervisor {
    * are left know as much as before. What is not there, the guest included, is done.
    *
    * @param names Null for all.
+   * @param options.keys Of its encrypted volumes: while it does not run, nothing is removed from their files without.
+   * @throws NOT_FOUND, PERMISSION_DENIED: a key that is missing, or is another one.
    */
-  forgetCheckpoints(id: string, names: readonly string[] | null, options?: CallOptions): Promise<void>;
+  forgetCheckpoints(
+    id: string,
+    names: readonly string[] | null,
+    options?: CallOptions & { keys?: readonly KeyOfVolume[] },
+  ): Promise<void>;
 
   /**
    * Lets the disks of a guest that runs be written to other files, all from one moment on. Those that are already are

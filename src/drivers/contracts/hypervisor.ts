@@ -281,6 +281,13 @@ export interface Hypervisor extends DiskHypervisor, UsageReader {
    * @throws NOT_FOUND: the guest, or the file. ILLEGAL_STATE: it runs.
    */
   restoreNvram(id: string, path: string, options?: CallOptions): Promise<void>;
+  /**
+   * The same with bytes that come from elsewhere, as a backup of another host does.
+   *
+   * @throws NOT_FOUND: the guest. ILLEGAL_STATE: it runs. INVALID_ARGUMENT: no flash has so many. UNSUPPORTED: the firmware of
+   *   this host has another size of them.
+   */
+  writeNvram(id: string, bytes: Uint8Array, options?: CallOptions): Promise<void>;
 
   /** What every guest of the host uses, so that nothing in use is taken for a leftover. */
   uses(options?: CallOptions): Promise<GuestUse[]>;

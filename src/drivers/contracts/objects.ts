@@ -128,6 +128,20 @@ export interface ObjectPage {
   next: string | null;
 }
 
+/**
+ * Objects that are written together, as the chunks of a backup are: a disk makes many durable in less time than each by
+ * itself. Once one of its calls has failed, so do all later ones. Disposed of before it has settled, it has
+ * written some of them or none.
+ */
+export interface ObjectBatch extends AsyncDisposable {
+  /** Bytes of an object that is there, be it of this batch; null where there is none. */
+  sizeOf(key: string): Promise<number | null>;
+  /** Any number at once. */
+  put(key: string, pieces: readonly Uint8Array[]): Promise<void>;
+  /** Resolves when all that was put, or found by `sizeOf`, is durable and there for everybody. It may go on then. */
+  settle(): Promise<void>;
+}
+
 export interface ObjectStore {
   readonly name: string;
   /** Where it is, for people: the URL of the bucket and prefix. */
@@ -154,6 +168,9 @@ export interface ObjectStore {
   listUploads(prefix?: string, options?: CallOptions): Promise<LeftUpload[]>;
   /** Takes an upload and its parts back; one that is gone is done. */
   abortUpload(upload: Pick<LeftUpload, 'key' | 'uploadId'>, options?: CallOptions): Promise<void>;
+
+  /** Objects that are to be durable together; the options are for all of it. */
+  batch(options?: CallOptions): ObjectBatch;
 
   /** Ends connections; later calls make new ones. */
   close(): void;

@@ -267,6 +267,8 @@ export interface VolumeStorage {
   removeExport(place: ExportPlace, options?: CallOptions): Promise<void>;
 
   removeMemory(volumeId: string, snapshotId: string, options?: CallOptions): Promise<void>;
+  /** Firmware variables that are kept with a volume; null where there are none. @throws {AgentError} HOST_CONFLICT */
+  readNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<Uint8Array | null>;
   /** Removes firmware variables that are kept with a volume. Harmless where there are none. */
   removeNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<void>;
 }

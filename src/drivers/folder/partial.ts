@@ -85,7 +85,7 @@ export class Partial implements AsyncDisposable {
   }
 }
 
-async function writeAll(file: FileHandle, piece: Uint8Array, at: number): Promise<void> {
+export async function writeAll(file: FileHandle, piece: Uint8Array, at: number): Promise<void> {
   for (let done = 0; done < piece.length; ) {
     const { bytesWritten } = await file.write(piece, done, piece.length - done, at + done);
     done += bytesWritten;

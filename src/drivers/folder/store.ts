@@ -3,6 +3,7 @@
  *
  *   keys.ts      where an object lies          tree.ts    the way there, which follows no link
  *   upload.ts    writing, by partial.ts        gate.ts    what a file system that hangs may hold up
+ *   batch.ts     writing many, by folders.ts
  *
  * An object is durable when `put` has answered: its bytes, its name, and the folders that were made for it.
  */
@@ -15,6 +16,7 @@ import {
   type GetOptions,
   type LeftUpload,
   type ListQuery,
+  type ObjectBatch,
   type ObjectFacts,
   type ObjectPage,
   type ObjectRead,
@@ -24,6 +26,7 @@ import {
   type StoredObject,
 } from '../contracts/objects.ts';
 import { CallLimit } from '../host/call-limit.ts';
+import { FolderBatch } from './batch.ts';
 import { Download } from './download.ts';
 import { doing, errno } from './faults.ts';
 import { Gate } from './gate.ts';
@@ -166,6 +169,12 @@ export class FolderStore implements ObjectStore {
     const what = `abort the upload of object ${key}`;
     using limit = this.#limit(what, options);
     if (isUploadId(uploadId)) await this.#run(what, limit, () => removeUpload(this.#tree, uploadId));
+  }
+
+  batch(options: CallOptions = {}): ObjectBatch {
+    const limit = this.#limit('write objects', options, TRANSFER_TIMEOUT_MS);
+    const [store, tree, prefix, gate] = [this.name, this.#tree, this.#prefix, this.#gate];
+    return new FolderBatch({ store, tree, prefix, gate, limit });
   }
 
   close(): void {}

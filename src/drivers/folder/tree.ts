@@ -16,7 +16,7 @@ import { errno } from './faults.ts';
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 export const MARK = '.berth-store';
 const MARK_TEXT = 'Berth keeps objects in this folder. Without this file it writes nothing here.\n';
-const FOLDER_MODE = 0o700;
+export const FOLDER_MODE = 0o700;
 export const FILE_MODE = 0o600;
 /** What mkfs makes. */
 const OF_A_NEW_DISK = 'lost+found';
@@ -76,7 +76,8 @@ export class Folder implements AsyncDisposable {
 
   /** Where it is the root of a mount. */
   async isMount(): Promise<boolean> {
-    const [own, above] = await Promise.all([stat(this.at('.')), stat(this.at('..'))]);
+    const own = await stat(this.at('.'));
+    const above = await stat(this.at('..'));
     return own.dev !== above.dev;
   }
 

@@ -19,8 +19,15 @@ const OUTPUT_BYTES_LIMIT = 4 * 1024 * 1024;
 const TIMEOUT_MS = 30_000;
 /** Exit code of prlimit, unshare and setpriv where there is no such program to run. @see EX_EXEC_ENOENT, util-linux exitcodes.h */
 const NOT_FOUND_CODE = 127;
+/** The first descriptor after those that every process has. */
+const FIRST_LENT = 3;
 /** Longest excerpt of a tool's own words in a message, in characters. */
 const EXCERPT_LIMIT = 500;
+
+/** Name of a file inside a child, by its place among the `files` that the child gets. */
+export function lent(index: number): string {
+  return `/dev/fd/${FIRST_LENT + index}`;
+}
 
 export interface RunOptions extends CallOptions {
   /** Written to standard input, then closed; without it standard input is empty. */

@@ -13,7 +13,9 @@
 import { constants, type Domain, type DomainCheckpoint } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
 import type { GuestCheckpoint } from '../contracts/hypervisor.ts';
+import type { KeyOfVolume, Keys } from '../contracts/keys.ts';
 import { type Exec, ProcessError } from '../host/exec.ts';
+import { aloneByKey, filesOf, type LentKey, Passphrases, secretArgs } from '../host/passphrases.ts';
 import { attributeOf, elementsAt, readXml, type XmlElement } from '../host/xml-read.ts';
 import { isLibvirtError } from './errors.ts';
 import { disksOf, type LiveDisk, liveXml } from './live-disks.ts';
@@ -31,11 +33,20 @@ const { VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY: METADATA_ONLY } =
   constants.virDomainCheckpointDeleteFlags;
 const { VIR_DOMAIN_XML_INACTIVE } = constants.virDomainXMLFlags;
 
+interface Forgotten {
+  /** Null for all of ours. */
+  names: readonly string[] | null;
+  /** Of its encrypted volumes. */
+  keys?: readonly KeyOfVolume[];
+}
+
 export class Checkpoints {
   readonly #exec: Exec;
+  readonly #passphrases: Passphrases;
 
-  constructor(exec: Exec) {
+  constructor(exec: Exec, keys: Keys) {
     this.#exec = exec;
+    this.#passphrases = new Passphrases(keys, null);
   }
 
   /** Newest first. @throws {LibvirtError} VIR_ERR_NO_DOMAIN. @throws {AgentError} HOST_CONFLICT */
@@ -48,8 +59,7 @@ export class Checkpoints {
     return checkpoints;
   }
 
-  /** @param names Null for all of ours. */
-  async forget(context: CommandContext, id: string, names: readonly string[] | null): Promise<void> {
+  async forget(context: CommandContext, id: string, { names, keys = [] }: Forgotten): Promise<void> {
     const domain = await findDomain(context, id);
     if (domain === null) return;
     await checkOurs(domain, context.limits);
@@ -58,7 +68,8 @@ export class Checkpoints {
     const down = await isDown(domain, context.limits);
     if (down) {
       const kept = new Set(all.filter((each) => !chosen.includes(each)).map(({ name }) => name));
-      await this.#removeBitmaps(context, disksOf(await keptXml(domain, context)), kept);
+      for (const disk of disksOf(await keptXml(domain, context)))
+        await this.#removeBitmaps(context, disk, { kept, keys });
     }
     for (const checkpoint of chosen) await remove(checkpoint, context, down);
   }
@@ -66,14 +77,25 @@ export class Checkpoints {
   /** Those that no checkpoint is left for, too: libvirt's record may be lost where the disk is not. */
   async #removeBitmaps(
     context: CommandContext,
-    disks: readonly LiveDisk[],
-    kept: ReadonlySet<string>,
+    { path, format, secretId }: LiveDisk,
+    { kept, keys }: { kept: ReadonlySet<string>; keys: readonly KeyOfVolume[] },
   ): Promise<void> {
-    for (const { path, format } of disks) {
-      if (path === null || format !== 'qcow2') continue;
-      for (const name of await this.#bitmapsOf(context, path))
-        if (!kept.has(name)) await this.#image(context, ['bitmap', '--remove', '-f', 'qcow2', path, name]);
+    if (path === null || format !== 'qcow2') return;
+    const names = (await this.#bitmapsOf(context, path)).filter((name) => !kept.has(name));
+    if (names.length === 0) return;
+    await using key = secretId === null ? null : await this.#lend(secretId, keys);
+    for (const name of names) {
+      const image = key === null ? ['-f', 'qcow2', path] : [aloneByKey(path)];
+      const args = ['bitmap', '--remove', ...secretArgs(key, 0), ...image, name];
+      await this.#image(context, args, filesOf(key));
     }
+  }
+
+  /** @throws {AgentError} NOT_FOUND, PERMISSION_DENIED */
+  async #lend(secretId: string, keys: readonly KeyOfVolume[]): Promise<LentKey | null> {
+    const found = keys.find(({ volumeId }) => volumeId === secretId);
+    if (found !== undefined) return this.#passphrases.lend(secretId, { key: found.key });
+    throw new AgentError('NOT_FOUND', `No key is named for volume ${secretId}, which is encrypted`);
   }
 
   async #bitmapsOf(context: CommandContext, path: string): Promise<string[]> {
@@ -83,9 +105,9 @@ export class Checkpoints {
     return bitmaps.map(({ name }) => name).filter((name) => OURS.test(name));
   }
 
-  async #image({ limits }: CommandContext, args: readonly string[]): Promise<string> {
+  async #image({ limits }: CommandContext, args: readonly string[], files: number[] = []): Promise<string> {
     const { timeoutMs, signal } = limits.next();
-    const options = { timeoutMs, ...(signal !== undefined && { signal }) };
+    const options = { timeoutMs, files, ...(signal !== undefined && { signal }) };
     const { stdout } = await this.#exec.run('qemu-img', args, options).catch((cause: unknown) => {
       if (!(cause instanceof ProcessError)) throw cause;
       // As when the guest was started meanwhile: the next try removes them by libvirt.

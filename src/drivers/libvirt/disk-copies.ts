@@ -49,7 +49,7 @@ export class DiskCopies {
     if (await isDown(domain, context.limits)) throw illegal(id, 'it does not run');
     await this.#end(context, domain);
     const { checkpoint } = request;
-    if (checkpoint !== undefined) await this.#checkpoints.forget(context, id, [checkpoint]);
+    if (checkpoint !== undefined) await this.#checkpoints.forget(context, id, { names: [checkpoint] });
     const disks = chosen(disksOf(await liveXml(domain, context)), request.copies);
     await begin(context, domain, disks, request);
     try {

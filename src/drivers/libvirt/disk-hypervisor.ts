@@ -39,7 +39,7 @@ export abstract class LibvirtDiskHypervisor extends HypervisorCalls implements D
   constructor({ clock, exec, keys, readOnlyProgram = READ_ONLY_PROGRAM_PATH }: Parts) {
     super(clock);
     this.commands = new GuestCommands(clock, readOnlyProgram);
-    this.#checkpoints = new Checkpoints(exec);
+    this.#checkpoints = new Checkpoints(exec, keys);
     this.#copies = new DiskCopies(clock, this.#checkpoints);
     this.#layers = new DiskLayers(clock);
     this.#pulls = new DiskPulls(clock);
@@ -162,10 +162,14 @@ export abstract class LibvirtDiskHypervisor extends HypervisorCalls implements D
     );
   }
 
-  forgetCheckpoints(id: string, names: readonly string[] | null, options: CallOptions = {}): Promise<void> {
+  forgetCheckpoints(
+    id: string,
+    names: readonly string[] | null,
+    { keys = [], ...options }: CallOptions & { keys?: readonly KeyOfVolume[] } = {},
+  ): Promise<void> {
     const what = `Cannot forget checkpoints of guest ${id}`;
     return this.command(what, options, TIMEOUT_MS.disk, (context) =>
-      this.#checkpoints.forget(context, id, names),
+      this.#checkpoints.forget(context, id, { names, keys }),
     );
   }
 }

@@ -47,7 +47,7 @@ import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import { type DriverLog, Listeners } from './listeners.ts';
 import { readDevices } from './node-devices.ts';
 import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
-import { keepNvram, restoreNvram } from './nvram.ts';
+import { keepNvram, restoreNvram, writeNvram } from './nvram.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
 import { Usages } from './usage.ts';
@@ -268,6 +268,13 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     const what = `Cannot put back the firmware variables of guest ${id}`;
     return this.command(what, options, TIMEOUT_MS.disk, (context) =>
       restoreNvram(context, this.#keptFolder, { id, path }),
+    );
+  }
+
+  writeNvram(id: string, bytes: Uint8Array, options: CallOptions = {}): Promise<void> {
+    const what = `Cannot give guest ${id} its firmware variables`;
+    return this.command(what, options, TIMEOUT_MS.disk, (context) =>
+      writeNvram(context, this.#keptFolder, { id, bytes }),
     );
   }
 

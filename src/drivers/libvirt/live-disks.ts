@@ -13,6 +13,8 @@ export interface LiveDisk {
   chain: string[];
   /** Of its file, as `qcow2`. */
   format: string | null;
+  /** The volume whose passphrase opens its file; null where it is not encrypted. */
+  secretId: string | null;
 }
 
 export async function liveXml(domain: Domain, { limits }: CommandContext): Promise<XmlElement> {
@@ -42,6 +44,7 @@ export function disksOf(live: XmlElement): LiveDisk[] {
     path: attributeAt(disk, 'source', 'file'),
     chain: chainOf(disk),
     format: attributeAt(disk, 'driver', 'type'),
+    secretId: secretOf(disk),
   }));
 }
 
@@ -49,6 +52,12 @@ function chainOf(file: XmlElement): string[] {
   const path = attributeAt(file, 'source', 'file');
   const [backing] = elementsAt(file, 'backingStore');
   return path === null ? [] : [path, ...(backing === undefined ? [] : chainOf(backing))];
+}
+
+/** libvirt shows it within the source. @see formatstorageencryption.html */
+function secretOf(disk: XmlElement): string | null {
+  const [secret] = elementsAt(disk, 'source', 'encryption', 'secret');
+  return secret === undefined ? null : attributeOf(secret, 'uuid');
 }
 
 function attributeAt(element: XmlElement, child: string, name: string): string | null {

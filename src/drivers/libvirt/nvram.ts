@@ -1,5 +1,6 @@
 /**
- * Firmware variables of UEFI guests: libvirt's file of them is copied for a snapshot, and put back when a guest goes back.
+ * Firmware variables of UEFI guests: libvirt's file of them is copied for a snapshot or a backup, and put back when a guest
+ * goes back, or is made of a backup.
  *
  * libvirt has no call for that: an external snapshot of libvirt 9.0 leaves them out. While a guest runs, QEMU writes to
  * the file in place, and reads it at its start alone. The folder is of QEMU's user, who may be
@@ -10,12 +11,12 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
+import { variableSizes } from './firmware-templates.ts';
 import { type CommandContext, illegal, isDown, ownDomain } from './own-domain.ts';
 import { keptPathsIn } from './uses.ts';
 
-/** OVMF's is 528 KiB; the largest flash of a PC that QEMU maps. @see pc_sysfw.c, FLASH_SIZE_LIMIT */
-const BYTES_LIMIT = 8 * 1024 ** 2;
 /** Looks until two agree: a guest writes for milliseconds, and rarely. */
 const LOOKS_LIMIT = 20;
 const MODE = 0o600;
@@ -23,7 +24,7 @@ const PARTIAL_SUFFIX = '.partial';
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 interface Variables {
-  bytes: Buffer;
+  bytes: Uint8Array;
   uid: number;
   gid: number;
 }
@@ -38,7 +39,7 @@ export async function keepNvram(
   if ((await read(path)) !== null) return true;
   const found = await readSettled(keptPathsIn(folder, name).nvram);
   if (found === null) return false;
-  await replace(path, { ...found, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
+  await replace(path, { ...found, ...own() });
   return true;
 }
 
@@ -47,14 +48,45 @@ export async function restoreNvram(
   folder: string,
   { id, path }: { id: string; path: string },
 ): Promise<void> {
-  const domain = await ownDomain(context, id);
-  if (!(await isDown(domain, context.limits))) throw illegal(id, 'it runs, and has its firmware open');
+  const target = await targetOf(context, folder, id);
   const kept = await read(path);
   if (kept === null) throw new AgentError('NOT_FOUND', `There are no kept firmware variables at ${path}`);
-  const target = keptPathsIn(folder, domain.name).nvram;
-  const before = await read(target);
-  // libvirt gives it to QEMU's user at the next start, and leaves it with whom it has left it.
-  await replace(target, { ...(before ?? kept), bytes: kept.bytes });
+  await replaceThose(target, kept.bytes);
+}
+
+export async function writeNvram(
+  context: CommandContext,
+  folder: string,
+  { id, bytes }: { id: string; bytes: Uint8Array },
+): Promise<void> {
+  const target = await targetOf(context, folder, id);
+  await checkSize(bytes.length);
+  await replaceThose(target, bytes);
+}
+
+/** @throws {AgentError} ILLEGAL_STATE */
+async function targetOf(context: CommandContext, folder: string, id: string): Promise<string> {
+  const domain = await ownDomain(context, id);
+  if (!(await isDown(domain, context.limits))) throw illegal(id, 'it runs, and has its firmware open');
+  return keptPathsIn(folder, domain.name).nvram;
+}
+
+/** libvirt gives them to QEMU's user at the next start, and leaves them with whom it has left them. */
+async function replaceThose(target: string, bytes: Uint8Array): Promise<void> {
+  const { uid, gid } = (await read(target)) ?? own();
+  await replace(target, { bytes, uid, gid });
+}
+
+/** @throws {AgentError} INVALID_ARGUMENT, UNSUPPORTED */
+async function checkSize(bytes: number): Promise<void> {
+  if (bytes === 0 || bytes > NVRAM_BYTES_LIMIT)
+    throw new AgentError('INVALID_ARGUMENT', `No firmware keeps ${bytes} bytes of variables`);
+  const sizes = await variableSizes();
+  if (sizes.length === 0 || sizes.includes(bytes)) return;
+  const what = `The firmware of this host keeps ${sizes.join(' or ')} bytes of variables, and these are ${bytes}`;
+  throw new AgentError('UNSUPPORTED', what, {
+    hint: 'Install the build of OVMF that the guest had, or give it the variables of a new machine.',
+  });
 }
 
 /** Of one moment: what is read while QEMU writes is read again. @throws {AgentError} UNAVAILABLE */
@@ -62,7 +94,7 @@ async function readSettled(path: string): Promise<Variables | null> {
   let before = await read(path);
   for (let look = 0; look < LOOKS_LIMIT; look++) {
     const now = await read(path);
-    if (now === null || before?.bytes.equals(now.bytes)) return now;
+    if (now === null || (before !== null && Buffer.compare(before.bytes, now.bytes) === 0)) return now;
     before = now;
   }
   throw new AgentError('UNAVAILABLE', `The guest is writing its firmware variables, ${path}`);
@@ -81,9 +113,13 @@ async function read(path: string): Promise<Variables | null> {
   return { bytes: bytes.subarray(0, bytesRead), uid, gid };
 }
 
+function own(): Pick<Variables, 'uid' | 'gid'> {
+  return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+}
+
 async function checked(file: FileHandle, path: string) {
   const stats = await file.stat();
-  if (!stats.isFile() || stats.size === 0 || stats.size > BYTES_LIMIT) throw strange(path);
+  if (!stats.isFile() || stats.size === 0 || stats.size > NVRAM_BYTES_LIMIT) throw strange(path);
   return stats;
 }
 

@@ -7,13 +7,10 @@
  * @see docs/interop/vhost-user.json, QEMU; qemu_vhost_user.c, qemuVhostUserFillDomainFS
  */
 import { constants } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { AgentError } from '../../model/errors.ts';
-import { parseJson } from '../../model/json.ts';
 import type { HypervisorFacts } from '../contracts/hypervisor.ts';
 import { may } from '../host/findings.ts';
 import { elementsAt, attributeOf, readXml, textOf } from '../host/xml-read.ts';
+import { descriptionsIn } from './descriptions.ts';
 
 /** What an operator puts there comes before what a package does. */
 const FOLDERS = ['/etc/qemu/vhost-user', '/usr/share/qemu/vhost-user'];
@@ -41,8 +38,8 @@ export async function probeShares(probe: ShareProbe): Promise<NonNullable<Hyperv
 /** Absolute path; null for none that can be started. */
 export async function findVirtiofsd(folders: readonly string[] = FOLDERS): Promise<string | null> {
   for (const folder of folders) {
-    for (const name of await namesIn(folder)) {
-      const path = await binaryIn(join(folder, name));
+    for (const description of await descriptionsIn(folder)) {
+      const path = binaryIn(description);
       if (path !== null && (await may(path, constants.X_OK))) return path;
     }
   }
@@ -55,24 +52,9 @@ function offersVirtiofs(capabilities: string): boolean {
     .some((element) => elementsAt(element, 'value').some((value) => textOf(value) === 'virtiofs'));
 }
 
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-/** What a description says of a daemon for file systems; null where it is about another one, or is none. */
-async function binaryIn(path: string): Promise<string | null> {
-  try {
-    const { type, binary } = Object(parseJson(await readFile(path, 'utf8'))) as Record<string, unknown>;
-    return type === 'fs' && typeof binary === 'string' && binary.startsWith('/') ? binary : null;
-  } catch (error) {
-    if (error instanceof AgentError) return null; // no JSON: libvirt leaves it aside, too
-    throw error;
-  }
+/** What a description says of a daemon for file systems; null where it is about another program. */
+function binaryIn({ type, binary }: Record<string, unknown>): string | null {
+  return type === 'fs' && typeof binary === 'string' && binary.startsWith('/') ? binary : null;
 }
 
 function unusable(reason: string): { usable: false; reason: string } {

@@ -10,7 +10,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { VolumeChain, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { luksOptions } from './passphrases.ts';
+import { luksOptions } from '../host/passphrases.ts';
 import { FORMAT_OPTIONS } from './volumes.ts';
 import { type Output, TARGET_SECRET, type VolumeParts, writeWhole } from './whole-volume.ts';
 

@@ -7,9 +7,10 @@
 import type { ProgressListener } from '../contracts/calls.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { ResourceLimits } from '../host/sandbox.ts';
+import { lent } from '../host/exec.ts';
 import { readAt, removeDurably } from './files.ts';
 import { HEADER_BYTES, judgeQcow2 } from './header.ts';
-import { type ImageTool, lent, refused } from './image-tool.ts';
+import { type ImageTool, refused } from './image-tool.ts';
 import { type ImageBody, imageOptions } from './inspect.ts';
 
 /** qemu-img keeps 16 buffers of 2 MiB and the tables of both images. */

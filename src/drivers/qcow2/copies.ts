@@ -12,7 +12,7 @@ import { AgentError } from '../../model/errors.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type { VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import type { Exec } from '../host/exec.ts';
+import { type Exec, lent } from '../host/exec.ts';
 import { SparseFile } from '../host/sparse-file.ts';
 import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import {
@@ -26,8 +26,14 @@ import {
 } from './files.ts';
 import { convertLimits } from './convert.ts';
 import type { Layout } from './layout.ts';
-import { lent } from './image-tool.ts';
-import { aloneByKey, filesOf, type LentKey, luksOptions, secretArgs, untilMeasured } from './passphrases.ts';
+import {
+  aloneByKey,
+  filesOf,
+  type LentKey,
+  luksOptions,
+  secretArgs,
+  untilMeasured,
+} from '../host/passphrases.ts';
 import { serveDisk } from './served-disk.ts';
 import { FORMAT_OPTIONS } from './volumes.ts';
 import type { VolumeParts } from './whole-volume.ts';

@@ -34,7 +34,6 @@ import {
   takeOver,
 } from './files.ts';
 import { HEADER_BYTES, readQcow2Header, tableReason } from './header.ts';
-import { lent } from './image-tool.ts';
 import { damaged, type DeltaMap, MapReader } from './map-reader.ts';
 import { readRanges } from './nbd-extents.ts';
 import {
@@ -44,7 +43,8 @@ import {
   luksOptions,
   secretArgs,
   untilMeasured,
-} from './passphrases.ts';
+} from '../host/passphrases.ts';
+import { lent } from '../host/exec.ts';
 import { serveDisk } from './served-disk.ts';
 import { FORMAT_OPTIONS } from './volumes.ts';
 import type { VolumeParts } from './whole-volume.ts';

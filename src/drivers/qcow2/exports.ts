@@ -118,7 +118,8 @@ function partialOf({ path, volumeId }: ExportPlace): string {
 }
 
 async function isOurs(place: ExportPlace): Promise<boolean> {
-  const [made, proof] = await Promise.all([lstatIfThere(place.path), lstatIfThere(partialOf(place))]);
+  const made = await lstatIfThere(place.path);
+  const proof = await lstatIfThere(partialOf(place));
   return made !== null && proof !== null && made.ino === proof.ino && made.dev === proof.dev;
 }
 

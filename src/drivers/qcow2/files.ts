@@ -4,7 +4,7 @@
  * Order of a publication: write under a partial name, fsync the file, rename, fsync the folder.
  * Failures of the file system, and of the tools that write to it, become AgentErrors here, in one place.
  */
-import type { Stats } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError, type ErrorCode } from '../../model/errors.ts';
@@ -130,6 +130,18 @@ export async function readInto(file: FileHandle, position: number, buffer: Buffe
   return buffer.subarray(0, filled);
 }
 
+/** All of a file; null where there is none. @throws {AgentError} HOST_CONFLICT: a link, or more than `bytesLimit` bytes */
+export async function readWhole(path: string, bytesLimit: number): Promise<Buffer | null> {
+  const sizeBytes = await sizeOfRegular(path);
+  if (sizeBytes === null) return null;
+  if (sizeBytes === 0 || sizeBytes > bytesLimit)
+    throw new AgentError('HOST_CONFLICT', `${path} is no file of ours`, {
+      hint: 'Look who has put it there.',
+    });
+  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  return await readAt(file, 0, sizeBytes);
+}
+
 /** The text of a small file; empty where it is longer than `bytesLimit` bytes. */
 export async function readSmall(path: string, bytesLimit: number): Promise<string> {
   const file = await open(path, 'r');
@@ -150,6 +162,14 @@ export function jsonOrNull(text: string): unknown {
   }
 }
 
+/** What is to be done where the file system does not let the agent do what it needs. */
+const NOT_ALLOWED = "See that the agent's user may write there; an NFS export has to have no_root_squash.";
+const HINTS: Readonly<Record<string, string>> = {
+  EACCES: NOT_ALLOWED,
+  EPERM: NOT_ALLOWED,
+  ESTALE: 'The server has another file system there now: unmount it, and it is mounted anew.',
+};
+
 /** Runs `work`; a failure of a file or of a tool becomes an AgentError that says what could not be done. */
 export async function doing<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
@@ -166,7 +186,11 @@ function storageError(what: string, error: unknown): unknown {
   }
   const code = errno(error);
   if (code === null) return error;
-  return new AgentError(CODES[code] ?? 'UNAVAILABLE', `Cannot ${what}`, { cause: error });
+  const hint = HINTS[code];
+  return new AgentError(CODES[code] ?? 'UNAVAILABLE', `Cannot ${what}`, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 /** The errno name of a failed system call; null for any other error. */

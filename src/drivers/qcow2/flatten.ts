@@ -15,7 +15,7 @@ import type { CallLimit } from '../host/call-limit.ts';
 import { convertLimits, progressTo } from './convert.ts';
 import { explainUse, STAT_BLOCK_BYTES } from './files.ts';
 import { chainOptions } from './lent-chain.ts';
-import { explainKey, type LentKey, secretArgs } from './passphrases.ts';
+import { explainKey, type LentKey, secretArgs } from '../host/passphrases.ts';
 import { readHeader } from './volumes.ts';
 import type { VolumeParts } from './whole-volume.ts';
 

@@ -12,14 +12,6 @@ import { type Exec, ProcessError, type RunOptions, type RunResult } from '../hos
 import type { ResourceLimits, SandboxUser } from '../host/sandbox.ts';
 import { saysNoRoom } from './files.ts';
 
-/** The first descriptor after those that every process has. */
-const FIRST_LENT = 3;
-
-/** Name of a lent file inside a child, by its place among those that are lent. */
-export function lent(index: number): string {
-  return `/dev/fd/${FIRST_LENT + index}`;
-}
-
 /**
  * 2 GiB of address space: qemu-img itself maps about 0.4 GiB, and a check keeps 2 bytes for each cluster.
  * 300 s of CPU: a whole check of a 256 GiB image with clusters of 64 KiB takes a few seconds.

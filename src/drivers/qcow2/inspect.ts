@@ -7,10 +7,11 @@
 import type { FileHandle } from 'node:fs/promises';
 import { IMAGE_FORMATS, type SourceFormat } from '../../model/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
+import { lent } from '../host/exec.ts';
 import { readAt } from './files.ts';
 import { judgeForeign, type ReadAt } from './foreign.ts';
 import { HEADER_BYTES, type ImageShape, type Judgement, judgeQcow2, judgeRaw } from './header.ts';
-import { type ImageTool, lent, refused } from './image-tool.ts';
+import { type ImageTool, refused } from './image-tool.ts';
 
 /** Exit codes of `qemu-img check`: clean; broken; leaked clusters, which cost room and nothing else; not supported. */
 const CHECK_CODES = { clean: 0, corrupt: 2, leaks: 3, unsupported: 63 } as const;

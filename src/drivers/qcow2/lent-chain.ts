@@ -3,8 +3,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { AgentError } from '../../model/errors.ts';
 import type { VolumeChain } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { lent } from './image-tool.ts';
-import { fileOptions, keyOption, type LentKey } from './passphrases.ts';
+import { fileOptions, keyOption, type LentKey } from '../host/passphrases.ts';
+import { lent } from '../host/exec.ts';
 import type { VolumeParts } from './whole-volume.ts';
 
 export interface LentChain extends AsyncDisposable {

@@ -1,4 +1,5 @@
 /** The part of Qcow2Pool that is about volumes. */
+import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { LayerId } from '../../model/layers.ts';
@@ -23,7 +24,7 @@ import type {
   VolumeStorage,
 } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { PARTIAL_SUFFIX, removeDurably } from './files.ts';
+import { PARTIAL_SUFFIX, readWhole, removeDurably } from './files.ts';
 import {
   COPY_TIMEOUT_MS,
   IMPORT_TIMEOUT_MS,
@@ -145,6 +146,13 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   removeMemory(volumeId: string, snapshotId: string, options: CallOptions = {}): Promise<void> {
     return this.quick(`remove memory of snapshot ${snapshotId}`, options, () =>
       removeDurably(this.stores.layout.memory(volumeId, snapshotId)),
+    );
+  }
+
+  readNvram(volumeId: string, keeper: string, options: CallOptions = {}): Promise<Uint8Array | null> {
+    const path = this.stores.layout.nvram(volumeId, keeper);
+    return this.quick(`read firmware variables of ${keeper}`, options, () =>
+      readWhole(path, NVRAM_BYTES_LIMIT),
     );
   }
 

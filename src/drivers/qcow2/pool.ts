@@ -73,12 +73,9 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
     return this.quick('measure it', options, async () => {
       // What is wiped is no object's any more, and its room not free yet: others have it, as far as claims go.
       const files = (await this.#listAll()).filter((file) => !isWipe(file));
-      const [room, ...own] = await Promise.all([
-        measure(this.stores.layout.base),
-        occupied(files),
-        ...files.filter(isShare).map(({ id }) => this.stores.shares.bytesOf(id)),
-      ]);
-      const ownBytes = own.reduce((sum, bytes) => sum + bytes, 0);
+      const room = await measure(this.stores.layout.base);
+      let ownBytes = await occupied(files);
+      for (const { id } of files.filter(isShare)) ownBytes += await this.stores.shares.bytesOf(id);
       return { ...room, shared: room.shared || this.isShared, ownBytes, reflink: this.#reflink };
     });
   }
@@ -215,10 +212,10 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
   }
 
   async #listAll(): Promise<StoredFile[]> {
-    const folders = await Promise.all(
-      this.stores.layout.folders.map((folder) => listFolder(this.stores.layout, folder)),
-    );
-    return folders.flat();
+    const files: StoredFile[] = [];
+    for (const folder of this.stores.layout.folders)
+      files.push(...(await listFolder(this.stores.layout, folder)));
+    return files;
   }
 
   async #standsOn({ kind, path }: StoredFile): Promise<string | null> {

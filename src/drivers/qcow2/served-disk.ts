@@ -15,11 +15,12 @@ import { AgentError } from '../../model/errors.ts';
 import { CallLimit } from '../host/call-limit.ts';
 import type { ResourceLimits } from '../host/sandbox.ts';
 import { errno, explainUse } from './files.ts';
-import { type ImageTool, lent } from './image-tool.ts';
+import type { ImageTool } from './image-tool.ts';
 import { NbdClient } from './nbd-client.ts';
 import { ServerEnded } from './nbd-intake.ts';
 import { contextOf, type Wanted } from './nbd-extents.ts';
-import { type LentKey, secretArgs } from './passphrases.ts';
+import { type LentKey, secretArgs } from '../host/passphrases.ts';
+import { lent } from '../host/exec.ts';
 
 const SOCKET = 'disk';
 /** The largest volume, over a slow line, milliseconds. */

@@ -4,8 +4,9 @@
 import { open } from 'node:fs/promises';
 import { AgentError } from '../../model/errors.ts';
 import type { CallLimit } from '../host/call-limit.ts';
+import { lent } from '../host/exec.ts';
 import { removeDurably } from './files.ts';
-import { type ImageTool, lent, refused } from './image-tool.ts';
+import { type ImageTool, refused } from './image-tool.ts';
 import { openSource } from './open-source.ts';
 import type { FetchParts } from './fetch.ts';
 import { openSink } from './sink.ts';

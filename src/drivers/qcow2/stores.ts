@@ -21,7 +21,7 @@ import type { ImportParts } from './import.ts';
 import { LayerStore } from './layers.ts';
 import { Layout } from './layout.ts';
 import { NodeFolders } from './node-folders.ts';
-import { Passphrases } from './passphrases.ts';
+import { Passphrases } from '../host/passphrases.ts';
 import type { PoolGround } from './pool-ground.ts';
 import { SeedStore } from './seeds.ts';
 import { ShareStore } from './shares.ts';

@@ -17,7 +17,7 @@ import type { DeltaStore } from './deltas.ts';
 import { placesOf } from './disk-places.ts';
 import { lendChain } from './lent-chain.ts';
 import { extentsOfDisk, type Wanted } from './nbd-extents.ts';
-import { explainKey } from './passphrases.ts';
+import { explainKey } from '../host/passphrases.ts';
 import type { OpenDisk } from './pool-calls.ts';
 import { serveDisk } from './served-disk.ts';
 import type { VolumeParts } from './whole-volume.ts';

@@ -48,7 +48,7 @@ import {
   type Passphrases,
   secretArgs,
   untilMeasured,
-} from './passphrases.ts';
+} from '../host/passphrases.ts';
 
 /** libvirt gives the file to QEMU's user when the guest starts. */
 export const VOLUME_MODE = 0o600;

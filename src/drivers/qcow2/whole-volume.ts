@@ -6,11 +6,18 @@ import type { VolumeChain } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { convertLimits, progressTo } from './convert.ts';
 import { explainUse } from './files.ts';
-import { type ImageTool, lent } from './image-tool.ts';
+import type { ImageTool } from './image-tool.ts';
 import type { ImageStore } from './images.ts';
 import type { Layout } from './layout.ts';
 import { lendChain } from './lent-chain.ts';
-import { explainKey, type LentKey, type Passphrases, secretArgs, untilMeasured } from './passphrases.ts';
+import {
+  explainKey,
+  type LentKey,
+  type Passphrases,
+  secretArgs,
+  untilMeasured,
+} from '../host/passphrases.ts';
+import { lent } from '../host/exec.ts';
 import type { VolumeStore } from './volumes.ts';
 
 /** VHDX grows by whole blocks of up to 256 MiB, and has a log. */

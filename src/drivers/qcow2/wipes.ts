@@ -19,6 +19,7 @@ import type { LayerId } from '../../model/layers.ts';
 import { MIB } from '../../model/units.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { CallLimit } from '../host/call-limit.ts';
+import { lent } from '../host/exec.ts';
 import { BLOCK_BYTES, ZEROS } from './blocks.ts';
 import {
   exists,
@@ -30,7 +31,7 @@ import {
   syncFolder,
 } from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
-import { type ImageTool, lent } from './image-tool.ts';
+import type { ImageTool } from './image-tool.ts';
 import type { LayerStore } from './layers.ts';
 import { besideWipe, type Layout } from './layout.ts';
 import { isWipe, listFolder } from './pool-folder.ts';

@@ -7,11 +7,13 @@
 import { checkKey, checkKeyPrefix, isKey } from '../../model/objects.ts';
 import type { CallOptions } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
+import { batchOfEach } from '../contracts/object-batch.ts';
 import { checkGet, checkPut, checkQuery } from '../contracts/object-checks.ts';
 import type {
   GetOptions,
   LeftUpload,
   ListQuery,
+  ObjectBatch,
   ObjectFacts,
   ObjectPage,
   ObjectRead,
@@ -127,6 +129,10 @@ export class S3Store implements ObjectStore {
     await this.#requests.send(`abort the upload of object ${key}`, limit, (wire, signal) =>
       wire.abortUpload(key, uploadId, signal),
     );
+  }
+
+  batch(options: CallOptions = {}): ObjectBatch {
+    return batchOfEach(this, options);
   }
 
   close(): void {

@@ -5,6 +5,7 @@
  * refusals. Closing it, or killing the process that it stands for, touches no guest.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { HostDevice } from '../../model/topology.ts';
 import type { CallOptions, Unsubscribe } from '../contracts/calls.ts';
@@ -180,18 +181,19 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
     return this.change('hypervisor.restoreNvram', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live !== null) throw illegal(guest, 'it runs');
-      const { name } = guest;
       const file = this.world.files.get(path);
       if (file === undefined) throw new AgentError('NOT_FOUND', `There are no firmware variables at ${path}`);
-      const { sizeBytes, text } = file;
-      const target = nvramPath(name);
-      this.world.kept.set(target, {
-        kind: 'nvram',
-        path: target,
-        guestName: name,
-        sizeBytes,
-        text: text ?? '',
-      });
+      this.world.guests.putNvram(guest.name, file.text ?? '');
+    });
+  }
+
+  writeNvram(id: string, bytes: Uint8Array, options?: CallOptions): Promise<void> {
+    return this.change('hypervisor.writeNvram', id, options, (maybe) => {
+      const guest = there(maybe, id);
+      if (guest.live !== null) throw illegal(guest, 'it runs');
+      if (bytes.length === 0 || bytes.length > NVRAM_BYTES_LIMIT)
+        throw new AgentError('INVALID_ARGUMENT', `No firmware keeps ${bytes.length} bytes of variables`);
+      this.world.guests.putNvram(guest.name, Buffer.from(bytes).toString());
     });
   }
 
@@ -203,7 +205,7 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
       if (before !== undefined)
         throw new AgentError('HOST_CONFLICT', `Guest ${id} has another share with the tag ${share.tag}`);
       if (guest.live.sharesMemory !== true) throw illegal(guest, 'it was started without a share');
-      this.world.guests.plugShare(guest, share);
+      this.world.guests.files.plugShare(guest, share);
     });
   }
 
@@ -212,7 +214,7 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
       const guest = there(maybe, id);
       const share = liveShare(guest, tag);
       if (share === undefined) return;
-      if (guest.booted && guest.obeys) return this.world.guests.unplugShare(guest, share);
+      if (guest.booted && guest.obeys) return this.world.guests.files.unplugShare(guest, share);
       throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the share go, and still has it`);
     });
   }

@@ -9,11 +9,13 @@ import { AgentError, type ErrorCode } from '../../model/errors.ts';
 import { type ByteRange, checkKey, checkKeyPrefix } from '../../model/objects.ts';
 import { MIB } from '../../model/units.ts';
 import type { CallOptions } from '../contracts/calls.ts';
+import { batchOfEach } from '../contracts/object-batch.ts';
 import { checkGet, checkPut, checkQuery } from '../contracts/object-checks.ts';
 import {
   type GetOptions,
   type LeftUpload,
   type ListQuery,
+  type ObjectBatch,
   type ObjectFacts,
   type ObjectFault,
   type ObjectPage,
@@ -113,6 +115,10 @@ export class SimObjectStore implements ObjectStore {
       bucket.uploads.delete(uploadId);
       this.#world.touch();
     });
+  }
+
+  batch(options: CallOptions = {}): ObjectBatch {
+    return batchOfEach(this, options);
   }
 
   close(): void {}

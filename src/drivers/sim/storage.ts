@@ -269,6 +269,13 @@ export class SimStoragePool implements StoragePool {
     );
   }
 
+  readNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<Uint8Array | null> {
+    return this.#run('storage.readNvram', volumeId, options, () => {
+      const file = this.#files.get(this.paths.nvram(volumeId, keeper));
+      return file === undefined ? null : Buffer.from(file.text ?? '');
+    });
+  }
+
   removeNvram(volumeId: string, keeper: string, options?: CallOptions): Promise<void> {
     return this.#run('storage.removeNvram', volumeId, options, () =>
       this.#files.remove(this.paths.nvram(volumeId, keeper)),

@@ -105,6 +105,12 @@ export const BACKUP_METHODS = {
         description:
           'what it is to be like: the spec of the backup, with the networks of this node, and disks of sizeGib alone, not less than they had',
       },
+      freshFirmware: Type.Optional(
+        Type.Boolean({
+          description:
+            'begin with the firmware variables of a new machine, and not with those of the backup. Default: false',
+        }),
+      ),
       ...Fence,
     }),
   ),

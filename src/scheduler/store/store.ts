@@ -2,6 +2,7 @@
  * All tables of the scheduler behind one door, and what is deleted from them with time.
  */
 
+import { CommitRound } from '../../sqlite/commit-round.ts';
 import { Database } from '../../sqlite/database.ts';
 import { ClaimStore } from './claims.ts';
 import { CommandStore } from './commands.ts';
@@ -34,6 +35,8 @@ const DATABASE = {
 
 export class Store {
   readonly db: Database;
+  /** For what many write at once. */
+  readonly round: CommitRound;
   readonly nodes: NodeStore;
   readonly events: EventStore;
   readonly outboxes: OutboxStore;
@@ -47,6 +50,7 @@ export class Store {
   /** @see Database for `folder` and errors. */
   constructor(folder: string) {
     this.db = new Database({ ...DATABASE, folder });
+    this.round = new CommitRound(this.db);
     this.nodes = new NodeStore(this.db);
     this.events = new EventStore(this.db);
     this.outboxes = new OutboxStore(this.db);
@@ -81,6 +85,7 @@ export class Store {
   }
 
   close(): void {
+    this.round.flush();
     this.db.close();
   }
 }

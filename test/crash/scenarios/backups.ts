@@ -23,7 +23,7 @@ async function haveBackupAlone(stand: Stand): Promise<void> {
  * A backup of the running guest that the next one can go on from. A case may have ended with a guest that was killed,
  * or with its power as it was not before.
  */
-async function haveCheckpoint({ node }: Stand): Promise<void> {
+export async function haveCheckpoint({ node }: Stand): Promise<void> {
   const { instance } = await node.call('instance.show', { id: SUBJECT });
   const wasRunning = instance.power.state === 'running';
   if (!wasRunning) await node.run('instance.start', { id: SUBJECT });
@@ -76,6 +76,23 @@ export const BACKUPS: Scenario[] = [
     failing: { call: 'hypervisor.copyDisks' },
     ends: ['failed'],
   }),
+  scenario('backup.create', {
+    variant: '(UEFI)',
+    setting: { instance: 'running', firmware: 'uefi' },
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    variant: '(UEFI, stopped)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    variant: '(UEFI, refused)',
+    setting: { instance: 'running', firmware: 'uefi' },
+    params: () => ({ id: SUBJECT }),
+    failing: { call: 'storage.readNvram' },
+    ends: ['failed'],
+  }),
   scenario('backup.verify', {
     setting: { instance: 'stopped' },
     arrange: haveBackup,
@@ -114,6 +131,20 @@ export const BACKUPS: Scenario[] = [
     params: () => ({ ...its(), ...asNew() }),
     cancelledAt: { call: 'hypervisor.define' },
     ends: ['cancelled', 'succeeded'],
+  }),
+  scenario('backup.recreate', {
+    variant: '(UEFI)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    arrange: haveBackupAlone,
+    params: () => ({ ...its(), ...asNew() }),
+  }),
+  scenario('backup.recreate', {
+    variant: '(UEFI, refused)',
+    setting: { instance: 'stopped', firmware: 'uefi' },
+    arrange: haveBackupAlone,
+    params: () => ({ ...its(), ...asNew() }),
+    failing: { call: 'hypervisor.writeNvram' },
+    ends: ['failed'],
   }),
   scenario('backup.delete', {
     setting: { instance: 'stopped' },

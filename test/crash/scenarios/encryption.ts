@@ -1,6 +1,7 @@
 /** Encrypted volumes, through everything that is done with one. */
 import type { Backup } from '../../../src/model/backup.ts';
 import type { Stand } from '../stands/stand.ts';
+import { haveCheckpoint } from './backups.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { ENCRYPTION, IMAGE, instanceSpec, SUBJECT } from './setting.ts';
 
@@ -20,6 +21,11 @@ async function haveLayers(stand: Stand): Promise<void> {
   await attached(stand);
   for (const name of ['first', 'second', 'third']) await node.run('snapshot.create', { id: SUBJECT, name });
   for (const snapshot of ['first', 'third']) await node.run('snapshot.delete', { id: SUBJECT, snapshot });
+}
+
+async function changesKept(stand: Stand): Promise<void> {
+  await attached(stand);
+  await haveCheckpoint(stand);
 }
 
 async function haveBackup(stand: Stand): Promise<void> {
@@ -112,6 +118,18 @@ export const ENCRYPTED: Scenario[] = [
     ...variant(', stopped'),
     setting: { instance: 'stopped', encrypted: [SECRET] },
     arrange: attached,
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    ...variant(', incremental'),
+    setting: { instance: 'running', encrypted: [SECRET] },
+    arrange: changesKept,
+    params: () => ({ id: SUBJECT }),
+  }),
+  scenario('backup.create', {
+    ...variant(', incremental, stopped'),
+    setting: { instance: 'stopped', encrypted: [SECRET] },
+    arrange: changesKept,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.restore', {

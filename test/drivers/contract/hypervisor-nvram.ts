@@ -3,9 +3,16 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
+import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
+import { NVRAM_BYTES_LIMIT } from '../../../src/model/backup.ts';
 import { ABSENT_ID, type MakeBench, rejectsWith, started } from './hypervisor-bench.ts';
 
 export function nvramTests(t: Test, make: MakeBench): void {
+  keptTests(t, make);
+  givenTests(t, make);
+}
+
+function keptTests(t: Test, make: MakeBench): void {
   t.test('the firmware variables of a UEFI guest are kept, and put back', async (t) => {
     const bench = await make(t);
     const { hypervisor } = bench;
@@ -54,5 +61,40 @@ export function nvramTests(t: Test, make: MakeBench): void {
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.restoreNvram(foreign.id, path));
     await hypervisor.destroy(definition.id);
     await hypervisor.undefine(definition.id);
+  });
+}
+
+function givenTests(t: Test, make: MakeBench): void {
+  t.test('a guest that does not run is given the firmware variables of another host', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const [from, to] = [0, 1].map(() => ({ ...bench.definition(), firmware: 'uefi' as const })) as [
+      GuestDefinition,
+      GuestDefinition,
+    ];
+    const kept = bench.nvramPath();
+    for (const definition of [from, to]) await hypervisor.define(definition);
+    await hypervisor.start(from.id);
+    await hypervisor.destroy(from.id);
+    const { nvram } = hypervisor.keptPaths(from.name);
+    await bench.changeVariables(nvram);
+    const text = await bench.variablesIn(nvram);
+    const bytes = Buffer.from(text, 'latin1');
+    await hypervisor.writeNvram(to.id, bytes);
+    await hypervisor.writeNvram(to.id, bytes);
+    t.equal(await hypervisor.keepNvram(to.id, kept), true, 'before its first start');
+    t.equal(await bench.variablesIn(kept), text);
+    await hypervisor.start(to.id);
+    await rejectsWith(t, 'ILLEGAL_STATE', hypervisor.writeNvram(to.id, bytes));
+    await hypervisor.destroy(to.id);
+    for (const size of [0, NVRAM_BYTES_LIMIT + 1])
+      await rejectsWith(t, 'INVALID_ARGUMENT', hypervisor.writeNvram(to.id, Buffer.alloc(size)));
+    t.equal((await hypervisor.listKept()).filter(({ guestName }) => guestName === to.name).length, 1);
+    await hypervisor.undefine(to.id);
+    t.notOk((await hypervisor.listKept()).some(({ guestName }) => guestName === to.name));
+    await hypervisor.undefine(from.id);
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.writeNvram(ABSENT_ID, bytes));
+    const foreign = await bench.makeForeign();
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.writeNvram(foreign.id, bytes));
   });
 }

@@ -49,6 +49,7 @@ export function objectsContract(t: Test, name: string, make: MakeStore): void {
   t.test(`${name} keeps the contract of ObjectStore`, async (t) => {
     refusalTests(t, make);
     objectTests(t, make);
+    batchTests(t, make);
     damageTests(t, make);
     listTests(t, make);
     uploadTests(t, make);
@@ -150,6 +151,65 @@ function objectTests(t: Test, make: MakeStore): void {
       throw new AgentError('HOST_CONFLICT', 'the disk went away');
     };
     await rejectsWith(t, 'HOST_CONFLICT', () => store.put('a', failing()));
+    t.equal(await store.head('a'), null);
+  });
+}
+
+function batchTests(t: Test, make: MakeStore): void {
+  t.test('what a batch has settled is there for everybody, and the batch may go on', async (t) => {
+    const { store, reopen } = await make(t);
+    await store.put('a/there', bytesOf(7));
+    await using batch = store.batch();
+    t.equal(await batch.sizeOf('a/there'), 7);
+    t.equal(await batch.sizeOf('a/new'), null);
+    const keys = Array.from({ length: 20 }, (_, place) => `a/${place % 4}/object-${place}`);
+    await Promise.all(keys.map((key, place) => batch.put(key, piecesOf(place * 1000))));
+    t.equal(await batch.sizeOf(keys[3] as string), 3000, 'the batch has it at once');
+    await batch.settle();
+    const other = await reopen();
+    for (const [place, key] of keys.entries())
+      t.equal(await digestOf(await other.get(key)), await digestOf(bytesOf(place * 1000)), key);
+    await batch.put('a/later', piecesOf(10));
+    await batch.settle();
+    t.match(await other.head('a/later'), { sizeBytes: 10 });
+    t.equal((await other.list({ prefix: 'a/' })).objects.length, keys.length + 2);
+  });
+
+  t.test('an object that is put twice in a batch is the later one, whole', async (t) => {
+    const { store } = await make(t);
+    await store.put('twice', bytesOf(3));
+    await using batch = store.batch();
+    await batch.put('twice', piecesOf(50_000));
+    await batch.put('twice', piecesOf(40_000));
+    t.equal(await batch.sizeOf('twice'), 40_000);
+    await batch.settle();
+    t.equal(await digestOf(await store.get('twice')), await digestOf(bytesOf(40_000)));
+  });
+
+  t.test('a batch that is given up leaves no half of anything', async (t) => {
+    const { store } = await make(t);
+    {
+      await using batch = store.batch();
+      await batch.put('given-up', piecesOf(100_000));
+    }
+    const facts = await store.head('given-up');
+    if (facts !== null)
+      t.equal(await digestOf(await store.get('given-up')), await digestOf(bytesOf(100_000)));
+    t.same(await store.listUploads(), []);
+    await store.batch()[Symbol.asyncDispose]();
+  });
+
+  t.test('a batch refuses keys that are not ours, and ends with its signal', async (t) => {
+    const { store } = await make(t);
+    await using batch = store.batch();
+    for (const key of BAD_KEYS) {
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => batch.sizeOf(key), `size of ${key}`);
+      await rejectsWith(t, 'INVALID_ARGUMENT', () => batch.put(key, piecesOf(1)), `put ${key}`);
+    }
+    await batch.settle();
+    await using ended = store.batch({ signal: AbortSignal.abort() });
+    await rejectsWith(t, 'CANCELLED', () => ended.put('a', piecesOf(10)));
+    await rejectsWith(t, 'CANCELLED', () => ended.sizeOf('a'));
     t.equal(await store.head('a'), null);
   });
 }
@@ -318,11 +378,20 @@ async function* brokenSource(): AsyncGenerator<Uint8Array> {
 /** Bytes that are the same each time, in pieces of an odd size, and differ by `seed`. */
 export async function* bytesOf(length: number, seed = 0): AsyncGenerator<Uint8Array> {
   const PIECE_BYTES = 777_777;
-  for (let at = 0; at < length; at += PIECE_BYTES) {
-    const piece = new Uint8Array(Math.min(PIECE_BYTES, length - at));
-    for (let i = 0; i < piece.length; i++) piece[i] = (at + i) * 31 + ((at + i) >> 11) + seed;
-    yield piece;
-  }
+  for (let at = 0; at < length; at += PIECE_BYTES)
+    yield pieceAt(at, Math.min(PIECE_BYTES, length - at), seed);
+}
+
+/** The same bytes, as a head and the rest. */
+export function piecesOf(length: number): Uint8Array[] {
+  const headBytes = Math.min(length, 44);
+  return [pieceAt(0, headBytes, 0), pieceAt(headBytes, length - headBytes, 0)];
+}
+
+function pieceAt(at: number, length: number, seed: number): Uint8Array {
+  const piece = new Uint8Array(length);
+  for (let i = 0; i < length; i++) piece[i] = (at + i) * 31 + ((at + i) >> 11) + seed;
+  return piece;
 }
 
 export async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {

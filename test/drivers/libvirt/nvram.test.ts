@@ -67,3 +67,21 @@ t.test('what is put back replaces a link, and what it points at stays', { skip }
   t.equal((await stat(nvram)).mode & 0o777, 0o600);
   t.notOk(await isThere(`${nvram}.partial`));
 });
+
+t.test('variables of a size that the firmware of this host has not are refused', { skip }, async (t) => {
+  const lab = await Lab.open(t);
+  const hypervisor = lab.driver(t);
+  const definition = await lab.emptyGuest({ firmware: 'uefi' });
+  const { id, name } = definition;
+  await hypervisor.define(definition);
+  const { nvram } = hypervisor.keptPaths(name);
+  t.teardown(() => rm(nvram, { force: true }));
+  await t.rejects(hypervisor.writeNvram(id, Buffer.alloc(4096, 1)), {
+    code: 'UNSUPPORTED',
+    message: /keeps .*540672.* bytes of variables, and these are 4096/,
+    hint: /OVMF/,
+  });
+  t.notOk(await isThere(nvram));
+  await hypervisor.writeNvram(id, Buffer.alloc(540_672, 1));
+  t.equal((await stat(nvram)).mode & 0o777, 0o600);
+});

@@ -7,7 +7,7 @@ import { until } from './node.ts';
 
 /** Bounds, ms: a guest under TCG on a loaded machine takes its time. */
 const AGENT_MS = 120_000;
-const COMMAND_MS = 120_000;
+const COMMAND_MS = 240_000;
 
 const run = promisify(execFile);
 

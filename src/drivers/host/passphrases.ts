@@ -11,9 +11,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Keys } from '../contracts/keys.ts';
-import { ProcessError } from '../host/exec.ts';
-import type { SandboxUser } from '../host/sandbox.ts';
-import { lent } from './image-tool.ts';
+import { lent, ProcessError } from './exec.ts';
+import type { SandboxUser } from './sandbox.ts';
 
 /** A tmpfs that every Linux has, for POSIX shared memory. @see shm_overview(7) */
 const MEMORY_FOLDER = '/dev/shm';
