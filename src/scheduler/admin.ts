@@ -1,5 +1,5 @@
 /**
- * `berth-scheduler token create`, `revoke`, `node state`, `node fence`, `instance restart`: what an operator asks of the scheduler that runs, by its HTTP
+ * `berth-scheduler token create`, `revoke`, `node state`, `node fence`, `instance restart`, `usage`: what an operator asks of the scheduler that runs, by its HTTP
  * API, with the files of its state folder.
  *
  * A token is written to standard output or to a file for its owner alone; it is never an argument, which every user
@@ -16,7 +16,7 @@ import { AgentError, type ErrorBody } from '../model/errors.ts';
 import { parseJson } from '../model/json.ts';
 import { NODE_SERVICES } from './store/nodes.ts';
 
-const COMMANDS = ['token', 'revoke', 'node', 'instance'];
+const COMMANDS = ['token', 'revoke', 'node', 'instance', 'usage'];
 const FENCE_WORDS = {
   fence:
     'Say that a lost node is powered off, or cut off from its storage: its instances may be restarted elsewhere.',
@@ -51,6 +51,7 @@ export async function runAdmin(argv: readonly string[], io: AdminIo): Promise<vo
     .action((node: string, flags: Flags) => revoke(node, flags, io));
   addNodeCommands(program, io);
   addInstanceCommands(program, io);
+  addUsageCommand(program, io);
   await program.parseAsync(argv, { from: 'user' });
 }
 
@@ -102,6 +103,33 @@ interface Flags {
 
 type Access = Omit<Flags, 'reason'>;
 
+/** Options of `usage`, which are the API's own. */
+const USAGE_OPTIONS = ['node', 'instance', 'volume', 'since', 'until', 'after'];
+
+function addUsageCommand(program: Command, io: AdminIo): void {
+  const usage = withAccess(program.command('usage'))
+    .description('Print usage records, one JSON document a line, in the order in which they came.')
+    .option('--node <node>', 'id or hostname')
+    .option('--instance <id>', 'only those of an instance')
+    .option('--volume <id>', 'only those of a volume')
+    .option('--since <time>', 'only periods that end after this, RFC 3339')
+    .option('--until <time>', 'only periods that end by this, RFC 3339')
+    .option('--after <position>', 'only what came after the record of this position');
+  usage.action((flags: Flags & Record<string, string>) => printUsage(flags, io));
+}
+
+/** Page after page, until there is no more. */
+async function printUsage(flags: Flags & Record<string, string>, io: AdminIo): Promise<void> {
+  const asked = USAGE_OPTIONS.filter((name) => flags[name] !== undefined);
+  const query = new URLSearchParams(asked.map((name): [string, string] => [name, flags[name] ?? '']));
+  for (let next: number | null = 0; next !== null; ) {
+    const page = (await ask(flags, `/v1/usage?${query}`)) as { records: object[]; next: number | null };
+    for (const record of page.records) io.out(`${JSON.stringify(record)}\n`);
+    next = page.next;
+    query.set('after', String(next));
+  }
+}
+
 function withAccess(command: Command): Command {
   return command
     .option('--url <url>', 'address of the scheduler', 'https://localhost:7680')
@@ -147,13 +175,17 @@ function pathOf(node: string, action: string): string {
   return `/v1/nodes/${encodeURIComponent(node)}/${action}`;
 }
 
-async function ask(flags: Access, path: string, body: object): Promise<unknown> {
+/** @param body Null to read. */
+async function ask(flags: Access, path: string, body: object | null = null): Promise<unknown> {
   const url = new URL(path, flags.url);
   const bearer = readFileSync(flags.tokenFile ?? join(flags.stateDir, 'token'), 'utf8').trim();
-  const sent = JSON.stringify(body);
+  const sent = body === null ? '' : JSON.stringify(body);
   const options = {
-    method: 'POST',
-    headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/json' },
+    method: body === null ? 'GET' : 'POST',
+    headers: {
+      authorization: `Bearer ${bearer}`,
+      ...(body === null ? {} : { 'content-type': 'application/json' }),
+    },
     signal: AbortSignal.timeout(TIMEOUT_MS),
     ...caOf(flags),
   };

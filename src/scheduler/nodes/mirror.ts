@@ -1,5 +1,5 @@
 /**
- * The mirror: instances and operations as nodes tell them, by events and by polls, kept in the store.
+ * The mirror: instances, operations and usage as nodes tell them, by events and by polls, kept in the store.
  *
  * Promises: a node speaks for its own instances only; what it does not tell is changed only by a listing
  * that was asked for after the instance was known here. Every method runs within a transaction of its caller.
@@ -13,7 +13,8 @@ import type { SnapshotKind } from '../../model/link.ts';
 import { hasEnded, Operation } from '../../model/operation.ts';
 import type { TSchema } from '../../model/schema.ts';
 import { told } from '../../model/told.ts';
-import { findFault } from '../../model/validate.ts';
+import { UsageRecord } from '../../model/usage.ts';
+import { type Fault, findFault } from '../../model/validate.ts';
 import type { Clock } from '../clock.ts';
 import type { Claimer } from '../engines/claimer.ts';
 import { bringsInstance } from '../store/commands.ts';
@@ -57,6 +58,9 @@ export class Mirror {
         if (this.#fits(nodeId, event, Operation, 'operation')) {
           this.applyOperation(nodeId, event.data['operation'] as Operation);
         }
+        break;
+      case 'usage.recorded':
+        this.#takeUsage(nodeId, event);
         break;
       default: // the others are stored, and change nothing here
     }
@@ -176,6 +180,17 @@ export class Mirror {
     claimer.releaseOnCommit(instance.id);
   }
 
+  /** Each record is taken by itself: one that does not fit costs the others nothing. */
+  #takeUsage(nodeId: string, event: BerthEvent): void {
+    const { store, clock, logger } = this.#parts;
+    const { records } = event.data;
+    for (const record of Array.isArray(records) ? records : [null]) {
+      const fault = usageFault(record);
+      if (fault === null) store.usage.add(nodeId, record as UsageRecord, clock.now());
+      else logger.error({ nodeId, seq: event.seq, ...fault }, 'a usage record does not fit: it is not kept');
+    }
+  }
+
   /** An event whose data this version cannot read is kept as an event; the next poll tells what it meant. */
   #fits(nodeId: string, event: BerthEvent, schema: TSchema, key: string): boolean {
     const fault = findFault(told(schema), event.data[key]);
@@ -184,6 +199,13 @@ export class Mirror {
     this.#parts.logger.warn(context, 'event data does not fit');
     return false;
   }
+}
+
+/** The end of its period is what it is found by. */
+function usageFault(record: unknown): Fault | null {
+  const fault = findFault(told(UsageRecord), record);
+  if (fault !== null || !Number.isNaN(Date.parse((record as UsageRecord).periodEnd))) return fault;
+  return { path: ['periodEnd'], message: 'is no time' };
 }
 
 function notThere(instance: InstanceRow): ErrorBody {

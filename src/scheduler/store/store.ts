@@ -14,6 +14,7 @@ import { OperationStore } from './operations.ts';
 import { OperatorLog } from './operator-log.ts';
 import { OutboxStore } from './outboxes.ts';
 import { TrustStore } from './trust.ts';
+import { USAGE_KEPT_MS, UsageStore } from './usage.ts';
 
 const HOUR_MS = 3_600_000;
 /** How long an idempotency key and an ended operation are remembered: longer than any caller retries. */
@@ -46,6 +47,7 @@ export class Store {
   readonly claims: ClaimStore;
   readonly trust: TrustStore;
   readonly operatorLog: OperatorLog;
+  readonly usage: UsageStore;
 
   /** @see Database for `folder` and errors. */
   constructor(folder: string) {
@@ -60,6 +62,7 @@ export class Store {
     this.claims = new ClaimStore(this.db);
     this.trust = new TrustStore(this.db);
     this.operatorLog = new OperatorLog(this.db);
+    this.usage = new UsageStore(this.db);
   }
 
   /** Who this scheduler is to others, for as long as its database lives. */
@@ -81,6 +84,7 @@ export class Store {
       this.commands.prune(nowMs - SETTLED_KEPT_MS);
       this.instances.prune(nowMs - FAILED_KEPT_MS);
       this.trust.prune(nowMs - SETTLED_KEPT_MS);
+      this.usage.prune(nowMs - USAGE_KEPT_MS);
     });
   }
 
