@@ -1,5 +1,5 @@
 /**
- * `berth-scheduler token create`, `revoke`, `node state`, `node fence`, `usage`: what an operator asks of the scheduler that runs, by its HTTP
+ * `berth-scheduler token create`, `revoke`, `node state`, `node fence`, `instance restart`, `usage`: what an operator asks of the scheduler that runs, by its HTTP
  * API, with the files of its state folder.
  *
  * A token is written to standard output or to a file for its owner alone; it is never an argument, which every user
@@ -16,14 +16,14 @@ import { AgentError, type ErrorBody } from '../model/errors.ts';
 import { parseJson } from '../model/json.ts';
 import { NODE_SERVICES } from './store/nodes.ts';
 
-const COMMANDS = ['token', 'revoke', 'node', 'usage'];
+const COMMANDS = ['token', 'revoke', 'node', 'instance', 'usage'];
 const FENCE_WORDS = {
   fence:
     'Say that a lost node is powered off, or cut off from its storage: its instances may be restarted elsewhere.',
   unfence: 'Take that back.',
 };
-/** The scheduler answers these from memory and its database. Milliseconds. */
-const TIMEOUT_MS = 10_000;
+/** The scheduler answers from memory and its database, but for what a node is asked for: that may take 15 s. Milliseconds. */
+const TIMEOUT_MS = 30_000;
 
 /** Whether the command line is one for here, and not one that starts a scheduler. */
 export function isAdminCommand([first]: readonly string[]): boolean {
@@ -50,6 +50,7 @@ export async function runAdmin(argv: readonly string[], io: AdminIo): Promise<vo
     .argument('<node>', 'id or hostname')
     .action((node: string, flags: Flags) => revoke(node, flags, io));
   addNodeCommands(program, io);
+  addInstanceCommands(program, io);
   addUsageCommand(program, io);
   await program.parseAsync(argv, { from: 'user' });
 }
@@ -72,6 +73,20 @@ function addNodeCommands(program: Command, io: AdminIo): void {
         tell(pathOf(name, action), { by, reason }, flags, io),
       );
   }
+}
+
+function addInstanceCommands(program: Command, io: AdminIo): void {
+  const instance = program.command('instance').description('Instances of nodes that are gone.');
+  withAccess(
+    instance.command('restart').description('Make an instance of a fenced node again on another one.'),
+  )
+    .argument('<instance>', 'id or name; all its disks are in shared pools')
+    .requiredOption('--reason <text>', 'why; it is kept and shown')
+    .option('--node <node>', 'id or hostname of the node to take (default: one is chosen)')
+    .option('--by <name>', 'who does it (default: the user)')
+    .action((name: string, { node, reason, by = userInfo().username, ...flags }: Flags) =>
+      restart(name, { by, reason, ...(node !== undefined && { node }) }, flags, io),
+    );
 }
 
 interface Flags {
@@ -146,6 +161,16 @@ async function tell(path: string, body: object, flags: Access, io: AdminIo): Pro
   io.out(`Node ${node.hostname} is ${node.state}${node.fence === null ? '' : ', and fenced'}.\n`);
 }
 
+async function restart(name: string, body: object, flags: Access, io: AdminIo): Promise<void> {
+  const path = `/v1/instances/${encodeURIComponent(name)}/restart-elsewhere`;
+  const { instance, operation } = (await ask(flags, path, body)) as {
+    instance: { name: string; hostname: string };
+    operation: { id: string } | null;
+  };
+  const how = operation === null ? 'the node has not answered yet' : `operation ${operation.id}`;
+  io.out(`Instance ${instance.name} is being restarted on ${instance.hostname}: ${how}.\n`);
+}
+
 function pathOf(node: string, action: string): string {
   return `/v1/nodes/${encodeURIComponent(node)}/${action}`;
 }
@@ -185,7 +210,7 @@ function caOf({ caFile, stateDir }: Access): { ca?: Buffer } {
 
 function resultOf(status: number, answer: string): unknown {
   const value = parseJson(answer) as { error?: ErrorBody };
-  if (status === 200) return value;
+  if (status === 200 || status === 202) return value;
   throw AgentError.fromBody(
     value.error ?? { code: 'INTERNAL', message: `the scheduler answered with ${status}` },
   );

@@ -214,7 +214,7 @@ export class Session {
     if (this.#isForked(lastSeq, link?.lastAt ?? null)) return;
     this.#terms = link ?? PLAIN_TERMS;
     inventory.accepted({ usesDeltas: this.#features.has('deltas') });
-    ownership.answered(disowned ?? []);
+    ownership.answered(disowned ?? [], { fences: link?.fences ?? 0 });
     this.#isAnswered = true;
     this.#catchUp(lastSeq);
     store.events.acknowledge(lastSeq);

@@ -10,6 +10,7 @@ import { REBOOT_MODES, RESTORE_SCOPES, STOP_MODES } from '../words.ts';
 import { consoleLeaf } from './instance-console.ts';
 import { configureLeaf } from './instance-configure.ts';
 import { createLeaf } from './instance-create.ts';
+import { takeoverLeaf } from './instance-takeover.ts';
 import { renderDrift } from './instance-drift.ts';
 import { health } from './node.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
@@ -143,6 +144,7 @@ export const commands: readonly Leaf[] = [
   rebootLeaf,
   configureLeaf,
   restoreLeaf,
+  takeoverLeaf,
   deleteLeaf({
     method: 'instance.delete',
     kind: 'instance',

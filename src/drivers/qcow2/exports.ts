@@ -98,7 +98,7 @@ export class ExportStore {
     await access(folder, constants.W_OK | constants.X_OK).catch((cause: unknown) => {
       throw new AgentError('INVALID_ARGUMENT', `Nothing can be written into ${folder}`, { cause });
     });
-    if (`${path}/`.startsWith(`${this.#parts.layout.root}/`)) {
+    if (`${path}/`.startsWith(`${this.#parts.layout.base}/`)) {
       throw new AgentError('PERMISSION_DENIED', `${path} lies in the pool, which is the agent's own`);
     }
     for (const taken of [path, digestOf(path)]) {

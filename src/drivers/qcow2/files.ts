@@ -153,6 +153,15 @@ export async function readSmall(path: string, bytesLimit: number): Promise<strin
   }
 }
 
+/** What a small file of ours says; null where it is no JSON. */
+export function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 /** What is to be done where the file system does not let the agent do what it needs. */
 const NOT_ALLOWED = "See that the agent's user may write there; an NFS export has to have no_root_squash.";
 const HINTS: Readonly<Record<string, string>> = {

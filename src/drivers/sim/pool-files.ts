@@ -27,6 +27,12 @@ export class PoolFiles {
     return this.world.files.usedIn(this.#name);
   }
 
+  /** Without what other nodes have in it. */
+  get ownBytes(): number {
+    if (this.layout.root === this.layout.base) return this.usedBytes;
+    return this.all().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
   get availableBytes(): number {
     return Math.max(0, this.totalBytes - this.usedBytes);
   }

@@ -8,6 +8,7 @@
 import { digestOf } from '../../model/digest.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
+import type { Params } from '../../model/methods.ts';
 import type { Operation } from '../../model/operation.ts';
 import { type Clock, timestamp } from '../clock.ts';
 import { needsOf } from '../engines/amounts.ts';
@@ -42,7 +43,7 @@ export interface CreateRequest {
 }
 
 export interface ActRequest {
-  method: Exclude<CommandMethod, 'instance.create'>;
+  method: Exclude<CommandMethod, 'instance.create' | 'instance.takeover'>;
   /** Id or name. */
   instance: string;
   params: Record<string, unknown>;
@@ -176,18 +177,18 @@ export class Commands {
   #enterRestart(request: RestartRequest, { ask, found, digest }: Judging): CommandRow | Ranking {
     const repeated = this.#repeated(request.key, digest);
     if (repeated !== null) return repeated;
-    const { spec, pools } = this.#planRestart(request.instance); // the node may have come back meanwhile
+    const { spec, pools, volumes, from } = this.#planRestart(request.instance); // the node may have come back meanwhile
     const target = this.find(request.instance);
     const ranking = this.#parts.placer.judge(ask, found);
     const nodeId = ranking.candidates.find((id) => id !== target.nodeId);
     if (nodeId === undefined) return ranking;
     const command = this.#newCommand(
-      { method: 'instance.create', key: request.key },
+      { method: 'instance.takeover', key: request.key },
       {
         digest,
         nodeId,
         instanceId: target.id,
-        params: { id: target.id, spec },
+        params: { id: target.id, spec, from, volumes },
         pinned: ask.nodeId !== null,
         origin: { nodeId: target.nodeId, pools },
       },
@@ -196,11 +197,11 @@ export class Commands {
     return command;
   }
 
-  #planRestart(instance: string): Restart {
+  #planRestart(instance: string): Restart & Pick<Params<'instance.takeover'>, 'from'> {
     const row = this.find(instance);
     const node = this.#parts.store.nodes.get(row.nodeId) as NodeRow;
-    assertFenced(node);
-    return planRestart(row, node.inventory);
+    const { number: fence } = assertFenced(node);
+    return { ...planRestart(row, node.inventory), from: { node: node.id, fence } };
   }
 
   #journalRestart(command: CommandRow, { by, reason }: RestartRequest, { consumer, amounts }: Ask): void {

@@ -19,7 +19,7 @@ import { viewOf } from '../instance-views.ts';
 import { readResult } from '../nodes/ask.ts';
 import type { Mirror } from '../nodes/mirror.ts';
 import type { Poller } from '../nodes/poller.ts';
-import type { CommandRow } from '../store/commands.ts';
+import { bringsInstance, type CommandRow } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
@@ -141,13 +141,13 @@ export class Dispatcher {
     }
     const { store, poller } = this.#parts;
     await store.round.write(() => this.#accept(command, operation));
-    if (command.method === 'instance.create') poller.refreshInventory(command.nodeId);
+    if (bringsInstance(command.method)) poller.refreshInventory(command.nodeId);
   }
 
   #accept(command: CommandRow, told: Operation): void {
     const { store, mirror, waiters, clock } = this.#parts;
     // The instance first, so that the mirror finds the creation of an operation that has failed already.
-    if (command.method === 'instance.create') this.#acceptInstance(command, told.id);
+    if (bringsInstance(command.method)) this.#acceptInstance(command, told.id);
     const operation = mirror.applyOperation(command.nodeId, told);
     const answer = { body: { instance: this.#instanceView(command.instanceId), operation } };
     const outcome = { state: 'accepted' as const, operationId: told.id, answer };
@@ -198,7 +198,7 @@ export class Dispatcher {
     const outcome = { state: 'refused' as const, operationId: null, answer: { error: body } };
     store.commands.settle(command.id, outcome, clock.now());
     store.db.onCommit(() => waiters.notify(commandTopic(command.id)));
-    if (command.method !== 'instance.create') return;
+    if (!bringsInstance(command.method)) return;
     claimer.releaseOnCommit(command.instanceId);
     const instance = store.instances.get(command.instanceId);
     if (instance?.phase === 'dispatching') {

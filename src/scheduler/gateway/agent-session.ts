@@ -70,7 +70,7 @@ const TERMS = {
 export type WholeHello = Hello & { inventory: Inventory };
 
 /** Answer to a hello, and when the event `lastSeq` was, where that is known. */
-export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null };
+export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null; fences?: number };
 
 /** What the owner of the links does with what agents say. */
 export interface AgentPeer {
@@ -322,14 +322,15 @@ export class AgentSession {
   async #answerTo(hello: Hello): Promise<HelloResult> {
     const inventory = this.#held.take(hello.nodeId, hello);
     if (inventory === null) throw new AgentError('INVALID_ARGUMENT', 'A hello needs the inventory');
-    const { lastAt, ...result } = await this.#peer.onHello(this, { ...hello, inventory });
+    const { lastAt, fences = 0, ...result } = await this.#peer.onHello(this, { ...hello, inventory });
     if (hello.link === undefined) return result;
     const { messageBytes, requests } = hello.link.limits;
     this.#limits = {
       messageBytes: Math.min(messageBytes, MESSAGE_BYTES_LIMIT),
       requests: Math.min(requests, REQUESTS_IN_FLIGHT_LIMIT),
     };
-    return { ...result, link: { ...TERMS, features: commonFeatures(hello.link.features), lastAt } };
+    const terms = { ...TERMS, features: commonFeatures(hello.link.features), lastAt };
+    return { ...result, link: { ...terms, ...(fences > 0 && { fences }) } };
   }
 
   /** A heartbeat counts, whatever becomes of the inventory in it. */

@@ -17,6 +17,7 @@ import { UsageRecord } from '../../model/usage.ts';
 import { type Fault, findFault } from '../../model/validate.ts';
 import type { Clock } from '../clock.ts';
 import type { Claimer } from '../engines/claimer.ts';
+import { bringsInstance } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
@@ -150,8 +151,7 @@ export class Mirror {
   applyOperation(nodeId: string, told: Operation): Operation {
     const { store, waiters, clock } = this.#parts;
     const operation = store.operations.put(nodeId, told, clock.now());
-    if (operation.kind === 'instance.create' && hasEnded(operation.state))
-      this.#endCreation(nodeId, operation);
+    if (bringsInstance(operation.kind) && hasEnded(operation.state)) this.#endCreation(nodeId, operation);
     store.db.onCommit(() => waiters.notify(operationTopic(operation.id)));
     return operation;
   }
@@ -160,7 +160,9 @@ export class Mirror {
     const { store, clock } = this.#parts;
     if (operation.state === 'succeeded') return;
     const instance = store.instances.get(operation.target.id);
-    if (instance === null || instance.nodeId !== nodeId) return;
+    if (instance === null) return;
+    // One that is its old node's again is so since the event before this one.
+    if (instance.nodeId !== nodeId && instance.operationId !== operation.id) return;
     if (instance.told === null) this.#fail(instance, operation.error);
     else store.instances.put({ ...instance, error: operation.error }, clock.now());
   }
@@ -168,7 +170,13 @@ export class Mirror {
   #fail(instance: InstanceRow, error: ErrorBody | null): void {
     const because = error ?? instance.error ?? notThere(instance);
     const { store, clock, claimer } = this.#parts;
-    store.instances.put({ ...instance, phase: 'failed', told: null, error: because }, clock.now());
+    const origin = instance.operationId === null ? null : store.commands.originOf(instance.operationId);
+    // One that could not be restarted elsewhere is its old node's again: its volumes were given back.
+    const left =
+      origin === null
+        ? ({ ...instance, phase: 'failed', told: null } as const)
+        : ({ ...instance, phase: 'present', nodeId: origin.nodeId } as const);
+    store.instances.put({ ...left, error: because }, clock.now());
     claimer.releaseOnCommit(instance.id);
   }
 

@@ -64,7 +64,9 @@ export class NodePeer implements AgentPeer {
     const disowned = disownedOf(store, nodeId, hello.instances ?? []);
     if (disowned.length > 0) logger.warn({ nodeId, disowned }, 'a node has what is not of it any more');
     const lastAt = store.events.at(nodeId, lastSeq);
-    return { epoch, lastSeq, lastAt, heartbeatSeconds, ...(disowned.length > 0 ? { disowned } : {}) };
+    const fences = store.nodes.fences(nodeId);
+    const told = { epoch, lastSeq, lastAt, fences, heartbeatSeconds };
+    return { ...told, ...(disowned.length > 0 ? { disowned } : {}) };
   }
 
   onIntroduced(session: AgentSession, nodeId: string): void {

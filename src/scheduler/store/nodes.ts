@@ -136,11 +136,17 @@ export class NodeStore {
       .run(service, note === null ? null : JSON.stringify(note), id);
   }
 
+  /** How many fences of it there were, ever. */
+  fences(id: string): number {
+    const row = this.#db.sql('SELECT fences FROM nodes WHERE id = ?').get(id);
+    return (row?.['fences'] as number | undefined) ?? 0;
+  }
+
   /** A fence takes the next number of the node. */
   setFence(id: string, fence: Omit<Fence, 'number'> | null): void {
     this.#db.assertTransaction();
     this.#briefs.changed(id);
-    const number = (this.#db.sql('SELECT fences FROM nodes WHERE id = ?').get(id)?.['fences'] as number) + 1;
+    const number = this.fences(id) + 1;
     if (fence === null) this.#db.sql('UPDATE nodes SET fence = NULL WHERE id = ?').run(id);
     else
       this.#db
