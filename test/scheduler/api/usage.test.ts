@@ -6,7 +6,7 @@ import Sqlite from 'better-sqlite3';
 import t from 'tap';
 import type { UsageRecord } from '../../../src/model/usage.ts';
 import { runAdmin } from '../../../src/scheduler/admin.ts';
-import { usage } from '../../../src/scheduler/store/migrations/007-usage.ts';
+import { usage } from '../../../src/scheduler/store/migrations/006-usage.ts';
 import { migrations } from '../../../src/scheduler/store/migrations/index.ts';
 import { Store } from '../../../src/scheduler/store/store.ts';
 import type { FakeAgent } from '../support/fake-agent.ts';
