@@ -42,7 +42,7 @@ export class BenchGateway {
         bearer: new BearerCheck(TOKEN),
         agentsShow: 'bearer',
       }),
-      floodgate: new Floodgate(systemClock, { links: { burst: 100_000, refillMs: 1 } }),
+      floodgate: new Floodgate(systemClock, { links: { burst: 100_000, refillMs: 1 }, window: 100_000 }),
       peer: this.#peer(),
       links: this.#links,
       probeIntervalMs: 5_000,
@@ -87,7 +87,7 @@ export class BenchGateway {
   #peer(): AgentPeer {
     return {
       ...WELCOMING,
-      onHello: (_session, { lastSeq }) => ({ epoch: 1, lastSeq, lastAt: null, heartbeatSeconds: 1 }),
+      onHello: async (_session, { lastSeq }) => ({ epoch: 1, lastSeq, lastAt: null, heartbeatSeconds: 1 }),
       onIntroduced: (session, nodeId) => {
         this.introduced++;
         this.#links.assign(nodeId, session);

@@ -32,6 +32,8 @@ export interface GatewayOptions {
   folder: string;
   tls: boolean;
   heartbeatSeconds: number;
+  /** Folder for its CPU profiles; null for none. A killed one leaves none. */
+  cpuProf: string | null;
 }
 
 export class Gateway {
@@ -62,9 +64,10 @@ export class Gateway {
 
   /** Resolves when it answers. @throws {AgentError} UNAVAILABLE: it does not, or has ended. */
   async start(): Promise<void> {
-    const { folder, tls, heartbeatSeconds } = this.#options;
+    const { folder, tls, heartbeatSeconds, cpuProf } = this.#options;
     const log = openSync(join(folder, 'gateway.log'), 'a', 0o600);
     const args = [
+      ...(cpuProf === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${cpuProf}`]),
       ...['--conditions=berth-source', MAIN, '--listen', `127.0.0.1:${this.#port}`, '--state-dir', folder],
       ...['--heartbeat-seconds', String(heartbeatSeconds), '--log-level', 'warn'],
       ...(tls ? ['--ca'] : []),

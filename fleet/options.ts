@@ -33,6 +33,8 @@ export interface FleetOptions {
   /** Stops and starts that are timed; twice as many reads. */
   readonly commands: number;
   readonly json: boolean;
+  /** Folder for CPU profiles of the gateway; null for none. */
+  readonly cpuProf: string | null;
 }
 
 /**
@@ -61,6 +63,7 @@ export function readOptions(
     creates: flags['creates'],
     commands: flags['commands'],
     json: flags['json'] ?? false,
+    cpuProf: flags['cpuProf'] ?? null,
   });
 }
 
@@ -80,6 +83,7 @@ function commandLine(): Command {
     .addOption(whole('--creates <n>', 'instances that are made', 1, CREATES_MAX).default(1_000))
     .addOption(whole('--commands <n>', 'stops and starts that are timed', 1, CREATES_MAX).default(400))
     .option('--json', 'print one JSON object')
+    .option('--cpu-prof <folder>', 'write CPU profiles of the gateway there, for a DevTools')
     .allowExcessArguments(false)
     .showHelpAfterError();
 }

@@ -18,6 +18,8 @@ export interface Figures {
   heartbeatBytes: number;
   /** From the kill of the gateway until the last agent is linked again. */
   reconnectSeconds: number;
+  /** CPU that the gateway took for that, its start included, seconds: what depends least on what else the machine does. */
+  reconnectCpuSeconds: number;
   /** From the restart of all agents until the last one is linked again. */
   restartSeconds: number;
   /** Until what was written behind slow lines is acknowledged. */
@@ -25,6 +27,8 @@ export interface Figures {
   /** Of a read meanwhile, on an agent with a good line. */
   slowReadP99Ms: number;
   createsPerSecond: number;
+  /** CPU of the gateway for each of them, until its answer, ms. */
+  createCpuMs: number;
   /** A stop or start, from the caller over the journal to the node and back. */
   commandP99Ms: number;
   /** The same of a read, which is not journaled. */

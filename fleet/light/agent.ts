@@ -130,6 +130,6 @@ export class LightAgent implements FleetAgent {
   #credentials(url: string): Credentials {
     const { token, tls } = this.#parts;
     const dial = { url, token, tls, onAccepted: () => undefined, onFailed: () => undefined };
-    return { dial: () => dial };
+    return { dial: (alternate) => ({ ...dial, url: alternate ?? url }) };
   }
 }

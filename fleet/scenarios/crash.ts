@@ -10,7 +10,8 @@ export async function crash({ fleet, gateway, say }: Stage): Promise<Partial<Fig
   await Promise.all([fleet.stir(), gateway.start()]);
   await fleet.allLinked({ sinceMs, limitMs: PATIENCE_MS });
   const reconnectSeconds = (Date.now() - sinceMs) / 1000;
+  const reconnectCpuSeconds = gateway.usage().cpuSeconds;
   await fleet.stir();
   await fleet.allAcknowledged(PATIENCE_MS);
-  return { reconnectSeconds };
+  return { reconnectSeconds, reconnectCpuSeconds };
 }

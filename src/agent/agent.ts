@@ -43,6 +43,8 @@ import { Operations } from './operations/operations.ts';
 import { recogniseBoot } from './policies/host-boot.ts';
 import { Ownership } from './policies/ownership.ts';
 import { Policies } from './policies/policies.ts';
+import { endFences } from './pools/held.ts';
+import { HeldWatch } from './pools/held-watch.ts';
 import { assertConfigured, Pools } from './pools/pools.ts';
 import { GuestWatch } from './reconcile/guest-watch.ts';
 import { Observer } from './reconcile/observer.ts';
@@ -86,6 +88,7 @@ export class Agent {
   readonly #policies: Policies;
   readonly #imageKeeper: ImageKeeper;
   readonly #layerKeeper: LayerKeeper;
+  readonly #heldWatch: HeldWatch;
   /** One for each pool. */
   readonly #wipers: Wiper[];
   readonly #ways: WaysIn;
@@ -106,6 +109,7 @@ export class Agent {
     const vendorData = readVendorData(config.seeds.vendorDataFile);
     const { store, nodeId } = openStore({ folder, clock, log, commits, newId: randomUUID });
     assertConfigured(store, config);
+    for (const pool of [bare.pool, ...bare.pools.values()]) pool.enterNode(nodeId);
     store.db.onDamage((reason) => this.#onDamage(reason));
     const breakers = new Breakers({ clock, random: Math.random });
     const drivers = guardDrivers(bare, breakers);
@@ -127,9 +131,11 @@ export class Agent {
     this.#backups = new Backups({ store, folder, clock, log, checkFile });
     this.#recovery = new Recovery({ store, drivers, clock, log, nodeId, onAdded: () => this.#onAdded() });
     const { url, ownershipSeconds } = config.scheduler;
-    this.#identity = new Identity({ stateDir: folder, nodeId, clock, log, url });
+    const alternates = this.#config.scheduler.alternateUrls.length;
+    this.#identity = new Identity({ stateDir: folder, nodeId, clock, log, url, alternates });
     const limitMs = url === undefined && !this.#identity.isEnrolled ? null : ownershipSeconds * 1000;
     this.#ownership = new Ownership({ store, clock, log, limitMs });
+    this.#ownership.onAnswered(() => void endFences(this.services));
     this.#policies = new Policies(this.services, this.operations, this.#ownership);
     const health = {
       breakers,
@@ -155,6 +161,7 @@ export class Agent {
     this.#imageKeeper = new ImageKeeper({ ...forKeepers, settings });
     this.#layerKeeper = new LayerKeeper({ ...forKeepers, settings: config.snapshots });
     this.#wipers = makeWipers(this.services, config);
+    this.#heldWatch = new HeldWatch(this.services);
     this.#link = this.#makeLink(nodeId);
   }
 
@@ -199,7 +206,7 @@ export class Agent {
     await this.#ways.closeSockets();
     await this.operations.suspend();
     await Promise.all([this.#mending, this.#collector.close(), this.#backups.close()]);
-    await Promise.all(this.#wipers.map((wiper) => wiper.close()));
+    await Promise.all([...this.#wipers.map((wiper) => wiper.close()), this.#heldWatch.close()]);
     await this.services.metering.close();
     this.#reconciler.close();
     this.#guestWatch.close();
@@ -218,6 +225,7 @@ export class Agent {
     this.#layerKeeper.close();
     this.#policies.close();
     this.#reconciler.close();
+    await this.#heldWatch.close();
     await this.#ways.closeSockets();
   }
 
@@ -228,6 +236,7 @@ export class Agent {
     this.#imageKeeper.start();
     this.#layerKeeper.start();
     for (const wiper of this.#wipers) wiper.start();
+    this.#heldWatch.start();
     this.services.metering.start();
   }
 

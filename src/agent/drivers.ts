@@ -119,12 +119,13 @@ function otherPools(
 
 /** Where a pool's mark is remembered, nothing of the pool can be lost with it. */
 function groundOf(
-  { name, path, nfs }: PoolSettings,
+  { name, path, nfs, shared: isShared }: PoolSettings,
   { exec, known, stateDir }: { exec: Exec; known: KnownMarks; stateDir: string },
 ): PoolGround {
   const memoryPath = join(stateDir, 'pools', `${name}.json`);
   return {
-    mark: new PoolMark({ name, root: path, memoryPath, machine: machineId(), known }),
+    mark: new PoolMark({ name, root: path, memoryPath, machine: machineId(), known, isShared }),
+    isShared,
     mount: nfs === null ? null : new NfsMount({ path, ...nfs, exec }),
   };
 }
@@ -170,7 +171,12 @@ async function simDrivers(config: Config, clock: Clock): Promise<Drivers> {
     statePath: join(config.node.stateDir, 'sim.json'),
     objectStores: config.objects.map(({ name }) => name),
     keys: Object.fromEntries(config.keys.map(({ name, file }) => [name, file])),
-    pools: config.pools.map(({ name, path }) => ({ name, root: path, bytes: SIM_POOL_BYTES })),
+    pools: config.pools.map(({ name, path, shared }) => ({
+      name,
+      root: path,
+      bytes: SIM_POOL_BYTES,
+      shared,
+    })),
   });
   world.sources.set(SIM_IMAGE.path, SIM_IMAGE.facts);
   return { hypervisor, pool, pools, network, host, keys, objects };

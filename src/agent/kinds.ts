@@ -14,6 +14,7 @@ import { createInstance } from './instances/create.ts';
 import { deleteInstance } from './instances/delete.ts';
 import { rebootInstance, startInstance, stopInstance } from './instances/power.ts';
 import { restoreInstance } from './instances/restore.ts';
+import { takeOverInstance } from './instances/takeover.ts';
 import { createNetwork, deleteNetwork } from './networks/operations.ts';
 import type { AnyKind } from './operations/kind.ts';
 import type { Services } from './services.ts';
@@ -34,6 +35,7 @@ import { createVolume, deleteVolume } from './volumes/operations.ts';
 export function kindsOf(services: Services, collector: Collector, nodeId: string): AnyKind[] {
   return [
     createInstance(services),
+    takeOverInstance(services),
     startInstance(services),
     stopInstance(services),
     rebootInstance(services),

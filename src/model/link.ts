@@ -70,6 +70,12 @@ export const LinkTerms = open(
       },
       'what the scheduler takes',
     ),
+    fences: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description: 'fences of this node that there were, all of which this hello has ended',
+      }),
+    ),
     lastAt: nullable(
       timestampOf('`at` of the event `lastSeq`, so that the agent can tell whether it is the same event'),
     ),

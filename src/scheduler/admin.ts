@@ -1,5 +1,5 @@
 /**
- * `berth-scheduler token create`, `revoke`, `node state`, `node fence`: what an operator asks of the scheduler that runs, by its HTTP
+ * `berth-scheduler token create`, `revoke`, `node state`, `node fence`, `instance restart`, `usage`: what an operator asks of the scheduler that runs, by its HTTP
  * API, with the files of its state folder.
  *
  * A token is written to standard output or to a file for its owner alone; it is never an argument, which every user
@@ -16,14 +16,14 @@ import { AgentError, type ErrorBody } from '../model/errors.ts';
 import { parseJson } from '../model/json.ts';
 import { NODE_SERVICES } from './store/nodes.ts';
 
-const COMMANDS = ['token', 'revoke', 'node'];
+const COMMANDS = ['token', 'revoke', 'node', 'instance', 'usage'];
 const FENCE_WORDS = {
   fence:
     'Say that a lost node is powered off, or cut off from its storage: its instances may be restarted elsewhere.',
   unfence: 'Take that back.',
 };
-/** The scheduler answers these from memory and its database. Milliseconds. */
-const TIMEOUT_MS = 10_000;
+/** The scheduler answers from memory and its database, but for what a node is asked for: that may take 15 s. Milliseconds. */
+const TIMEOUT_MS = 30_000;
 
 /** Whether the command line is one for here, and not one that starts a scheduler. */
 export function isAdminCommand([first]: readonly string[]): boolean {
@@ -50,6 +50,8 @@ export async function runAdmin(argv: readonly string[], io: AdminIo): Promise<vo
     .argument('<node>', 'id or hostname')
     .action((node: string, flags: Flags) => revoke(node, flags, io));
   addNodeCommands(program, io);
+  addInstanceCommands(program, io);
+  addUsageCommand(program, io);
   await program.parseAsync(argv, { from: 'user' });
 }
 
@@ -73,6 +75,20 @@ function addNodeCommands(program: Command, io: AdminIo): void {
   }
 }
 
+function addInstanceCommands(program: Command, io: AdminIo): void {
+  const instance = program.command('instance').description('Instances of nodes that are gone.');
+  withAccess(
+    instance.command('restart').description('Make an instance of a fenced node again on another one.'),
+  )
+    .argument('<instance>', 'id or name; all its disks are in shared pools')
+    .requiredOption('--reason <text>', 'why; it is kept and shown')
+    .option('--node <node>', 'id or hostname of the node to take (default: one is chosen)')
+    .option('--by <name>', 'who does it (default: the user)')
+    .action((name: string, { node, reason, by = userInfo().username, ...flags }: Flags) =>
+      restart(name, { by, reason, ...(node !== undefined && { node }) }, flags, io),
+    );
+}
+
 interface Flags {
   url: string;
   stateDir: string;
@@ -86,6 +102,33 @@ interface Flags {
 }
 
 type Access = Omit<Flags, 'reason'>;
+
+/** Options of `usage`, which are the API's own. */
+const USAGE_OPTIONS = ['node', 'instance', 'volume', 'since', 'until', 'after'];
+
+function addUsageCommand(program: Command, io: AdminIo): void {
+  const usage = withAccess(program.command('usage'))
+    .description('Print usage records, one JSON document a line, in the order in which they came.')
+    .option('--node <node>', 'id or hostname')
+    .option('--instance <id>', 'only those of an instance')
+    .option('--volume <id>', 'only those of a volume')
+    .option('--since <time>', 'only periods that end after this, RFC 3339')
+    .option('--until <time>', 'only periods that end by this, RFC 3339')
+    .option('--after <position>', 'only what came after the record of this position');
+  usage.action((flags: Flags & Record<string, string>) => printUsage(flags, io));
+}
+
+/** Page after page, until there is no more. */
+async function printUsage(flags: Flags & Record<string, string>, io: AdminIo): Promise<void> {
+  const asked = USAGE_OPTIONS.filter((name) => flags[name] !== undefined);
+  const query = new URLSearchParams(asked.map((name): [string, string] => [name, flags[name] ?? '']));
+  for (let next: number | null = 0; next !== null; ) {
+    const page = (await ask(flags, `/v1/usage?${query}`)) as { records: object[]; next: number | null };
+    for (const record of page.records) io.out(`${JSON.stringify(record)}\n`);
+    next = page.next;
+    query.set('after', String(next));
+  }
+}
 
 function withAccess(command: Command): Command {
   return command
@@ -118,17 +161,31 @@ async function tell(path: string, body: object, flags: Access, io: AdminIo): Pro
   io.out(`Node ${node.hostname} is ${node.state}${node.fence === null ? '' : ', and fenced'}.\n`);
 }
 
+async function restart(name: string, body: object, flags: Access, io: AdminIo): Promise<void> {
+  const path = `/v1/instances/${encodeURIComponent(name)}/restart-elsewhere`;
+  const { instance, operation } = (await ask(flags, path, body)) as {
+    instance: { name: string; hostname: string };
+    operation: { id: string } | null;
+  };
+  const how = operation === null ? 'the node has not answered yet' : `operation ${operation.id}`;
+  io.out(`Instance ${instance.name} is being restarted on ${instance.hostname}: ${how}.\n`);
+}
+
 function pathOf(node: string, action: string): string {
   return `/v1/nodes/${encodeURIComponent(node)}/${action}`;
 }
 
-async function ask(flags: Access, path: string, body: object): Promise<unknown> {
+/** @param body Null to read. */
+async function ask(flags: Access, path: string, body: object | null = null): Promise<unknown> {
   const url = new URL(path, flags.url);
   const bearer = readFileSync(flags.tokenFile ?? join(flags.stateDir, 'token'), 'utf8').trim();
-  const sent = JSON.stringify(body);
+  const sent = body === null ? '' : JSON.stringify(body);
   const options = {
-    method: 'POST',
-    headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/json' },
+    method: body === null ? 'GET' : 'POST',
+    headers: {
+      authorization: `Bearer ${bearer}`,
+      ...(body === null ? {} : { 'content-type': 'application/json' }),
+    },
     signal: AbortSignal.timeout(TIMEOUT_MS),
     ...caOf(flags),
   };
@@ -153,7 +210,7 @@ function caOf({ caFile, stateDir }: Access): { ca?: Buffer } {
 
 function resultOf(status: number, answer: string): unknown {
   const value = parseJson(answer) as { error?: ErrorBody };
-  if (status === 200) return value;
+  if (status === 200 || status === 202) return value;
   throw AgentError.fromBody(
     value.error ?? { code: 'INTERNAL', message: `the scheduler answered with ${status}` },
   );

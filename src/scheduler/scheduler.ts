@@ -30,11 +30,17 @@ import { BearerCheck } from './token.ts';
 /** Milliseconds between two clean-ups of the database. */
 const PRUNE_INTERVAL_MS = 600_000;
 
+/** Milliseconds between two times at which what was committed moves into the database file: no commit waits for much of it. */
+const SETTLE_INTERVAL_MS = 250;
+
 /** Milliseconds between two probes of a link at most, however seldom heartbeats are. */
 const PROBE_INTERVAL_LIMIT_MS = 10_000;
 
 /** Milliseconds that a connection has for the head of its request. */
 const HEAD_TIMEOUT_MS = 10_000;
+
+/** Connections that the kernel keeps until they are accepted: a fleet comes back within seconds. @see listen(2) */
+const BACKLOG = 4_096;
 
 /** Connections at a time, those of callers included: a stranger can hold no more than there are. */
 const CONNECTIONS_LIMIT = 16_000;
@@ -79,7 +85,7 @@ export async function startScheduler(
   const wired = wire(store, options, host);
   try {
     if (options.bus) wired.join(await connectBus(options.bus, host.logger));
-    await wired.app.listen(options.listen);
+    await wired.app.listen({ ...options.listen, backlog: BACKLOG });
   } catch (error) {
     await wired.close();
     throw error;
@@ -121,10 +127,11 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   core.resume();
   const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
+  const stopSettling = clock.every(SETTLE_INTERVAL_MS, () => settle(store, logger));
   let leave = async (): Promise<void> => undefined;
   /** From now on gateways bring links, too. */
   const join = (bus: Bus): void => {
-    const door = { assertRoom: gateway.assertRoom.bind(gateway), adopt: gateway.adopt.bind(gateway) };
+    const door = { enter: gateway.enter.bind(gateway), adopt: gateway.adopt.bind(gateway) };
     const owner = new RelayOwner({ ...base, bus, assertGood: assertGood.assertGood ?? null, ...door });
     leave = async () => {
       owner.close();
@@ -133,6 +140,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   };
   const close = async (): Promise<void> => {
     stopPruning();
+    stopSettling();
     stopAttending();
     await core.stop();
     const intakeClosed = app.close();
@@ -146,6 +154,15 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     store.close();
   };
   return { app, epoch, join, close };
+}
+
+/** What could not be moved is safe in the log, and is moved the next time. */
+function settle({ db }: Store, logger: Logger): void {
+  try {
+    db.settle();
+  } catch (error) {
+    logger.warn({ err: error }, 'the log of the database could not be moved into it');
+  }
 }
 
 function makeEnrolment(

@@ -74,6 +74,9 @@ export class Database {
   readonly #report: (error: unknown) => void;
   readonly #commits: CommitWatch | undefined;
   #afterCommit: (() => void)[] | null = null;
+  #undone = 0;
+  /** Something was committed that may be in the log alone. */
+  #isUnsettled = false;
   #writeFault: AgentError | null = null;
   #onWriteFault: (fault: AgentError | null) => void = () => undefined;
   #onDamage: ((reason: string) => void) | null = null;
@@ -129,20 +132,55 @@ export class Database {
       result = this.#guarded(() => this.#sqlite.transaction(() => this.#committed(body)).immediate());
       this.#noteFault(null);
     } catch (error) {
+      this.#undone++;
       const fault = whyNotWritten(error, this.#file);
       if (fault !== null) this.#noteFault(fault);
       throw fault ?? error;
     } finally {
       this.#afterCommit = null;
     }
+    this.#isUnsettled = true;
     this.#commits?.afterCommit();
     for (const callback of callbacks) this.#tell(callback);
     return result;
   }
 
+  /**
+   * Runs `body` as a part of the transaction that can fail alone: what it throws undoes what it did, and nothing else.
+   * Where the transaction itself is lost with it, as on a full disk, it is to be given up.
+   *
+   * @returns What `body` returned or threw. @throws what `body` threw, where the transaction is lost.
+   */
+  part<T>(body: () => T): PromiseSettledResult<T> {
+    this.assertTransaction();
+    const told = this.#afterCommit?.length ?? 0;
+    this.sql('SAVEPOINT part').run();
+    try {
+      const value = body();
+      this.sql('RELEASE part').run();
+      return { status: 'fulfilled', value };
+    } catch (reason) {
+      if (!this.#sqlite.inTransaction || isDiskFault(reason)) throw reason;
+      this.#undone++;
+      this.sql('ROLLBACK TO part').run();
+      this.sql('RELEASE part').run();
+      this.#afterCommit?.splice(told);
+      return { status: 'rejected', reason };
+    }
+  }
+
   /** Told when the disk begins to refuse writes, and with null once one has succeeded; must not write itself. */
   watchWrites(listener: (fault: AgentError | null) => void): void {
     this.#onWriteFault = listener;
+  }
+
+  get isInTransaction(): boolean {
+    return this.#afterCommit !== null;
+  }
+
+  /** How many transactions and parts of them were undone: what was read in one may never have been. */
+  get undone(): number {
+    return this.#undone;
   }
 
   /** Throws where a write would not be part of a transaction. */
@@ -153,6 +191,18 @@ export class Database {
   onCommit(callback: () => void): void {
     this.assertTransaction();
     this.#afterCommit?.push(callback);
+  }
+
+  /**
+   * Moves what was committed since the last call into the file itself. Called often it takes a millisecond or two, where SQLite
+   * by itself does it at every thousandth page, within the commit that comes to that, and takes ten.
+   *
+   * @see https://sqlite.org/wal.html#ckpt
+   */
+  settle(): void {
+    if (!this.#isUnsettled) return;
+    this.#guarded(() => this.#sqlite.pragma('wal_checkpoint(PASSIVE)'));
+    this.#isUnsettled = false;
   }
 
   /** Moves all that was committed into the file itself, and empties the log beside it. */

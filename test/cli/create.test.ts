@@ -11,6 +11,7 @@ const ROOT = join(import.meta.dirname, '../..');
 
 const HANDLERS: Handlers = {
   'instance.create': () => ({ operation: ended('succeeded') }),
+  'instance.takeover': () => ({ operation: ended('succeeded') }),
   'network.create': () => ({ operation: ended('succeeded') }),
 };
 
@@ -183,4 +184,25 @@ t.test('options that contradict a file, or are not enough, are refused', async (
     t.match(await berth(argv.split(' '), { socketPath, cwd: ROOT }), { code: 2, stderr: said }, argv);
   }
   t.equal(calls.length, 0);
+});
+
+t.test('an instance is taken over by what a file says, and by no file that says nothing', async (t) => {
+  const { socketPath, calls } = await fakeAgent(t, HANDLERS);
+  const id = '0b5ce0c2-6f8f-4c57-9c8e-5a7d8f0f4a11';
+  const said = {
+    id,
+    spec: { name: 'web', vcpus: 1, memoryMib: 64, disks: [{ volume: id }] },
+    from: { node: id, fence: 2 },
+    volumes: [{ id, name: 'web-disk0', pool: 'common', sizeGib: 1 }],
+  };
+  const argv = ['instance', 'takeover', '-f', '-'];
+  t.match(await berth(argv, { socketPath, stdin: JSON.stringify(said) }), {
+    code: 0,
+    stdout: /^Took over instance web/,
+  });
+  t.strictSame(calls[0]?.params, { ...said, key: KEY });
+  for (const bad of ['null', '[]', '1', '{}', '{"spec":null}', '{"spec":{"name":"web"}}'])
+    t.match(await berth(argv, { socketPath, stdin: bad }), { code: 2, stderr: /takeover|spec/ }, bad);
+  t.match(await berth(['instance', 'takeover'], { socketPath }), { code: 2, stderr: /--file is missing/ });
+  t.equal(calls.length, 1, 'which are asked of no agent');
 });

@@ -11,6 +11,7 @@ import { DEFAULT_POOL } from '../../src/model/pool.ts';
 import { OTHER_POOL } from './node/lab-node.ts';
 import type { DriversView, JournaledOperation, Row, Rows } from './node/protocol.ts';
 import { TABLES } from './node/protocol.ts';
+import { LENT, lentLine } from './stands/lent.ts';
 import type { DriverName } from './stands/stand.ts';
 
 export interface Findings {
@@ -106,13 +107,23 @@ function bridgeOf({ networks }: Rows, id: unknown): unknown {
   return networks.find((network) => network['id'] === id)?.['bridge'];
 }
 
-/** Compares the host with the store. */
-export function auditHost(host: readonly string[], rows: Rows, driver: DriverName): Findings {
+/** Compares the host with the store; what another node has is no matter of this one. */
+export function auditHost(seen: readonly string[], rows: Rows, driver: DriverName): Findings {
+  const host = seen.filter((line) => !LENT.volumes.some((id) => line === lentLine(id)));
   const { must, may } = expectedHost(rows, driver);
   return {
     leaks: without(host, [...must, ...may]).map((thing) => `nobody's: ${thing}`),
     wrongEnds: without(must, host).map((thing) => `missing: ${thing}`),
   };
+}
+
+/** Whether one node, and only one, has each volume that passes from another node to this one. */
+export function auditLent(host: readonly string[], rows: Rows): string[] {
+  return LENT.volumes.flatMap((volume) => {
+    const isHere = rows.volumes.some(({ id }) => id === volume);
+    if (isHere !== host.includes(lentLine(volume))) return [];
+    return [`${isHere ? 'both nodes have' : 'neither node has'} volume ${volume}`];
+  });
 }
 
 /** Compares what the drivers tell with what the host's own tools tell. */

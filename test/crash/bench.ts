@@ -3,7 +3,15 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { AgentError } from '../../src/model/errors.ts';
-import { auditEnd, auditHost, auditProcesses, auditView, type Findings, type Left } from './audit.ts';
+import {
+  auditEnd,
+  auditHost,
+  auditLent,
+  auditProcesses,
+  auditView,
+  type Findings,
+  type Left,
+} from './audit.ts';
 import type { Case, Rehearsal } from './faults/fault.ts';
 import type { DriversView, JournaledOperation, Rows, Trap } from './node/protocol.ts';
 import { until } from './node/until.ts';
@@ -212,6 +220,7 @@ export class Bench {
       wrongEnds: [
         ...wrongEnds,
         ...auditView(view, host),
+        ...(scenario.kind === 'instance.takeover' ? auditLent(host, rows) : []),
         ...auditOutcome(operation, scenario, one),
         ...end,
         ...(await this.#auditGuests(scenario, one, judged)),

@@ -11,6 +11,8 @@ export interface PoolSettings {
   path: string;
   /** What the node mounts there itself; null for nothing. */
   nfs: { source: string; options: string } | null;
+  /** Whether other nodes have it in the same folder. */
+  shared: boolean;
   diskRatio: number;
   /** GiB. */
   reservedDiskGib: number;
@@ -26,6 +28,7 @@ export function poolSettings({ storage, capacity, pools }: Config): PoolSettings
     name: DEFAULT_POOL,
     path: storage.path,
     nfs: null,
+    shared: false,
     diskRatio,
     reservedDiskGib,
     warningPercent: poolWarningPercent,
@@ -33,9 +36,14 @@ export function poolSettings({ storage, capacity, pools }: Config): PoolSettings
   };
   const others = pools.map(({ nfs, nfsOptions, ...settings }) => ({
     ...settings,
-    nfs: nfs === undefined ? null : { source: nfs, options: nfsOptions },
+    nfs: nfs === undefined ? null : { source: nfs, options: mountOptions(nfsOptions, settings) },
   }));
   return [home, ...others];
+}
+
+/** A name that another node has taken away is not to be known from before. @see nfs(5), lookupcache */
+function mountOptions(options: string, { shared }: Pick<PoolSettings, 'shared'>): string {
+  return shared && !/(^|,)lookupcache=/.test(options) ? `${options},lookupcache=none` : options;
 }
 
 /** What no single key of pools can show; null where nothing is wrong. */

@@ -201,6 +201,11 @@ export const ConfigSchema = Type.Object(
           description:
             'Options of that mount. With hard, guests wait for a server that is away; with soft, they lose writes.',
         }),
+        shared: Type.Boolean({
+          default: false,
+          description:
+            'Whether other nodes have the pool in the same folder, too; each says so. An instance whose disks are all in such pools can be restarted on another node when its own is gone.',
+        }),
         diskRatio: Ratio('GiB of thin volumes for each GiB of the pool.', 1),
         reservedDiskGib: Type.Integer({
           minimum: 0,

@@ -20,7 +20,7 @@ import type { Unsubscribe } from '../../drivers/contracts/calls.ts';
 import type { Drivers } from '../../drivers/contracts/drivers.ts';
 import type { GuestEvent, Hypervisor } from '../../drivers/contracts/hypervisor.ts';
 import type { NetworkDriver } from '../../drivers/contracts/network.ts';
-import type { StoragePool } from '../../drivers/contracts/storage.ts';
+import type { SharedStorage, StoragePool } from '../../drivers/contracts/storage.ts';
 import type { Breakers, Subject } from './breakers.ts';
 
 /**
@@ -132,6 +132,7 @@ const HYPERVISOR: Rules<Hypervisor> = {
 function poolRules({ name }: StoragePool): Rules<StoragePool> {
   const counts = (): Treatment => ({ subject: { kind: 'storage', id: name }, as: 'counts' });
   return {
+    ...sharingRules(counts),
     name: 'passes',
     paths: 'passes',
     prepare: 'passes',
@@ -192,6 +193,17 @@ function poolRules({ name }: StoragePool): Rules<StoragePool> {
     removeSeed: counts,
     readConsole: counts,
     removeConsole: counts,
+  };
+}
+
+function sharingRules(counts: () => Treatment): Rules<SharedStorage> {
+  return {
+    isShared: 'passes',
+    enterNode: 'passes',
+    endFences: counts,
+    ownerOf: counts,
+    takeVolume: counts,
+    giveVolume: counts,
   };
 }
 

@@ -5,6 +5,7 @@
  *   pending.json     a key, and the request that was made of it: until there is a certificate for it
  *   next.pem         key and certificate that have not been shown with success yet
  *   current.pem      key and certificate that have
+ *   previous.pem     those before, while there is an address of the scheduler at which the current ones have not
  *
  * Each is replaced whole, so that after a crash it is the old one or the new one. They are not in the database: that is
  * copied by `berth save`, and may be lost without the node being nobody.
@@ -46,7 +47,7 @@ export interface KeyPair {
   cert: string;
 }
 
-export type Slot = 'current' | 'next';
+export type Slot = 'next' | 'current' | 'previous';
 
 export class IdentityFolder {
   readonly #path: string;
@@ -96,10 +97,20 @@ export class IdentityFolder {
     this.#write('next.pem', key + cert);
   }
 
-  /** What was shown with success takes the place of the one before it. */
-  promote(): void {
-    renameSync(join(this.#path, 'next.pem'), join(this.#path, 'current.pem'));
+  /**
+   * What was shown with success takes the place of the one before it.
+   *
+   * @param options.keepsPrevious The one before is kept: a crash in between leaves it, and the next one.
+   */
+  promote({ keepsPrevious }: { keepsPrevious: boolean }): void {
+    const current = join(this.#path, 'current.pem');
+    if (keepsPrevious && existsSync(current)) renameSync(current, join(this.#path, 'previous.pem'));
+    renameSync(join(this.#path, 'next.pem'), current);
     syncFolder(this.#path);
+  }
+
+  removePrevious(): void {
+    rmSync(join(this.#path, 'previous.pem'), { force: true });
   }
 
   removeNext(): void {

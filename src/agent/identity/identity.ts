@@ -7,7 +7,9 @@
  *   linked, two thirds of its life are over ─▶ key and request ─▶ identity.renew over the link ─▶ next ─▶ the link
  *     connects anew by it ─▶ hello answered ─▶ current. Where that fails, current is shown again, and the two by turns.
  *
- * The key before is overwritten only by one that has worked. What was begun and cut off goes on with the same key, so that
+ * The key before is overwritten only by one that has worked; where the scheduler has several addresses it is kept as previous
+ * until the new one has worked at each of them, or it has run out. Each address has its own turn: what one of them refuses
+ * another may take. A certificate is renewed where it was shown. What was begun and cut off goes on with the same key, so that
  * a token whose answer was lost gets the same certificate again.
  */
 import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
@@ -29,6 +31,8 @@ const LOOK_INTERVAL_MS = 3_600_000;
 /** Part of its life after which a renewal that failed is tried again; at least a second. */
 const RETRY_PART = 1 / 30;
 const RETRY_MIN_MS = 1_000;
+/** In the order in which they are shown. */
+const SLOTS: readonly Slot[] = ['next', 'current', 'previous'];
 
 export interface IdentityParts {
   stateDir: string;
@@ -37,12 +41,19 @@ export interface IdentityParts {
   log: Log;
   /** Address of the scheduler in place of the token's. @default the token's */
   url?: string | undefined;
+  /** How many addresses it has besides. @default 0 */
+  alternates?: number;
 }
 
 export class Identity implements Credentials {
   readonly #parts: IdentityParts;
   readonly #folder: IdentityFolder;
-  #avoidsNext = false;
+  /** By address, which of the certificates is shown: counted on with each one that is not taken there. */
+  readonly #turns = new Map<string, number>();
+  /** Addresses at which the current certificate has worked. */
+  readonly #workedAt = new Set<string>();
+  /** By which one the link is up. */
+  #shown: Slot = 'current';
   #isEnrolling = false;
   #isClosed = false;
   #problem: string | null = null;
@@ -68,20 +79,19 @@ export class Identity implements Credentials {
     return this.#problem;
   }
 
-  dial(): Dial | null {
+  dial(alternate: string | null): Dial | null {
     const scheduler = this.#folder.scheduler();
     if (scheduler === null) return null;
-    const slot = this.#slot();
+    const url = alternate ?? this.#parts.url ?? scheduler.url;
+    const slot = this.#slotFor(url);
     const { key, cert } = this.#folder.pair(slot) ?? {};
     if (key === undefined || cert === undefined) throw noCertificate();
     return {
-      url: this.#parts.url ?? scheduler.url,
+      url,
       token: null,
       tls: { ca: scheduler.authority, cert, key },
-      onAccepted: () => this.#worked(slot),
-      onFailed: () => {
-        this.#avoidsNext = slot === 'next';
-      },
+      onAccepted: () => this.#worked(slot, url),
+      onFailed: () => void this.#turns.set(url, this.#turnAt(url) + 1),
     };
   }
 
@@ -133,7 +143,7 @@ export class Identity implements Credentials {
   /** A hello was answered: from now on the certificate can be renewed over this link. */
   linked(ask: AskScheduler): void {
     this.#cancelTimer();
-    const pair = this.#folder.pair('current');
+    const pair = this.#folder.pair(this.#shown);
     if (!this.isEnrolled || pair === null) return;
     const { renewAt, lifeMs } = lifeOf(new X509Certificate(pair.cert));
     const waitMs = renewAt - this.#parts.clock.now();
@@ -152,19 +162,51 @@ export class Identity implements Credentials {
     this.#cancelTimer = this.#parts.clock.after(delayMs, () => this.linked(ask));
   }
 
-  #slot(): Slot {
-    const hasNext = this.#folder.pair('next') !== null;
-    const hasCurrent = this.#folder.pair('current') !== null;
-    return hasNext && (!this.#avoidsNext || !hasCurrent) ? 'next' : 'current';
+  #slotFor(url: string): Slot {
+    const slots = SLOTS.filter((slot) => this.#isThere(slot));
+    return slots[this.#turnAt(url) % slots.length] ?? 'current';
   }
 
-  #worked(slot: Slot): void {
-    this.#avoidsNext = false;
-    if (slot === 'current') return;
-    this.#folder.promote();
+  #turnAt(url: string): number {
+    return this.#turns.get(url) ?? 0;
+  }
+
+  /** One of before that has run out is not there any more. */
+  #isThere(slot: Slot): boolean {
+    const pair = this.#folder.pair(slot);
+    if (pair === null || slot !== 'previous') return pair !== null;
+    return Date.parse(new X509Certificate(pair.cert).validTo) > this.#parts.clock.now();
+  }
+
+  #worked(slot: Slot, url: string): void {
+    if (slot === 'next') this.#promote();
+    this.#shown = slot === 'next' ? 'current' : slot;
+    if (slot === 'previous') return;
+    this.#workedAt.add(url);
+    if (this.#workedAt.size > this.#alternates) this.#folder.removePrevious();
+  }
+
+  #promote(): void {
+    const keepsPrevious = this.#alternates > 0 && this.#isOfAuthority('current');
+    if (!keepsPrevious) this.#folder.removePrevious();
+    this.#folder.promote({ keepsPrevious });
+    this.#turns.clear();
+    this.#workedAt.clear();
     this.#problem = null;
     const { serial, notAfter } = this.view();
     this.#parts.log.info({ serial, notAfter }, 'a new certificate of this node has worked');
+  }
+
+  get #alternates(): number {
+    return this.#parts.alternates ?? 0;
+  }
+
+  /** Not of a scheduler at which the node was enrolled before. */
+  #isOfAuthority(slot: Slot): boolean {
+    const pair = this.#folder.pair(slot);
+    const authority = this.#folder.scheduler()?.authority;
+    if (pair === null || authority === undefined) return false;
+    return new X509Certificate(pair.cert).verify(new X509Certificate(authority).publicKey);
   }
 
   async #enrol(token: EnrolmentToken): Promise<void> {
@@ -232,7 +274,7 @@ export class Identity implements Credentials {
       );
     }
     this.#folder.writeNext({ key, cert: certificate.toString() });
-    this.#avoidsNext = false;
+    this.#turns.clear();
   }
 }
 

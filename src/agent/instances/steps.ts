@@ -6,7 +6,8 @@ import { AgentError } from '../../model/errors.ts';
 import type { PowerState } from '../../model/instance.ts';
 import { assertBasesIntact } from '../images/check.ts';
 import type { Step } from '../operations/kind.ts';
-import { makeVolume } from '../pools/images.ts';
+import { assertHeld } from '../pools/held.ts';
+import { isMade, makeVolume, noteWhole } from '../pools/images.ts';
 import type { Services } from '../services.ts';
 import type { BaselineRow } from '../store/instances.ts';
 import { handOverKeys, secretsOf } from '../volumes/encryption.ts';
@@ -23,11 +24,12 @@ export function makeVolumes(services: Services): Step<InstancePlan> {
   return {
     name: 'make-volumes',
     async look({ ownVolumes }, { signal }) {
-      const looks = ownVolumes.map((volume) => pools.of(volume).lookVolume(volume.id, { signal }));
-      return (await Promise.all(looks)).includes(null) ? null : {};
+      const looks = ownVolumes.map((volume) => isMade(services, volume, { signal }));
+      return (await Promise.all(looks)).includes(false) ? null : {};
     },
     act: async ({ ownVolumes }, { signal }) =>
       void (await Promise.all(ownVolumes.map((volume) => makeVolume(services, volume, { signal })))),
+    record: ({ ownVolumes }) => noteWhole(services, ownVolumes),
     async undo({ ownVolumes }, { signal }) {
       await Promise.all(ownVolumes.map((volume) => pools.of(volume).removeVolume(volume.id, { signal })));
       for (const { name } of secretsOf(ownVolumes)) await hypervisor.forgetKey(name, { signal });
@@ -159,6 +161,7 @@ export function start(services: Services): Step<InstancePlan> {
     look: async ({ id }, { signal }) =>
       (await hypervisor.observeGuest(id, { signal }))?.power === 'running' ? {} : null,
     async act({ id }, { signal }) {
+      await assertHeld(services, id, { signal });
       await assertBasesIntact(services, id, { signal });
       await handOverKeys(services, services.store.volumes.listOf(id), signal);
       await hypervisor.start(id, { signal });

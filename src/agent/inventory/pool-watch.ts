@@ -121,12 +121,19 @@ export class PoolWatch {
     const { pool, clock } = this.#parts;
     try {
       await pool.prepare({ timeoutMs: TIMEOUT_MS });
+      await this.#endFences();
       this.#capacity = await pool.capacity({ timeoutMs: TIMEOUT_MS });
       this.#measuredAt = timestamp(clock);
       this.#judgeRoom(this.#capacity);
     } catch (error) {
       this.#setHealth('unavailable', AgentError.from(error).toBody().message);
     }
+  }
+
+  /** What the scheduler has said while the pool could not be asked, too. */
+  async #endFences(): Promise<void> {
+    const { pool, store } = this.#parts;
+    if (pool.isShared) await pool.endFences(store.meta.getNumber('fences'), { timeoutMs: TIMEOUT_MS });
   }
 
   #measureLater(): void {

@@ -10,9 +10,9 @@ export class Addresses {
     this.#alternates = alternates;
   }
 
-  /** @param first The scheduler's own address. */
-  current(first: string): string {
-    return [first, ...this.#alternates][this.#at] ?? first;
+  /** The one to dial, where it is not the first. */
+  get alternate(): string | null {
+    return this.#alternates[this.#at - 1] ?? null;
   }
 
   get isHome(): boolean {

@@ -51,11 +51,12 @@ export class Connection {
   #readyAtMs: number | null = null;
 
   constructor(
-    { dial, url, isPlain }: { dial: Dial; url: string; isPlain: boolean },
+    { dial, isPlain }: { dial: Dial; isPlain: boolean },
     parts: SessionParts,
     listener: ConnectionListener,
   ) {
     this.#dial = dial;
+    const { url } = dial;
     this.url = url;
     this.#isPlain = isPlain;
     this.#name = url;

@@ -28,8 +28,13 @@ export interface DialTls {
 }
 
 export interface Credentials {
-  /** How to connect next; null where there is no scheduler. @throws {AgentError} UNAVAILABLE: a file can't be read. */
-  dial(): Dial | null;
+  /**
+   * How to connect next; null where there is no scheduler.
+   *
+   * @param alternate Address in place of the scheduler's first one; null for that.
+   * @throws {AgentError} UNAVAILABLE: a file can't be read.
+   */
+  dial(alternate: string | null): Dial | null;
 }
 
 export interface CredentialFiles {
@@ -47,14 +52,15 @@ export class FileCredentials implements Credentials {
     this.#files = files;
   }
 
-  dial(): Dial {
-    const { url, tokenFile, caFile, certFile, keyFile } = this.#files;
+  dial(alternate: string | null): Dial {
+    const { url: first, tokenFile, caFile, certFile, keyFile } = this.#files;
     const tls: DialTls = {
       ...(caFile === undefined ? {} : { ca: read(caFile) }),
       ...(certFile === undefined || keyFile === undefined
         ? {}
         : { cert: read(certFile), key: read(keyFile) }),
     };
+    const url = alternate ?? first;
     const token = tokenFile === undefined ? null : read(tokenFile).trim();
     return { url, token, tls, onAccepted: () => undefined, onFailed: () => undefined };
   }
@@ -63,9 +69,9 @@ export class FileCredentials implements Credentials {
 /** The first that has anything. */
 export function firstOf(...choices: readonly Credentials[]): Credentials {
   return {
-    dial: () => {
+    dial: (alternate) => {
       for (const choice of choices) {
-        const dial = choice.dial();
+        const dial = choice.dial(alternate);
         if (dial !== null) return dial;
       }
       return null;

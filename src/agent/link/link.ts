@@ -105,7 +105,7 @@ export class Link {
   /** What to connect by; null where there is nothing to be done now. */
   #nextDial(): Dial | null {
     try {
-      const dial = this.#parts.credentials.dial();
+      const dial = this.#parts.credentials.dial(this.#addresses.alternate);
       if (dial === null) this.#setHealth('ok', NO_SCHEDULER);
       return dial;
     } catch (error) {
@@ -117,9 +117,8 @@ export class Link {
   }
 
   #connect(dial: Dial): void {
-    const url = this.#addresses.current(dial.url);
     try {
-      this.#connection = this.#connectionTo(dial, url, () => undefined);
+      this.#connection = this.#connectionTo(dial, () => undefined);
     } catch (error) {
       this.#setHealth('unavailable', (error as Error).message);
       this.#addresses.rotate();
@@ -127,10 +126,10 @@ export class Link {
     }
   }
 
-  #connectionTo(dial: Dial, url: string, onOpen: () => void): Connection {
-    const connection: Connection = new Connection({ dial, url, isPlain: this.#isPlain }, this.#sessionParts, {
+  #connectionTo(dial: Dial, onOpen: () => void): Connection {
+    const connection: Connection = new Connection({ dial, isPlain: this.#isPlain }, this.#sessionParts, {
       onOpen,
-      onReady: (session) => this.#onReady(url, session),
+      onReady: (session) => this.#onReady(dial.url, session),
       onClosed: (end) => this.#onClosed(connection, end),
     });
     return connection;
@@ -178,8 +177,8 @@ export class Link {
   #lookHome(): void {
     if (this.#connection === null || this.#addresses.isHome) return;
     try {
-      const dial = this.#parts.credentials.dial();
-      if (dial !== null) this.#candidate = this.#connectionTo(dial, dial.url, () => this.#moveHome());
+      const dial = this.#parts.credentials.dial(null);
+      if (dial !== null) this.#candidate = this.#connectionTo(dial, () => this.#moveHome());
     } catch (error) {
       this.#parts.log.warn({ error }, 'the first address of the scheduler could not be tried');
       this.#lookHomeLater();

@@ -115,6 +115,7 @@ export class Session {
   #pings = 0;
   /** Milliseconds between two pings. */
   #pingMs = 0;
+  #pulseDueAt = 0;
   #told = { instances: -1, lastSeq: -1 };
   #cancelTimer: () => void = () => undefined;
 
@@ -213,7 +214,7 @@ export class Session {
     if (this.#isForked(lastSeq, link?.lastAt ?? null)) return;
     this.#terms = link ?? PLAIN_TERMS;
     inventory.accepted({ usesDeltas: this.#features.has('deltas') });
-    ownership.answered(disowned ?? []);
+    ownership.answered(disowned ?? [], { fences: link?.fences ?? 0 });
     this.#isAnswered = true;
     this.#catchUp(lastSeq);
     store.events.acknowledge(lastSeq);
@@ -222,6 +223,7 @@ export class Session {
     this.#pingMs = (heartbeatSeconds * 1000) / this.#pingsPerBeat;
     this.#listener.onReady();
     this.#feed.pump();
+    this.#pulseDueAt = this.#parts.clock.monotonicMs();
     this.#pulse();
   }
 
@@ -284,6 +286,7 @@ export class Session {
   #pulse(): void {
     const { clock } = this.#parts;
     this.#cancelTimer();
+    this.#excuseStall();
     if (clock.monotonicMs() - this.#heardAt > SILENT_PINGS * this.#pingMs) {
       const doing = this.#channel.isHeld ? 'does not read its answers' : 'is silent';
       this.#drop(`the scheduler ${doing}`);
@@ -291,7 +294,14 @@ export class Session {
     }
     if (this.#pings++ % this.#pingsPerBeat === 0) this.#beat();
     this.#channel.ping();
+    this.#pulseDueAt = clock.monotonicMs() + this.#pingMs;
     this.#cancelTimer = clock.after(this.#pingMs, () => this.#guarded(() => this.#pulse()));
+  }
+
+  /** What came while this process stood still is not read yet: its own silence is not the scheduler's. */
+  #excuseStall(): void {
+    const now = this.#parts.clock.monotonicMs();
+    if (now - this.#pulseDueAt > this.#pingMs) this.#heardAt = now;
   }
 
   #beat(): void {

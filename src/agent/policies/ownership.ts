@@ -28,6 +28,7 @@ export class Ownership {
   #limitMs: number | null;
   readonly #startedAt: string;
   readonly #listeners = new Set<() => void>();
+  readonly #answerListeners = new Set<() => void>();
   /** Links whose hello was answered, and that have not ended. */
   #links = 0;
   #heardAtMs: number | null;
@@ -86,13 +87,24 @@ export class Ownership {
     this.#listeners.add(listener);
   }
 
-  /** The scheduler has answered a hello. Its answer holds before any policy acts on it. */
-  answered(disowned: readonly string[]): void {
+  /** Told of each answer to a hello, once it is written down. */
+  onAnswered(listener: () => void): void {
+    this.#answerListeners.add(listener);
+  }
+
+  /**
+   * The scheduler has answered a hello. Its answer holds before any policy acts on it.
+   *
+   * @param options.fences How many fences of this node there were, all of which have ended.
+   */
+  answered(disowned: readonly string[], { fences = 0 }: { fences?: number } = {}): void {
     const wasHeld = this.objection !== null;
     this.#store.db.transaction(() => {
       this.#write(this.#clock.now());
       for (const id of disowned) this.#disown(id);
+      if (fences > this.#store.meta.getNumber('fences')) this.#store.meta.set('fences', fences);
     });
+    for (const listener of this.#answerListeners) listener();
     this.#links++;
     for (const { id, name, power } of this.disownedAlive()) {
       this.#log.error(

@@ -2,6 +2,8 @@
  * Images in pools beside the default one: a volume stands on a copy of its image in its own pool, so that a guest needs
  * no other pool than those of its volumes.
  *
+ * A volume of a shared pool is flattened as it is made, and stands on nothing: another node has no such image.
+ *
  * The copy is brought with the first volume on it, and stays until the image is deleted. It is made as any image is, from
  * the file in the default pool and by its digest: one that is damaged is not copied.
  */
@@ -30,6 +32,27 @@ export function needsCopy({ pool = DEFAULT_POOL, image }: PlannedVolume): boolea
   return pool !== DEFAULT_POOL && image !== null;
 }
 
+/** Whether it is brought to hold all of its data itself: in a shared pool nothing of one node may be needed by another. */
+export function isWhole(pools: Pools, volume: PlannedVolume): boolean {
+  return volume.image !== null && pools.of(volume).isShared;
+}
+
+/** Writes into the rows of volumes that were made so that they stand on nothing. */
+export function noteWhole({ store, pools }: Services, volumes: readonly PlannedVolume[]): void {
+  for (const volume of volumes) if (isWhole(pools, volume)) store.volumes.setFlat(volume.id);
+}
+
+/** Whether a volume is made, as `makeVolume` does. */
+export async function isMade(
+  { pools }: Services,
+  volume: PlannedVolume,
+  options: CallOptions,
+): Promise<boolean> {
+  const pool = pools.of(volume);
+  if ((await pool.lookVolume(volume.id, options)) === null) return false;
+  return !isWhole(pools, volume) || (await pool.isFlat(volume.id, options));
+}
+
 /** Names of the files of a volume and of the copy of its image, before either exists. */
 export function namesOf(pools: Pools, volume: PlannedVolume): MadeName[] {
   const { paths } = pools.of(volume);
@@ -46,7 +69,19 @@ export async function makeVolume(
 ): Promise<void> {
   if (needsCopy(volume)) await bringImage(services, volume, options);
   const { pool: _pool, ...request } = volume;
-  await services.pools.of(volume).makeVolume(request, { ...(options.signal && { signal: options.signal }) });
+  const pool = services.pools.of(volume);
+  const { signal, onProgress } = options;
+  // A crash may have come between the two.
+  const isThere =
+    isWhole(services.pools, volume) && (await isMade(services, volume, { ...(signal && { signal }) }));
+  if (!isThere) await pool.makeVolume(request, { ...(signal && { signal }) });
+  if (!isWhole(services.pools, volume)) return;
+  const flatten = {
+    ...(signal && { signal }),
+    ...(onProgress && { onProgress }),
+    timeoutMs: BRING_TIMEOUT_MS,
+  };
+  await pool.flattenVolume(request, flatten);
 }
 
 async function bringImage(

@@ -34,7 +34,13 @@ import { decideRestore, recentRestores } from './restore-limit.ts';
 /** Pause after a restore that was refused, or could not be written, ms. */
 const RETRY_MS = 30_000;
 /** What asks for a power, and may fail to bring it about. */
-const POWER_METHODS = ['instance.create', 'instance.start', 'instance.stop', 'instance.reboot'] as const;
+const POWER_METHODS = [
+  'instance.create',
+  'instance.takeover',
+  'instance.start',
+  'instance.stop',
+  'instance.reboot',
+] as const;
 
 export interface ReconcilerParts {
   store: Store;

@@ -24,6 +24,8 @@ export type MetaKey =
   /** The same of another pool, by its name. */
   | `pool_room:${string}`
   | 'last_contact_at'
+  /** Up to which number the scheduler has said that fences of this node have ended; see pools/held.ts. */
+  | 'fences'
   /** Which opening of which database this is; see open-mark.ts. */
   | 'opening'
   /** Where the meters stand; see metering/ledger.ts. */

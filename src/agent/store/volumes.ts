@@ -54,6 +54,26 @@ export class VolumeStore {
     this.#db.sql('UPDATE volumes SET image_id = NULL WHERE id = ?').run(id);
   }
 
+  /** What one turned out to be that was another node's. */
+  setTaken(
+    id: string,
+    taken: Pick<Volume, 'sizeGib' | 'createdAt' | 'deletedWithInstance' | 'protected' | 'encryption'>,
+  ): void {
+    this.#db.assertTransaction();
+    this.#db
+      .sql(
+        'UPDATE volumes SET size_gib = ?, created_at = ?, deleted_with_instance = ?, protected = ?, encryption_key = ? WHERE id = ?',
+      )
+      .run(
+        taken.sizeGib,
+        taken.createdAt,
+        Number(taken.deletedWithInstance),
+        Number(taken.protected),
+        taken.encryption?.key ?? null,
+        id,
+      );
+  }
+
   setEncryption(id: string, encryption: Volume['encryption']): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE volumes SET encryption_key = ? WHERE id = ?').run(encryption?.key ?? null, id);

@@ -37,6 +37,32 @@ export function admitVolume(services: Services, asked: Asked): Volume {
   return store.volumes.get(id);
 }
 
+/** A volume of another node that is to become this one's: `ready`, so that an instance can be made on it at once. */
+export function admitTakenVolume(
+  { store, clock, inventories, pools }: Services,
+  { id, pool, ...asked }: { id: string; pool: string } & Pick<Volume, 'name' | 'sizeGib'>,
+): void {
+  assertNameFree({ store }, asked.name);
+  if (store.volumes.find(id) !== null)
+    throw new AgentError('ALREADY_EXISTS', `Volume ${asked.name} is this node's already, or was`, {
+      hint: 'Delete what is left of its instance here first; its files stay with the node that has them.',
+    });
+  const claim = { disks: { [poolFor({ pools }, pool)]: asked.sizeGib } };
+  inventories.assertRoom(claim);
+  const rest = {
+    imageId: null,
+    instanceId: null,
+    deletedWithInstance: false,
+    protected: false,
+    device: {},
+    qos: null,
+    encryption: null,
+    state: 'ready',
+  } as const;
+  store.volumes.insert({ ...asked, ...rest, id, pool, createdAt: timestamp(clock) }, null);
+  store.allocations.add(id, claim);
+}
+
 /** @throws {AgentError} ALREADY_EXISTS */
 export function assertNameFree({ store }: Pick<Services, 'store'>, name: string): void {
   if (!store.volumes.nameTaken(name)) return;

@@ -15,7 +15,7 @@ import { readyImage } from '../instances/admit.ts';
 import { volumeRequest } from '../instances/plan.ts';
 import type { ActContext, OperationKind, Step } from '../operations/kind.ts';
 import { bytesProgress } from '../operations/progress.ts';
-import { makeVolume, namesOf, needsCopy, type PlannedVolume } from '../pools/images.ts';
+import { isMade, makeVolume, namesOf, needsCopy, noteWhole, type PlannedVolume } from '../pools/images.ts';
 import type { InPool } from '../pools/pools.ts';
 import type { Services } from '../services.ts';
 import { layersAt, snapshotOf } from '../snapshots/layers.ts';
@@ -93,11 +93,12 @@ function make(services: Services): Step<CreatePlan> {
     name: 'make-volume',
     // One that is a copy may be there, and what it was made from, too.
     look: async ({ volume, from }, { signal }) =>
-      from !== undefined || (await pools.of(volume).lookVolume(volume.id, { signal })) === null ? null : {},
+      from === undefined && (await isMade(services, volume, { signal })) ? {} : null,
     async act({ volume, from }, context) {
       if (from === undefined) await makeVolume(services, volume, bringing(context));
       else await copy(services, { volume, from }, context);
     },
+    record: ({ volume, from }) => from === undefined && noteWhole(services, [volume]),
     async undo({ volume, from }, { signal }) {
       await pools.of(volume).removeVolume(volume.id, { signal });
       if (from !== undefined) await pools.of(from).removeCopy(volume.id, { signal });

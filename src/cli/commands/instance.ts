@@ -10,6 +10,7 @@ import { REBOOT_MODES, RESTORE_SCOPES, STOP_MODES } from '../words.ts';
 import { consoleLeaf } from './instance-console.ts';
 import { configureLeaf } from './instance-configure.ts';
 import { createLeaf } from './instance-create.ts';
+import { takeoverLeaf } from './instance-takeover.ts';
 import { renderDrift } from './instance-drift.ts';
 import { health } from './node.ts';
 import { deleteLeaf, listLeaf, nameArgument, nameOf, showLeaf } from './nouns.ts';
@@ -143,6 +144,7 @@ export const commands: readonly Leaf[] = [
   rebootLeaf,
   configureLeaf,
   restoreLeaf,
+  takeoverLeaf,
   deleteLeaf({
     method: 'instance.delete',
     kind: 'instance',
@@ -183,9 +185,13 @@ function stateOf({ lifecycle, power }: Instance): string {
   return lifecycle === 'ready' ? power.state : lifecycle;
 }
 
+/** Of one link alone, and no way to the guest from elsewhere. @see RFC 3927 and RFC 4291 */
+const LINK_LOCAL = /^(169\.254\.|fe[89ab])/i;
+
 /** What the guest says, else what its ports were given. */
 function addressesOf({ guest, nics }: Instance): string[] {
-  const seen = guest?.addresses.map(({ address }) => address) ?? [];
+  const all = guest?.addresses.map(({ address }) => address) ?? [];
+  const seen = all.filter((address) => !LINK_LOCAL.test(address));
   return seen.length > 0 ? seen : nics.map(({ ipAddress }) => ipAddress);
 }
 

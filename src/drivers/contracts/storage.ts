@@ -21,9 +21,11 @@ import type { SeedFormat, UserDataEncoding } from '../../model/instance.ts';
 import type { ImageFormat } from '../../model/storage.ts';
 import type { CallOptions } from './calls.ts';
 import type { FoundImage, ImageStorage } from './storage-images.ts';
+import type { SharedStorage } from './storage-sharing.ts';
 import type { FoundVolume, VolumeStorage } from './storage-volumes.ts';
 
 export * from './storage-images.ts';
+export type * from './storage-sharing.ts';
 export type * from './storage-volumes.ts';
 
 export interface PoolCapacity {
@@ -136,9 +138,11 @@ export interface VolumePaths {
 }
 
 /** A pool without its volumes: what the default one is asked for by those that do not know where a volume lies. */
-export type HomePool = Omit<StoragePool, keyof VolumeStorage | 'paths'> & { readonly paths: HomePaths };
+export type HomePool = Omit<StoragePool, keyof VolumeStorage | keyof SharedStorage | 'paths'> & {
+  readonly paths: HomePaths;
+};
 
-export interface StoragePool extends ImageStorage, VolumeStorage {
+export interface StoragePool extends ImageStorage, VolumeStorage, SharedStorage {
   readonly name: string;
   readonly paths: HomePaths & VolumePaths;
 

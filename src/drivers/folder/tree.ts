@@ -76,7 +76,8 @@ export class Folder implements AsyncDisposable {
 
   /** Where it is the root of a mount. */
   async isMount(): Promise<boolean> {
-    const [own, above] = await Promise.all([stat(this.at('.')), stat(this.at('..'))]);
+    const own = await stat(this.at('.'));
+    const above = await stat(this.at('..'));
     return own.dev !== above.dev;
   }
 

@@ -98,7 +98,7 @@ export class ExportStore {
     await access(folder, constants.W_OK | constants.X_OK).catch((cause: unknown) => {
       throw new AgentError('INVALID_ARGUMENT', `Nothing can be written into ${folder}`, { cause });
     });
-    if (`${path}/`.startsWith(`${this.#parts.layout.root}/`)) {
+    if (`${path}/`.startsWith(`${this.#parts.layout.base}/`)) {
       throw new AgentError('PERMISSION_DENIED', `${path} lies in the pool, which is the agent's own`);
     }
     for (const taken of [path, digestOf(path)]) {
@@ -118,7 +118,8 @@ function partialOf({ path, volumeId }: ExportPlace): string {
 }
 
 async function isOurs(place: ExportPlace): Promise<boolean> {
-  const [made, proof] = await Promise.all([lstatIfThere(place.path), lstatIfThere(partialOf(place))]);
+  const made = await lstatIfThere(place.path);
+  const proof = await lstatIfThere(partialOf(place));
   return made !== null && proof !== null && made.ino === proof.ino && made.dev === proof.dev;
 }
 

@@ -153,6 +153,23 @@ export async function readSmall(path: string, bytesLimit: number): Promise<strin
   }
 }
 
+/** What a small file of ours says; null where it is no JSON. */
+export function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** What is to be done where the file system does not let the agent do what it needs. */
+const NOT_ALLOWED = "See that the agent's user may write there; an NFS export has to have no_root_squash.";
+const HINTS: Readonly<Record<string, string>> = {
+  EACCES: NOT_ALLOWED,
+  EPERM: NOT_ALLOWED,
+  ESTALE: 'The server has another file system there now: unmount it, and it is mounted anew.',
+};
+
 /** Runs `work`; a failure of a file or of a tool becomes an AgentError that says what could not be done. */
 export async function doing<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
@@ -169,7 +186,11 @@ function storageError(what: string, error: unknown): unknown {
   }
   const code = errno(error);
   if (code === null) return error;
-  return new AgentError(CODES[code] ?? 'UNAVAILABLE', `Cannot ${what}`, { cause: error });
+  const hint = HINTS[code];
+  return new AgentError(CODES[code] ?? 'UNAVAILABLE', `Cannot ${what}`, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 /** The errno name of a failed system call; null for any other error. */

@@ -71,8 +71,12 @@ export class LayerStore {
     const layers = (await this.#paths(volumeId)).flatMap(
       (path) => this.#layout.layerAt(volumeId, path) ?? [],
     );
-    const found = await Promise.all(layers.map((layer) => this.look(volumeId, layer).catch(unlessConflict)));
-    return found.filter((each) => each !== null);
+    const found: FoundLayer[] = [];
+    for (const layer of layers) {
+      const header = await this.look(volumeId, layer).catch(unlessConflict);
+      if (header !== null) found.push(header);
+    }
+    return found;
   }
 
   async commit(

@@ -14,11 +14,14 @@
  *   seeds/ID.iso                 NoCloud seeds
  *   consoles/ID.log              console logs, and ID.log.N that virtlogd rotated away
  *
+ * In a pool that several nodes share all of it lies in nodes/NODE/, a folder for each node: whose folder a volume is in,
+ * that node has it.
+ *
  * What is being written has `.partial` at the end, and a seed's inputs lie in seeds/ID.work/. An image on its way is
  * ID.partial (the source's bytes), ID.fetch (what they are a part of), ID.signature, ID.unpacked and ID.converted. No
  * name ever comes from outside but as a UUID.
  */
-import { basename, isAbsolute, join, normalize } from 'node:path';
+import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
 import type { LayerId } from '../../model/layers.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
@@ -44,15 +47,47 @@ const FOLDERS = [
 
 export type Folder = (typeof FOLDERS)[number]['name'];
 
+/** In a shared pool: a folder for each node, by its id. */
+export const NODES_FOLDER = 'nodes';
+
 export class Layout {
-  readonly root: string;
+  /** The pool's folder, with those of other nodes where it is shared. */
+  readonly base: string;
+  #root: string;
 
   /** @throws {AgentError} INVALID_ARGUMENT: not an absolute, normal path. */
   constructor(root: string) {
     if (!isAbsolute(root) || normalize(root) !== root || root.endsWith('/')) {
       throw new AgentError('INVALID_ARGUMENT', `A pool's path is absolute and normal, not ${excerpt(root)}`);
     }
-    this.root = root;
+    this.base = root;
+    this.#root = root;
+  }
+
+  /** Where the folders below lie. */
+  get root(): string {
+    return this.#root;
+  }
+
+  /** The pool's folder, and those between it and the root, which comes last. */
+  get wayToRoot(): string[] {
+    return this.base === this.root ? [this.root] : [this.base, dirname(this.root), this.root];
+  }
+
+  /** From now on all paths are those of this node's folder. @throws {AgentError} INVALID_ARGUMENT: no UUID. */
+  enterNode(nodeId: string): void {
+    this.#root = this.nodeFolder(nodeId);
+  }
+
+  nodeFolder(nodeId: string): string {
+    return join(this.base, NODES_FOLDER, checkId(nodeId));
+  }
+
+  /** The same pool as another node sees it. */
+  ofNode(nodeId: string): Layout {
+    const other = new Layout(this.base);
+    other.enterNode(nodeId);
+    return other;
   }
 
   readonly folders: readonly Folder[] = FOLDERS.map(({ name }) => name);

@@ -1,10 +1,10 @@
 /**
  * Places: how many calls of one pool are at work at once.
  *
- * Theory of operation: each call holds at most about one of the threads that Node has for files at a time, and while the
- * disk hangs it holds it until the disk answers. Calls beyond their number wait here, without a thread, until one has a
- * place or their own deadline comes. So a pool that hangs holds no more threads than it has places (THREADS_OF_POOL), and
- * main.ts has as many for each pool.
+ * Theory of operation: a call asks the disk for one thing after the other, and never for two at once. So it holds at most
+ * one of the threads that Node has for files, and while the disk hangs it holds that until the disk answers. Calls beyond
+ * their number wait here, without a thread, until one has a place or their own deadline comes. So a pool that hangs holds
+ * no more threads than it has places (THREADS_OF_POOL), and main.ts has as many for each pool.
  */
 import type { CallLimit } from '../host/call-limit.ts';
 

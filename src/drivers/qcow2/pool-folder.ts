@@ -23,7 +23,7 @@ const PASSABLE_BY_OTHERS = 0o001;
  */
 export async function preparePoolFolder(layout: Layout): Promise<void> {
   await mkdir(layout.root, { recursive: true, mode: FOLDER_MODE });
-  await prepareFolder(layout.root);
+  for (const path of layout.wayToRoot) await prepareFolder(path);
   for (const name of layout.folders) {
     await makeFolder(layout.folder(name));
     await prepareFolder(layout.folder(name));

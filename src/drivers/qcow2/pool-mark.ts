@@ -7,17 +7,28 @@
  *   anything else ──────────────────────────▶ UNAVAILABLE: the file system that has it is not mounted there
  *
  * It is looked at before each call, so that an empty mount point is never taken for an empty pool: nothing is written to
- * the disk below it, and no volume is said to be gone. A folder belongs to one host, and there to one pool.
+ * the disk below it, and no volume is said to be gone. A folder belongs to one host, and there to one pool; or to all
+ * hosts whose configuration says that it is shared, each of which has a folder of its own in it (node-folders.ts). The
+ * mark says which, and never becomes the other. Several hosts may mark a shared one at once: one of them does.
  */
 import { randomUUID } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { link, mkdir, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Id, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { type Static, Type } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
-import { errno, lstatIfThere, PARTIAL_SUFFIX, readSmall, writeDurably } from './files.ts';
+import {
+  errno,
+  lstatIfThere,
+  PARTIAL_SUFFIX,
+  readSmall,
+  removeDurably,
+  syncFolder,
+  writeDurably,
+  jsonOrNull,
+} from './files.ts';
 
 export const MARK_NAME = 'berth-pool.json';
 const MARK_MODE = 0o600;
@@ -32,8 +43,10 @@ const Mark = strict({
   id: Id,
   /** What the pool was called when it was made. */
   name: Type.String({ maxLength: 255 }),
-  /** The host whose pool it is; null where it does not tell. */
+  /** The host whose pool it is; null where it does not tell, and where it is shared. */
   machine: nullable(Type.String({ maxLength: 255 })),
+  /** Absent where it is one host's: a berthd that knows of no shared ones takes this for no mark, and stays away. */
+  shared: Type.Optional(Type.Literal(true)),
 });
 type Mark = Static<typeof Mark>;
 
@@ -50,6 +63,8 @@ export interface PoolMarkParts {
   /** What this host is told apart by; null where it does not tell. @see machine-id(5) */
   machine: string | null;
   known: KnownMarks;
+  /** Whether other hosts use the folder, too. @default false */
+  isShared?: boolean;
 }
 
 export class PoolMark {
@@ -70,13 +85,11 @@ export class PoolMark {
   async prepare(ours: readonly string[]): Promise<void> {
     const remembered = await this.#remembered();
     if (remembered !== null) return this.check();
-    const { name, machine } = this.#parts;
     const found = await this.#found();
     if (found === null) await this.#assertNew(ours);
-    const mark = found ?? { version: 1, id: randomUUID(), name, machine };
-    this.#assertOurs(mark);
     // In this order: a mark that is remembered and not there would be taken for a lost one.
-    if (found === null) await write(this.#path, mark);
+    const mark: Mark = found ?? (await this.#make());
+    this.#assertOurs(mark);
     await mkdir(dirname(this.#parts.memoryPath), { recursive: true, mode: MEMORY_FOLDER_MODE });
     await write(this.#parts.memoryPath, mark);
   }
@@ -95,8 +108,35 @@ export class PoolMark {
     if (stats !== null) this.#seen = stampOf(stats);
   }
 
-  #assertOurs({ id, machine }: Mark): void {
-    const { name, known, machine: here } = this.#parts;
+  async #make(): Promise<Mark> {
+    const { name, machine, isShared = false } = this.#parts;
+    const own = { version: 1, id: randomUUID(), name } as const;
+    if (isShared) return this.#makeShared({ ...own, machine: null, shared: true });
+    const mark: Mark = { ...own, machine };
+    await write(this.#path, mark);
+    return mark;
+  }
+
+  /** One that another host has made meanwhile stands. */
+  async #makeShared(mark: Mark): Promise<Mark> {
+    const partialPath = `${this.#path}.${mark.id}`;
+    await write(partialPath, mark);
+    try {
+      await link(partialPath, this.#path);
+    } catch (error) {
+      if (errno(error) !== 'EEXIST') throw error;
+    }
+    await removeDurably(partialPath);
+    await syncFolder(this.#parts.root);
+    return (await this.#found()) ?? mark;
+  }
+
+  #assertOurs({ id, machine, shared }: Mark): void {
+    const { name, known, machine: here, isShared = false } = this.#parts;
+    if (shared === true && !isShared)
+      throw this.#conflict('several hosts share it', 'Say shared = true in its section on each of them.');
+    if (isShared && shared !== true)
+      throw this.#conflict("it is marked as one host's", 'Give the shared pool an empty folder.');
     if (machine !== here && machine !== null && here !== null)
       throw this.#conflict(
         'another host has marked it as its own',
@@ -111,7 +151,8 @@ export class PoolMark {
   /** A folder that was meant for something else is left as it is. */
   async #assertNew(ours: readonly string[]): Promise<void> {
     const expected: readonly string[] = [...ours, OF_FILE_SYSTEM, MARK_NAME + PARTIAL_SUFFIX];
-    const strange = (await readdir(this.#parts.root)).find((name) => !expected.includes(name));
+    const names = await readdir(this.#parts.root);
+    const strange = names.find((name) => !expected.includes(name) && !isOtherMark(name));
     if (strange === undefined) return;
     throw this.#conflict(`it holds ${strange}, and no mark`, 'Give the pool an empty folder.');
   }
@@ -159,6 +200,11 @@ export class PoolMark {
   }
 }
 
+/** One that a host, this or another one, is just making. */
+function isOtherMark(name: string): boolean {
+  return name.startsWith(`${MARK_NAME}.`);
+}
+
 /** Of a file that is replaced as a whole, and on a file system that may be another one the next time. */
 function stampOf({ dev, ino, mtimeMs, size }: Stats): string {
   return `${dev} ${ino} ${mtimeMs} ${size}`;
@@ -166,12 +212,4 @@ function stampOf({ dev, ino, mtimeMs, size }: Stats): string {
 
 async function write(path: string, mark: Mark): Promise<void> {
   await writeDurably(path, `${JSON.stringify(mark)}\n`, MARK_MODE);
-}
-
-function jsonOrNull(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

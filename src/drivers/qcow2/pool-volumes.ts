@@ -1,6 +1,7 @@
 /** The part of Qcow2Pool that is about volumes. */
 import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import type { Encryption } from '../../model/disk.ts';
+import { AgentError } from '../../model/errors.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { CallOptions, FlattenOptions, ProgressListener } from '../contracts/calls.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
@@ -10,8 +11,10 @@ import type {
   EmptyCopy,
   ExportFacts,
   ExportPlace,
+  FencedNode,
   FlatVolume,
   FoundLayer,
+  FoundVolume,
   LayerRequest,
   VolumeChain,
   VolumeExport,
@@ -20,6 +23,7 @@ import type {
   VolumeRequest,
   VolumeStorage,
 } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
 import { PARTIAL_SUFFIX, readWhole, removeDurably } from './files.ts';
 import {
   COPY_TIMEOUT_MS,
@@ -38,6 +42,33 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
   constructor(parts: Qcow2PoolParts) {
     super(parts);
     this.stores = makeStores(parts);
+  }
+
+  get isShared(): boolean {
+    return this.ground?.isShared ?? false;
+  }
+
+  enterNode(nodeId: string): void {
+    if (this.isShared) this.stores.nodes.enter(nodeId);
+  }
+
+  endFences(fence: number, options: CallOptions = {}): Promise<void> {
+    return this.#shared('note the end of fences', options, () => this.stores.nodes.endFences(fence));
+  }
+
+  ownerOf(volumeId: string, options: CallOptions = {}): Promise<string | null> {
+    const what = `look whose volume ${volumeId} is`;
+    return this.#shared(what, options, () => this.stores.nodes.ownerOf(volumeId));
+  }
+
+  takeVolume(volumeId: string, from: FencedNode, options: CallOptions = {}): Promise<FoundVolume> {
+    const take = (limit: CallLimit) => this.stores.nodes.take(volumeId, from, limit);
+    return this.#shared(`take volume ${volumeId}`, options, take);
+  }
+
+  giveVolume(volumeId: string, to: string, options: CallOptions = {}): Promise<void> {
+    const give = (limit: CallLimit) => this.stores.nodes.give(volumeId, to, limit);
+    return this.#shared(`give volume ${volumeId}`, options, give);
   }
 
   makeVolume(request: VolumeRequest, options: CallOptions = {}): Promise<void> {
@@ -262,6 +293,15 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
 
   removeExport(place: ExportPlace, options: CallOptions = {}): Promise<void> {
     return this.call('remove an export', options, MAKE_TIMEOUT_MS, () => this.stores.exports.remove(place));
+  }
+
+  #shared<T>(what: string, options: CallOptions, work: (limit: CallLimit) => Promise<T>): Promise<T> {
+    return this.call(what, options, QUICK_TIMEOUT_MS, (limit) => {
+      if (this.isShared) return work(limit);
+      throw new AgentError('UNSUPPORTED', `Pool ${this.name} is this node's alone`, {
+        hint: 'A pool that several nodes have is marked so: shared = true in its [[pools]] section.',
+      });
+    });
   }
 
   async #removeCopies(copyId: string): Promise<void> {

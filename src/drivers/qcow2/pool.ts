@@ -12,7 +12,8 @@
  *             ├─ ShareStore   folders that guests mount
  *             ├─ DeltaStore   what has changed of volumes, to backups
  *             ├─ SeedStore    ISOs of NoCloud or a ConfigDrive
- *             └─ ConsoleStore logs that virtlogd writes
+ *             ├─ ConsoleStore logs that virtlogd writes
+ *             └─ NodeFolders  whose a volume is, where several nodes share the pool
  *             Passphrases     of encrypted volumes, to the tools
  *
  * The folders belong to the agent's user and let others only pass through (0711), so that QEMU's user reaches
@@ -38,6 +39,7 @@ import type { CallLimit } from '../host/call-limit.ts';
 import { lstatIfThere, STAT_BLOCK_BYTES } from './files.ts';
 import { IMPORT_TIMEOUT_MS, MAKE_TIMEOUT_MS, QUICK_TIMEOUT_MS, SURVEY_TIMEOUT_MS } from './pool-calls.ts';
 import { isWipe, listFolder, preparePoolFolder } from './pool-folder.ts';
+import { checkId } from './layout.ts';
 import { prepareGround } from './pool-ground.ts';
 import { PoolVolumes } from './pool-volumes.ts';
 import { canReflink } from './reflink.ts';
@@ -57,9 +59,11 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
 
   prepare(options: CallOptions = {}): Promise<void> {
     const prepare = async (limit: CallLimit) => {
-      const { layout } = this.stores;
+      const { layout, nodes } = this.stores;
+      if (this.isShared) checkId(nodes.self);
       if (this.ground !== null) await prepareGround(this.ground, layout.folders, limit);
       await preparePoolFolder(layout);
+      if (this.isShared) await nodes.prepare();
       this.#reflink ??= await canReflink(layout.root);
     };
     return this.call('prepare it', options, QUICK_TIMEOUT_MS, prepare, { graceMs: 0, ground: 'unchecked' });
@@ -69,13 +73,10 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
     return this.quick('measure it', options, async () => {
       // What is wiped is no object's any more, and its room not free yet: others have it, as far as claims go.
       const files = (await this.#listAll()).filter((file) => !isWipe(file));
-      const [room, ...own] = await Promise.all([
-        measure(this.stores.layout.root),
-        occupied(files),
-        ...files.filter(isShare).map(({ id }) => this.stores.shares.bytesOf(id)),
-      ]);
-      const ownBytes = own.reduce((sum, bytes) => sum + bytes, 0);
-      return { ...room, ownBytes, reflink: this.#reflink };
+      const room = await measure(this.stores.layout.base);
+      let ownBytes = await occupied(files);
+      for (const { id } of files.filter(isShare)) ownBytes += await this.stores.shares.bytesOf(id);
+      return { ...room, shared: room.shared || this.isShared, ownBytes, reflink: this.#reflink };
     });
   }
 
@@ -211,10 +212,10 @@ export class Qcow2Pool extends PoolVolumes implements StoragePool {
   }
 
   async #listAll(): Promise<StoredFile[]> {
-    const folders = await Promise.all(
-      this.stores.layout.folders.map((folder) => listFolder(this.stores.layout, folder)),
-    );
-    return folders.flat();
+    const files: StoredFile[] = [];
+    for (const folder of this.stores.layout.folders)
+      files.push(...(await listFolder(this.stores.layout, folder)));
+    return files;
   }
 
   async #standsOn({ kind, path }: StoredFile): Promise<string | null> {

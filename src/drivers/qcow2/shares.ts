@@ -26,6 +26,7 @@ import {
   removeDurably,
   syncFolder,
   writeDurably,
+  jsonOrNull,
 } from './files.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { checkId, type Layout } from './layout.ts';
@@ -189,14 +190,6 @@ function parseLabel(text: string): ShareLabel | null {
   if (findFault(StoredLabel, value) !== null) return null;
   const { name, createdAt, quotaGib, protected: kept } = value as ShareLabel;
   return { name, createdAt, quotaGib, protected: kept };
-}
-
-function jsonOrNull(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 function checkAlike(id: string, has: ShareLabel | null, asked: ShareLabel): void {

@@ -20,6 +20,7 @@ import { ImageStore } from './images.ts';
 import type { ImportParts } from './import.ts';
 import { LayerStore } from './layers.ts';
 import { Layout } from './layout.ts';
+import { NodeFolders } from './node-folders.ts';
 import { Passphrases } from '../host/passphrases.ts';
 import type { PoolGround } from './pool-ground.ts';
 import { SeedStore } from './seeds.ts';
@@ -93,6 +94,7 @@ export function makeStores(parts: Qcow2PoolParts) {
     flat: new FlatStore(volumeParts),
     wipes: new WipeStore({ layout, layers, tool, volumes, clock }),
     deltas,
+    nodes: new NodeFolders({ layout, volumes }),
     reads: new ReadStore({ ...volumeParts, deltas }),
     seeds: new SeedStore({ layout, exec }),
     consoles: new ConsoleStore({ layout }),

@@ -31,6 +31,7 @@ import {
   sizeOfRegular,
   syncFile,
   writeDurably,
+  jsonOrNull,
 } from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
 import type { ImageTool } from './image-tool.ts';
@@ -351,14 +352,6 @@ function normalLabel(label: VolumeLabel): VolumeLabel {
     ...(isProtected && { protected: true }),
     ...(encryption !== null && { encryption }),
   };
-}
-
-function jsonOrNull(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 export function checkSize({ sizeBytes }: { sizeBytes: number }): void {

@@ -62,6 +62,12 @@ export class SimClock implements Clock {
     this.#nowMs = Math.max(this.#nowMs, endMs);
   }
 
+  /** Who tells the time stands still for so long: what falls due meanwhile is called late, when it is over. */
+  async stall(ms: number): Promise<void> {
+    this.#nowMs += ms;
+    await this.advance(0);
+  }
+
   /**
    * Lets time pass until no timer is waiting.
    *

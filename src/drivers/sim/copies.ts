@@ -31,7 +31,7 @@ export class SimCopies {
     const path = layout.layer(id, layer);
     this.#volumes.get(id, layer);
     this.#volumes.checkKey(id, encryption, layer);
-    if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+    if (world.guests.files.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
     if (stamp !== undefined && stamp !== this.stamp(id, layer))
       throw new AgentError('ILLEGAL_STATE', `Volume ${id} was written to while it was read`);
     return changedExtents(world.files.written(path) as Written, since);
@@ -46,7 +46,7 @@ export class SimCopies {
     checkSize(request.sizeBytes);
     this.#volumes.get(id, layer);
     this.#volumes.checkKey(id, encryption, layer);
-    if (world.guests.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
+    if (world.guests.files.writesTo(path)) throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${id}`);
     this.restore(request, world.files.contentOf(path));
   }
 

@@ -48,7 +48,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     return this.change('hypervisor.plugDisk', id, options, (maybe) => {
       const guest = there(maybe, id);
       const before = liveDisk(guest, disk.serial);
-      if (before === undefined) return this.world.guests.plug(guest, disk);
+      if (before === undefined) return this.world.guests.files.plug(guest, disk);
       if (before.path === disk.path) return;
       throw new AgentError('HOST_CONFLICT', `Guest ${id} has another disk with the serial ${disk.serial}`);
     });
@@ -59,7 +59,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       const guest = there(maybe, id);
       const disk = liveDisk(guest, serial);
       if (disk === undefined) return;
-      if (guest.booted && guest.obeys) return this.world.guests.unplug(guest, disk);
+      if (guest.booted && guest.obeys) return this.world.guests.files.unplug(guest, disk);
       throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the disk go, and still has it`);
     });
   }
@@ -172,7 +172,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
         throw new AgentError('UNAVAILABLE', `The agent in guest ${id} does not answer`);
       if (memoryPath !== null) this.world.files.put(memoryOf(guest, memoryPath));
       for (const overlay of overlays)
-        this.world.guests.switch(guest, plugged(guest, overlay.serial), overlay);
+        this.world.guests.files.switch(guest, plugged(guest, overlay.serial), overlay);
     });
   }
 
@@ -186,7 +186,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       if (at < 0) return;
       if (chain[at + 1] !== into)
         throw new AgentError('HOST_CONFLICT', `${path} does not stand on ${into} in guest ${id}`);
-      this.world.guests.merge(guest, disk, { path, into, above: chain[at - 1] ?? null });
+      this.world.guests.files.merge(guest, disk, { path, into, above: chain[at - 1] ?? null });
     });
   }
 
@@ -213,7 +213,7 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
       const disk = plugged(guest, serial);
       const volume = this.world.files.get(disk.path ?? '')?.volume ?? null;
       if (volume !== null) volume.imageId = null;
-      this.world.guests.flatten(guest, disk);
+      this.world.guests.files.flatten(guest, disk);
       options?.onProgress?.(1, 1, 'copying');
     });
   }

@@ -22,7 +22,7 @@ import type { StoragePool } from '../contracts/storage.ts';
 export type DriverName = 'hypervisor' | 'storage' | 'network' | 'host' | 'objects';
 export type CallName =
   | `hypervisor.${Exclude<keyof Hypervisor, 'health' | 'onHealth' | 'subscribe' | 'keptPaths' | 'close'>}`
-  | `storage.${Exclude<keyof StoragePool, 'name' | 'paths'>}`
+  | `storage.${Exclude<keyof StoragePool, 'name' | 'paths' | 'isShared' | 'enterNode'>}`
   | `network.${Exclude<keyof NetworkDriver, 'bridgeName' | 'tapName' | 'names' | 'reservationName'>}`
   | `host.${keyof Host}`
   | `objects.${Exclude<keyof ObjectStore, 'name' | 'place' | 'close'>}`;

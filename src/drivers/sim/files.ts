@@ -6,26 +6,44 @@ import type { SimFile, WorldState } from './state.ts';
 
 export class Files {
   readonly #state: WorldState;
+  /** Those of a world that has the shared pools of both, by their folders. */
+  readonly #common: { files: Files; roots: readonly string[] } | null;
   /** Names of each inode of a pool: its room is taken while there is one. */
   readonly #links = new Map<string, number>();
   /** Bytes by the pool's name. */
   readonly #used = new Map<string, number>();
 
-  constructor(state: WorldState) {
+  constructor(state: WorldState, common: Files | null = null) {
     this.#state = state;
+    const roots = state.settings.pools.filter(({ shared }) => shared).map(({ root }) => `${root}/`);
+    this.#common = common === null ? null : { files: common, roots };
     for (const file of state.files.values()) this.#link(file, 1);
   }
 
   get(path: string): SimFile | undefined {
-    return this.#state.files.get(path);
+    return this.#elsewhere(path)?.get(path) ?? this.#state.files.get(path);
   }
 
   has(path: string): boolean {
-    return this.#state.files.has(path);
+    return this.get(path) !== undefined;
   }
 
   all(): Iterable<SimFile> {
-    return this.#state.files.values();
+    const own = this.#state.files.values();
+    const { files, roots } = this.#common ?? { files: null, roots: [] };
+    if (files === null) return own;
+    return [...own, ...[...files.all()].filter(({ path }) => roots.some((root) => path.startsWith(root)))];
+  }
+
+  /** Number up to which the fences of the node have ended whose folder that is. */
+  fencesOf(folder: string): number {
+    return this.#elsewhere(folder)?.fencesOf(folder) ?? this.#state.fences.get(folder) ?? 0;
+  }
+
+  setFences(folder: string, fence: number): void {
+    const elsewhere = this.#elsewhere(folder);
+    if (elsewhere === null) this.#state.fences.set(folder, fence);
+    else elsewhere.setFences(folder, fence);
   }
 
   /** What the default pool's files take, bytes. */
@@ -39,18 +57,22 @@ export class Files {
   }
 
   usedIn(pool: string): number {
+    const { pools } = this.#state.settings;
+    if (this.#common !== null && pools.some(({ name, shared = false }) => shared && name === pool))
+      return this.#common.files.usedIn(pool);
     return this.#used.get(pool) ?? 0;
   }
 
   /** Puts a file in place, instead of one that had its path. */
   put(file: SimFile): void {
-    this.remove(file.path);
-    this.#state.files.set(file.path, file);
-    this.#link(file, 1);
+    const elsewhere = this.#elsewhere(file.path);
+    if (elsewhere === null) this.#putHere(file);
+    else elsewhere.put(file);
   }
 
   /** Takes a file away; harmless where there is none. */
   remove(path: string): void {
+    this.#elsewhere(path)?.remove(path);
     const file = this.#state.files.get(path);
     if (file === undefined) return;
     this.#state.files.delete(path);
@@ -89,13 +111,24 @@ export class Files {
     into.sizeBytes = Math.max(into.sizeBytes, top.sizeBytes);
   }
 
+  #putHere(file: SimFile): void {
+    this.remove(file.path);
+    this.#state.files.set(file.path, file);
+    this.#link(file, 1);
+  }
+
+  #elsewhere(path: string): Files | null {
+    if (this.#common === null) return null;
+    return this.#common.roots.some((root) => path.startsWith(root)) ? this.#common.files : null;
+  }
+
   #link({ inode, path, sizeBytes }: SimFile, step: 1 | -1): void {
     const pool = this.#poolOf(path);
     const key = `${pool} ${inode ?? path}`;
     const before = this.#links.get(key) ?? 0;
     const after = before + step;
-    if (before === 0) this.#used.set(pool, this.usedIn(pool) + sizeBytes);
-    if (after === 0) this.#used.set(pool, this.usedIn(pool) - sizeBytes);
+    if (before === 0) this.#used.set(pool, (this.#used.get(pool) ?? 0) + sizeBytes);
+    if (after === 0) this.#used.set(pool, (this.#used.get(pool) ?? 0) - sizeBytes);
     if (after === 0) this.#links.delete(key);
     else this.#links.set(key, after);
   }

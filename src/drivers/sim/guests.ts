@@ -14,18 +14,10 @@
  */
 import { AgentError, assertNever } from '../../model/errors.ts';
 import type { Clock } from '../contracts/clock.ts';
-import {
-  type BackingFile,
-  type DiskOverlay,
-  type GuestDisk,
-  type GuestEvent,
-  type GuestShare,
-  pathsOf,
-  type ShapeDisk,
-  type WatchdogAction,
-} from '../contracts/hypervisor.ts';
+import { type GuestEvent, pathsOf, type WatchdogAction } from '../contracts/hypervisor.ts';
 import { lose } from './bitmaps.ts';
 import { type Files, newFile } from './files.ts';
+import { GuestFiles } from './guest-files.ts';
 import { devicesOf, generationIdOf, noEdits, nvramPath } from './shape.ts';
 import type { Pending, SimGuest, SimPower, WorldState } from './state.ts';
 import { beginUsage, pauseUsage, resumeUsage } from './usage.ts';
@@ -44,8 +36,8 @@ export class Guests {
   readonly #changed: () => void;
   readonly #timers = new Map<string, () => void>();
   readonly #idsByName = new Map<string, string>();
-  /** Files that running guests hold open: path to the number of guests. */
-  readonly #openPaths = new Map<string, number>();
+  /** What those that run have open. */
+  readonly files: GuestFiles;
   #usedMemoryMib = 0;
 
   constructor(state: WorldState, files: Files, clock: Clock, changed: () => void) {
@@ -53,6 +45,7 @@ export class Guests {
     this.#files = files;
     this.#clock = clock;
     this.#changed = changed;
+    this.files = new GuestFiles(state, files, (guest) => this.tellDefinition(guest));
     for (const guest of state.guests.values()) {
       this.#idsByName.set(guest.name, guest.id);
       if (guest.live !== null) this.#take(guest.live);
@@ -75,18 +68,6 @@ export class Guests {
   /** Memory that running guests take, MiB. */
   get usedMemoryMib(): number {
     return this.#usedMemoryMib;
-  }
-
-  holdsOpen(path: string): boolean {
-    return this.#openPaths.has(path);
-  }
-
-  /** Whether a guest that runs writes to it; it only reads what its disks stand on. */
-  writesTo(path: string): boolean {
-    if (!this.holdsOpen(path)) return false;
-    return [...this.all()].some(({ live }) =>
-      live?.disks.some((disk) => disk.path === path && !disk.readOnly),
-    );
   }
 
   /** Each listener hears events in their order, after what made them is done. */
@@ -138,10 +119,10 @@ export class Guests {
     this.#checkRoom(guest);
     const { disks, nics, shares = [] } = guest.definition ?? { disks: [], nics: [] };
     for (const disk of disks) {
-      for (const path of pathsOf(disk)) this.#checkPath(guest, path);
-      this.#checkSecrets(guest, disk);
+      for (const path of pathsOf(disk)) this.files.checkPath(guest, path);
+      this.files.checkSecrets(guest, disk);
     }
-    for (const { path } of shares) this.#checkPath(guest, path);
+    for (const { path } of shares) this.files.checkPath(guest, path);
     for (const nic of nics) this.#checkNic(guest, nic);
     guest.live = {
       vcpus: guest.vcpus,
@@ -168,108 +149,6 @@ export class Guests {
   putNvram(guestName: string, text: string): void {
     const path = nvramPath(guestName);
     this.#state.kept.set(path, { kind: 'nvram', path, guestName, sizeBytes: NVRAM_BYTES, text });
-  }
-
-  /** Plugs a disk into the running process. @throws {AgentError} INTERNAL: its file is not there */
-  plug(guest: SimGuest, disk: GuestDisk): void {
-    if (guest.live === null) return;
-    const paths = pathsOf(disk);
-    for (const path of paths) this.#checkPath(guest, path);
-    this.#checkSecrets(guest, disk);
-    const { serial, path, format, readOnly, encryption } = disk;
-    this.#hold(paths);
-    guest.live.paths.push(...paths);
-    const keyOf = encryption == null ? {} : { keyOf: encryption.volumeId };
-    guest.live.disks.push({ serial, path, format, readOnly, ...keyOf });
-    this.tellDefinition(guest);
-  }
-
-  /** Takes a disk out of the running process, with the file that it stands on. */
-  unplug(guest: SimGuest, { serial, path }: ShapeDisk): void {
-    if (guest.live === null || path === null) return;
-    const known = guest.definition?.disks.find((disk) => disk.serial === serial);
-    const paths = known === undefined ? [path] : pathsOf(known);
-    for (const each of paths) {
-      const at = guest.live.paths.indexOf(each);
-      if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
-    }
-    guest.live.disks = guest.live.disks.filter((disk) => disk.serial !== serial);
-    delete guest.live.usage?.disks[serial ?? ''];
-    this.tellDefinition(guest);
-  }
-
-  /** Lets the running process write to another file, which stands on the one of before; its definition follows. */
-  switch(guest: SimGuest, disk: ShapeDisk, { path, encryption = null }: DiskOverlay): void {
-    if (guest.live === null || disk.path === path) return;
-    this.#checkPath(guest, path);
-    this.#checkSecrets(guest, { path, format: 'qcow2', encryption });
-    this.#hold([path]);
-    guest.live.paths.push(path);
-    this.#passBitmaps(disk.path, path);
-    disk.path = path;
-    const defined = guest.definition?.disks.find(({ serial }) => serial === disk.serial);
-    if (defined !== undefined) {
-      const { path: below, format, backing, encryption: belowBy } = defined;
-      defined.backing = { path: below, format, backing, ...(belowBy != null && { encryption: belowBy }) };
-      defined.path = path;
-      if (encryption !== null) defined.encryption = encryption;
-    }
-    this.tellDefinition(guest);
-  }
-
-  /** What has changed since a checkpoint is known as before. */
-  #passBitmaps(from: string | null, to: string): void {
-    const bitmaps = this.#files.get(from ?? '')?.volume?.bitmaps;
-    const volume = this.#files.get(to)?.volume;
-    if (volume != null && bitmaps !== undefined) volume.bitmaps = structuredClone(bitmaps);
-  }
-
-  /** Merges a file of the running process into the next one, and goes on without it; its definition follows. */
-  merge(
-    guest: SimGuest,
-    disk: ShapeDisk,
-    { path, into, above }: { path: string; into: string; above: string | null },
-  ): void {
-    const { live, definition } = guest;
-    if (live === null) return;
-    this.#files.commit(path);
-    if (above === null) this.#passBitmaps(path, into);
-    const over = above === null ? null : this.#files.get(above)?.volume;
-    if (over != null) over.below = into;
-    this.#letGo(live.paths.splice(live.paths.indexOf(path), 1));
-    if (above === null) disk.path = into;
-    const defined = definition?.disks.find(({ serial }) => serial === disk.serial);
-    if (defined !== undefined) leaveOut(defined, path);
-    this.tellDefinition(guest);
-  }
-
-  /** @throws {AgentError} INTERNAL: its folder is not there */
-  plugShare(guest: SimGuest, share: GuestShare): void {
-    if (guest.live === null) return;
-    this.#checkPath(guest, share.path);
-    this.#hold([share.path]);
-    guest.live.paths.push(share.path);
-    guest.live.shares = [...(guest.live.shares ?? []), { ...share }];
-    this.tellDefinition(guest);
-  }
-
-  unplugShare(guest: SimGuest, { tag, path }: GuestShare): void {
-    if (guest.live === null) return;
-    const at = guest.live.paths.indexOf(path);
-    if (at >= 0) this.#letGo(guest.live.paths.splice(at, 1));
-    const left = (guest.live.shares ?? []).filter((share) => share.tag !== tag);
-    if (left.length > 0) guest.live.shares = left;
-    else delete guest.live.shares;
-    this.tellDefinition(guest);
-  }
-
-  /** Lets go of the file that a disk of the running process stands on. */
-  flatten(guest: SimGuest, { serial, path }: ShapeDisk): void {
-    const known = guest.definition?.disks.find((disk) => disk.serial === serial);
-    const at = guest.live?.paths.indexOf(known?.backing?.path ?? '') ?? -1;
-    if (guest.live === null || at < 0 || path === null) return;
-    this.#letGo(guest.live.paths.splice(at, 1));
-    this.tellDefinition(guest);
   }
 
   /** Ends the guest's process. */
@@ -456,25 +335,13 @@ export class Guests {
 
   #take(live: NonNullable<SimGuest['live']>): void {
     this.#usedMemoryMib += live.memoryMib;
-    this.#hold(live.paths);
-  }
-
-  #hold(paths: readonly string[]): void {
-    for (const path of paths) this.#openPaths.set(path, (this.#openPaths.get(path) ?? 0) + 1);
+    this.files.hold(live.paths);
   }
 
   #release(live: NonNullable<SimGuest['live']>): void {
     this.#usedMemoryMib -= live.memoryMib;
     for (const tap of live.taps) this.#state.devices.delete(tap);
-    this.#letGo(live.paths);
-  }
-
-  #letGo(paths: readonly string[]): void {
-    for (const path of paths) {
-      const left = (this.#openPaths.get(path) ?? 1) - 1;
-      if (left === 0) this.#openPaths.delete(path);
-      else this.#openPaths.set(path, left);
-    }
+    this.files.letGo(live.paths);
   }
 
   #checkRoom(guest: SimGuest): void {
@@ -482,23 +349,6 @@ export class Guests {
     if (guest.memoryMib <= freeMib) return;
     const message = `Guest ${guest.id} needs ${guest.memoryMib} MiB, and ${freeMib} MiB are free`;
     throw new AgentError('CAPACITY_EXCEEDED', message);
-  }
-
-  #checkPath(guest: SimGuest, path: string): void {
-    if (this.#files.has(path)) return;
-    throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: its disk ${path} is not there`);
-  }
-
-  /** As QEMU opens the files of a disk, each by the passphrase that it is given. */
-  #checkSecrets(guest: SimGuest, disk: BackingFile | GuestDisk | null): void {
-    if (disk === null) return;
-    const { path, encryption = null, backing = null } = disk;
-    const secret = encryption === null ? undefined : this.#state.secrets.get(encryption.volumeId);
-    if (encryption !== null && secret === undefined)
-      throw new AgentError('UNAVAILABLE', `Guest ${guest.id}: there is no secret of ${encryption.volumeId}`);
-    if (this.#files.get(path)?.volume?.passphrase !== secret)
-      throw new AgentError('INTERNAL', `Guest ${guest.id}: ${path} is not opened by what it is given`);
-    this.#checkSecrets(guest, backing);
   }
 
   #checkNic(guest: SimGuest, nic: { bridge: string; tapName: string }): void {
@@ -509,11 +359,4 @@ export class Guests {
       throw new AgentError('INTERNAL', `Guest ${guest.id} cannot start: ${nic.tapName} exists already`);
     }
   }
-}
-
-/** Takes a file out of a chain. */
-function leaveOut(file: { path: string; backing?: BackingFile | null }, path: string): void {
-  const { backing = null } = file;
-  if (file.path === path && backing !== null) Object.assign(file, { backing: null }, backing);
-  else if (backing !== null) leaveOut(backing, path);
 }

@@ -205,7 +205,7 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
       if (before !== undefined)
         throw new AgentError('HOST_CONFLICT', `Guest ${id} has another share with the tag ${share.tag}`);
       if (guest.live.sharesMemory !== true) throw illegal(guest, 'it was started without a share');
-      this.world.guests.plugShare(guest, share);
+      this.world.guests.files.plugShare(guest, share);
     });
   }
 
@@ -214,7 +214,7 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
       const guest = there(maybe, id);
       const share = liveShare(guest, tag);
       if (share === undefined) return;
-      if (guest.booted && guest.obeys) return this.world.guests.unplugShare(guest, share);
+      if (guest.booted && guest.obeys) return this.world.guests.files.unplugShare(guest, share);
       throw new AgentError('DEADLINE_EXCEEDED', `Guest ${id} has not let the share go, and still has it`);
     });
   }

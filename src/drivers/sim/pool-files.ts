@@ -27,6 +27,12 @@ export class PoolFiles {
     return this.world.files.usedIn(this.#name);
   }
 
+  /** Without what other nodes have in it. */
+  get ownBytes(): number {
+    if (this.layout.root === this.layout.base) return this.usedBytes;
+    return this.all().reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
   get availableBytes(): number {
     return Math.max(0, this.totalBytes - this.usedBytes);
   }
@@ -57,7 +63,7 @@ export class PoolFiles {
   /** Harmless where there is none; a mishap where a guest has it open. */
   remove(path: string): void {
     if (this.get(path) === undefined) return;
-    if (this.world.guests.holdsOpen(path))
+    if (this.world.guests.files.isOpen(path))
       this.world.mishaps.push(`${path} was removed from a running guest`);
     this.world.touch();
     this.world.files.remove(path);
@@ -65,7 +71,7 @@ export class PoolFiles {
 
   /** @throws {AgentError} ILLEGAL_STATE: a guest has this file of a volume open. */
   checkIdle(volumeId: string, path: string): void {
-    if (this.world.guests.holdsOpen(path))
+    if (this.world.guests.files.isOpen(path))
       throw new AgentError('ILLEGAL_STATE', `A guest uses volume ${volumeId}`);
   }
 }

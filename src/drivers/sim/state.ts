@@ -44,6 +44,8 @@ export interface SimPoolSettings {
   /** Folder of its files; of no two pools the same, or one within the other. */
   root: string;
   bytes: number;
+  /** Whether several nodes have it, each with a folder of its own in it. @default false */
+  shared?: boolean;
 }
 
 export interface WorldSettings {
@@ -295,6 +297,8 @@ export interface WorldState {
   traces: Map<string, SimTrace>;
   /** By path. */
   kept: Map<string, SimKept>;
+  /** Numbers up to which the fences of nodes have ended, by their folders in shared pools. */
+  fences: Map<string, number>;
   sources: Map<string, SimSource>;
   /** By the store's name. */
   buckets: Map<string, SimBucket>;
@@ -313,6 +317,7 @@ export function emptyState(settings: WorldSettings): WorldState {
     devices: new Map(),
     traces: new Map(),
     kept: new Map(),
+    fences: new Map(),
     sources: new Map(),
     buckets: new Map(),
     exports: new Map(),
@@ -329,6 +334,7 @@ export function traceKey({ kind, name }: NetworkThingName): string {
 export function writeState(path: string, state: WorldState, nowMs: number): void {
   const { settings, guests, files, bridges, devices, traces, kept, sources, buckets, exports, secrets } =
     state;
+  const { fences } = state;
   const body = {
     version: VERSION,
     nowMs,
@@ -339,6 +345,7 @@ export function writeState(path: string, state: WorldState, nowMs: number): void
     devices: [...devices],
     traces: [...traces],
     kept: [...kept],
+    fences: [...fences],
     sources: [...sources],
     buckets: [...buckets].map(([name, bucket]) => [name, writtenBucket(bucket)]),
     exports: [...exports],
@@ -367,6 +374,7 @@ export function readState(path: string): { state: WorldState; nowMs: number } | 
       devices: new Map(body.devices),
       traces: new Map(body.traces),
       kept: new Map(body.kept),
+      fences: new Map(body.fences ?? []),
       sources: new Map(body.sources),
       buckets: new Map(
         body.buckets.map(([name, bucket]: [string, WrittenBucket]) => [name, readBucket(bucket)]),

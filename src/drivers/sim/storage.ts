@@ -4,6 +4,7 @@
  * A file is a record of a few bytes with the size that it stands for. Paths are those of the real pool
  * (qcow2/layout.ts). Here is the way of each call; what it does is in the file of its noun.
  */
+import { AgentError } from '../../model/errors.ts';
 import { IMAGE_FORMATS, type ImageFormat } from '../../model/storage.ts';
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
@@ -15,6 +16,7 @@ import type {
   ExportFacts,
   ExportPlace,
   EmptyCopy,
+  FencedNode,
   FlatVolume,
   FoundLayer,
   FoundVolume,
@@ -44,6 +46,7 @@ import { foundImage, SimImages } from './images.ts';
 import { SimLayers } from './layers.ts';
 import { PoolFiles } from './pool-files.ts';
 import { SimSeeds } from './seeds.ts';
+import { SimSharing } from './sharing.ts';
 import { SimShares } from './shares.ts';
 import type { SimFile } from './state.ts';
 import { isWipe, SimVolumes } from './volumes.ts';
@@ -55,6 +58,8 @@ const IMAGE_TIMEOUT_MS = 3_600_000;
 export class SimStoragePool implements StoragePool {
   readonly name: string;
   readonly paths: StoragePool['paths'];
+  readonly isShared: boolean;
+  readonly #layout: Layout;
   readonly #world: SimWorld;
   readonly #calls: Calls;
   readonly #files: PoolFiles;
@@ -64,13 +69,20 @@ export class SimStoragePool implements StoragePool {
   readonly #copies: SimCopies;
   readonly #shares: SimShares;
   readonly #seeds: SimSeeds;
+  readonly #sharing: SimSharing;
 
   /** @param place The default pool's, where absent. */
-  constructor(world: SimWorld, attachment: Attachment, place?: { name: string; root: string }) {
+  constructor(
+    world: SimWorld,
+    attachment: Attachment,
+    place?: { name: string; root: string; shared?: boolean },
+  ) {
     const { settings } = world;
-    const { name, root } = place ?? { name: settings.poolName, root: settings.poolRoot };
+    const { name, root, shared = false } = place ?? { name: settings.poolName, root: settings.poolRoot };
     const layout = new Layout(root);
     this.name = name;
+    this.isShared = shared;
+    this.#layout = layout;
     this.paths = layout;
     this.#world = world;
     this.#calls = new Calls(world, 'storage', attachment);
@@ -81,6 +93,30 @@ export class SimStoragePool implements StoragePool {
     this.#copies = new SimCopies(this.#files, this.#volumes);
     this.#shares = new SimShares(this.#files);
     this.#seeds = new SimSeeds(this.#files);
+    this.#sharing = new SimSharing(this.#files);
+  }
+
+  enterNode(nodeId: string): void {
+    if (this.isShared) this.#layout.enterNode(nodeId);
+  }
+
+  endFences(fence: number, options?: CallOptions): Promise<void> {
+    return this.#shared('storage.endFences', null, options, () => this.#sharing.endFences(fence));
+  }
+
+  ownerOf(volumeId: string, options?: CallOptions): Promise<string | null> {
+    return this.#shared('storage.ownerOf', volumeId, options, () => this.#sharing.ownerOf(volumeId));
+  }
+
+  takeVolume(volumeId: string, from: FencedNode, options?: CallOptions): Promise<FoundVolume> {
+    return this.#shared('storage.takeVolume', volumeId, options, () => {
+      this.#sharing.take(volumeId, from);
+      return this.#foundVolume(this.#files.get(this.paths.volume(volumeId)) as SimFile);
+    });
+  }
+
+  giveVolume(volumeId: string, to: string, options?: CallOptions): Promise<void> {
+    return this.#shared('storage.giveVolume', volumeId, options, () => this.#sharing.give(volumeId, to));
   }
 
   async prepare(options?: CallOptions): Promise<void> {
@@ -91,9 +127,9 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.capacity', null, options, () => ({
       totalBytes: this.#files.totalBytes,
       availableBytes: this.#files.availableBytes,
-      ownBytes: this.#files.usedBytes - this.#wipeBytes(),
+      ownBytes: this.#files.ownBytes - this.#wipeBytes(),
       fileSystem: null,
-      shared: false,
+      shared: this.isShared,
     }));
   }
 
@@ -396,6 +432,18 @@ export class SimStoragePool implements StoragePool {
     return this.#run('storage.removeConsole', instanceId, options, () =>
       this.#seeds.removeConsole(instanceId),
     );
+  }
+
+  #shared<T>(
+    name: Extract<CallName, `storage.${string}`>,
+    id: string | null,
+    options: CallOptions | undefined,
+    act: () => T,
+  ): Promise<T> {
+    return this.#run(name, id, options, () => {
+      if (this.isShared) return act();
+      throw new AgentError('UNSUPPORTED', `Pool ${this.name} is this node's alone`);
+    });
   }
 
   #run<T>(

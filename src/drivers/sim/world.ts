@@ -37,6 +37,8 @@ export interface WorldOptions extends Partial<Omit<WorldSettings, 'timing'>> {
   clock?: Clock;
   /** File that the world is kept in, and read from where it exists. @default memory alone */
   statePath?: string;
+  /** A world that has the files of the pools that both say are shared. @default none: they are this one's */
+  common?: SimWorld;
 }
 
 export class SimWorld {
@@ -59,13 +61,13 @@ export class SimWorld {
 
   /** Makes a world, or takes up the one in `statePath`; options that are given win over the file's. */
   constructor(options: WorldOptions = {}) {
-    const { clock, statePath, ...given } = options;
+    const { clock, statePath, common, ...given } = options;
     const saved = statePath === undefined ? null : readState(statePath);
     this.settings = settingsOf(saved?.state.settings ?? DEFAULT_SETTINGS, given);
     this.#state = { ...(saved?.state ?? emptyState(this.settings)), settings: this.settings };
     this.clock = clock ?? new SimClock({ startMs: saved?.nowMs ?? SIM_EPOCH_MS });
     this.#statePath = statePath ?? null;
-    this.files = new Files(this.#state);
+    this.files = new Files(this.#state, common?.files);
     const changed = () => {
       this.touch();
       this.flush();
@@ -137,7 +139,10 @@ export class SimWorld {
   }
 }
 
-function settingsOf(base: WorldSettings, given: Omit<WorldOptions, 'clock' | 'statePath'>): WorldSettings {
+function settingsOf(
+  base: WorldSettings,
+  given: Omit<WorldOptions, 'clock' | 'statePath' | 'common'>,
+): WorldSettings {
   // Files of older worlds lack what came later; those of before there were keys have none.
   const keys = { ...(given.keys ?? base.keys ?? {}) };
   return { ...DEFAULT_SETTINGS, ...base, ...given, keys, timing: { ...base.timing, ...given.timing } };

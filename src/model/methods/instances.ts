@@ -1,11 +1,13 @@
 /** Methods of instances. */
 import { Fence, Id, NameOrId, ObjectFence, strict } from '../common.ts';
 import { RESTORE_SCOPES } from '../drift.ts';
-import { Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from '../instance.ts';
+import { DISK_GIB_MAX, DISKS_MAX, Instance, InstanceSpec, REBOOT_MODES, STOP_MODES } from '../instance.ts';
 import { type Method, none, one, operation, read } from '../method.ts';
 import { Health } from '../node.ts';
+import { PoolName } from '../pool.ts';
 import { PoliciesChange } from '../policy.ts';
 import { Type } from '../schema.ts';
+import { VolumeName } from '../storage.ts';
 
 const guestSeconds = Type.Integer({
   minimum: 1,
@@ -39,6 +41,37 @@ export const INSTANCE_METHODS = {
         description:
           'UUID of a reservation whose room it takes; it is gone then, and what is beyond it has to be free',
       }),
+      ...Fence,
+    }),
+  ),
+  'instance.takeover': operation(
+    "Make an instance of a fenced node this one's, from its volumes on shared pools, and start it here.",
+    strict({
+      id: { ...Id, description: 'UUID that it has, and keeps' },
+      spec: { ...InstanceSpec, description: 'each of its disks is one of the volumes, by id' },
+      from: strict(
+        {
+          node: { ...Id, description: 'node whose it is' },
+          fence: Type.Integer({
+            minimum: 1,
+            description: 'which fence of that node says that it runs nothing any more',
+          }),
+        },
+        { description: 'whose word it is that the instance runs nowhere' },
+      ),
+      volumes: Type.Array(
+        strict({
+          id: Id,
+          name: VolumeName,
+          pool: PoolName,
+          sizeGib: Type.Integer({
+            minimum: 1,
+            maximum: DISK_GIB_MAX,
+            description: 'GiB, as far as is known',
+          }),
+        }),
+        { minItems: 1, maxItems: DISKS_MAX, description: 'in the order of its disks' },
+      ),
       ...Fence,
     }),
   ),

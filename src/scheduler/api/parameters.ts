@@ -5,6 +5,7 @@
 import { Fence, Id, LIST_LIMIT, nullable, strict } from '../../model/common.ts';
 import { Operation } from '../../model/operation.ts';
 import { type Static, type TSchema, Type } from '../../model/schema.ts';
+import { USAGE_KINDS } from '../../model/usage.ts';
 import { InstanceView } from '../instance-views.ts';
 
 /** Seconds that a caller may wait for an operation in one request; proxies cut what is longer. */
@@ -61,6 +62,27 @@ export const InstancePage = strict({ after: Type.Optional(Id), limit: Limit });
 export const EventPage = strict({
   after: Type.Optional(
     Type.String({ pattern: '^[0-9]{1,15}$', description: 'number of an event; those after it are listed' }),
+  ),
+  limit: Limit,
+});
+
+const UsageTime = (description: string) =>
+  Type.Optional(
+    Type.String({
+      pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,3})?Z$',
+      description: `${description}; RFC 3339, UTC`,
+    }),
+  );
+
+export const UsagePage = strict({
+  node: Type.Optional(NodeParam),
+  kind: Type.Optional(Type.Enum([...USAGE_KINDS])),
+  instance: Type.Optional({ ...Id, description: 'id of an instance, also of one that is gone' }),
+  volume: Type.Optional({ ...Id, description: 'id of a volume, also of one that is gone' }),
+  since: UsageTime('only periods that end after this'),
+  until: UsageTime('only periods that end by this'),
+  after: Type.Optional(
+    Type.String({ pattern: '^[0-9]{1,15}$', description: 'position of the last record that the caller has' }),
   ),
   limit: Limit,
 });

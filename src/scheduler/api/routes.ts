@@ -6,6 +6,7 @@ import { nodeRoutes } from './routes/nodes.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { serviceRoutes } from './routes/service.ts';
 import { trustRoutes } from './routes/trust.ts';
+import { usageRoutes } from './routes/usage.ts';
 
 export function routesOf(core: Core): Route[] {
   return [
@@ -13,6 +14,7 @@ export function routesOf(core: Core): Route[] {
     ...serviceRoutes(core),
     ...instanceRoutes(core),
     ...operationRoutes(core),
+    ...usageRoutes(core),
     ...trustRoutes({ ...core, idOf: (node) => core.directory.find(node).id }),
   ];
 }

@@ -8,16 +8,19 @@
 import { digestOf } from '../../model/digest.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
+import type { Params } from '../../model/methods.ts';
 import type { Operation } from '../../model/operation.ts';
 import { type Clock, timestamp } from '../clock.ts';
 import { needsOf } from '../engines/amounts.ts';
 import type { Claimer } from '../engines/claimer.ts';
+import type { Candidate } from '../engines/engine.ts';
 import type { Links } from '../gateway/link-table.ts';
 import { type InstanceView, viewOf } from '../instance-views.ts';
 import type { Directory } from '../nodes/directory.ts';
 import { assertFenced } from '../nodes/fence.ts';
 import { assertStartable } from '../nodes/service.ts';
 import { type Ask, type Placer, UNANSWERED_LIMIT } from '../placement/placer.ts';
+import type { Ranking } from '../placement/rank.ts';
 import type { PlacementRequest } from '../placement/request.ts';
 import { planRestart, type Restart } from '../placement/restart.ts';
 import type { CommandMethod, CommandRow } from '../store/commands.ts';
@@ -39,6 +42,14 @@ export interface CreateRequest {
   key: string | null;
 }
 
+export interface ActRequest {
+  method: Exclude<CommandMethod, 'instance.create' | 'instance.takeover'>;
+  /** Id or name. */
+  instance: string;
+  params: Record<string, unknown>;
+  key: string | null;
+}
+
 export interface RestartRequest {
   /** Id or name. */
   instance: string;
@@ -53,6 +64,13 @@ export interface Answer {
   instance: InstanceView | null;
   /** Null while the node has not answered. */
   operation: Operation | null;
+}
+
+/** What an instance is placed by. */
+interface Judging {
+  ask: Ask;
+  found: readonly Candidate[];
+  digest: string;
 }
 
 export interface CommandsParts {
@@ -98,16 +116,16 @@ export class Commands {
    * @throws {AgentError} KEY_REUSED, NOT_FOUND, UNAVAILABLE (its node is not connected), LIMIT_REACHED, or
    *   what the node refused with.
    */
-  async act(request: {
-    method: Exclude<CommandMethod, 'instance.create'>;
-    instance: string;
-    params: Record<string, unknown>;
-    key: string | null;
-  }): Promise<Answer> {
-    const { method, instance, params, key } = request;
+  async act(request: ActRequest): Promise<Answer> {
+    const { method, instance, params } = request;
     const digest = digestOf({ method, instance, params });
+    const command = await this.#parts.store.round.write(() => this.#enterAct(request, digest));
+    return this.#answer(command);
+  }
+
+  #enterAct({ method, instance, params, key }: ActRequest, digest: string): CommandRow {
     const repeated = this.#repeated(key, digest);
-    if (repeated !== null) return this.#answer(repeated);
+    if (repeated !== null) return repeated;
     const target = this.find(instance);
     if (target.phase === 'failed') {
       throw new AgentError('NOT_FOUND', `Instance ${target.name} was never made: its creation failed`);
@@ -116,14 +134,13 @@ export class Commands {
     if (this.#parts.links.session(target.nodeId) === null) {
       throw new AgentError('UNAVAILABLE', `The node of instance ${target.name} is not connected`);
     }
-    const command = this.#newCommand(request, {
-      digest,
-      nodeId: target.nodeId,
-      instanceId: target.id,
-      params: { ...params, id: target.id },
-    });
-    this.#journal(command);
-    return this.#answer(command);
+    const command = this.#newCommand(
+      { method, key },
+      { digest, nodeId: target.nodeId, instanceId: target.id, params: { ...params, id: target.id } },
+    );
+    this.#enter(command);
+    this.#parts.store.db.onCommit(() => this.#parts.dispatcher.pump(command.nodeId));
+    return command;
   }
 
   /**
@@ -139,7 +156,7 @@ export class Commands {
   }
 
   async #restart(request: RestartRequest, digest: string): Promise<CommandRow> {
-    const { placer, directory } = this.#parts;
+    const { placer, directory, store } = this.#parts;
     const { spec, pools } = this.#planRestart(request.instance);
     const target = this.find(request.instance);
     const ask: Ask = {
@@ -152,19 +169,26 @@ export class Commands {
       refusals: [],
     };
     const found = await placer.candidates(ask);
+    const entered = await store.round.write(() => this.#enterRestart(request, { ask, found, digest }));
+    if ('id' in entered) return entered;
+    throw await placer.errorOf(ask, entered);
+  }
+
+  #enterRestart(request: RestartRequest, { ask, found, digest }: Judging): CommandRow | Ranking {
     const repeated = this.#repeated(request.key, digest);
     if (repeated !== null) return repeated;
-    this.#planRestart(request.instance); // the node may have come back meanwhile
-    const ranking = placer.judge(ask, found);
+    const { spec, pools, volumes, from } = this.#planRestart(request.instance); // the node may have come back meanwhile
+    const target = this.find(request.instance);
+    const ranking = this.#parts.placer.judge(ask, found);
     const nodeId = ranking.candidates.find((id) => id !== target.nodeId);
-    if (nodeId === undefined) throw await placer.errorOf(ask, ranking);
+    if (nodeId === undefined) return ranking;
     const command = this.#newCommand(
-      { method: 'instance.create', key: request.key },
+      { method: 'instance.takeover', key: request.key },
       {
         digest,
         nodeId,
         instanceId: target.id,
-        params: { id: target.id, spec },
+        params: { id: target.id, spec, from, volumes },
         pinned: ask.nodeId !== null,
         origin: { nodeId: target.nodeId, pools },
       },
@@ -173,11 +197,11 @@ export class Commands {
     return command;
   }
 
-  #planRestart(instance: string): Restart {
+  #planRestart(instance: string): Restart & Pick<Params<'instance.takeover'>, 'from'> {
     const row = this.find(instance);
     const node = this.#parts.store.nodes.get(row.nodeId) as NodeRow;
-    assertFenced(node);
-    return planRestart(row, node.inventory);
+    const { number: fence } = assertFenced(node);
+    return { ...planRestart(row, node.inventory), from: { node: node.id, fence } };
   }
 
   #journalRestart(command: CommandRow, { by, reason }: RestartRequest, { consumer, amounts }: Ask): void {
@@ -185,13 +209,12 @@ export class Commands {
     const { nodeId } = command;
     dispatcher.abandon(consumer);
     const row = store.instances.get(consumer) as InstanceRow;
-    this.#journal(command, () => {
-      claimer.want({ consumer, nodeId, amounts });
-      store.instances.put({ ...row, nodeId, phase: 'dispatching', error: null }, clock.now());
-      const action = 'instance.restart-elsewhere' as const;
-      const at = timestamp(clock);
-      store.operatorLog.add({ at, action, nodeId: row.nodeId, instanceId: consumer, by, reason });
-    });
+    this.#enter(command);
+    claimer.want({ consumer, nodeId, amounts });
+    store.instances.put({ ...row, nodeId, phase: 'dispatching', error: null }, clock.now());
+    const action = 'instance.restart-elsewhere' as const;
+    const at = timestamp(clock);
+    store.operatorLog.add({ at, action, nodeId: row.nodeId, instanceId: consumer, by, reason });
   }
 
   /** @throws {AgentError} NOT_FOUND. INVALID_ARGUMENT: several instances have this name. */
@@ -221,7 +244,7 @@ export class Commands {
   }
 
   async #place(request: CreateRequest, digest: string): Promise<CommandRow> {
-    const { placer, directory, newId } = this.#parts;
+    const { placer, directory, newId, store } = this.#parts;
     const { spec, node, placement } = request;
     this.#checkName(spec.name);
     const ask: Ask = {
@@ -234,17 +257,22 @@ export class Commands {
       refusals: [],
     };
     const found = await placer.candidates(ask);
-    // The same may have been asked for meanwhile. From here to the journal nothing else gets a turn.
-    const repeated = this.#repeated(request.key, digest);
-    if (repeated !== null) return repeated;
-    this.#checkName(spec.name);
-    const ranking = placer.judge(ask, found);
-    const [best] = ranking.candidates;
-    if (best === undefined) throw await placer.errorOf(ask, ranking);
-    return this.#journalCreate(request, ask, { nodeId: best, digest });
+    const entered = await store.round.write(() => this.#enterPlaced(request, { ask, found, digest }));
+    if ('id' in entered) return entered;
+    throw await placer.errorOf(ask, entered);
   }
 
-  #journalCreate(request: CreateRequest, ask: Ask, chosen: { nodeId: string; digest: string }): CommandRow {
+  /** The same may have been asked for meanwhile. From here to the commit nothing else gets a turn. */
+  #enterPlaced(request: CreateRequest, { ask, found, digest }: Judging): CommandRow | Ranking {
+    const repeated = this.#repeated(request.key, digest);
+    if (repeated !== null) return repeated;
+    this.#checkName(request.spec.name);
+    const ranking = this.#parts.placer.judge(ask, found);
+    const [best] = ranking.candidates;
+    return best === undefined ? ranking : this.#enterCreate(request, ask, { nodeId: best, digest });
+  }
+
+  #enterCreate(request: CreateRequest, ask: Ask, chosen: { nodeId: string; digest: string }): CommandRow {
     const { store, clock, claimer } = this.#parts;
     const { spec, placement } = request;
     const { nodeId, digest } = chosen;
@@ -253,11 +281,10 @@ export class Commands {
       { method: 'instance.create', key: request.key },
       { digest, nodeId, instanceId: id, params: { id, spec }, pinned: ask.nodeId !== null },
     );
-    this.#journal(command, () => {
-      claimer.want({ consumer: id, nodeId, amounts });
-      const createdAt = timestamp(clock);
-      store.instances.put(newInstance({ id, nodeId, spec, placement, createdAt }), clock.now());
-    });
+    this.#enter(command);
+    claimer.want({ consumer: id, nodeId, amounts });
+    const createdAt = timestamp(clock);
+    store.instances.put(newInstance({ id, nodeId, spec, placement, createdAt }), clock.now());
     return command;
   }
 
@@ -292,16 +319,13 @@ export class Commands {
     };
   }
 
-  #journal(command: CommandRow, alongside?: () => void): void {
-    const { store, dispatcher, clock } = this.#parts;
+  /** Within a transaction: writes it into the journal. A create is sent when its claim is held, others after the commit. */
+  #enter(command: CommandRow): void {
+    const { store, clock } = this.#parts;
     if (this.#isStuck(command.nodeId)) {
       throw new AgentError('LIMIT_REACHED', `The node has ${UNANSWERED_LIMIT} commands unanswered`);
     }
-    store.db.transaction(() => {
-      store.commands.add(command, clock.now());
-      alongside?.();
-    });
-    dispatcher.pump(command.nodeId);
+    store.commands.add(command, clock.now());
   }
 
   /** The first answer, once there is one; what is known so far, where it takes too long. */

@@ -19,7 +19,7 @@ import { viewOf } from '../instance-views.ts';
 import { readResult } from '../nodes/ask.ts';
 import type { Mirror } from '../nodes/mirror.ts';
 import type { Poller } from '../nodes/poller.ts';
-import type { CommandRow } from '../store/commands.ts';
+import { bringsInstance, type CommandRow } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
@@ -73,10 +73,10 @@ export class Dispatcher {
     if (command !== null && !this.#closed) void this.#takeLost(command, error);
   }
 
-  /** What was asked of the instance on a node that it has left is not done any more. */
+  /** Within a transaction: what was asked of the instance on a node that it has left is not done any more. */
   abandon(instanceId: string): void {
     for (const command of this.#parts.store.commands.unansweredOf(instanceId)) {
-      this.#refuse(command, new AgentError('STALE', 'The instance is restarted on another node'));
+      this.#settleRefused(command, new AgentError('STALE', 'The instance is restarted on another node'));
     }
   }
 
@@ -111,7 +111,7 @@ export class Dispatcher {
   async #take(command: CommandRow, outcome: Outcome): Promise<void> {
     switch (outcome.kind) {
       case 'result':
-        this.#takeResult(command, outcome.result);
+        await this.#takeResult(command, outcome.result);
         break;
       case 'refused':
         await this.#takeRefusal(command, outcome.error);
@@ -131,7 +131,7 @@ export class Dispatcher {
     this.#parts.clock.after(REPEAT_DELAY_MS, () => this.pump(nodeId));
   }
 
-  #takeResult(command: CommandRow, result: unknown): void {
+  async #takeResult(command: CommandRow, result: unknown): Promise<void> {
     let operation: Operation;
     try {
       operation = readResult(command.nodeId, command.method, result).operation;
@@ -140,19 +140,18 @@ export class Dispatcher {
       return;
     }
     const { store, poller } = this.#parts;
-    store.db.transaction(() => this.#accept(command, operation));
-    if (command.method === 'instance.create') poller.refreshInventory(command.nodeId);
+    await store.round.write(() => this.#accept(command, operation));
+    if (bringsInstance(command.method)) poller.refreshInventory(command.nodeId);
   }
 
   #accept(command: CommandRow, told: Operation): void {
     const { store, mirror, waiters, clock } = this.#parts;
-    // Settled first, so that the mirror finds the command of an operation that has failed already.
-    const outcome = { state: 'accepted' as const, operationId: told.id, answer: null };
-    store.commands.settle(command.id, outcome, clock.now());
-    if (command.method === 'instance.create') this.#acceptInstance(command, told.id);
+    // The instance first, so that the mirror finds the creation of an operation that has failed already.
+    if (bringsInstance(command.method)) this.#acceptInstance(command, told.id);
     const operation = mirror.applyOperation(command.nodeId, told);
     const answer = { body: { instance: this.#instanceView(command.instanceId), operation } };
-    store.commands.settle(command.id, { ...outcome, answer }, clock.now());
+    const outcome = { state: 'accepted' as const, operationId: told.id, answer };
+    store.commands.settle(command.id, outcome, clock.now());
     store.db.onCommit(() => waiters.notify(commandTopic(command.id)));
   }
 
@@ -190,20 +189,21 @@ export class Dispatcher {
   }
 
   #refuse(command: CommandRow, error: AgentError): void {
+    this.#parts.store.db.transaction(() => this.#settleRefused(command, error));
+  }
+
+  #settleRefused(command: CommandRow, error: AgentError): void {
     const { store, waiters, clock, claimer } = this.#parts;
     const body = error.toBody();
-    store.db.transaction(() => {
-      const outcome = { state: 'refused' as const, operationId: null, answer: { error: body } };
-      store.commands.settle(command.id, outcome, clock.now());
-      if (command.method === 'instance.create') {
-        claimer.releaseOnCommit(command.instanceId);
-        const instance = store.instances.get(command.instanceId);
-        if (instance?.phase === 'dispatching') {
-          store.instances.put(refused(instance, command, body), clock.now());
-        }
-      }
-      store.db.onCommit(() => waiters.notify(commandTopic(command.id)));
-    });
+    const outcome = { state: 'refused' as const, operationId: null, answer: { error: body } };
+    store.commands.settle(command.id, outcome, clock.now());
+    store.db.onCommit(() => waiters.notify(commandTopic(command.id)));
+    if (!bringsInstance(command.method)) return;
+    claimer.releaseOnCommit(command.instanceId);
+    const instance = store.instances.get(command.instanceId);
+    if (instance?.phase === 'dispatching') {
+      store.instances.put(refused(instance, command, body), clock.now());
+    }
   }
 }
 

@@ -10,7 +10,7 @@ import { needsOf } from '../engines/amounts.ts';
 import type { Claimer } from '../engines/claimer.ts';
 import type { Ask, Placer } from '../placement/placer.ts';
 import { mayFitElsewhere, noNodeFits, type Refusal } from '../placement/refusals.ts';
-import type { CommandRow } from '../store/commands.ts';
+import { bringsInstance, type CommandRow } from '../store/commands.ts';
 import type { Store } from '../store/store.ts';
 
 /** Nodes tried for one instance: where five refuse, the request is likely at fault, and the caller waits. */
@@ -37,14 +37,14 @@ export class Mover {
    * @throws {AgentError} UNAVAILABLE: the engine does not answer.
    */
   async moveOn(command: CommandRow, error: AgentError): Promise<AgentError | null> {
-    if (command.method !== 'instance.create' || !mayFitElsewhere(error.code)) return error;
+    if (!bringsInstance(command.method) || !mayFitElsewhere(error.code)) return error;
     if (command.pinned) return error;
     const refusals = [...command.refusals, this.#refusalBy(command.nodeId, error)];
     const ask = this.#askOf(command, refusals);
     if (refusals.length >= TRIES_LIMIT) return noNodeFits(ask.name, refusals);
     const found = await this.#parts.placer.candidates(ask);
     const ranking = this.#parts.placer.judge(ask, found);
-    const [next] = ranking.candidates;
+    const next = ranking.candidates.find((id) => id !== command.origin?.nodeId);
     if (next === undefined) return this.#parts.placer.errorOf(ask, ranking);
     this.#redirect(command, ask, next);
     return null;

@@ -2,10 +2,12 @@
  * The embedded engine: inventories and claims in the scheduler's own SQLite database, for one scheduler.
  *
  * What a node says is free is the truth; from it is taken what was claimed here and is not yet in the node's own count.
- * A claim is one transaction that looks and writes, so it needs no lock beside the database's.
+ * A claim is one transaction that looks and writes, so it needs no lock beside the database's. Who is a candidate is told from
+ * memory: to look at every node in the database takes milliseconds of each create.
  */
 import { AgentError } from '../../model/errors.ts';
-import type { Database } from '../../sqlite/database.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
+import { RowCache } from '../store/row-cache.ts';
 import { type Amounts, freeOf, misfit, shortage } from './amounts.ts';
 import type { Candidate, Claim, Engine, EngineRefusal, EngineRequest, NodeReport } from './engine.ts';
 
@@ -19,17 +21,21 @@ const ROOM = `
 interface NodeRow {
   isOpen: boolean;
   traits: ReadonlySet<string>;
+  room: Amounts;
 }
 
 export class EmbeddedEngine implements Engine {
   readonly name = 'embedded';
   readonly #db: Database;
+  readonly #nodes: RowCache<NodeRow>;
 
   constructor(db: Database) {
     this.#db = db;
+    this.#nodes = new RowCache(db, { all: () => this.#readNodes(), one: (nodeId) => this.#readNode(nodeId) });
   }
 
   readonly within = {
+    candidates: (request: EngineRequest): Candidate[] => this.#candidates(request),
     report: (node: NodeReport): void => this.#report(node),
     claim: (claim: Claim): boolean => this.#claimNew(claim),
   };
@@ -39,19 +45,21 @@ export class EmbeddedEngine implements Engine {
   }
 
   async candidates(request: EngineRequest): Promise<Candidate[]> {
-    const nodes = this.#nodes(request);
-    const rooms = request.nodeId === null ? this.#rooms() : new Map([this.#roomAt(request.nodeId)]);
-    return [...nodes].flatMap(([nodeId, node]) => {
-      const room = rooms.get(nodeId) ?? {};
-      return refusalOf(request, node, room) === null ? [{ nodeId, room }] : [];
-    });
+    return this.#candidates(request);
+  }
+
+  #candidates(request: EngineRequest): Candidate[] {
+    const found: Candidate[] = [];
+    for (const [nodeId, node] of this.#asked(request)) {
+      if (refusalOf(request, node) === null) found.push({ nodeId, room: node.room });
+    }
+    return found;
   }
 
   async whyNot(request: EngineRequest, nodeIds: readonly string[]): Promise<EngineRefusal[]> {
-    const nodes = this.#nodes({ ...request, nodeId: null });
-    const rooms = this.#rooms();
+    const nodes = this.#nodes.all();
     return nodeIds.flatMap((nodeId) => {
-      const refusal = refusalOf(request, nodes.get(nodeId), rooms.get(nodeId) ?? {});
+      const refusal = refusalOf(request, nodes.get(nodeId));
       return refusal === null ? [] : [{ nodeId, ...refusal }];
     });
   }
@@ -61,7 +69,7 @@ export class EmbeddedEngine implements Engine {
       if (!this.#isKnown(nodeId))
         throw new AgentError('NOT_FOUND', `Node ${nodeId} has not told what it has`);
       this.#drop(consumer);
-      const short = shortage(amounts, this.#roomAt(nodeId)[1]);
+      const short = shortage(amounts, this.#roomAt(nodeId));
       if (short !== null) throw new AgentError('CAPACITY_EXCEEDED', `No room on node ${nodeId}: ${short}`);
       for (const [name, amount] of Object.entries(amounts)) this.#add({ consumer, nodeId }, name, amount);
     });
@@ -80,6 +88,7 @@ export class EmbeddedEngine implements Engine {
 
   #report(node: NodeReport): void {
     this.#db.assertTransaction();
+    this.#nodes.changed(node.nodeId);
     this.#putNode(node);
     this.#putStock(node);
     for (const { consumer, nodeId } of node.counted) this.#count(consumer, nodeId);
@@ -89,7 +98,7 @@ export class EmbeddedEngine implements Engine {
   #claimNew({ consumer, nodeId, amounts }: Claim): boolean {
     this.#db.assertTransaction();
     const before = this.#db.sql('SELECT 1 FROM engine_claims WHERE consumer = ?').get(consumer);
-    if (before !== undefined || shortage(amounts, this.#roomAt(nodeId)[1]) !== null) return false;
+    if (before !== undefined || shortage(amounts, this.#roomAt(nodeId)) !== null) return false;
     for (const [name, amount] of Object.entries(amounts)) this.#add({ consumer, nodeId }, name, amount);
     return true;
   }
@@ -118,16 +127,19 @@ export class EmbeddedEngine implements Engine {
 
   /** The node's own count has it: it is taken from the room once, not twice. */
   #count(consumer: string, nodeId: string): void {
+    this.#nodes.changed(nodeId);
     this.#db
       .sql('UPDATE engine_claims SET counted = 1 WHERE consumer = ? AND node_id = ? AND counted = 0')
       .run(consumer, nodeId);
   }
 
   #drop(consumer: string): void {
-    this.#db.sql('DELETE FROM engine_claims WHERE consumer = ?').run(consumer);
+    const gone = this.#db.sql('DELETE FROM engine_claims WHERE consumer = ? RETURNING node_id').all(consumer);
+    for (const row of gone) this.#nodes.changed(row['node_id'] as string);
   }
 
   #add({ consumer, nodeId }: { consumer: string; nodeId: string }, name: string, amount: number): void {
+    this.#nodes.changed(nodeId);
     this.#db
       .sql('INSERT INTO engine_claims (consumer, class, node_id, amount, counted) VALUES (?, ?, ?, ?, 0)')
       .run(consumer, name, nodeId, amount);
@@ -137,21 +149,23 @@ export class EmbeddedEngine implements Engine {
     return this.#db.sql('SELECT 1 FROM engine_nodes WHERE node_id = ?').get(nodeId) !== undefined;
   }
 
-  #nodes({ nodeId, required, forbidden }: EngineRequest): Map<string, NodeRow> {
-    const rows =
-      nodeId === null
-        ? this.#db.sql('SELECT * FROM engine_nodes').all()
-        : this.#db.sql('SELECT * FROM engine_nodes WHERE node_id = ?').all(nodeId);
-    const areTraitsAsked = required.length + forbidden.length > 0;
-    return new Map(
-      rows.map((row) => [
-        row['node_id'] as string,
-        {
-          isOpen: row['is_open'] === 1,
-          traits: new Set<string>(areTraitsAsked ? JSON.parse(row['traits'] as string) : []),
-        },
-      ]),
-    );
+  #asked({ nodeId }: EngineRequest): Iterable<[string, NodeRow]> {
+    if (nodeId === null) return this.#nodes.all();
+    const node = this.#nodes.get(nodeId);
+    return node === null ? [] : [[nodeId, node]];
+  }
+
+  #readNodes(): [string, NodeRow][] {
+    const rooms = this.#rooms();
+    return this.#db
+      .sql('SELECT * FROM engine_nodes')
+      .all()
+      .map((row) => [row['node_id'] as string, toNode(row, rooms.get(row['node_id'] as string) ?? {})]);
+  }
+
+  #readNode(nodeId: string): NodeRow | null {
+    const row = this.#db.sql('SELECT * FROM engine_nodes WHERE node_id = ?').get(nodeId);
+    return row === undefined ? null : toNode(row, this.#roomAt(nodeId));
   }
 
   #rooms(): Map<string, Amounts> {
@@ -165,22 +179,26 @@ export class EmbeddedEngine implements Engine {
     return rooms;
   }
 
-  #roomAt(nodeId: string): [nodeId: string, room: Amounts] {
+  #roomAt(nodeId: string): Amounts {
     const rows = this.#db.sql(`${ROOM} WHERE stock.node_id = ? GROUP BY stock.class`).all(nodeId);
-    return [nodeId, Object.fromEntries(rows.map((row) => [row['class'] as string, row['room'] as number]))];
+    return Object.fromEntries(rows.map((row) => [row['class'] as string, row['room'] as number]));
   }
+}
+
+function toNode(row: Row, room: Amounts): NodeRow {
+  const traits = new Set<string>(JSON.parse(row['traits'] as string));
+  return { isOpen: row['is_open'] === 1, traits, room };
 }
 
 /** Null where the node is a candidate. */
 function refusalOf(
   request: EngineRequest,
   node: NodeRow | undefined,
-  room: Amounts,
 ): Pick<EngineRefusal, 'code' | 'reason'> | null {
   if (node === undefined) return { code: 'UNAVAILABLE', reason: 'it has not told what it has' };
   if (!node.isOpen) return { code: 'UNAVAILABLE', reason: 'it takes no new instances' };
   const wrong = misfit(request, node.traits);
   if (wrong !== null) return { code: 'UNSUPPORTED', reason: wrong };
-  const short = shortage(request.amounts, room);
+  const short = shortage(request.amounts, node.room);
   return short === null ? null : { code: 'CAPACITY_EXCEEDED', reason: short };
 }

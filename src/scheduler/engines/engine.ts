@@ -65,10 +65,14 @@ export interface Engine {
   /** Gives up what the consumer has; nothing where it has nothing. @throws {AgentError} UNAVAILABLE */
   release(consumer: string): Promise<void>;
   /**
-   * Of an engine in the scheduler's own database: what `report` and `claim` do, as part of the caller's transaction, which
-   * saves commits. A claim that is not as simple as that is left to `claim`, and answered false.
+   * Of an engine in the scheduler's own database: what `candidates`, `report` and `claim` do, as part of the caller's
+   * transaction, which saves commits, and lets each of those that come at once see what the one before has claimed. A claim that is not as simple as that is left to `claim`, and answered false.
    */
-  within?: { report(node: NodeReport): void; claim(claim: Claim): boolean };
+  within?: {
+    candidates(request: EngineRequest): Candidate[];
+    report(node: NodeReport): void;
+    claim(claim: Claim): boolean;
+  };
   /** Consumers with claims on the node that were made by this scheduler. @throws {AgentError} UNAVAILABLE */
   consumersOf(nodeId: string): Promise<string[]>;
 }

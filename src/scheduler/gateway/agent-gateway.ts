@@ -2,7 +2,8 @@
  * The door for agents: GET /v1/agent with Upgrade, a certificate or a bearer token, and subprotocol `berth.v1`.
  *
  * What is not welcome is turned away with an HTTP status and an error body before the upgrade, and told when to come
- * again where it may. The gateway holds all links, introduced or not, and finds those that are half-open.
+ * again where it may; who comes with many others waits a moment before it (floodgate.ts). The gateway holds all links,
+ * introduced or not, and finds those that are half-open.
  */
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -16,7 +17,7 @@ import type { Clock } from '../clock.ts';
 import { type AgentPeer, AgentSession } from './agent-session.ts';
 import { CLOSE } from './close-codes.ts';
 import { type Doorkeeper, misdirected } from './doorkeeper.ts';
-import { Floodgate } from './floodgate.ts';
+import { type Arrived, Floodgate } from './floodgate.ts';
 import { HeldInventories } from './held-inventories.ts';
 import type { LinkSocket } from './link-socket.ts';
 import type { LinkTable } from './link-table.ts';
@@ -69,7 +70,11 @@ export class AgentGateway {
   /** Handler of the HTTP server's `upgrade`. */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', (error) => this.#parts.logger.debug({ err: error }, 'socket failed before upgrade'));
-    const admitted = this.#admit(request);
+    void this.#letIn(request, socket, head);
+  }
+
+  async #letIn(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const admitted = await this.#admit(request);
     if ('error' in admitted) {
       this.#parts.logger.info({ err: admitted.error }, 'agent turned away');
       turnAway(socket, admitted);
@@ -78,13 +83,15 @@ export class AgentGateway {
     if (SMALL_WINDOW.test(request.headers['sec-websocket-extensions'] ?? '')) {
       delete request.headers['sec-websocket-extensions'];
     }
-    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.adopt(webSocket, admitted.nodeId));
+    const { nodeId, arrived } = admitted;
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => this.adopt(webSocket, nodeId, arrived));
   }
 
   /** Takes no more links and closes all; resolves when their sockets are gone. */
   async close(): Promise<void> {
     this.#stopping = true;
     this.#prober.close();
+    this.#floodgate.close();
     const gone = [...this.#server.clients].map(
       (client) => new Promise((resolve) => client.once('close', resolve)),
     );
@@ -92,14 +99,21 @@ export class AgentGateway {
     await Promise.all(gone);
   }
 
-  /** For a link that another gateway holds. @throws {AgentError} LIMIT_REACHED: there are too many for now. */
-  assertRoom(provenNode: string | null): void {
-    const refused = this.#refusalForNow(provenNode);
-    if (refused !== null) throw refused.error;
+  /**
+   * Resolves when one more link may begin, whoever holds its socket.
+   *
+   * @throws {AgentError} LIMIT_REACHED: there are too many for now.
+   */
+  async enter(provenNode: string | null): Promise<Arrived> {
+    const links = this.#sessions.size + this.#floodgate.waiting;
+    if (links >= LINKS_LIMIT) throw full(`There are ${LINKS_LIMIT} links already`);
+    if (this.#strangers >= STRANGERS_LIMIT) throw full(`${STRANGERS_LIMIT} links have not said hello`);
+    if (provenNode !== null) this.#floodgate.admitNode(provenNode);
+    return await this.#floodgate.enter();
   }
 
-  /** Takes a link that has been judged, whoever holds its socket. */
-  adopt(socket: LinkSocket, provenNode: string | null): void {
+  /** Takes a link that has been let in. */
+  adopt(socket: LinkSocket, provenNode: string | null, arrived: Arrived): void {
     const { clock, logger, peer } = this.#parts;
     const session = new AgentSession(socket, {
       provenNode,
@@ -110,20 +124,32 @@ export class AgentGateway {
       peer,
       onIntroduced: () => {
         this.#strangers--;
+        arrived();
       },
-      onClosed: (closed) => this.#handleClosed(closed, stopProbing),
+      onClosed: (closed) => {
+        stopProbing();
+        arrived();
+        this.#handleClosed(closed);
+      },
     });
     const stopProbing = this.#prober.add(session);
     this.#sessions.add(session);
     this.#strangers++;
   }
 
-  #admit(request: IncomingMessage): { nodeId: string | null } | Refusal {
+  async #admit(request: IncomingMessage): Promise<{ nodeId: string | null; arrived: Arrived } | Refusal> {
+    let nodeId: string | null;
     try {
-      const nodeId = this.#parts.doorkeeper.admit(request);
-      return this.#refusalOf(request) ?? this.#refusalForNow(nodeId) ?? { nodeId };
+      nodeId = this.#parts.doorkeeper.admit(request);
     } catch (thrown) {
       return { error: AgentError.from(thrown), status: 401 };
+    }
+    const refusal = this.#refusalOf(request);
+    if (refusal !== null) return refusal;
+    try {
+      return { nodeId, arrived: await this.enter(nodeId) };
+    } catch (thrown) {
+      return { error: AgentError.from(thrown), status: 503 };
     }
   }
 
@@ -133,21 +159,7 @@ export class AgentGateway {
     return error === null ? null : { error, status: httpStatusOf(error.code) };
   }
 
-  /** It is welcome, and has to come again: there are too many. */
-  #refusalForNow(nodeId: string | null): Refusal | null {
-    if (this.#sessions.size >= LINKS_LIMIT) return full(`There are ${LINKS_LIMIT} links already`);
-    if (this.#strangers >= STRANGERS_LIMIT) return full(`${STRANGERS_LIMIT} links have not said hello`);
-    try {
-      if (nodeId !== null) this.#floodgate.admitNode(nodeId);
-      this.#floodgate.admitLink();
-      return null;
-    } catch (thrown) {
-      return { error: AgentError.from(thrown), status: 503 };
-    }
-  }
-
-  #handleClosed(session: AgentSession, stopProbing: () => void): void {
-    stopProbing();
+  #handleClosed(session: AgentSession): void {
     this.#sessions.delete(session);
     const nodeId = session.nodeId;
     if (nodeId === null) {
@@ -164,9 +176,8 @@ export interface Refusal {
   status: number;
 }
 
-function full(message: string): Refusal {
-  const details = { retryAfterMs: FULL_RETRY_MS };
-  return { error: new AgentError('LIMIT_REACHED', message, { details }), status: 503 };
+function full(message: string): AgentError {
+  return new AgentError('LIMIT_REACHED', message, { details: { retryAfterMs: FULL_RETRY_MS } });
 }
 
 /** Answers in place of an upgrade. */

@@ -3,9 +3,9 @@
  *
  * Theory of operation:
  *
- *   connected ──hello──▶ introduced ──close, error, silence──▶ closed
+ *   connected ──hello──▶ (stored by the owner) ──▶ introduced ──close, error, silence──▶ closed
  *
- * Before the hello nothing but the hello is taken. Each request that is sent settles exactly once: with the
+ * Before the hello is answered nothing but the hello is taken. Each request that is sent settles exactly once: with the
  * agent's answer, at its deadline, or when the link closes, whichever is first. After `closed` nothing more
  * is taken from the socket. What a message means is the owner's business (AgentPeer); what the agent leaves out of its
  * inventory is filled in here. An agent that does not read is not listened to and gets no requests (flow.ts), and gives
@@ -70,18 +70,18 @@ const TERMS = {
 export type WholeHello = Hello & { inventory: Inventory };
 
 /** Answer to a hello, and when the event `lastSeq` was, where that is known. */
-export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null };
+export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null; fences?: number };
 
 /** What the owner of the links does with what agents say. */
 export interface AgentPeer {
   /** @throws {AgentError} when the agent is not taken; the link is closed then. */
-  onHello(session: AgentSession, hello: WholeHello): Welcome;
+  onHello(session: AgentSession, hello: WholeHello): Promise<Welcome>;
   /** The answer to the hello is on its way: requests may follow. */
   onIntroduced(session: AgentSession, nodeId: string): void;
   /** The agent reads again: what found no room may follow. */
   onRoom(session: AgentSession, nodeId: string): void;
-  /** @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
-  onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): void;
+  /** Resolves when it is stored. @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
+  onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): Promise<void>;
   onEvent(session: AgentSession, nodeId: string, event: BerthEvent): void;
   /** @throws {AgentError} INVALID_ARGUMENT: a part out of its order; the link is closed then. */
   onSnapshot(session: AgentSession, nodeId: string, snapshot: Snapshot): void;
@@ -121,6 +121,8 @@ export class AgentSession {
   #nodeId: string | null = null;
   /** What the agent takes. */
   #limits = { messageBytes: MESSAGE_BYTES_LIMIT, requests: REQUESTS_IN_FLIGHT_LIMIT };
+  /** A hello was taken, and is not answered yet. */
+  #isIntroducing = false;
   #lastId = 0;
   #heardSincePing = true;
   /** It did not read, and nobody was told yet that it does again. */
@@ -189,10 +191,10 @@ export class AgentSession {
     this.#send({ jsonrpc: '2.0', method: 'ack', params: { revision } });
   }
 
-  /** Cuts the link where nothing was heard since the last call; else asks for a sign of life. */
-  probe(): void {
+  /** Cuts the link where nothing was heard since the last call, and it may be; else asks for a sign of life. */
+  probe({ mayCut }: { mayCut: boolean }): void {
     if (this.#closed) return;
-    if (!this.#heardSincePing) {
+    if (!this.#heardSincePing && mayCut) {
       this.#logger.info('link is half-open: cut');
       this.#socket.terminate();
       return;
@@ -230,7 +232,7 @@ export class AgentSession {
   #take(incoming: Incoming): void {
     switch (incoming.type) {
       case 'request':
-        this.#takeRequest(incoming.request);
+        void this.#takeRequest(incoming.request);
         break;
       case 'response':
         this.#takeResponse(incoming.response);
@@ -241,9 +243,9 @@ export class AgentSession {
     }
   }
 
-  #takeRequest(request: RpcRequest): void {
+  async #takeRequest(request: RpcRequest): Promise<void> {
     try {
-      this.#takeCall(request);
+      await this.#takeCall(request);
     } catch (thrown) {
       const error = AgentError.from(thrown);
       this.#reply(request, { error: rpcErrorOf(error) });
@@ -265,13 +267,14 @@ export class AgentSession {
     else if (request.id === undefined) this.close(because(CLOSE.malformed, error.message));
   }
 
-  #takeCall(request: RpcRequest): void {
-    if (request.method === 'hello') this.#takeHello(request);
-    else if (this.#nodeId === null) throw new AgentError('ILLEGAL_STATE', 'Say hello first');
-    else this.#takeReport(request, this.#nodeId);
+  /** What is done at once is done in this very turn, so that messages keep their order. */
+  #takeCall(request: RpcRequest): Promise<void> | void {
+    if (request.method === 'hello') return this.#takeHello(request);
+    if (this.#nodeId === null) throw new AgentError('ILLEGAL_STATE', 'Say hello first');
+    return this.#takeReport(request, this.#nodeId);
   }
 
-  #takeReport(request: RpcRequest, nodeId: string): void {
+  #takeReport(request: RpcRequest, nodeId: string): Promise<void> | void {
     switch (request.method) {
       case 'event':
         this.#peer.onEvent(this, nodeId, read(ToldEvent, request) as BerthEvent);
@@ -283,8 +286,7 @@ export class AgentSession {
         this.#takeRenewal(request, nodeId);
         break;
       case 'heartbeat':
-        this.#takeHeartbeat(nodeId, read(AGENT_MESSAGES.heartbeat, request));
-        break;
+        return this.#takeHeartbeat(nodeId, read(AGENT_MESSAGES.heartbeat, request));
       default:
         this.#reply(request, {
           error: { code: METHOD_NOT_FOUND, message: `No method ${request.method} here` },
@@ -292,36 +294,47 @@ export class AgentSession {
     }
   }
 
-  #takeHello(request: RpcRequest): void {
-    if (this.#nodeId !== null) throw new AgentError('ILLEGAL_STATE', 'This link has had its hello');
+  async #takeHello(request: RpcRequest): Promise<void> {
+    if (this.#nodeId !== null || this.#isIntroducing)
+      throw new AgentError('ILLEGAL_STATE', 'This link has had its hello');
     if (request.id === undefined) throw new AgentError('INVALID_ARGUMENT', 'A hello needs an id');
     const hello = read(AGENT_MESSAGES.hello, request);
     this.#assertProven(hello.nodeId);
     if (this.#provenNode === null) this.#admitNode(hello.nodeId);
-    const result = this.#answerTo(hello);
+    this.#isIntroducing = true;
+    try {
+      const result = await this.#answerTo(hello);
+      if (!this.#closed) this.#introduce(request, hello.nodeId, result);
+    } finally {
+      this.#isIntroducing = false;
+    }
+  }
+
+  #introduce(request: RpcRequest, nodeId: string, result: HelloResult): void {
     this.#cancelHelloDeadline();
-    this.#nodeId = hello.nodeId;
+    this.#nodeId = nodeId;
     this.#onIntroduced();
     this.#reply(request, { result });
-    this.#peer.onIntroduced(this, hello.nodeId);
+    this.#peer.onIntroduced(this, nodeId);
   }
 
   /** One without a `link` is answered as by a scheduler of version 1.0. */
-  #answerTo(hello: Hello): HelloResult {
+  async #answerTo(hello: Hello): Promise<HelloResult> {
     const inventory = this.#held.take(hello.nodeId, hello);
     if (inventory === null) throw new AgentError('INVALID_ARGUMENT', 'A hello needs the inventory');
-    const { lastAt, ...result } = this.#peer.onHello(this, { ...hello, inventory });
+    const { lastAt, fences = 0, ...result } = await this.#peer.onHello(this, { ...hello, inventory });
     if (hello.link === undefined) return result;
     const { messageBytes, requests } = hello.link.limits;
     this.#limits = {
       messageBytes: Math.min(messageBytes, MESSAGE_BYTES_LIMIT),
       requests: Math.min(requests, REQUESTS_IN_FLIGHT_LIMIT),
     };
-    return { ...result, link: { ...TERMS, features: commonFeatures(hello.link.features), lastAt } };
+    const terms = { ...TERMS, features: commonFeatures(hello.link.features), lastAt };
+    return { ...result, link: { ...terms, ...(fences > 0 && { fences }) } };
   }
 
   /** A heartbeat counts, whatever becomes of the inventory in it. */
-  #takeHeartbeat(nodeId: string, heartbeat: Heartbeat): void {
+  async #takeHeartbeat(nodeId: string, heartbeat: Heartbeat): Promise<void> {
     let told: Inventory | null = null;
     try {
       told = this.#held.take(nodeId, heartbeat);
@@ -329,11 +342,11 @@ export class AgentSession {
       if (AgentError.from(error).code !== 'STALE') throw error;
       this.#acknowledgeRevision(null);
     }
-    this.#peer.onHeartbeat(this, nodeId, told === null ? {} : { inventory: told });
     const { revision } = heartbeat;
-    if (revision === undefined || (heartbeat.delta !== undefined && told === null)) return;
-    if (told !== null) this.#acknowledgeRevision(revision);
-    else if (revision !== this.#held.revision(nodeId)) this.#acknowledgeRevision(null);
+    const isUnknown = told === null && heartbeat.delta === undefined && revision !== undefined;
+    if (isUnknown && revision !== this.#held.revision(nodeId)) this.#acknowledgeRevision(null);
+    await this.#peer.onHeartbeat(this, nodeId, told === null ? {} : { inventory: told });
+    if (told !== null && revision !== undefined) this.#acknowledgeRevision(revision);
   }
 
   /** A certificate speaks for its node alone. */

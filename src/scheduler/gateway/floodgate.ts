@@ -1,47 +1,90 @@
 /**
  * Keeps those who come back from coming all at once: after an outage of the scheduler that is every node there is.
  *
- * So many links begin in a second and no more. Who is turned away is told when to come again, each another time, so
- * that they come one after the other. A node that comes again and again has a bucket of its own. Only who has proven to
- * be welcome counts: a stranger takes nobody's place.
+ *   welcome ──▶ on their way in: so many at a time ──(hello dealt with)──▶ the next who waits
+ *          └──▶ waiting, as many as get their turn soon ──▶ …
+ *          └──▶ turned away, told when to come again: each another time, one after the other
+ *
+ * So links begin as fast as hellos are dealt with, on this machine and with what else it does, and not faster: the work
+ * that the gateway has before it is bounded. How fast that is is measured while some wait, and says who finds a place to
+ * wait and when the others are to come. There is a cap on it, and a node that comes again and again has a bucket of its
+ * own. Only who has proven to be welcome counts: a stranger takes nobody's place.
  */
 import { AgentError } from '../../model/errors.ts';
 import { type BucketSize, TokenBucket } from '../../model/token-bucket.ts';
 import type { Clock } from '../clock.ts';
+import { Throughput } from './throughput.ts';
 
-/** A hello costs some milliseconds of the scheduler, with the poll that follows it: 200 a second leave it its breath. */
-const LINKS: BucketSize = { burst: 500, refillMs: 5 };
+/** The cap: some at once, and then 1,000 a second, which no scheduler of ours has reached. */
+const LINKS: BucketSize = { burst: 500, refillMs: 1 };
+/** On their way in at a time: with 200 ms from the upgrade to the hello that is still 1,000 a second. */
+const WINDOW = 200;
+/** Milliseconds after which one who was let in, and says nothing, keeps nobody out any more. */
+const ARRIVAL_LIMIT_MS = 2_000;
+/** Who waits: each holds a socket and its request, some 10 KiB. */
+const WAITING_LIMIT = 4_000;
+/** Nobody is let wait who is not to have a turn in this time, ms: an agent gives up after ten seconds. */
+const PATIENCE_MS = 4_000;
+/** Milliseconds after which who waits all the same is turned away. */
+const WAITING_TIME_LIMIT_MS = 7_000;
 /** A node that works connects once in a while; twenty times in a minute it does not. */
 const PER_NODE: BucketSize = { burst: 20, refillMs: 3_000 };
 /** Nodes whose buckets are kept. */
 const NODES_LIMIT = 20_000;
-/** The longest that anybody is told to wait, ms; who finds no room then is told anew. */
+/** The longest that anybody is told to stay away, ms; who finds no room then is told anew. */
 const WAIT_LIMIT_MS = 120_000;
 
+/** To be called when the link that was let in is introduced, or gone. */
+export type Arrived = () => void;
+
+interface Waiting {
+  enter(arrived: Arrived): void;
+  turnAway(error: AgentError): void;
+}
+
 export class Floodgate {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'now' | 'after'>;
   readonly #links: TokenBucket;
-  readonly #slotMs: number;
+  readonly #leastSlotMs: number;
   readonly #perNode: BucketSize;
+  readonly #window: number;
+  readonly #waitingLimit: number;
   readonly #nodes = new Map<string, TokenBucket>();
+  readonly #waiting = new Set<Waiting>();
+  readonly #throughput: Throughput;
+  #arriving = 0;
+  #isPumpDue = false;
   /** When the last one of those who were turned away is to come. */
   #lastSlotMs = Number.NEGATIVE_INFINITY;
 
-  constructor(clock: Pick<Clock, 'now'>, { links = LINKS, perNode = PER_NODE } = {}) {
+  /** @param options.window On their way in at a time. @param options.waiting Who may wait for that. */
+  constructor(
+    clock: Pick<Clock, 'now' | 'after'>,
+    { links = LINKS, perNode = PER_NODE, window = WINDOW, waiting = WAITING_LIMIT } = {},
+  ) {
     this.#clock = clock;
     this.#links = new TokenBucket(links);
-    this.#slotMs = links.refillMs;
+    this.#leastSlotMs = links.refillMs;
     this.#perNode = perNode;
+    this.#window = window;
+    this.#waitingLimit = waiting;
+    this.#throughput = new Throughput(clock);
   }
 
-  /** @throws {AgentError} LIMIT_REACHED, with `details.retryAfterMs` */
-  admitLink(): void {
-    const nowMs = this.#clock.now();
-    const waitMs = this.#links.take(nowMs);
-    if (waitMs === 0) return;
-    const lastMs = Math.min(this.#lastSlotMs, nowMs + WAIT_LIMIT_MS);
-    this.#lastSlotMs = Math.max(lastMs, nowMs + waitMs) + this.#slotMs;
-    throw comeLater('Too many nodes connect at once', this.#lastSlotMs - nowMs);
+  /** How many wait to be let in. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Resolves when the link may begin.
+   *
+   * @throws {AgentError} LIMIT_REACHED, with `details.retryAfterMs`. UNAVAILABLE: closed.
+   */
+  async enter(): Promise<Arrived> {
+    if (this.#waiting.size === 0 && this.#isOpen) return this.#letIn();
+    if (this.#waiting.size >= this.#placesToWait) throw this.#comeInTurn();
+    return this.#wait();
   }
 
   /** @throws {AgentError} LIMIT_REACHED, with `details.retryAfterMs` */
@@ -49,6 +92,91 @@ export class Floodgate {
     const nowMs = this.#clock.now();
     const waitMs = this.#bucketOf(nodeId, nowMs).take(nowMs);
     if (waitMs > 0) throw comeLater(`Node ${nodeId} connects too often`, waitMs);
+  }
+
+  /** Turns away all who wait. */
+  close(): void {
+    const error = new AgentError('UNAVAILABLE', 'The scheduler is stopping');
+    for (const { turnAway } of this.#waiting) turnAway(error);
+  }
+
+  /** Takes a token where there is room. */
+  get #isOpen(): boolean {
+    return this.#arriving < this.#window && this.#links.take(this.#clock.now()) === 0;
+  }
+
+  get #placesToWait(): number {
+    return Math.min(this.#waitingLimit, this.#throughput.perSecond * (PATIENCE_MS / 1000));
+  }
+
+  #letIn(): Arrived {
+    this.#arriving++;
+    let isHere = false;
+    const arrived = (): void => {
+      if (isHere) return;
+      isHere = true;
+      forget();
+      this.#arriving--;
+      this.#pump();
+    };
+    const forget = this.#clock.after(ARRIVAL_LIMIT_MS, arrived);
+    return () => {
+      if (!isHere) this.#throughput.count({ isBusy: this.#waiting.size > 0 });
+      arrived();
+    };
+  }
+
+  #wait(): Promise<Arrived> {
+    const { promise, resolve, reject } = Promise.withResolvers<Arrived>();
+    const leave = (): void => {
+      cancel();
+      this.#waiting.delete(one);
+    };
+    const one: Waiting = {
+      enter: (arrived) => {
+        leave();
+        resolve(arrived);
+      },
+      turnAway: (error) => {
+        leave();
+        reject(error);
+      },
+    };
+    const cancel = this.#clock.after(WAITING_TIME_LIMIT_MS, () => one.turnAway(this.#comeInTurn()));
+    this.#waiting.add(one);
+    this.#pump();
+    return promise;
+  }
+
+  /** Lets in who has waited longest, as far as there is room; for tokens it comes again. */
+  #pump(): void {
+    for (const { enter } of this.#waiting) {
+      if (this.#arriving >= this.#window) return;
+      const waitMs = this.#links.take(this.#clock.now());
+      if (waitMs > 0) {
+        this.#pumpIn(waitMs);
+        return;
+      }
+      enter(this.#letIn());
+    }
+  }
+
+  #pumpIn(delayMs: number): void {
+    if (this.#isPumpDue) return;
+    this.#isPumpDue = true;
+    this.#clock.after(delayMs, () => {
+      this.#isPumpDue = false;
+      this.#pump();
+    });
+  }
+
+  /** After all who wait, and all who were told so before. */
+  #comeInTurn(): AgentError {
+    const nowMs = this.#clock.now();
+    const slotMs = Math.max(this.#leastSlotMs, 1000 / this.#throughput.perSecond);
+    const lastMs = Math.min(this.#lastSlotMs, nowMs + WAIT_LIMIT_MS);
+    this.#lastSlotMs = Math.max(lastMs, nowMs + (this.#waiting.size + 1) * slotMs) + slotMs;
+    return comeLater('Too many nodes connect at once', this.#lastSlotMs - nowMs);
   }
 
   #bucketOf(nodeId: string, nowMs: number): TokenBucket {

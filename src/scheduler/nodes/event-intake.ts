@@ -23,8 +23,6 @@ export interface EventIntakeParts {
   store: Store;
   mirror: Mirror;
   logger: Logger;
-  /** Stores the batch at the end of the turn. */
-  round: { join(intake: EventIntake): void };
   /** Called after events were missed: the node had already dropped them. */
   onGap(nodeId: string): void;
 }
@@ -46,7 +44,7 @@ export class EventIntake {
   }
 
   add(event: BerthEvent): void {
-    if (this.#batch.push(event) === 1) this.#parts.round.join(this);
+    if (this.#batch.push(event) === 1) void this.#storeSoon();
     if (this.#batch.length >= BATCH_LIMIT) this.flush();
   }
 
@@ -60,17 +58,26 @@ export class EventIntake {
   flush(): void {
     if (this.#batch.length === 0) return;
     try {
-      this.#parts.store.db.transaction(() => this.write());
-      this.confirm();
+      this.#parts.store.db.transaction(() => this.#write());
+      this.#confirm();
     } catch (error) {
-      this.#batch = [];
-      this.#parts.logger.error({ err: error, nodeId: this.#nodeId }, 'events could not be stored');
-      this.#session.close(CLOSE.internal);
+      this.#fail(error);
+    }
+  }
+
+  /** With what others write in this turn; who sends what can't be stored is alone in that. */
+  async #storeSoon(): Promise<void> {
+    try {
+      await this.#parts.store.round.write(() => this.#write());
+      this.#confirm();
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
   /** Writes what is new of the batch; within a transaction, after which it is to be confirmed. */
-  write(): void {
+  #write(): void {
+    if (this.#batch.length === 0) return;
     const { store, mirror } = this.#parts;
     let lastSeq = store.nodes.lastSeq(this.#nodeId);
     for (const event of this.#batch) {
@@ -85,10 +92,16 @@ export class EventIntake {
   }
 
   /** The batch is on the disk. */
-  confirm(): void {
+  #confirm(): void {
     if (this.#batch.length === 0) return;
     this.#batch = [];
     this.#session.acknowledge(this.#writtenSeq);
+  }
+
+  #fail(error: unknown): void {
+    this.#batch = [];
+    this.#parts.logger.error({ err: error, nodeId: this.#nodeId }, 'events could not be stored');
+    this.#session.close(CLOSE.internal);
   }
 
   #reportGap(after: number, seq: number): void {

@@ -10,7 +10,7 @@
 import { AgentError } from '../../model/errors.ts';
 import { type Clock, timestamp } from '../clock.ts';
 import type { Links } from '../gateway/link-table.ts';
-import type { NodeBrief } from '../store/nodes.ts';
+import type { Fence, NodeBrief } from '../store/nodes.ts';
 import type { OperatorAction } from '../store/operator-log.ts';
 import type { Store } from '../store/store.ts';
 
@@ -67,9 +67,9 @@ export class Fences {
   }
 }
 
-/** @throws {AgentError} ILLEGAL_STATE: what is on the node may run there. */
-export function assertFenced(node: NodeBrief): void {
-  if (node.state === 'lost' && node.fence !== null) return;
+/** The fence of a node. @throws {AgentError} ILLEGAL_STATE: what is on the node may run there. */
+export function assertFenced(node: NodeBrief): Fence {
+  if (node.state === 'lost' && node.fence !== null) return node.fence;
   const why =
     node.state === 'lost' ? 'it is lost, and may run its guests where nobody sees it' : 'it is not lost';
   throw new AgentError('ILLEGAL_STATE', `Node ${node.hostname} is not fenced: ${why}`, {

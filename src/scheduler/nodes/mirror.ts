@@ -1,5 +1,5 @@
 /**
- * The mirror: instances and operations as nodes tell them, by events and by polls, kept in the store.
+ * The mirror: instances, operations and usage as nodes tell them, by events and by polls, kept in the store.
  *
  * Promises: a node speaks for its own instances only; what it does not tell is changed only by a listing
  * that was asked for after the instance was known here. Every method runs within a transaction of its caller.
@@ -13,9 +13,11 @@ import type { SnapshotKind } from '../../model/link.ts';
 import { hasEnded, Operation } from '../../model/operation.ts';
 import type { TSchema } from '../../model/schema.ts';
 import { told } from '../../model/told.ts';
-import { findFault } from '../../model/validate.ts';
+import { UsageRecord } from '../../model/usage.ts';
+import { type Fault, findFault } from '../../model/validate.ts';
 import type { Clock } from '../clock.ts';
 import type { Claimer } from '../engines/claimer.ts';
+import { bringsInstance } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
@@ -56,6 +58,9 @@ export class Mirror {
         if (this.#fits(nodeId, event, Operation, 'operation')) {
           this.applyOperation(nodeId, event.data['operation'] as Operation);
         }
+        break;
+      case 'usage.recorded':
+        this.#takeUsage(nodeId, event);
         break;
       default: // the others are stored, and change nothing here
     }
@@ -146,8 +151,7 @@ export class Mirror {
   applyOperation(nodeId: string, told: Operation): Operation {
     const { store, waiters, clock } = this.#parts;
     const operation = store.operations.put(nodeId, told, clock.now());
-    if (operation.kind === 'instance.create' && hasEnded(operation.state))
-      this.#endCreation(nodeId, operation);
+    if (bringsInstance(operation.kind) && hasEnded(operation.state)) this.#endCreation(nodeId, operation);
     store.db.onCommit(() => waiters.notify(operationTopic(operation.id)));
     return operation;
   }
@@ -156,7 +160,9 @@ export class Mirror {
     const { store, clock } = this.#parts;
     if (operation.state === 'succeeded') return;
     const instance = store.instances.get(operation.target.id);
-    if (instance === null || instance.nodeId !== nodeId) return;
+    if (instance === null) return;
+    // One that is its old node's again is so since the event before this one.
+    if (instance.nodeId !== nodeId && instance.operationId !== operation.id) return;
     if (instance.told === null) this.#fail(instance, operation.error);
     else store.instances.put({ ...instance, error: operation.error }, clock.now());
   }
@@ -164,8 +170,25 @@ export class Mirror {
   #fail(instance: InstanceRow, error: ErrorBody | null): void {
     const because = error ?? instance.error ?? notThere(instance);
     const { store, clock, claimer } = this.#parts;
-    store.instances.put({ ...instance, phase: 'failed', told: null, error: because }, clock.now());
+    const origin = instance.operationId === null ? null : store.commands.originOf(instance.operationId);
+    // One that could not be restarted elsewhere is its old node's again: its volumes were given back.
+    const left =
+      origin === null
+        ? ({ ...instance, phase: 'failed', told: null } as const)
+        : ({ ...instance, phase: 'present', nodeId: origin.nodeId } as const);
+    store.instances.put({ ...left, error: because }, clock.now());
     claimer.releaseOnCommit(instance.id);
+  }
+
+  /** Each record is taken by itself: one that does not fit costs the others nothing. */
+  #takeUsage(nodeId: string, event: BerthEvent): void {
+    const { store, clock, logger } = this.#parts;
+    const { records } = event.data;
+    for (const record of Array.isArray(records) ? records : [null]) {
+      const fault = usageFault(record);
+      if (fault === null) store.usage.add(nodeId, record as UsageRecord, clock.now());
+      else logger.error({ nodeId, seq: event.seq, ...fault }, 'a usage record does not fit: it is not kept');
+    }
   }
 
   /** An event whose data this version cannot read is kept as an event; the next poll tells what it meant. */
@@ -176,6 +199,13 @@ export class Mirror {
     this.#parts.logger.warn(context, 'event data does not fit');
     return false;
   }
+}
+
+/** The end of its period is what it is found by. */
+function usageFault(record: unknown): Fault | null {
+  const fault = findFault(told(UsageRecord), record);
+  if (fault !== null || !Number.isNaN(Date.parse((record as UsageRecord).periodEnd))) return fault;
+  return { path: ['periodEnd'], message: 'is no time' };
 }
 
 function notThere(instance: InstanceRow): ErrorBody {

@@ -19,7 +19,6 @@ import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import { disownedOf } from './disowned.ts';
 import { EventIntake } from './event-intake.ts';
-import { EventRound } from './event-round.ts';
 import type { Mirror } from './mirror.ts';
 import type { Poller } from './poller.ts';
 import type { Presence } from './presence.ts';
@@ -46,29 +45,28 @@ export interface NodePeerParts {
 
 export class NodePeer implements AgentPeer {
   readonly #parts: NodePeerParts;
-  readonly #round: EventRound;
   readonly #intakes = new WeakMap<AgentSession, EventIntake>();
+  /** Those of a node whose events do not go on where they were. */
+  readonly #unknown = new WeakSet<AgentSession>();
 
   constructor(parts: NodePeerParts) {
     this.#parts = parts;
-    this.#round = new EventRound(parts.store.db, parts.logger);
   }
 
-  onHello(session: AgentSession, hello: WholeHello): Welcome {
-    const { store, epoch, heartbeatSeconds, logger, reporter } = this.#parts;
+  async onHello(session: AgentSession, hello: WholeHello): Promise<Welcome> {
+    const { store, epoch, heartbeatSeconds, logger } = this.#parts;
     checkOwn(hello.nodeId, hello.inventory);
-    const lastSeq = store.db.transaction(() => {
-      const resumed = this.#register(hello);
-      reporter.note(hello.nodeId);
-      return resumed;
-    });
+    const { lastSeq, goesOn } = await store.round.write(() => this.#register(hello));
+    if (!goesOn) this.#unknown.add(session);
     this.#intakes.set(session, this.#newIntake(session, hello.nodeId));
     const { nodeId, lastContactAt } = hello;
     logger.info({ nodeId, hostname: hello.inventory.hostname, lastSeq, lastContactAt }, 'node connected');
     const disowned = disownedOf(store, nodeId, hello.instances ?? []);
     if (disowned.length > 0) logger.warn({ nodeId, disowned }, 'a node has what is not of it any more');
     const lastAt = store.events.at(nodeId, lastSeq);
-    return { epoch, lastSeq, lastAt, heartbeatSeconds, ...(disowned.length > 0 ? { disowned } : {}) };
+    const fences = store.nodes.fences(nodeId);
+    const told = { epoch, lastSeq, lastAt, fences, heartbeatSeconds };
+    return { ...told, ...(disowned.length > 0 ? { disowned } : {}) };
   }
 
   onIntroduced(session: AgentSession, nodeId: string): void {
@@ -76,20 +74,20 @@ export class NodePeer implements AgentPeer {
     links.assign(nodeId, session);
     presence.heard(nodeId);
     onConnected(nodeId);
-    poller.start(nodeId);
+    poller.start(nodeId, this.#unknown.has(session) ? 'soon' : 'in-turn');
   }
 
   onRoom(_session: AgentSession, nodeId: string): void {
     this.#parts.onConnected(nodeId);
   }
 
-  onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): void {
-    const { store, presence, reporter } = this.#parts;
+  async onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): Promise<void> {
+    const { store, presence } = this.#parts;
     const { inventory } = heartbeat;
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
-      store.db.transaction(() => {
-        if (store.nodes.setInventory(nodeId, inventory)) reporter.note(nodeId);
+      await store.round.write(() => {
+        this.#count(nodeId, store.nodes.setInventory(nodeId, inventory));
       });
     }
     presence.heard(nodeId);
@@ -118,26 +116,35 @@ export class NodePeer implements AgentPeer {
   #newIntake(session: AgentSession, nodeId: string): EventIntake {
     const { store, mirror, logger, poller } = this.#parts;
     return new EventIntake(
-      { store, mirror, logger, round: this.#round, onGap: (gapped) => poller.pollInBackground(gapped) },
+      { store, mirror, logger, onGap: (gapped) => poller.pollInBackground(gapped) },
       session,
       nodeId,
     );
   }
 
-  /** Stores who has come; answers the number of the last event that is stored of it. */
-  #register(hello: WholeHello): number {
+  /** Stores who has come; answers the number of the last event that is stored of it, and whether its events go on there. */
+  #register(hello: WholeHello): { lastSeq: number; goesOn: boolean } {
     const { store } = this.#parts;
     const known = store.nodes.get(hello.nodeId);
     if (known === null && store.nodes.count() >= NODES_LIMIT) {
       throw new AgentError('LIMIT_REACHED', `${NODES_LIMIT} nodes are known already`);
     }
+    const outbox = hello.link?.outbox.id ?? null;
+    const goesOn = known !== null && outbox !== null && store.outboxes.get(hello.nodeId) === outbox;
     const lastSeq = this.#resumeAfter(known, hello);
     this.#liftFence(known);
     store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
-    store.outboxes.put(hello.nodeId, hello.link?.outbox.id ?? null);
-    // This inventory is younger than any answer on an earlier link: it counts what was accepted.
-    store.claims.count(store.claims.ofNode(hello.nodeId, 'accepted').map(({ consumer }) => consumer));
-    return lastSeq;
+    store.outboxes.put(hello.nodeId, outbox);
+    this.#count(hello.nodeId, true);
+    return { lastSeq, goesOn };
+  }
+
+  /** An inventory has come: it is younger than any answer that came before it, and counts what was accepted. */
+  #count(nodeId: string, isNews: boolean): void {
+    const { store, reporter } = this.#parts;
+    const accepted = store.claims.ofNode(nodeId, 'accepted').map(({ consumer }) => consumer);
+    store.claims.count(accepted);
+    if (isNews || accepted.length > 0) reporter.note(nodeId);
   }
 
   /** A node that says hello runs: what has moved is disowned in the answer, and nothing more of it moves. */

@@ -7,6 +7,7 @@
  */
 import type { Logger } from 'pino';
 import { type Clock, timestamp } from '../clock.ts';
+import { StallWatch } from '../stall-watch.ts';
 import type { Reporter } from '../engines/reporter.ts';
 import type { NodeState } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
@@ -25,14 +26,14 @@ export interface PresenceParts {
 export class Presence {
   readonly #parts: PresenceParts;
   readonly #startedMs: number;
-  #sweptMs: number;
+  readonly #stalls: StallWatch;
   readonly #heardMs = new Map<string, number>();
   readonly #stopSweeping: () => void;
 
   constructor(parts: PresenceParts) {
     this.#parts = parts;
     this.#startedMs = parts.clock.now();
-    this.#sweptMs = this.#startedMs;
+    this.#stalls = new StallWatch(parts.clock, parts.heartbeatSeconds * 1000);
     this.#stopSweeping = parts.clock.every(parts.heartbeatSeconds * 1000, () => this.#sweep());
   }
 
@@ -62,10 +63,7 @@ export class Presence {
 
   /** What came while this process stood still is not read yet: who was silent then is looked at the next time. */
   #sweep(): void {
-    const { clock, heartbeatSeconds } = this.#parts;
-    const intervalMs = heartbeatSeconds * 1000;
-    const stoodStill = clock.now() - this.#sweptMs > 2 * intervalMs;
-    this.#sweptMs = clock.now();
+    const stoodStill = this.#stalls.tick() > this.#parts.heartbeatSeconds * 1000;
     if (!stoodStill) this.#loseSilent();
   }
 

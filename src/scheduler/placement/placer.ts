@@ -51,9 +51,10 @@ export class Placer {
     this.#parts = parts;
   }
 
-  /** @throws {AgentError} UNAVAILABLE: the engine does not answer. */
-  candidates(ask: Ask): Promise<Candidate[]> {
-    return this.#parts.engine.candidates(requestOf(ask));
+  /** None yet of an engine that tells them in the very turn in which they are judged. @throws {AgentError} UNAVAILABLE */
+  async candidates(ask: Ask): Promise<Candidate[]> {
+    const { engine } = this.#parts;
+    return engine.within === undefined ? engine.candidates(requestOf(ask)) : [];
   }
 
   /**
@@ -61,7 +62,8 @@ export class Placer {
    *
    * @throws {AgentError} INVALID_ARGUMENT: the group has another policy.
    */
-  judge(ask: Ask, found: readonly Candidate[]): Ranking {
+  judge(ask: Ask, offered: readonly Candidate[]): Ranking {
+    const found = this.#parts.engine.within?.candidates(requestOf(ask)) ?? offered;
     const nodes = this.#nodes(ask);
     const members = this.#membersByNode(ask);
     const unanswered = this.#parts.store.commands.unansweredByNode();

@@ -6,11 +6,14 @@
  */
 import { AgentError } from '../../model/errors.ts';
 import type { Instance, InstanceSpec } from '../../model/instance.ts';
+import type { Params } from '../../model/methods.ts';
 import type { Inventory } from '../../model/node.ts';
 import type { InstanceRow } from '../store/instances.ts';
 
 export interface Restart {
   spec: InstanceSpec;
+  /** In the order of its disks. */
+  volumes: Params<'instance.takeover'>['volumes'];
   /** Shared pools that the new node has to have. */
   pools: string[];
 }
@@ -26,7 +29,8 @@ export function planRestart(row: InstanceRow, old: Inventory): Restart {
   const local = told.disks.find(({ pool }) => !shared.has(pool));
   if (local !== undefined) throw onlyThere(row.name, `volume ${local.volume} in pool ${local.pool}`);
   return {
-    spec: { ...told.spec, disks: disksOf(told) },
+    spec: { ...told.spec, disks: disksOf(told), nics: nicsOf(told) },
+    volumes: told.disks.map(({ volumeId: id, volume: name, pool, sizeGib }) => ({ id, name, pool, sizeGib })),
     pools: [...new Set(told.disks.map(({ pool }) => pool))],
   };
 }
@@ -38,8 +42,16 @@ export function sharedPools(inventory: Inventory): ReadonlySet<string> {
 /** The disks as they are: what they were made of is done with. */
 function disksOf({ disks, spec }: Instance): InstanceSpec['disks'] {
   return disks.map(({ volumeId }, at) => {
-    const device = spec.disks[at]?.device;
-    return { volume: volumeId, ...(device === undefined ? {} : { device }) };
+    const { device, qos } = spec.disks[at] ?? {};
+    return { volume: volumeId, ...(device && { device }), ...(qos && { qos }) };
+  });
+}
+
+/** By the MAC addresses that its system knows; addresses are those of the new node's networks, where none was asked for. */
+function nicsOf({ nics, spec }: Instance): InstanceSpec['nics'] {
+  return nics.map(({ network, macAddress }, at) => {
+    const ipAddress = spec.nics[at]?.ipAddress;
+    return { network, macAddress, ...(ipAddress === undefined ? {} : { ipAddress }) };
   });
 }
 

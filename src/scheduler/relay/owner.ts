@@ -10,6 +10,8 @@
 import type { Logger } from 'pino';
 import { AgentError } from '../../model/errors.ts';
 import type { Clock } from '../clock.ts';
+import { StallWatch } from '../stall-watch.ts';
+import type { Arrived } from '../gateway/floodgate.ts';
 import type { LinkSocket } from '../gateway/link-socket.ts';
 import type { Bus } from './bus.ts';
 import { type BusAnswer, decode, encode, LINKS_LIMIT, OWNER, subjectOf, ToOwner } from './messages.ts';
@@ -29,10 +31,10 @@ export interface RelayOwnerParts {
   newId: () => string;
   /** Says whether a certificate is still good. @throws {AgentError} PERMISSION_DENIED */
   assertGood: ((serial: string, nodeId: string) => void) | null;
-  /** Says whether one more link may come now. @throws {AgentError} LIMIT_REACHED */
-  assertRoom(provenNode: string | null): void;
+  /** Resolves when one more link may begin. @throws {AgentError} LIMIT_REACHED */
+  enter(provenNode: string | null): Promise<Arrived>;
   /** Takes the link, as the door does. */
-  adopt(socket: LinkSocket, provenNode: string | null): void;
+  adopt(socket: LinkSocket, provenNode: string | null, arrived: Arrived): void;
 }
 
 interface Gateway {
@@ -46,6 +48,7 @@ export class RelayOwner {
   /** A gateway that meets another run closes its links: this one knows nothing of them. */
   readonly #run: string;
   readonly #gateways = new Map<string, Gateway>();
+  readonly #stalls: StallWatch;
   readonly #stopSweeping: () => void;
 
   constructor(parts: RelayOwnerParts) {
@@ -53,6 +56,7 @@ export class RelayOwner {
     this.#run = parts.newId();
     parts.bus.serve(OWNER, (data) => this.#serve(data));
     parts.bus.onLost(() => this.#loseAll('the connection to NATS is lost'));
+    this.#stalls = new StallWatch(parts.clock, ALIVE_INTERVAL_MS);
     this.#stopSweeping = parts.clock.every(ALIVE_INTERVAL_MS, () => this.#sweep());
   }
 
@@ -61,10 +65,11 @@ export class RelayOwner {
     this.#loseAll('the scheduler is stopping');
   }
 
-  #serve(data: Uint8Array): Uint8Array {
+  async #serve(data: Uint8Array): Promise<Uint8Array> {
     try {
       const { head, bytes } = decode<ToOwner>(ToOwner, data);
-      return encode(head.kind === 'alive' ? this.#takeAlive(head) : this.#takeOfLink(head, bytes));
+      if (head.kind === 'alive') return encode(this.#takeAlive(head));
+      return encode(head.kind === 'open' ? await this.#open(head) : this.#takeOfLink(head, bytes));
     } catch (thrown) {
       const error = AgentError.from(thrown);
       this.#parts.logger.warn({ err: error }, 'message of a gateway refused');
@@ -81,8 +86,7 @@ export class RelayOwner {
     return { run: this.#run, links: links.filter((link) => gateway.links.has(link)) };
   }
 
-  #takeOfLink(message: Exclude<ToOwner, { kind: 'alive' }>, bytes: Buffer): BusAnswer {
-    if (message.kind === 'open') return this.#open(message);
+  #takeOfLink(message: Exclude<ToOwner, { kind: 'alive' | 'open' }>, bytes: Buffer): BusAnswer {
     const socket = this.#gateways.get(message.gateway)?.links.get(message.link);
     if (socket === undefined) throw new AgentError('NOT_FOUND', 'This link is not known here');
     try {
@@ -94,18 +98,22 @@ export class RelayOwner {
     return {};
   }
 
-  #open(message: Extract<ToOwner, { kind: 'open' }>): BusAnswer {
-    const { bus, assertGood, assertRoom, adopt } = this.#parts;
+  async #open(message: Extract<ToOwner, { kind: 'open' }>): Promise<BusAnswer> {
+    const { bus, assertGood, enter, adopt } = this.#parts;
     const { gateway: id, link, proven } = message;
     const gateway = this.#gatewayOf(id);
     if (gateway.links.size >= LINKS_LIMIT) throw new AgentError('LIMIT_REACHED', 'The gateway is full');
     if (proven !== null) assertGood?.(proven.serial, proven.nodeId);
-    assertRoom(proven?.nodeId ?? null);
+    const arrived = await enter(proven?.nodeId ?? null);
+    if (this.#gateways.get(id) !== gateway) {
+      arrived();
+      throw new AgentError('UNAVAILABLE', 'The gateway was lost while the link waited');
+    }
     const socket = new RelayedSocket({ bus, subject: subjectOf(id), gateway: id, link });
     socket.accept(message);
     gateway.links.set(link, socket);
     socket.once('close', () => gateway.links.delete(link));
-    adopt(socket, proven?.nodeId ?? null);
+    adopt(socket, proven?.nodeId ?? null, arrived);
     return {};
   }
 
@@ -121,7 +129,10 @@ export class RelayOwner {
     return gateway;
   }
 
+  /** What came while this process stood still is not read yet: gateways have their whole time from now on. */
   #sweep(): void {
+    const stoodStill = this.#stalls.tick() > ALIVE_INTERVAL_MS;
+    if (stoodStill) for (const gateway of this.#gateways.values()) gateway.heardMs = this.#parts.clock.now();
     const now = this.#parts.clock.now();
     for (const [id, gateway] of this.#gateways) {
       if (now - gateway.heardMs < SILENCE_MS) continue;

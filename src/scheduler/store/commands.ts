@@ -10,12 +10,20 @@ import type { Refusal } from '../placement/refusals.ts';
 
 export const COMMAND_METHODS = [
   'instance.create',
+  'instance.takeover',
   'instance.start',
   'instance.stop',
   'instance.reboot',
   'instance.delete',
 ] as const;
 export type CommandMethod = (typeof COMMAND_METHODS)[number];
+
+/** Those after which a node has an instance that it had not before. */
+const BRINGING: readonly string[] = ['instance.create', 'instance.takeover'];
+
+export function bringsInstance(method: string): boolean {
+  return BRINGING.includes(method);
+}
 
 export type CommandState = 'dispatching' | 'accepted' | 'refused';
 
@@ -62,7 +70,7 @@ export class CommandStore {
     return this.#db
       .sql(
         `SELECT * FROM commands WHERE node_id = ? AND state = 'dispatching' AND NOT (
-           method = 'instance.create' AND EXISTS
+           method IN ('instance.create', 'instance.takeover') AND EXISTS
              (SELECT 1 FROM claims WHERE consumer = commands.instance_id AND claims.state = 'wanted'))
          ORDER BY created_ms, rowid`,
       )
@@ -83,9 +91,16 @@ export class CommandStore {
     return one(
       this.#db
         .sql(
-          "SELECT * FROM commands WHERE instance_id = ? AND method = 'instance.create' AND state = 'dispatching'",
+          "SELECT * FROM commands WHERE instance_id = ? AND method IN ('instance.create', 'instance.takeover') AND state = 'dispatching'",
         )
         .get(instanceId),
+    );
+  }
+
+  /** Where an instance was before the command that an operation is of has brought it elsewhere; null where it was nowhere. */
+  originOf(operationId: string): CommandRow['origin'] {
+    return (
+      one(this.#db.sql('SELECT * FROM commands WHERE operation_id = ?').get(operationId))?.origin ?? null
     );
   }
 

@@ -89,15 +89,20 @@ export class InstanceStore {
     return new Map(rows.map((row) => [row['node_id'] as string, row['n'] as number]));
   }
 
-  /** Adds the instance, or replaces it. */
+  /** Adds the instance, or changes it where it is: what an index holds mostly stays, and is not written. */
   put(instance: InstanceRow, nowMs: number): void {
     this.#db.assertTransaction();
     this.#db
       .sql(
-        `INSERT OR REPLACE INTO instances
+        `INSERT INTO instances
            (id, node_id, name, phase, spec, operation_id, told, error, placement, group_name,
             created_at, updated_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id, name = excluded.name,
+           phase = excluded.phase, spec = excluded.spec, operation_id = excluded.operation_id,
+           told = excluded.told, error = excluded.error, placement = excluded.placement,
+           group_name = excluded.group_name, created_at = excluded.created_at,
+           updated_ms = excluded.updated_ms`,
       )
       .run(
         instance.id,

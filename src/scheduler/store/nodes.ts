@@ -3,6 +3,7 @@
  */
 import type { Inventory } from '../../model/node.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
+import { RowCache } from './row-cache.ts';
 
 /** What is heard of it. */
 export const NODE_STATES = ['ready', 'lost'] as const;
@@ -46,9 +47,12 @@ const BRIEF = 'id, hostname, state, since, reason, service, service_note, fence'
 
 export class NodeStore {
   readonly #db: Database;
+  /** Looked at with each heartbeat and each placement. */
+  readonly #briefs: RowCache<NodeBrief>;
 
   constructor(db: Database) {
     this.#db = db;
+    this.#briefs = new RowCache(db, { all: () => this.#readBriefs(), one: (id) => this.#readBrief(id) });
   }
 
   get(id: string): NodeRow | null {
@@ -65,21 +69,21 @@ export class NodeStore {
   }
 
   briefs(): NodeBrief[] {
-    return this.#db.sql(`SELECT ${BRIEF} FROM nodes`).all().map(toBrief);
+    return [...this.#briefs.all().values()];
   }
 
   brief(id: string): NodeBrief | null {
-    const row = this.#db.sql(`SELECT ${BRIEF} FROM nodes WHERE id = ?`).get(id);
-    return row === undefined ? null : toBrief(row);
+    return this.#briefs.get(id);
   }
 
   count(): number {
-    return this.#db.sql('SELECT count(*) AS n FROM nodes').get()?.['n'] as number;
+    return this.#briefs.all().size;
   }
 
   /** Adds the node, or replaces what is known of it, where that is another; its service stays what operators have said. */
   put(node: Omit<NodeRow, 'service' | 'serviceNote' | 'fence'>): void {
     this.#db.assertTransaction();
+    this.#briefs.changed(node.id);
     this.#db
       .sql(
         `INSERT INTO nodes (id, hostname, version, inventory, state, since, reason, last_seq, registered_at)
@@ -108,6 +112,7 @@ export class NodeStore {
   /** @returns Whether it is another one than before: what is the same is not written, and its commit costs nothing. */
   setInventory(id: string, inventory: Inventory): boolean {
     this.#db.assertTransaction();
+    this.#briefs.changed(id);
     const text = JSON.stringify(inventory);
     const { changes } = this.#db
       .sql('UPDATE nodes SET inventory = ?, hostname = ? WHERE id = ? AND inventory <> ?')
@@ -117,6 +122,7 @@ export class NodeStore {
 
   setState(id: string, change: { state: NodeState; since: string; reason: string }): void {
     this.#db.assertTransaction();
+    this.#briefs.changed(id);
     this.#db
       .sql('UPDATE nodes SET state = ?, since = ?, reason = ? WHERE id = ?')
       .run(change.state, change.since, change.reason, id);
@@ -124,15 +130,23 @@ export class NodeStore {
 
   setService(id: string, service: NodeService, note: NodeRow['serviceNote']): void {
     this.#db.assertTransaction();
+    this.#briefs.changed(id);
     this.#db
       .sql('UPDATE nodes SET service = ?, service_note = ? WHERE id = ?')
       .run(service, note === null ? null : JSON.stringify(note), id);
   }
 
+  /** How many fences of it there were, ever. */
+  fences(id: string): number {
+    const row = this.#db.sql('SELECT fences FROM nodes WHERE id = ?').get(id);
+    return (row?.['fences'] as number | undefined) ?? 0;
+  }
+
   /** A fence takes the next number of the node. */
   setFence(id: string, fence: Omit<Fence, 'number'> | null): void {
     this.#db.assertTransaction();
-    const number = (this.#db.sql('SELECT fences FROM nodes WHERE id = ?').get(id)?.['fences'] as number) + 1;
+    this.#briefs.changed(id);
+    const number = this.fences(id) + 1;
     if (fence === null) this.#db.sql('UPDATE nodes SET fence = NULL WHERE id = ?').run(id);
     else
       this.#db
@@ -149,6 +163,18 @@ export class NodeStore {
   setLastSeq(id: string, seq: number): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE nodes SET last_seq = ? WHERE id = ?').run(seq, id);
+  }
+
+  #readBriefs(): [string, NodeBrief][] {
+    return this.#db
+      .sql(`SELECT ${BRIEF} FROM nodes`)
+      .all()
+      .map((row) => [row['id'] as string, toBrief(row)]);
+  }
+
+  #readBrief(id: string): NodeBrief | null {
+    const row = this.#db.sql(`SELECT ${BRIEF} FROM nodes WHERE id = ?`).get(id);
+    return row === undefined ? null : toBrief(row);
   }
 }
 

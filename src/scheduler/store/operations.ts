@@ -34,7 +34,11 @@ export class OperationStore {
     const stored = this.get(nodeId, operation.id)?.operation;
     if (stored !== undefined && isOlder(operation.state, stored.state)) return stored;
     this.#db
-      .sql('INSERT OR REPLACE INTO operations (node_id, id, state, view, updated_ms) VALUES (?, ?, ?, ?, ?)')
+      .sql(
+        `INSERT INTO operations (node_id, id, state, view, updated_ms) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (node_id, id) DO UPDATE SET state = excluded.state, view = excluded.view,
+           updated_ms = excluded.updated_ms`,
+      )
       .run(nodeId, operation.id, operation.state, JSON.stringify(operation), nowMs);
     return operation;
   }

@@ -2,6 +2,7 @@
  * All tables of the scheduler behind one door, and what is deleted from them with time.
  */
 
+import { CommitRound } from '../../sqlite/commit-round.ts';
 import { Database } from '../../sqlite/database.ts';
 import { ClaimStore } from './claims.ts';
 import { CommandStore } from './commands.ts';
@@ -13,6 +14,7 @@ import { OperationStore } from './operations.ts';
 import { OperatorLog } from './operator-log.ts';
 import { OutboxStore } from './outboxes.ts';
 import { TrustStore } from './trust.ts';
+import { USAGE_KEPT_MS, UsageStore } from './usage.ts';
 
 const HOUR_MS = 3_600_000;
 /** How long an idempotency key and an ended operation are remembered: longer than any caller retries. */
@@ -34,6 +36,8 @@ const DATABASE = {
 
 export class Store {
   readonly db: Database;
+  /** For what many write at once. */
+  readonly round: CommitRound;
   readonly nodes: NodeStore;
   readonly events: EventStore;
   readonly outboxes: OutboxStore;
@@ -43,10 +47,12 @@ export class Store {
   readonly claims: ClaimStore;
   readonly trust: TrustStore;
   readonly operatorLog: OperatorLog;
+  readonly usage: UsageStore;
 
   /** @see Database for `folder` and errors. */
   constructor(folder: string) {
     this.db = new Database({ ...DATABASE, folder });
+    this.round = new CommitRound(this.db);
     this.nodes = new NodeStore(this.db);
     this.events = new EventStore(this.db);
     this.outboxes = new OutboxStore(this.db);
@@ -56,6 +62,7 @@ export class Store {
     this.claims = new ClaimStore(this.db);
     this.trust = new TrustStore(this.db);
     this.operatorLog = new OperatorLog(this.db);
+    this.usage = new UsageStore(this.db);
   }
 
   /** Who this scheduler is to others, for as long as its database lives. */
@@ -77,10 +84,12 @@ export class Store {
       this.commands.prune(nowMs - SETTLED_KEPT_MS);
       this.instances.prune(nowMs - FAILED_KEPT_MS);
       this.trust.prune(nowMs - SETTLED_KEPT_MS);
+      this.usage.prune(nowMs - USAGE_KEPT_MS);
     });
   }
 
   close(): void {
+    this.round.flush();
     this.db.close();
   }
 }

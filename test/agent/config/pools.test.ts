@@ -19,6 +19,7 @@ t.test('the default pool is that of [storage] and [capacity], and comes first', 
       name: 'default',
       path: '/srv/pool',
       nfs: null,
+      shared: false,
       diskRatio: 3,
       reservedDiskGib: 2,
       warningPercent: 50,
@@ -28,6 +29,7 @@ t.test('the default pool is that of [storage] and [capacity], and comes first', 
       name: 'fast',
       path: '/srv/fast',
       nfs: { source: 'nas.example:/export/node1', options: 'hard,nosuid,nodev,noexec' },
+      shared: false,
       diskRatio: 1,
       reservedDiskGib: 2,
       warningPercent: 85,
@@ -35,6 +37,16 @@ t.test('the default pool is that of [storage] and [capacity], and comes first', 
     },
   ]);
   t.equal(poolSettings(parseConfig('', 'f.toml')).length, 1, 'a file of before names no other');
+});
+
+t.test('a shared pool is mounted so that no name is known from before', (t) => {
+  const optionsOf = (more: string) => poolSettings(parseConfig(`${NFS}${more}`, 'f.toml'))[1]?.nfs?.options;
+  t.equal(optionsOf('shared = true\n'), 'hard,nosuid,nodev,noexec,lookupcache=none');
+  t.equal(
+    optionsOf('shared = true\nnfsOptions = "hard,lookupcache=positive"\n'),
+    'hard,lookupcache=positive',
+  );
+  t.end();
 });
 
 const REFUSED: [name: string, text: string, message: RegExp][] = [

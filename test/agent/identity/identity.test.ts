@@ -1,12 +1,15 @@
 /** The node's side of trust: enrolment, renewal, and schedulers that are not who they say, over real TLS. */
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { once } from 'node:events';
 import { createServer, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
+import { pino } from 'pino';
 import { IdentityFolder } from '../../../src/agent/identity/folder.ts';
+import { Identity } from '../../../src/agent/identity/identity.ts';
+import type { Dial } from '../../../src/agent/link/credentials.ts';
 import { writeToken } from '../../../src/model/enrolment.ts';
 import { systemClock } from '../../../src/scheduler/clock.ts';
 import { eventually } from '../../scheduler/support/eventually.ts';
@@ -23,7 +26,12 @@ import {
 } from '../../scheduler/support/secure-lab.ts';
 
 const DAY_MS = 86_400_000;
-const shifted = (ms: number) => ({ ...systemClock, now: () => systemClock.now() + ms });
+const HOUR_MS = 3_600_000;
+const shifted = (ms: number) => ({
+  ...systemClock,
+  now: () => systemClock.now() + ms,
+  monotonicMs: () => performance.now(),
+});
 const fileOf = (host: Host, name: string) => join(host.folder, 'identity', name);
 
 async function enrolledHost(t: Test, lab: SecureLab): Promise<Host> {
@@ -230,6 +238,103 @@ t.test('a new certificate that does not work costs nothing: the one before is sh
   await host.restart().catch(() => undefined);
   await schedulerIs(host, 'ok', /connected/);
   t.match(await call(host, 'node.identity'), { serial, renewing: true });
+});
+
+/** A node with a certificate that was renewed, at a scheduler of several addresses. */
+async function renewedIdentity(t: Test, lab: SecureLab, alternates: number) {
+  const host = await enrolledHost(t, lab);
+  await host.agent.stop();
+  const { folder, nodeId } = host;
+  const log = pino({ level: 'silent' });
+  const make = (ms = 0) => new Identity({ stateDir: folder, nodeId, clock: shifted(ms), log, alternates });
+  const files = new IdentityFolder(folder);
+  const before = files.pair('current')?.cert as string;
+  const keys = newKeys();
+  const { pem: after } = lab.authority().issueForNode(nodeId, keys.publicKey);
+  files.writeNext({ key: keys.key, cert: after });
+  const shownAt = (identity: Identity, url: string | null) => {
+    const dial = identity.dial(url) as Dial;
+    const which = dial.tls.cert === before ? 'before' : 'after';
+    return { which, ok: dial.onAccepted, refused: dial.onFailed };
+  };
+  return { host, identity: make(), make, files, shownAt };
+}
+
+t.test('the key before is kept until the new one has worked at every address', async (t) => {
+  const { identity, files, shownAt } = await renewedIdentity(t, await secureLab(t), 1);
+  const home = shownAt(identity, null);
+  t.equal(home.which, 'after');
+  home.ok();
+  t.ok(files.pair('previous'), 'the other address has not taken it yet');
+  const other = shownAt(identity, 'wss://other.example');
+  t.equal(other.which, 'after');
+  other.refused();
+  const again = shownAt(identity, 'wss://other.example');
+  t.equal(again.which, 'before');
+  again.ok();
+  t.ok(files.pair('previous'));
+  t.equal(shownAt(identity, null).which, 'after', 'each address has its own turn');
+  t.equal(shownAt(identity, 'wss://other.example').which, 'before', 'and stays with what it takes');
+  again.refused();
+  shownAt(identity, 'wss://other.example').ok();
+  t.equal(files.pair('previous'), null);
+});
+
+t.test('an address that does not take one keeps no other from being shown it', async (t) => {
+  const { identity, shownAt } = await renewedIdentity(t, await secureLab(t), 1);
+  const shown = new Set<string>();
+  for (let n = 0; n < 4; n++) {
+    const url = n % 2 === 0 ? null : 'wss://other.example';
+    const { which, refused } = shownAt(identity, url);
+    shown.add(`${which} at ${url ?? 'home'}`);
+    refused();
+  }
+  t.equal(shown.size, 4, 'both at both, though they are tried in turn');
+});
+
+t.test('with one address nothing is kept beside what has worked', async (t) => {
+  const { identity, files, shownAt } = await renewedIdentity(t, await secureLab(t), 0);
+  shownAt(identity, null).ok();
+  t.equal(files.pair('previous'), null);
+  t.ok(files.pair('current'));
+});
+
+t.test('a certificate of before that has run out is not shown any more', async (t) => {
+  const { identity, make, shownAt } = await renewedIdentity(t, await secureLab(t), 1);
+  shownAt(identity, null).ok();
+  const later = make(400 * DAY_MS);
+  for (let n = 0; n < 4; n++) {
+    const { which, refused } = shownAt(later, 'wss://other.example');
+    t.equal(which, 'after');
+    refused();
+  }
+});
+
+t.test('a renewal is asked for where the link is, for the certificate that was shown there', async (t) => {
+  const lab = await secureLab(t);
+  const { identity, make, files, shownAt } = await renewedIdentity(t, lab, 1);
+  shownAt(identity, null).ok();
+  shownAt(identity, 'wss://other.example').refused();
+  shownAt(identity, 'wss://other.example').ok();
+  const asked: string[] = [];
+  identity.linked(async (method) => {
+    asked.push(method);
+    return {};
+  });
+  t.same(asked, [], 'it is not time yet');
+  const cert = files.pair('previous')?.cert as string;
+  const due = make(Date.parse(new X509Certificate(cert).validTo) - Date.now() - HOUR_MS);
+  t.teardown(() => due.close());
+  const first = due.dial('wss://other.example') as Dial;
+  first.onFailed();
+  const second = due.dial('wss://other.example') as Dial;
+  t.equal(second.tls.cert, cert);
+  second.onAccepted();
+  due.linked(async (method) => {
+    asked.push(method);
+    return {};
+  });
+  t.same(asked, ['identity.renew']);
 });
 
 t.test('an enrolment whose answer was lost gets the same certificate with the same key', async (t) => {

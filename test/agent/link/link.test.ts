@@ -189,6 +189,19 @@ t.test('a scheduler that is silent for three heartbeats is dropped as half-open'
   await healthIs(link, 'unavailable', /silent/);
 });
 
+t.test('after the agent has stood still the scheduler has its whole time to be heard', async (t) => {
+  const { sim, scheduler, link } = await linked(t, { mute: true });
+  const peer = await scheduler.peer(1);
+  await peer.welcome({ heartbeatSeconds: 1 });
+  await pass(sim, 1_000);
+  await sim.clock.stall(60_000);
+  t.equal(link.health.state, 'ok', 'its own silence is not the scheduler’s');
+  await pass(sim, 3_000);
+  t.equal(link.health.state, 'ok');
+  await pass(sim, 2_000);
+  await healthIs(link, 'unavailable', /silent/);
+});
+
 t.test('a scheduler that only answers pings is kept', async (t) => {
   const { sim, scheduler, link } = await linked(t);
   const peer = await scheduler.peer(1);

@@ -1,168 +1,10 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import type { AnyKind, OperationKind, Step, StepContext } from '../../../src/agent/operations/kind.ts';
-import { Operations } from '../../../src/agent/operations/operations.ts';
-import { Store } from '../../../src/agent/store/store.ts';
-import { SimClock } from '../../../src/drivers/sim/index.ts';
+import t from 'tap';
 import { AgentError } from '../../../src/model/errors.ts';
-import { hasEnded, type Operation } from '../../../src/model/operation.ts';
-import { readyAgent, type SimAgent, spec } from '../support/sim-agent.ts';
-
-interface Plan {
-  name: string;
-}
-
-const TIMEOUT_MS = 60_000;
-
-/** Operations of one kind, on a store in memory and a clock that stands still; what happens is written down. */
-class Bench {
-  readonly clock = new SimClock();
-  readonly store = new Store(':memory:', this.clock);
-  readonly log: string[] = [];
-  readonly warnings: string[] = [];
-  /** What the next calls throw, by their name in the log. */
-  readonly failures = new Map<string, unknown[]>();
-  /** Calls that hang until released or aborted, by their name in the log. */
-  readonly gates = new Map<string, PromiseWithResolvers<void>>();
-  operations: Operations;
-  results: Readonly<Record<string, unknown>> = {};
-  readonly #stages: readonly string[][];
-
-  readonly #retryForMs: number | undefined;
-  /** Steps that a look finds done. */
-  readonly found = new Set<string>();
-
-  constructor(
-    t: Test,
-    stages: readonly string[][],
-    { retryForMs, ...options }: { parallel?: number; retryForMs?: number } = {},
-  ) {
-    this.#stages = stages;
-    this.#retryForMs = retryForMs;
-    this.operations = this.start(options);
-    t.teardown(() => this.store.close());
-  }
-
-  /** The operations of a daemon that starts on this store. */
-  start({ parallel = 4, kinds }: { parallel?: number; kinds?: AnyKind[] } = {}): Operations {
-    const log = { info: () => {}, warn: (_fields: object, message: string) => this.warnings.push(message) };
-    this.operations = new Operations({
-      store: this.store,
-      clock: this.clock,
-      log,
-      kinds: kinds ?? this.kinds(),
-      parallel,
-      timeoutMs: TIMEOUT_MS,
-    });
-    return this.operations;
-  }
-
-  kinds(): AnyKind[] {
-    return [this.#kind()];
-  }
-
-  submit(name = 'data', key?: string): Operation {
-    return this.operations.submit('volume.create', {
-      name,
-      sizeGib: 1,
-      ...(key === undefined ? {} : { key }),
-    });
-  }
-
-  hang(call: string): void {
-    this.gates.set(call, Promise.withResolvers());
-  }
-
-  release(call: string): void {
-    this.gates.get(call)?.resolve();
-    this.gates.delete(call);
-  }
-
-  fail(call: string, ...errors: unknown[]): void {
-    this.failures.set(call, errors);
-  }
-
-  state(id: string): Operation['state'] {
-    return this.operations.get(id).state;
-  }
-
-  async until(condition: () => boolean): Promise<void> {
-    for (let step = 0; step < 20_000; step++) {
-      if (condition()) return;
-      await this.clock.advance(50);
-    }
-    throw new Error(`not so: ${condition}`);
-  }
-
-  async ended(id: string): Promise<Operation> {
-    await this.until(() => hasEnded(this.state(id)));
-    return this.operations.get(id);
-  }
-
-  #kind(): AnyKind {
-    const kind: OperationKind<'volume.create', Plan> = {
-      method: 'volume.create',
-      version: 1,
-      stages: this.#stages.map((stage) => stage.map((name) => this.#step(name))),
-      accept: ({ name }) => {
-        const id = `00000000-0000-4000-8000-${name.padStart(12, '0')}`;
-        return { verdict: 'run', target: { kind: 'volume', id, name }, plan: { name } };
-      },
-      succeeded: (_plan, results) => {
-        this.#failIfToldTo('succeeded');
-        this.results = results;
-        this.log.push('succeeded');
-      },
-      undone: () => {
-        this.#failIfToldTo('undone');
-        this.log.push('undone');
-      },
-    };
-    return kind as unknown as AnyKind;
-  }
-
-  #step(name: string): Step<Plan> {
-    return {
-      name,
-      ...(this.#retryForMs === undefined ? {} : { retryForMs: this.#retryForMs }),
-      look: async (_plan, context) => {
-        await this.#call(`look ${name}`, context);
-        return this.found.has(name) ? { result: `found ${name}` } : null;
-      },
-      act: async (_plan, context) => {
-        await this.#call(name, context);
-        return `made by ${name}`;
-      },
-      undo: (_plan, context) => this.#call(`undo ${name}`, context),
-    };
-  }
-
-  async #call(call: string, { signal }: StepContext): Promise<void> {
-    this.log.push(call);
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    this.#failIfToldTo(call);
-    const gate = this.gates.get(call);
-    if (gate === undefined) return;
-    const aborted = Promise.withResolvers<void>();
-    const onAbort = () => aborted.reject(new AgentError('CANCELLED', `${call} was aborted`));
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (signal.aborted) onAbort();
-    await Promise.race([gate.promise, aborted.promise]);
-    signal.removeEventListener('abort', onAbort);
-  }
-
-  #failIfToldTo(call: string): void {
-    const error = this.failures.get(call)?.shift();
-    if (error !== undefined) throw error;
-  }
-}
-
-const unavailable = () => new AgentError('UNAVAILABLE', 'cannot be asked');
-const conflict = () => new AgentError('HOST_CONFLICT', 'in the way');
+import { hasEnded } from '../../../src/model/operation.ts';
+import { conflict, RunBench, TIMEOUT_MS, unavailable } from './run-bench.ts';
 
 t.test('steps of one stage run together, stages one after the other', async (t) => {
-  const bench = new Bench(t, [['a', 'b'], ['c']]);
+  const bench = new RunBench(t, [['a', 'b'], ['c']]);
   bench.hang('a');
   bench.hang('b');
   const { id } = bench.submit();
@@ -177,7 +19,7 @@ t.test('steps of one stage run together, stages one after the other', async (t) 
 });
 
 t.test('what was begun is undone in reverse; what was not begun is left alone', async (t) => {
-  const bench = new Bench(t, [['a', 'b'], ['c'], ['d'], ['e']]);
+  const bench = new RunBench(t, [['a', 'b'], ['c'], ['d'], ['e']]);
   bench.fail('d', conflict());
   t.match(await bench.ended(bench.submit().id), {
     state: 'failed',
@@ -194,7 +36,7 @@ t.test('what was begun is undone in reverse; what was not begun is left alone', 
 });
 
 t.test('a step that could not be asked is tried again until it answers, with a look before', async (t) => {
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   bench.fail('a', ...Array.from({ length: 6 }, unavailable));
   t.equal((await bench.ended(bench.submit().id)).state, 'succeeded');
   t.same(bench.log, ['a', ...Array.from({ length: 6 }, () => ['look a', 'a']).flat(), 'succeeded']);
@@ -203,7 +45,7 @@ t.test('a step that could not be asked is tried again until it answers, with a l
 t.test(
   'a step that waits for its next try says so, with the last error, and no longer than that',
   async (t) => {
-    const bench = new Bench(t, [['a', 'b'], ['c']]);
+    const bench = new RunBench(t, [['a', 'b'], ['c']]);
     bench.fail('a', unavailable(), unavailable());
     bench.hang('c');
     const { id } = bench.submit();
@@ -225,7 +67,7 @@ t.test(
 );
 
 t.test('an error that trying can not mend is not tried again', async (t) => {
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   for (const error of [conflict(), new TypeError('a defect'), 'text']) {
     bench.log.length = 0;
     bench.fail('a', error);
@@ -236,7 +78,7 @@ t.test('an error that trying can not mend is not tried again', async (t) => {
 
 t.test('after an act that gave no answer in its time the host is looked at, and decides', async (t) => {
   const late = () => new AgentError('DEADLINE_EXCEEDED', 'late');
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   bench.fail('a', late());
   t.match(await bench.ended(bench.submit().id), { state: 'failed', error: { code: 'DEADLINE_EXCEEDED' } });
   t.same(bench.log, ['a', 'look a', 'undo a', 'undone'], 'it is not done: it is not asked for again');
@@ -251,7 +93,7 @@ t.test('after an act that gave no answer in its time the host is looked at, and 
 t.test(
   'a step waits for its next try no longer than the operation has, and the end says what for',
   async (t) => {
-    const bench = new Bench(t, [['a']]);
+    const bench = new RunBench(t, [['a']]);
     bench.fail('a', ...Array.from({ length: 50 }, unavailable));
     const { id } = bench.submit();
     const startMs = bench.clock.now();
@@ -265,7 +107,7 @@ t.test(
 );
 
 t.test('a cancel ends the pause before the next try', async (t) => {
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   bench.fail('a', ...Array.from({ length: 5 }, unavailable));
   const { id } = bench.submit();
   await bench.until(() => bench.operations.get(id).retry?.attempt === 3);
@@ -277,13 +119,13 @@ t.test('a cancel ends the pause before the next try', async (t) => {
 });
 
 t.test('a step may be given less patience than its operation has', async (t) => {
-  const bench = new Bench(t, [['a']], { retryForMs: 3_000 });
+  const bench = new RunBench(t, [['a']], { retryForMs: 3_000 });
   bench.fail('a', ...Array.from({ length: 50 }, unavailable));
   t.match(await bench.ended(bench.submit().id), { state: 'failed', error: { code: 'UNAVAILABLE' } });
 });
 
 t.test('an undo that waits for its next try says so, and whether trying alone will help', async (t) => {
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   bench.fail('a', conflict());
   bench.fail('undo a', unavailable(), conflict(), conflict());
   const { id } = bench.submit();
@@ -305,7 +147,7 @@ t.test('an undo that waits for its next try says so, and whether trying alone wi
 t.test(
   'one that is cancelled while it waits for its turn ends at once, and nothing of it is run',
   async (t) => {
-    const bench = new Bench(t, [['a']], { parallel: 1 });
+    const bench = new RunBench(t, [['a']], { parallel: 1 });
     bench.hang('a');
     const first = bench.submit('first');
     await bench.until(() => bench.log.includes('a'));
@@ -326,7 +168,7 @@ t.test(
 );
 
 t.test('a cancel that was answered is remembered by the next daemon', async (t) => {
-  const bench = new Bench(t, [['a'], ['b']]);
+  const bench = new RunBench(t, [['a'], ['b']]);
   bench.hang('a');
   const { id } = bench.submit();
   await bench.until(() => bench.log.includes('a'));
@@ -340,20 +182,8 @@ t.test('a cancel that was answered is remembered by the next daemon', async (t) 
   t.same(bench.log, ['undo a', 'undone']);
 });
 
-t.test('a cancel that cannot be journaled is refused, and the operation goes on', async (t) => {
-  const bench = new Bench(t, [['a']]);
-  bench.hang('a');
-  const { id } = bench.submit();
-  await bench.until(() => bench.log.includes('a'));
-  const giveRoom = fillDisk(bench);
-  t.throws(() => bench.operations.cancel(id), { code: 'UNAVAILABLE' });
-  giveRoom();
-  bench.release('a');
-  t.equal((await bench.ended(id)).state, 'succeeded');
-});
-
 t.test('a step that fails stops those beside it, and is the reason', async (t) => {
-  const bench = new Bench(t, [['a', 'b']]);
+  const bench = new RunBench(t, [['a', 'b']]);
   bench.hang('a');
   bench.fail('b', conflict());
   const { id } = bench.submit();
@@ -363,7 +193,7 @@ t.test('a step that fails stops those beside it, and is the reason', async (t) =
 
 t.test('what an older version began is ended by the walk of that version', async (t) => {
   for (const end of ['succeeded', 'undone'] as const) {
-    const bench = new Bench(t, [['a'], ['b']]);
+    const bench = new RunBench(t, [['a'], ['b']]);
     bench.hang('b');
     const { id } = bench.submit();
     await bench.until(() => bench.log.includes('b'));
@@ -381,7 +211,7 @@ t.test('what an older version began is ended by the walk of that version', async
 });
 
 t.test('the plan, which may hold secrets, is kept no longer than the operation', async (t) => {
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   const { id } = bench.submit('secret');
   t.same(bench.store.operations.get(id).plan, { name: 'secret' });
   await bench.ended(id);
@@ -389,7 +219,7 @@ t.test('the plan, which may hold secrets, is kept no longer than the operation',
 });
 
 t.test('a cancel while it is undone changes nothing of its end, nor does one after it', async (t) => {
-  const bench = new Bench(t, [['a'], ['b']]);
+  const bench = new RunBench(t, [['a'], ['b']]);
   bench.fail('b', conflict());
   bench.hang('undo a');
   const { id } = bench.submit();
@@ -403,7 +233,7 @@ t.test('a cancel while it is undone changes nothing of its end, nor does one aft
 
 t.test('a cancel between two steps, and one after the last, is undone', async (t) => {
   for (const at of ['a', 'b']) {
-    const bench = new Bench(t, [['a'], ['b']]);
+    const bench = new RunBench(t, [['a'], ['b']]);
     bench.hang(at);
     const { id } = bench.submit();
     await bench.until(() => bench.log.includes(at));
@@ -415,7 +245,7 @@ t.test('a cancel between two steps, and one after the last, is undone', async (t
 });
 
 t.test('what is not done in its time is undone, and says so', async (t) => {
-  const bench = new Bench(t, [['a'], ['b']]);
+  const bench = new RunBench(t, [['a'], ['b']]);
   bench.hang('b');
   const { id } = bench.submit();
   await bench.clock.advance(TIMEOUT_MS - 1);
@@ -427,7 +257,7 @@ t.test('what is not done in its time is undone, and says so', async (t) => {
 });
 
 t.test('an undo is tried until it works, for as long as that takes', async (t) => {
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   bench.fail('a', conflict());
   bench.fail('undo a', ...Array.from({ length: 12 }, unavailable));
   t.equal((await bench.ended(bench.submit().id)).state, 'failed');
@@ -435,7 +265,7 @@ t.test('an undo is tried until it works, for as long as that takes', async (t) =
 });
 
 t.test('an undo that is suspended goes on in the next daemon where it stood', async (t) => {
-  const bench = new Bench(t, [['a'], ['b'], ['c']]);
+  const bench = new RunBench(t, [['a'], ['b'], ['c']]);
   bench.fail('c', conflict());
   bench.hang('undo b');
   const { id } = bench.submit();
@@ -452,7 +282,7 @@ t.test('an undo that is suspended goes on in the next daemon where it stood', as
 
 t.test('suspending does not wait for the pause before a step or an undo is tried again', async (t) => {
   for (const failing of ['a', 'undo a']) {
-    const bench = new Bench(t, [['a']]);
+    const bench = new RunBench(t, [['a']]);
     if (failing === 'undo a') bench.fail('a', conflict());
     bench.fail(failing, unavailable());
     const { id } = bench.submit();
@@ -467,7 +297,7 @@ t.test('suspending does not wait for the pause before a step or an undo is tried
 });
 
 t.test('what steps have answered survives a restart, and is there at the end', async (t) => {
-  const bench = new Bench(t, [['a', 'b'], ['c']]);
+  const bench = new RunBench(t, [['a', 'b'], ['c']]);
   bench.hang('c');
   const { id } = bench.submit();
   await bench.until(() => bench.log.includes('c'));
@@ -484,7 +314,7 @@ t.test(
   'an operation of an unknown kind or version fails visibly, and what it made can be deleted',
   async (t) => {
     for (const change of [{ kind: 'volume.melt' }, { version: 2 }]) {
-      const bench = new Bench(t, [['a']]);
+      const bench = new RunBench(t, [['a']]);
       bench.hang('a');
       const { id, target } = bench.submit();
       await bench.until(() => bench.log.includes('a'));
@@ -526,7 +356,7 @@ const VOLUME = {
 } as const;
 
 t.test('a wait wakes at the end, at its time, and when the caller has gone', async (t) => {
-  const bench = new Bench(t, [['a']]);
+  const bench = new RunBench(t, [['a']]);
   bench.hang('a');
   const { id } = bench.submit();
   await bench.until(() => bench.log.includes('a'));
@@ -550,134 +380,4 @@ t.test('a wait wakes at the end, at its time, and when the caller has gone', asy
   bench.release('a');
   t.match(await Promise.all(both), [{ state: 'succeeded' }, { state: 'succeeded' }]);
   await t.rejects(bench.operations.wait('nope', 1_000), { code: 'NOT_FOUND' });
-});
-
-/** Keeps the journal from growing, as a full disk does; the answer gives room again. */
-function fillDisk({ store }: Bench): () => void {
-  const set = (pages: number) => store.db.sql(`PRAGMA max_page_count = ${pages}`).get();
-  const pad = (size: number) =>
-    store.db.transaction(() => store.events.append('inventory.changed', null, { text: 'x'.repeat(size) }));
-  set(store.db.sql('PRAGMA page_count').get()?.['page_count'] as number);
-  for (const size of [3_000, 1_000, 300, 100, 10, 0]) {
-    try {
-      for (let i = 0; i < 10_000; i++) pad(size);
-    } catch (error) {
-      if (AgentError.from(error).code !== 'UNAVAILABLE') throw error;
-    }
-  }
-  return () => set(1_000_000);
-}
-
-t.test('an operation whose journal cannot be written ends once it can', async (t) => {
-  for (const at of ['a', 'undo a']) {
-    const bench = new Bench(t, [['a'], ['b']]);
-    if (at === 'undo a') bench.fail('b', conflict());
-    bench.hang(at);
-    const { id } = bench.submit();
-    await bench.until(() => bench.log.includes(at));
-    const giveRoom = fillDisk(bench);
-    t.throws(() => bench.submit('other'), { code: 'UNAVAILABLE' }, 'no other is taken meanwhile');
-    bench.release(at);
-    await bench.until(() => bench.warnings.includes('a run broke off and is tried again'));
-    t.notOk(hasEnded(bench.state(id)), at);
-    giveRoom();
-    t.ok(hasEnded((await bench.ended(id)).state));
-    t.match(bench.log.at(-1), /succeeded|undone/);
-  }
-});
-
-t.test('a kind whose last rows cannot be written is undone, not lost', async (t) => {
-  const bench = new Bench(t, [['a']]);
-  bench.fail('succeeded', new TypeError('a defect'));
-  bench.fail('undone', new TypeError('another'), new TypeError('and once more'));
-  t.match(await bench.ended(bench.submit().id), {
-    state: 'failed',
-    error: { code: 'INTERNAL', message: /a defect/ },
-  });
-  t.same(bench.log, ['a', 'undo a', 'undone']);
-  t.equal((await bench.ended(bench.submit().id)).state, 'succeeded', 'its object takes operations');
-});
-
-t.test('what nothing is before begins with its acceptance; what waits for its turn does not', async (t) => {
-  const bench = new Bench(t, [['a', 'b'], ['c']], { parallel: 1 });
-  bench.hang('a');
-  const first = bench.submit('first');
-  t.match(first, { state: 'running', steps: [{ state: 'begun' }, { state: 'begun' }, { state: 'waiting' }] });
-  t.equal(first.startedAt, first.createdAt);
-  t.match(bench.submit('second'), { state: 'pending', startedAt: null, steps: [{ state: 'waiting' }] });
-  await bench.until(() => bench.log.includes('b'));
-  bench.release('a');
-  t.equal((await bench.ended(first.id)).state, 'succeeded');
-  t.same(bench.log.slice(0, 4), ['a', 'b', 'c', 'succeeded'], 'nothing was looked at');
-});
-
-t.test('what the last daemon had only accepted is looked at before it acts', async (t) => {
-  const bench = new Bench(t, [['a'], ['b']]);
-  const { id } = bench.submit();
-  await bench.operations.suspend();
-  bench.log.length = 0;
-  bench.start().resume();
-  t.equal((await bench.ended(id)).state, 'succeeded');
-  t.same(bench.log, ['look a', 'a', 'b', 'succeeded']);
-});
-
-t.test('the ends of steps that run together are one commit, unless one takes its time', async (t) => {
-  const bench = new Bench(t, [['a', 'b', 'c']]);
-  let commits = 0;
-  const transaction = bench.store.db.transaction.bind(bench.store.db);
-  bench.store.db.transaction = (body) => {
-    commits++;
-    return transaction(body);
-  };
-  t.equal((await bench.ended(bench.submit('quick').id)).state, 'succeeded');
-  t.equal(commits, 2, 'its acceptance and its end');
-  bench.hang('c');
-  const { id } = bench.submit('slow');
-  await bench.until(() => bench.operations.get(id).steps[1]?.state === 'done');
-  t.match(bench.operations.get(id).steps, [{ state: 'done' }, { state: 'done' }, { state: 'begun' }]);
-  t.equal(commits, 4, 'its acceptance, and the two that had ended');
-  bench.release('c');
-  t.equal((await bench.ended(id)).state, 'succeeded');
-  t.equal(commits, 5);
-});
-
-t.test('an end that waits for those beside it is not lost while the disk is full', async (t) => {
-  const bench = new Bench(t, [['a', 'b']]);
-  bench.hang('b');
-  const { id } = bench.submit();
-  await bench.until(() => bench.log.includes('b'));
-  const { transaction } = bench.store.db;
-  let refused = 0;
-  bench.store.db.transaction = () => {
-    refused++;
-    throw unavailable();
-  };
-  await bench.until(() => refused > 0);
-  bench.store.db.transaction = transaction;
-  bench.release('b');
-  t.match(await bench.ended(id), { state: 'succeeded', steps: [{ state: 'done' }, { state: 'done' }] });
-  t.same(bench.log, ['a', 'b', 'succeeded'], 'neither is run or looked at again');
-});
-
-/** Commits in the write-ahead log: frames that carry the size of the database. @see sqlite.org/fileformat2.html, 4 */
-function commitsOf(sim: SimAgent): number {
-  const log = readFileSync(join(sim.folder, 'berth.sqlite-wal'));
-  const FRAME_HEADER = 24;
-  const frameBytes = FRAME_HEADER + log.readUInt32BE(8);
-  const salts = log.subarray(16, 24);
-  let commits = 0;
-  for (let at = 32; at + frameBytes <= log.length; at += frameBytes) {
-    if (log.subarray(at + 8, at + 16).equals(salts) && log.readUInt32BE(at + 4) > 0) commits++;
-  }
-  return commits;
-}
-
-t.test('a create costs at most 7 commits from the request to its end', async (t) => {
-  const sim = await readyAgent(t);
-  const before = commitsOf(sim);
-  const { state } = await sim.run('instance.create', { spec: spec() });
-  const commits = commitsOf(sim) - before;
-  t.equal(state, 'succeeded');
-  t.comment(`${commits} commits`);
-  t.ok(commits > 1 && commits <= 7, `${commits} commits`);
 });

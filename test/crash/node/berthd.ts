@@ -15,7 +15,10 @@ import { type Clock, systemClock } from '../../../src/drivers/contracts/clock.ts
 import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
 import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
+import { Layout } from '../../../src/drivers/qcow2/layout.ts';
+import { newFile } from '../../../src/drivers/sim/files.ts';
 import { createSimHost, type SimWorld } from '../../../src/drivers/sim/index.ts';
+import { EMPTY_VOLUME_BYTES } from '../../../src/drivers/sim/volumes.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import { DEFAULT_POOL } from '../../../src/model/pool.ts';
 import {
@@ -28,6 +31,7 @@ import {
   TABLES,
   type WorldChange,
 } from './protocol.ts';
+import { LENT, lentLabel } from '../stands/lent.ts';
 import { Traps } from './traps.ts';
 
 // Kept at once: this process has no orderly end.
@@ -151,6 +155,9 @@ function changeWorld(change: WorldChange): void {
     case 'leave-console':
       world.outside.writeConsole(change.id, 'left over\n');
       return;
+    case 'lend-volumes':
+      lendVolumes(world);
+      return;
     case 'fill-pool': {
       const full = new AgentError('CAPACITY_EXCEEDED', 'the pool is full');
       const calls = ['storage.makeImage', 'storage.makeVolume', 'storage.makeSeed'] as const;
@@ -169,6 +176,19 @@ function changeWorld(change: WorldChange): void {
     case 'mend-hypervisor':
       mend();
   }
+}
+
+/** Where the other node has them already they are as they were. */
+function lendVolumes(sim: SimWorld): void {
+  const pool = sim.settings.pools.find(({ shared = false }) => shared);
+  const layout = new Layout(pool?.root as string).ofNode(LENT.node);
+  for (const id of LENT.volumes) {
+    const volume = { sizeBytes: 1024 ** 3, imageId: null, label: lentLabel(id) };
+    const file = { kind: 'volume', id, path: layout.volume(id), sizeBytes: EMPTY_VOLUME_BYTES } as const;
+    sim.files.put(newFile({ ...file, volume }));
+  }
+  sim.touch();
+  sim.flush();
 }
 
 /** One that does not run has no process to lose. */

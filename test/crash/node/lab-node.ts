@@ -34,6 +34,8 @@ const LOG_LINES = 60;
 
 /** The pool beside the default one. */
 export const OTHER_POOL = 'other';
+/** The pool that another node has, too. */
+export const SHARED_POOL = 'common';
 
 export interface NodeOptions {
   folder: string;
@@ -48,6 +50,8 @@ export class LabNode {
   readonly poolDir: string;
   /** Of the second pool. */
   readonly otherPoolDir: string;
+  /** Of the one that is shared. */
+  readonly sharedPoolDir: string;
   readonly runDir: string;
   readonly #client: LocalClient;
   readonly #options: NodeOptions;
@@ -64,9 +68,10 @@ export class LabNode {
     this.stateDir = join(this.folder, 'state');
     this.poolDir = join(this.folder, 'pool');
     this.otherPoolDir = join(this.folder, OTHER_POOL);
+    this.sharedPoolDir = join(this.folder, SHARED_POOL);
     this.runDir = join(this.folder, 'run');
     this.#client = new LocalClient(join(this.folder, 'berth.sock'));
-    mkdirSync(this.otherPoolDir, { recursive: true });
+    for (const path of [this.otherPoolDir, this.sharedPoolDir]) mkdirSync(path, { recursive: true });
     writeFileSync(this.#configPath, this.#config());
     writeFileSync(this.#keyPath, `${'5a'.repeat(32)}\n`, { mode: 0o600 });
   }
@@ -269,13 +274,9 @@ export class LabNode {
       // Disks of the laboratory are full by intent, and room that is made again is seen only with the next look.
       'poolWarningPercent = 100',
       'poolCriticalPercent = 100',
-      '[[pools]]',
-      `name = "${OTHER_POOL}"`,
-      `path = "${this.otherPoolDir}"`,
-      'diskRatio = 64',
-      'reservedDiskGib = 0',
-      'warningPercent = 100',
-      'criticalPercent = 100',
+      ...poolSection(OTHER_POOL, this.otherPoolDir),
+      ...poolSection(SHARED_POOL, this.sharedPoolDir),
+      'shared = true',
       '[snapshots]',
       'mergeAutomatically = false',
       ...['[[keys]]', 'name = "disks"', `file = "${this.#keyPath}"`],
@@ -287,6 +288,11 @@ export class LabNode {
       '',
     ].join('\n');
   }
+}
+
+function poolSection(name: string, path: string): string[] {
+  const room = ['diskRatio = 64', 'reservedDiskGib = 0', 'warningPercent = 100', 'criticalPercent = 100'];
+  return ['[[pools]]', `name = "${name}"`, `path = "${path}"`, ...room];
 }
 
 /** An upload waits for bytes that nobody else sends: it is looked at more often. Seconds. */

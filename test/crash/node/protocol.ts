@@ -31,6 +31,7 @@ export type Deed =
 export type WorldChange =
   | { type: 'crash-guest'; name: string }
   | { type: 'leave-console'; id: string }
+  | { type: 'lend-volumes' }
   | { type: 'fill-pool' }
   | { type: 'empty-pool' }
   | { type: 'cut-hypervisor' }

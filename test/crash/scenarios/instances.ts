@@ -1,9 +1,22 @@
+import type { Params } from '../../../src/model/methods.ts';
+import { SHARED_POOL } from '../node/lab-node.ts';
+import { LENT, lentName } from '../stands/lent.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { instanceSpec, RESERVATION, SUBJECT } from './setting.ts';
 
 /** Seconds given to a guest that may not be there any more. */
 const PATIENCE_S = 20;
 const again = { whenFailed: 'is asked for again' } as const;
+
+/** What another node had. */
+function lent(): Partial<Params<'instance.takeover'>> {
+  return {
+    id: LENT.instance,
+    spec: instanceSpec(SUBJECT, { disks: LENT.volumes.map((volume) => ({ volume })) }),
+    from: { node: LENT.node, fence: 1 },
+    volumes: LENT.volumes.map((id) => ({ id, name: lentName(id), pool: SHARED_POOL, sizeGib: 1 })),
+  };
+}
 
 export const INSTANCES: Scenario[] = [
   scenario('instance.create', {
@@ -42,6 +55,27 @@ export const INSTANCES: Scenario[] = [
     variant: '(cancelled)',
     setting: {},
     params: () => ({ spec: instanceSpec(SUBJECT) }),
+    cancelledAt: { call: 'hypervisor.define' },
+    ends: ['cancelled', 'succeeded'],
+  }),
+  scenario('instance.takeover', {
+    setting: {},
+    arrange: (stand) => stand.lendVolumes(),
+    params: lent,
+  }),
+  scenario('instance.takeover', {
+    variant: '(fails at its end)',
+    setting: {},
+    arrange: (stand) => stand.lendVolumes(),
+    params: lent,
+    failing: { call: 'hypervisor.observeGuest' },
+    ends: ['failed'],
+  }),
+  scenario('instance.takeover', {
+    variant: '(cancelled)',
+    setting: {},
+    arrange: (stand) => stand.lendVolumes(),
+    params: lent,
     cancelledAt: { call: 'hypervisor.define' },
     ends: ['cancelled', 'succeeded'],
   }),

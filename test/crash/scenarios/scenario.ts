@@ -72,9 +72,20 @@ export async function act(stand: Stand, scenario: Scenario, key: string): Promis
     const isThere = async () =>
       (await node.ask({ ask: 'holds' })) || (await hasFinished(stand, operation.id));
     await until(isThere, 'the call waits', HOLD_MS);
-    await node.call('operation.cancel', { id: operation.id });
+    await until(() => isCancelled(stand, operation.id), 'the cancel is taken', HOLD_MS);
   }
   return node.untilEnded(operation);
+}
+
+/** While the journal can't be written it is refused, and asked for again, as its caller would: nothing else ends the call. */
+async function isCancelled({ node }: Stand, id: string): Promise<boolean> {
+  return node.call('operation.cancel', { id }).then(
+    () => true,
+    (error: { code?: string }) => {
+      if (error.code === 'UNAVAILABLE') return false;
+      throw error;
+    },
+  );
 }
 
 async function hasFinished({ node }: Stand, id: string): Promise<boolean> {

@@ -10,8 +10,9 @@ import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { guestImage } from './guest.ts';
 import { MARK_NAME } from '../../../src/drivers/qcow2/pool-mark.ts';
-import { LabNode, OTHER_POOL } from '../node/lab-node.ts';
+import { LabNode, OTHER_POOL, SHARED_POOL } from '../node/lab-node.ts';
 import { Disk } from './disk.ts';
+import { lendVolumes, lookAtLent } from './lent.ts';
 import { Libvirtd } from './libvirtd.ts';
 import { processesInside } from './processes.ts';
 import type { Stand } from './stand.ts';
@@ -36,7 +37,12 @@ export class LibvirtStand implements Stand {
     chmodSync(this.node.folder, 0o711);
     this.stateDisk = new Disk({ path: this.node.stateDir, images, name: 'state', sizeMib: STATE_MIB });
     this.poolDisk = new Disk({ path: this.node.poolDir, images, name: 'pool', sizeMib: POOL_MIB });
-    for (const path of [this.stateDisk.path, this.poolDisk.path, this.node.otherPoolDir])
+    for (const path of [
+      this.stateDisk.path,
+      this.poolDisk.path,
+      this.node.otherPoolDir,
+      this.node.sharedPoolDir,
+    ])
       chmodSync(path, 0o711);
     this.image = { source: join(folder, 'guest.raw'), format: 'raw' };
     writeFileSync(this.image.source, guestImage());
@@ -56,6 +62,10 @@ export class LibvirtStand implements Stand {
 
   async leaveConsole(id: string): Promise<void> {
     writeFileSync(join(this.node.poolDir, 'consoles', `${id}.log`), 'left over\n');
+  }
+
+  lendVolumes(): Promise<void> {
+    return lendVolumes({ root: this.node.sharedPoolDir, stateDir: this.node.folder });
   }
 
   async close(): Promise<void> {
@@ -88,7 +98,14 @@ export class LibvirtStand implements Stand {
     return [
       ...filesIn(this.node.poolDir).map((name) => `file ${name}`),
       ...others.map((name) => `file ${OTHER_POOL}/${name}`),
+      ...this.#sharedFiles(),
     ];
+  }
+
+  #sharedFiles(): string[] {
+    const { lines, own } = lookAtLent(this.node.sharedPoolDir);
+    const names = own === null ? [] : filesIn(own).filter((name) => name !== 'berth-node.json');
+    return [...lines, ...names.map((name) => `file ${SHARED_POOL}/${name}`)];
   }
 
   #networkFiles(): string[] {

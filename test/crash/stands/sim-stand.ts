@@ -5,19 +5,21 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { createSimHost } from '../../../src/drivers/sim/index.ts';
 import { readState, type SimGuest, type WorldState } from '../../../src/drivers/sim/state.ts';
-import { LabNode, OTHER_POOL } from '../node/lab-node.ts';
+import { LabNode, OTHER_POOL, SHARED_POOL } from '../node/lab-node.ts';
 import { cannotMount, Disk } from './disk.ts';
+import { LENT, lentLine } from './lent.ts';
 import type { Stand } from './stand.ts';
 
 const IMAGE = '/images/tiny.qcow2';
 /** The store's database and its log have some MiB. */
 const STATE_MIB = 64;
 const OTHER = { name: OTHER_POOL, root: '/sim/other', bytes: 1024 ** 4 };
+const SHARED = { name: SHARED_POOL, root: '/sim/common', bytes: 1024 ** 4, shared: true };
 /** A sim's CPU costs nothing. */
-const SETTINGS = { cpus: 64, memoryMib: 65_536, findings: [], pools: [OTHER] };
+const SETTINGS = { cpus: 64, memoryMib: 65_536, findings: [], pools: [OTHER, SHARED] };
 
 export class SimStand implements Stand {
   readonly driver = 'sim';
@@ -48,7 +50,9 @@ export class SimStand implements Stand {
       ...[...guests.values()].flatMap(({ id, checkpoints = [] }) =>
         checkpoints.slice(1).map(({ name }) => `checkpoint ${id} ${name}`),
       ),
-      ...[...files.keys()].map((path) => `file ${nameOf(path, settings)}`),
+      ...[...files.keys()].map((path) =>
+        isLent(path) ? lentLine(basename(path, '.qcow2')) : `file ${nameOf(path, settings)}`,
+      ),
       ...[...bridges.values()].flatMap(({ name, plan, ports }) => [
         `bridge ${name}`,
         ...Object.keys(ports).map((port) => `port ${plan?.id} ${port}`),
@@ -65,6 +69,10 @@ export class SimStand implements Stand {
 
   async leaveConsole(id: string): Promise<void> {
     await this.node.deed({ do: 'world', change: { type: 'leave-console', id } });
+  }
+
+  async lendVolumes(): Promise<void> {
+    await this.node.deed({ do: 'world', change: { type: 'lend-volumes' } });
   }
 
   async close(): Promise<void> {
@@ -89,8 +97,13 @@ function stateDisk(folder: string, path: string): Disk {
   return new Disk({ path, images, name: 'state', sizeMib: STATE_MIB });
 }
 
-/** Of a file: within the default pool, or within the other one, behind its name. */
+function isLent(path: string): boolean {
+  return path.startsWith(`${SHARED.root}/nodes/${LENT.node}/`);
+}
+
+/** Of a file: within the default pool, or within another one, behind its name; there within the node's folder. */
 function nameOf(path: string, { poolRoot }: WorldState['settings']): string {
+  if (path.startsWith(`${SHARED.root}/`)) return `${SHARED_POOL}/${path.split('/').slice(-2).join('/')}`;
   const inOther = relative(OTHER.root, path);
   return inOther.startsWith('..') ? relative(poolRoot, path) : `${OTHER_POOL}/${inOther}`;
 }

@@ -26,6 +26,8 @@ export interface Stand {
   host(): Promise<string[]>;
   /** Each running guest's id, and what tells its process from another. */
   processes(): Promise<Map<string, string>>;
+  /** Puts what is LENT where the other node has it, unless it is there. */
+  lendVolumes(): Promise<void>;
   /** Leaves the console log of an instance that is gone. */
   leaveConsole(id: string): Promise<void>;
   close(): Promise<void>;

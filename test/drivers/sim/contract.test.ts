@@ -7,11 +7,13 @@ import { hostContract } from '../contract/host.ts';
 import { hypervisorContract } from '../contract/hypervisor.ts';
 import { networkContract } from '../contract/network.ts';
 import { objectsContract } from '../contract/objects.ts';
+import { sharingContract } from '../contract/storage-sharing.ts';
 import { storageContract } from '../contract/storage.ts';
 import {
   makeHypervisorBench,
   makeNetworkRig,
   makeObjectsFixture,
+  makeSharingFixture,
   makeStorageFixture,
   steppedHost,
 } from './rig.ts';
@@ -19,6 +21,7 @@ import {
 hypervisorContract(t, 'SimHypervisor', makeHypervisorBench);
 definitionContract(t, 'SimHypervisor', makeHypervisorBench);
 storageContract(t, 'SimStoragePool', makeStorageFixture);
+sharingContract(t, 'SimStoragePool', makeSharingFixture);
 networkContract(t, 'SimNetwork', makeNetworkRig);
 objectsContract(t, 'SimObjectStore', makeObjectsFixture);
 hostContract(t, 'SimHostFacts', async () => steppedHost());

@@ -12,7 +12,7 @@ import {
   createSimHost,
   SimClock,
   type SimHost,
-  type SimWorld,
+  SimWorld,
   type WorldOptions,
 } from '../../../src/drivers/sim/index.ts';
 import type { DefinitionBench } from '../contract/definitions.ts';
@@ -20,6 +20,7 @@ import type { FileBench } from '../contract/hypervisor-bench.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
 import type { ObjectsFixture } from '../contract/objects.ts';
 import type { StorageFixture } from '../contract/storage.ts';
+import type { SharingFixture } from '../contract/storage-sharing.ts';
 
 const MIB = 1024 * 1024;
 /** Time that passes between two looks at a condition, milliseconds of the world. */
@@ -207,6 +208,21 @@ export async function makeStorageFixture(_t: Test): Promise<StorageFixture> {
     },
     keepsQuotas: world.settings.projectQuotas,
   };
+}
+
+/** Hosts of their own, with the files of one pool in common. */
+export async function makeSharingFixture(_t: Test): Promise<SharingFixture> {
+  const pools = [{ name: 'common', root: '/sim/common', bytes: 1024 * MIB, shared: true }];
+  const { pool: alone, world: common } = steppedHost();
+  const first = new SimWorld({ clock: common.clock, pools });
+  const poolOf = async (nodeId: string) => {
+    const world = new SimWorld({ clock: common.clock, pools, common: first });
+    const pool = createSimHost({ world }).pools.get('common') as StoragePool;
+    pool.enterNode(nodeId);
+    await pool.prepare();
+    return pool;
+  };
+  return { poolOf, alone };
 }
 
 export async function makeObjectsFixture(_t: Test): Promise<ObjectsFixture> {

@@ -7,7 +7,7 @@ import { until } from './node.ts';
 
 /** Bounds, ms: a guest under TCG on a loaded machine takes its time. */
 const AGENT_MS = 120_000;
-const COMMAND_MS = 120_000;
+const COMMAND_MS = 240_000;
 
 const run = promisify(execFile);
 
@@ -16,10 +16,13 @@ export interface Said {
   output: string;
 }
 
+/** The machine's own libvirtd. */
+const SYSTEM = 'qemu:///system';
+
 /** Waits until the agent in the guest answers. */
-export async function untilUp(domain: string): Promise<void> {
+export async function untilUp(domain: string, uri = SYSTEM): Promise<void> {
   await until(`the agent in ${domain} answers`, AGENT_MS, () =>
-    ask(domain, 'guest-ping', {}).then(
+    ask(uri, domain, 'guest-ping', {}).then(
       () => true,
       () => null,
     ),
@@ -27,11 +30,11 @@ export async function untilUp(domain: string): Promise<void> {
 }
 
 /** Runs a script by the guest's shell, to its end; its output and its errors together. */
-export async function inGuest(domain: string, script: string): Promise<Said> {
+export async function inGuest(domain: string, script: string, uri = SYSTEM): Promise<Said> {
   const argv = { path: '/bin/sh', arg: ['-c', `{ ${script}\n} 2>&1`], 'capture-output': true };
-  const { pid } = await ask<{ pid: number }>(domain, 'guest-exec', argv);
+  const { pid } = await ask<{ pid: number }>(uri, domain, 'guest-exec', argv);
   return until(`${script} ends`, COMMAND_MS, async () => {
-    const status = await ask<Status>(domain, 'guest-exec-status', { pid });
+    const status = await ask<Status>(uri, domain, 'guest-exec-status', { pid });
     if (!status.exited) return null;
     const output = Buffer.from(status['out-data'] ?? '', 'base64').toString();
     return { code: status.exitcode ?? -1, output };
@@ -44,8 +47,8 @@ interface Status {
   'out-data'?: string;
 }
 
-async function ask<T>(domain: string, execute: string, params: object): Promise<T> {
+async function ask<T>(uri: string, domain: string, execute: string, params: object): Promise<T> {
   const text = JSON.stringify({ execute, arguments: params });
-  const { stdout } = await run('virsh', ['-q', '-c', 'qemu:///system', 'qemu-agent-command', domain, text]);
+  const { stdout } = await run('virsh', ['-q', '-c', uri, 'qemu-agent-command', domain, text]);
   return (JSON.parse(stdout) as { return: T }).return;
 }

@@ -24,7 +24,7 @@ import type { MethodName, OperationMethod, Params, Result } from '../../../src/m
 import type { Operation } from '../../../src/model/operation.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
 
-const ROOT = join(import.meta.dirname, '..', '..', '..');
+export const ROOT = join(import.meta.dirname, '..', '..', '..');
 export const IMAGE = join(ROOT, 'build', 'test-image.qcow2');
 const LIBVIRT_SOCKET = '/run/libvirt/libvirt-sock';
 

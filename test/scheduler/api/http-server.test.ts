@@ -139,6 +139,7 @@ t.test('the OpenAPI document names every route with its parameters', async (t) =
     'GET /v1/operations/{id}',
     'GET /v1/operations/{node}/{id}',
     'GET /v1/operator-log',
+    'GET /v1/usage',
     'POST /v1/enrol',
     'POST /v1/enrolment-tokens',
     'POST /v1/instances',

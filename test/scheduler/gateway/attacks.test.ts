@@ -85,7 +85,7 @@ t.test('behind a cable that was cut the link is ended, and a new one taken', asy
 
 t.test('of a flood so many are let in, and the others are told another moment each', async (t) => {
   const clock = new ManualClock();
-  const floodgate = new Floodgate(clock, { links: { burst: 3, refillMs: 100 } });
+  const floodgate = new Floodgate(clock, { links: { burst: 3, refillMs: 100 }, waiting: 0 });
   const lab = await startGateway(t, { clock, floodgate });
   const answers: (WebSocket | Turned)[] = [];
   for (let i = 0; i < 8; i++) answers.push(await lab.knock());
@@ -101,7 +101,7 @@ t.test('of a flood so many are let in, and the others are told another moment ea
 });
 
 t.test('strangers take nobody’s place', async (t) => {
-  const floodgate = new Floodgate(new ManualClock(), { links: { burst: 1, refillMs: 100 } });
+  const floodgate = new Floodgate(new ManualClock(), { links: { burst: 1, refillMs: 100 }, waiting: 0 });
   const lab = await startGateway(t, { floodgate });
   for (let i = 0; i < 5; i++) t.equal(((await lab.knock('wrong')) as Turned).status, 401);
   t.ok((await lab.knock()) instanceof WebSocket);
@@ -123,7 +123,10 @@ t.test('a node that comes again and again is told to wait, and the others are no
 });
 
 t.test('no more than a thousand links may be without a hello', async (t) => {
-  const floodgate = new Floodgate(new ManualClock(), { links: { burst: 10_000, refillMs: 1 } });
+  const floodgate = new Floodgate(new ManualClock(), {
+    links: { burst: 10_000, refillMs: 1 },
+    window: 10_000,
+  });
   const lab = await startGateway(t, { floodgate });
   const sockets: WebSocket[] = [];
   for (let i = 0; i < 1_000; i++)

@@ -184,14 +184,14 @@ t.test('a node with the same numbering and fewer events keeps what is stored of 
 t.test('holes that are told as such are no reason to poll; others are', async (t) => {
   const lab = await startLab(t);
   const agent = await lab.node();
-  await eventually(() => agent.received('node.status').length === 1);
+  await eventually(() => agent.received('instance.list').length === 1);
   agent.emit('image.created', {});
   const event = { type: 'image.created', at: new Date().toISOString(), target: null, data: {} };
   agent.notify('event', { ...event, seq: 10, after: 1 });
   await eventually(() => agent.acked === 10);
-  t.equal(agent.received('node.status').length, 1);
+  t.equal(agent.received('instance.list').length, 1);
   agent.notify('event', { ...event, seq: 20 });
-  await eventually(() => agent.received('node.status').length === 2);
+  await eventually(() => agent.received('instance.list').length === 2);
 });
 
 /** All parts of a snapshot. */

@@ -1,10 +1,14 @@
 /** Fences: nothing runs twice, whatever operators and nodes do in whichever order. */
+import { randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { runAdmin } from '../../../src/scheduler/admin.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import type { Inventory } from '../../../src/model/node.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeAgent, type FakeAgentOptions } from '../support/fake-agent.ts';
-import { type Lab, startLab } from '../support/lab.ts';
+import { type Lab, startLab, TOKEN } from '../support/lab.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { aSpec } from '../support/samples.ts';
 
@@ -84,7 +88,7 @@ t.test('a node that is heard of is not fenced, and a lapsed lease alone lets not
 });
 
 t.test('an instance of a fenced node is made again on a node with its pools, by its volumes', async (t) => {
-  const { lab, lose, restart, agent, id } = await scene(t);
+  const { lab, lose, restart, agent, id, old } = await scene(t);
   const other = await agent({ hostname: 'other' });
   await agent({ hostname: 'without', total: { MEMORY_MB: 999_999 } }, []);
   await lose();
@@ -93,9 +97,16 @@ t.test('an instance of a fenced node is made again on a node with its pools, by 
   const { status, body } = await restart();
   t.equal(status, 202);
   t.match(body.instance, { id, hostname: 'other' });
-  t.match(other.received('instance.create'), [{ id, spec: { name: 'web-1', disks: [{ volume: VOLUME }] } }]);
+  t.match(other.received('instance.takeover'), [
+    {
+      id,
+      spec: { name: 'web-1', disks: [{ volume: VOLUME }] },
+      from: { node: old.nodeId, fence: 1 },
+      volumes: [{ id: VOLUME, name: 'root', pool: 'common', sizeGib: 10 }],
+    },
+  ]);
   t.same((await restart()).body, body, 'a repeat gets the same answer');
-  t.equal(other.received('instance.create').length, 1);
+  t.equal(other.received('instance.takeover').length, 1);
   const { entries } = (await lab.get('/v1/operator-log')).body;
   t.match(entries, [
     { number: 1, action: 'node.fence', ...WHO },
@@ -115,9 +126,12 @@ t.test('a fenced node that comes back is told what has moved, before anything is
   t.equal((await restart()).status, 202);
   await stopping;
   t.match((await stop()).body.error, { code: 'STALE', message: /restarted on another node/ });
-  old.hello = () => ({ ...FakeAgent.prototype.hello.call(old), instances: [id] });
+  const limits = { messageBytes: 1_000_000, requests: 8 };
+  const link = { version: '1.1', features: [], limits, outbox: { id: randomUUID(), keptAfter: 0 } };
+  old.hello = () => ({ ...FakeAgent.prototype.hello.call(old), instances: [id], link });
   const welcome = await old.connect();
   t.same(welcome.disowned, [id]);
+  t.equal(welcome.link?.fences, 1, 'and that its fence has ended, which nobody takes anything by any more');
   const { node } = (await lab.get('/v1/nodes/old')).body;
   t.match(node, { fence: null, state: 'ready' });
   t.equal(old.received('instance.stop').length, 1, 'what was asked of it before is not sent again');
@@ -141,7 +155,7 @@ t.test('a node that comes back is not fenced any more: what is still there does 
 t.test('where the new node refuses, the instance stays with the old one', async (t) => {
   const { lab, lose, restart, agent, id } = await scene(t);
   const other = await agent({ hostname: 'other' });
-  other.answer('instance.create', () => {
+  other.answer('instance.takeover', () => {
     throw new AgentError('NOT_FOUND', 'no such volume');
   });
   await lose();
@@ -149,6 +163,20 @@ t.test('where the new node refuses, the instance stays with the old one', async 
   const { status } = await restart();
   t.equal(status, 409);
   t.match((await lab.get(`/v1/instances/${id}`)).body.instance, { hostname: 'old', phase: 'present' });
+});
+
+t.test("where the restart on the new node fails, the instance is the old one's again", async (t) => {
+  const { lab, lose, restart, agent, id } = await scene(t);
+  const other = await agent({ hostname: 'other' });
+  await lose();
+  await lab.post('/v1/nodes/old/fence', WHO);
+  const { body } = await restart();
+  t.match((await lab.get(`/v1/instances/${id}`)).body.instance, { hostname: 'other' });
+  other.failCreation(body.operation, new AgentError('ILLEGAL_STATE', 'a guest uses the volume'));
+  const show = async () => (await lab.get(`/v1/instances/${id}`)).body.instance;
+  await eventually(async () => (await show()).hostname === 'old');
+  t.match(await show(), { phase: 'present', error: { code: 'ILLEGAL_STATE' } });
+  t.match((await restart({}, 'again')).status, 202, 'and can be restarted again');
 });
 
 t.test('an instance with a disk that only its node has is not restarted elsewhere', async (t) => {
@@ -173,4 +201,25 @@ t.test('who and why are needed, in one line each', async (t) => {
   ]) {
     t.equal((await lab.post('/v1/nodes/old/fence', body)).status, 400, JSON.stringify(body));
   }
+});
+
+t.test('an operator fences and restarts by the command line', async (t) => {
+  const { lab, lose, agent } = await scene(t);
+  await agent({ hostname: 'other' });
+  await lose();
+  const tokenFile = join(lab.stateDir, 'token-for-operators');
+  writeFileSync(tokenFile, TOKEN, { mode: 0o600 });
+  const said: string[] = [];
+  const io = { out: (text: string) => void said.push(text), err: () => undefined };
+  const run = (...argv: string[]) =>
+    runAdmin([...argv, '--url', lab.url, '--token-file', tokenFile, '--reason', 'pulled its power'], io);
+  await t.rejects(run('instance', 'restart', 'web-1'), { code: 'ILLEGAL_STATE', message: /not fenced/ });
+  await run('node', 'fence', 'old');
+  await run('instance', 'restart', 'web-1', '--node', 'other', '--by', 'ann');
+  t.match(
+    said.join(''),
+    /^Node old is lost, and fenced\.\nInstance web-1 is being restarted on other: operation /,
+  );
+  const { entries } = (await lab.get('/v1/operator-log')).body;
+  t.match(entries[1], { action: 'instance.restart-elsewhere', by: 'ann', reason: 'pulled its power' });
 });

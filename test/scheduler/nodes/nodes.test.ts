@@ -102,7 +102,7 @@ t.test('events that happened while the link was down come with the next one', as
 t.test('after missed events the node is polled', async (t) => {
   const lab = await startLab(t);
   const agent = await lab.node();
-  await eventually(() => agent.received('node.status').length === 1);
+  await eventually(() => agent.received('instance.list').length === 1);
   await lab.post(`/v1/nodes/${agent.nodeId}/poll`);
   const instance = anInstance(randomUUID(), aSpec());
   agent.instances.set(instance.id, instance);
@@ -178,7 +178,7 @@ t.test('nodes are polled on the interval', async (t) => {
   const agent = await lab.node();
   await lab.post(`/v1/nodes/${agent.nodeId}/poll`);
   await eventually(async () => {
-    const before = agent.received('node.status').length;
+    const before = agent.received('instance.list').length;
     clock.advance(1_000);
     await lab.get('/healthz');
     return clock.now() >= Date.UTC(2026, 0, 1, 0, 1) && before > 1;

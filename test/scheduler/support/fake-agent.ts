@@ -11,6 +11,7 @@ import type { BerthEvent, EventType } from '../../../src/model/event.ts';
 import type { Instance, InstanceSpec } from '../../../src/model/instance.ts';
 import type { Inventory, ResourceAmounts } from '../../../src/model/node.ts';
 import type { Operation } from '../../../src/model/operation.ts';
+import { bringsInstance } from '../../../src/scheduler/store/commands.ts';
 import {
   AGENT_PATH,
   type HelloResult,
@@ -179,6 +180,13 @@ export class FakeAgent {
     this.move(operation.id, { state: 'succeeded', endedAt: new Date().toISOString() });
   }
 
+  /** It is taken back, in the order in which an agent tells it. */
+  failCreation(operation: Operation, error: AgentError): void {
+    this.remove(operation.target.id);
+    const endedAt = new Date().toISOString();
+    this.move(operation.id, { state: 'failed', endedAt, error: error.toBody() });
+  }
+
   remove(id: string): void {
     this.instances.delete(id);
     this.#inventoryGeneration++;
@@ -227,18 +235,18 @@ export class FakeAgent {
       });
     }
     this.#highestEpoch = epoch;
-    const operation = method === 'instance.create' ? this.#create(params) : this.#act(method, params);
+    const operation = bringsInstance(method) ? this.#create(method, params) : this.#act(method, params);
     this.#byKey.set(key, operation);
     return operation;
   }
 
-  #create(params: Params): Operation {
+  #create(method: string, params: Params): Operation {
     const { id, spec } = params as { id: string; spec: InstanceSpec };
-    const instance = anInstance(id, spec);
+    const instance = { ...anInstance(id, spec), ...takenDisks(params) };
     this.instances.set(id, instance);
     this.#inventoryGeneration++;
     this.emit('instance.created', { instance });
-    return this.#begin('instance.create', instance);
+    return this.#begin(method, instance);
   }
 
   #act(method: string, params: Params): Operation {
@@ -296,4 +304,17 @@ export class FakeAgent {
     this.closeCode = code;
     this.closeReason = reason;
   }
+}
+
+/** Of an instance that was another node's. */
+function takenDisks({ volumes }: Params): Partial<Instance> {
+  if (volumes === undefined) return {};
+  const taken = volumes as { id: string; name: string; pool: string; sizeGib: number }[];
+  const disks = taken.map(({ id, name, ...rest }) => ({
+    volumeId: id,
+    volume: name,
+    deletedWithInstance: true,
+    ...rest,
+  }));
+  return { disks };
 }

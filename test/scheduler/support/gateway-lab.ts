@@ -76,9 +76,9 @@ export interface Turned {
 
 /** Takes everyone, and wants nothing. */
 export const WELCOMING: Omit<AgentPeer, 'onIntroduced'> = {
-  onHello: () => ({ epoch: 1, lastSeq: 0, lastAt: null, heartbeatSeconds: 5 }),
+  onHello: async () => ({ epoch: 1, lastSeq: 0, lastAt: null, heartbeatSeconds: 5 }),
   onRoom: () => undefined,
-  onHeartbeat: () => undefined,
+  onHeartbeat: async () => undefined,
   onEvent: (session, _nodeId, { seq }) => session.acknowledge(seq),
   onSnapshot: (session, _nodeId, { seq, last }) => last && session.acknowledge(seq),
   onRenew: () => ({ certificate: '' }),

@@ -35,6 +35,17 @@ export class ManualClock implements Clock {
     this.#nowMs = untilMs;
   }
 
+  /** The process stands still: of all that falls due each is called once, late, as the event loop does it. */
+  stall(ms: number): void {
+    this.#nowMs += ms;
+    const late = [...this.#timers].filter(({ dueMs }) => dueMs <= this.#nowMs);
+    for (const timer of late.sort((a, b) => a.dueMs - b.dueMs)) {
+      if (timer.intervalMs === null) this.#timers.delete(timer);
+      else timer.dueMs = this.#nowMs + timer.intervalMs;
+      timer.callback();
+    }
+  }
+
   #add(timer: Timer): () => void {
     this.#timers.add(timer);
     return () => this.#timers.delete(timer);

@@ -44,9 +44,15 @@ export class GatewayProcess {
     this.port = port;
   }
 
-  static async start(nats: NatsServer, folder: string, token: string): Promise<GatewayProcess> {
+  /** One for agents that show a bearer token. */
+  static start(nats: NatsServer, folder: string, token: string): Promise<GatewayProcess> {
     const tokenFile = join(folder, 'gateway-token');
     writeFileSync(tokenFile, token, { mode: 0o600 });
+    return GatewayProcess.launch(nats, ['--token-file', tokenFile]);
+  }
+
+  /** @param shown Arguments that say what it shows, and what agents show. */
+  static async launch(nats: NatsServer, shown: readonly string[]): Promise<GatewayProcess> {
     const child = spawn(
       process.execPath,
       [
@@ -57,7 +63,8 @@ export class GatewayProcess {
         '127.0.0.1:0',
         '--nats-url',
         nats.url,
-      ].concat(['--token-file', tokenFile]),
+        ...shown,
+      ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     for await (const line of createInterface(child.stdout!)) {

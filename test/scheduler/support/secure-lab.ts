@@ -19,6 +19,7 @@ import { AGENT_PATH, SUBPROTOCOL } from '../../../src/model/wire.ts';
 import { makeRequest } from '../../../src/model/x509/request.ts';
 import { Authority } from '../../../src/scheduler/ca/authority.ts';
 import { type Clock, systemClock as schedulerClock } from '../../../src/scheduler/clock.ts';
+import type { BusOptions } from '../../../src/scheduler/relay/bus.ts';
 import { type Scheduler, startScheduler } from '../../../src/scheduler/scheduler.ts';
 import { eventually } from './eventually.ts';
 import { anInventory } from './samples.ts';
@@ -35,6 +36,8 @@ export interface LabOptions {
   clock?: Clock;
   /** @default any */
   port?: number;
+  /** Joins gateways. @default none */
+  bus?: BusOptions;
 }
 
 export interface Answer {
@@ -55,7 +58,7 @@ export class SecureLab {
 
   async start(): Promise<void> {
     const { lifetimeMs = 30 * DAY_MS, hosts = ['localhost', '127.0.0.1'] } = this.#options;
-    const { clock = schedulerClock, port = 0 } = this.#options;
+    const { clock = schedulerClock, port = 0, bus = null } = this.#options;
     const logger = pino({ level: 'debug' }, { write: (line: string) => void this.logged.push(line) });
     this.scheduler = await startScheduler(
       {
@@ -63,6 +66,7 @@ export class SecureLab {
         stateDir: this.stateDir,
         token: BEARER,
         heartbeatSeconds: 1,
+        bus,
         tls: { kind: 'authority', hosts, lifetimeMs },
       },
       { clock, logger },
@@ -95,8 +99,10 @@ export class SecureLab {
     path: string,
     body?: unknown,
     bearer: string | null = BEARER,
+    more: Record<string, string> = {},
   ): Promise<Answer> {
     const headers = {
+      ...more,
       'content-type': 'application/json',
       ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }),
     };

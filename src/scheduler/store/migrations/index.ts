@@ -4,5 +4,6 @@ import { trust } from './002-trust.ts';
 import { outboxes } from './003-outboxes.ts';
 import { engines } from './004-engines.ts';
 import { fences } from './005-fences.ts';
+import { usage } from './006-usage.ts';
 
-export const migrations: readonly string[] = [init, trust, outboxes, engines, fences];
+export const migrations: readonly string[] = [init, trust, outboxes, engines, fences, usage];

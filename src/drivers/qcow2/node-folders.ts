@@ -1,0 +1,202 @@
+/**
+ * The folders of nodes in a shared pool, and how a volume passes from one to another.
+ *
+ *   <pool>/nodes/<node>/berth-node.json     whose folder it is, and up to which number its fences have ended
+ *   <pool>/nodes/<node>/volumes/ …          as in any pool
+ *
+ *   label, copied to the taker ─▶ the volume's file, renamed: from now on it is the taker's ─▶ label of before, removed
+ *
+ * The one rename is what decides: of two takers one finds nothing to rename any more. A node that has lost a volume can't
+ * open it by its name, whoever asks it to. Wherever a crash breaks it off, the same call goes on from there, or
+ * `give` takes it back; what is left of a label without its volume says nothing, and goes with the next call.
+ */
+import { lstat, readdir, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Id, strict } from '../../model/common.ts';
+import { AgentError } from '../../model/errors.ts';
+import { type Static, Type } from '../../model/schema.ts';
+import { findFault } from '../../model/validate.ts';
+import type { FencedNode, FoundVolume } from '../contracts/storage.ts';
+import type { CallLimit } from '../host/call-limit.ts';
+import { errno, readSmall, removeDurably, syncFolder, writeDurably, jsonOrNull } from './files.ts';
+import { KeyedLock } from './keyed-lock.ts';
+import { checkId, isBeside, type Layout, NODES_FOLDER } from './layout.ts';
+import { readHeader, type VolumeStore } from './volumes.ts';
+
+const RECORD_NAME = 'berth-node.json';
+const RECORD_MODE = 0o600;
+/** A record has a hundred bytes, and a label some two hundred; what is longer is none. */
+const BYTES_LIMIT = 4_096;
+
+const NodeRecord = strict({
+  version: Type.Literal(1),
+  nodeId: Id,
+  /** Its fences up to this one have ended; 0 where there was none. */
+  fence: Type.Integer({ minimum: 0 }),
+});
+type NodeRecord = Static<typeof NodeRecord>;
+
+export class NodeFolders {
+  readonly #layout: Layout;
+  readonly #volumes: VolumeStore;
+  readonly #lock = new KeyedLock();
+  #nodeId: string | null = null;
+
+  constructor({ layout, volumes }: { layout: Layout; volumes: VolumeStore }) {
+    this.#layout = layout;
+    this.#volumes = volumes;
+  }
+
+  enter(nodeId: string): void {
+    this.#layout.enterNode(nodeId);
+    this.#nodeId = nodeId;
+  }
+
+  /** Says whose the node's folder is, which is there. */
+  async prepare(): Promise<void> {
+    if ((await readRecord(this.#layout.root)) === null) await this.#writeRecord(0);
+  }
+
+  async endFences(fence: number): Promise<void> {
+    const known = await readRecord(this.#layout.root);
+    if (known === null || known.fence < fence) await this.#writeRecord(fence);
+  }
+
+  async ownerOf(volumeId: string): Promise<string | null> {
+    checkId(volumeId);
+    const others = (await readdir(join(this.#layout.base, NODES_FOLDER))).filter(isId);
+    for (const node of [this.self, ...others.filter((each) => each !== this.self)])
+      if (await isThere(this.#layout.ofNode(node).volume(volumeId))) return node;
+    return null;
+  }
+
+  async take(volumeId: string, { node, fence }: FencedNode, limit: CallLimit): Promise<FoundVolume> {
+    return await this.#lock.hold(checkId(volumeId), limit, async () => {
+      const from = this.#layout.ofNode(node);
+      if (!(await isThere(this.#layout.volume(volumeId)))) {
+        await this.#assertFence(volumeId, from, { node, fence });
+        await this.#assertMovable(volumeId, from, node);
+        await this.#pass(volumeId, { from, to: this.#layout, owner: node });
+      }
+      if (node !== this.self) await removeDurably(from.volumeLabel(volumeId));
+      return (await this.#volumes.find(volumeId)) ?? this.#lost(volumeId);
+    });
+  }
+
+  async give(volumeId: string, to: string, limit: CallLimit): Promise<void> {
+    await this.#lock.hold(checkId(volumeId), limit, async () => {
+      const other = this.#layout.ofNode(to);
+      if (await isThere(this.#layout.volume(volumeId))) {
+        if (await isThere(other.volume(volumeId)))
+          throw new AgentError('HOST_CONFLICT', `Node ${to} has a volume ${volumeId} of its own`);
+        await this.#pass(volumeId, { from: this.#layout, to: other, owner: this.self });
+      }
+      await removeDurably(this.#layout.volumeLabel(volumeId));
+    });
+  }
+
+  /** @throws {AgentError} STALE, NOT_FOUND, ILLEGAL_STATE */
+  async #assertFence(volumeId: string, { root }: Layout, { node, fence }: FencedNode): Promise<void> {
+    const record = await readRecord(root);
+    if (record === null) throw await this.#notThere(volumeId, node);
+    if (record.nodeId !== node)
+      throw new AgentError('HOST_CONFLICT', `${root} is the folder of node ${record.nodeId}, not of ${node}`);
+    if (fence > record.fence) return;
+    const ended = record.fence === 0 ? 'none' : `up to ${record.fence}`;
+    throw new AgentError('STALE', `Fence ${fence} of node ${node} has ended (${ended} have)`, {
+      hint: 'The node has come back since. Fence it anew, and ask again.',
+    });
+  }
+
+  /** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE, UNSUPPORTED */
+  async #assertMovable(volumeId: string, from: Layout, node: string): Promise<void> {
+    // A link could lead to a file of this node's own.
+    const header = (await isThere(from.volume(volumeId))) ? await readHeader(from.volume(volumeId)) : null;
+    if (header === null) throw await this.#notThere(volumeId, node);
+    if (header.backingFile !== null) throw notWhole(volumeId, 'it stands on an image of its node');
+    const names = await readdir(dirname(from.volume(volumeId)));
+    const beside = names.find((name) => name.startsWith(`${volumeId}.`) && isBeside(name));
+    if (beside !== undefined) throw notWhole(volumeId, 'snapshots have left layers of it');
+    if (!(await isThere(from.volumeLabel(volumeId)))) throw notWhole(volumeId, 'its label is lost');
+  }
+
+  async #notThere(volumeId: string, node: string): Promise<AgentError> {
+    const owner = await this.ownerOf(volumeId);
+    if (owner === null || owner === node)
+      return new AgentError('NOT_FOUND', `Node ${node} has no volume ${volumeId} in this pool`, {
+        hint: 'See that the pool of both nodes is one folder.',
+      });
+    return new AgentError('ILLEGAL_STATE', `Volume ${volumeId} is not node ${node}'s: node ${owner} has it`);
+  }
+
+  /** @throws {AgentError} ILLEGAL_STATE, NOT_FOUND: it has passed to another node meanwhile, or was removed. */
+  async #pass(
+    volumeId: string,
+    { from, to, owner }: { from: Layout; to: Layout; owner: string },
+  ): Promise<void> {
+    const label = await readSmall(from.volumeLabel(volumeId), BYTES_LIMIT).catch(unlessGone);
+    if (label !== null) await writeDurably(to.volumeLabel(volumeId), label, RECORD_MODE);
+    try {
+      await rename(from.volume(volumeId), to.volume(volumeId));
+    } catch (error) {
+      // The first answer of an NFS server may have been lost, and this one be of the call that was sent again.
+      if (errno(error) !== 'ENOENT') throw error;
+      if (!(await isThere(to.volume(volumeId)))) {
+        await removeDurably(to.volumeLabel(volumeId));
+        throw await this.#notThere(volumeId, owner);
+      }
+    }
+    for (const layout of [to, from]) await syncFolder(layout.folder('volumes'));
+    await removeDurably(from.volumeLabel(volumeId));
+  }
+
+  #lost(volumeId: string): never {
+    throw new AgentError('NOT_FOUND', `Volume ${volumeId} was taken from this node at the same moment`);
+  }
+
+  /** Whose pool it is. @throws {AgentError} INTERNAL: the folder of all would be taken for that of one. */
+  get self(): string {
+    if (this.#nodeId !== null) return this.#nodeId;
+    throw new AgentError('INTERNAL', 'A shared pool was asked before it was said whose it is');
+  }
+
+  async #writeRecord(fence: number): Promise<void> {
+    const record: NodeRecord = { version: 1, nodeId: this.self, fence };
+    await writeDurably(join(this.#layout.root, RECORD_NAME), `${JSON.stringify(record)}\n`, RECORD_MODE);
+  }
+}
+
+function notWhole(volumeId: string, why: string): AgentError {
+  return new AgentError('UNSUPPORTED', `Volume ${volumeId} can't pass to another node: ${why}`, {
+    hint: 'Make it again from a backup: backup.restore, backup.recreate.',
+  });
+}
+
+function isId(name: string): boolean {
+  return findFault(Id, name) === null;
+}
+
+/** Null where the node has none. @throws {AgentError} UNAVAILABLE: it can't be read as one. */
+async function readRecord(root: string): Promise<NodeRecord | null> {
+  const path = join(root, RECORD_NAME);
+  const text = await readSmall(path, BYTES_LIMIT).catch(unlessGone);
+  if (text === null) return null;
+  const value = jsonOrNull(text);
+  if (findFault(NodeRecord, value) === null) return value as NodeRecord;
+  throw new AgentError('UNAVAILABLE', `${path} does not say whose folder it is`);
+}
+
+function unlessGone(error: unknown): null {
+  if (errno(error) === 'ENOENT') return null;
+  throw error;
+}
+
+/** Without a folder there is no volume in it, either: a node may have made no folders yet. */
+async function isThere(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isFile();
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return false;
+    throw error;
+  }
+}

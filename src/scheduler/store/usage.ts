@@ -1,0 +1,105 @@
+/**
+ * Usage records as nodes told them, each once: a node tells a record again, with the same id, until it knows that it is here.
+ *
+ * A record has a position, given in the order of commits and never again: who has read up to one has read all before it, and
+ * what comes late comes after it. So a reader that keeps its position counts each record once.
+ */
+import type { UsageKind, UsageRecord } from '../../model/usage.ts';
+import type { Database, Row } from '../../sqlite/database.ts';
+
+const DAY_MS = 86_400_000;
+/** How long a record can be read here: a year of bills, and the time to dispute the last. */
+export const USAGE_KEPT_MS = 400 * DAY_MS;
+/** Records kept of all nodes, some 1 KiB each; beyond it the oldest go, however young. */
+export const USAGE_RECORDS_LIMIT = 20_000_000;
+
+export interface UsageRow {
+  position: number;
+  nodeId: string;
+  /** When it came first, RFC 3339. */
+  receivedAt: string;
+  record: UsageRecord;
+}
+
+export interface UsageFilter {
+  nodeId?: string;
+  kind?: UsageKind;
+  objectId?: string;
+  /** Only periods that end after this, ms since the epoch. */
+  sinceMs?: number;
+  /** Only periods that end by this. */
+  untilMs?: number;
+}
+
+export class UsageStore {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** @returns Whether it is new. */
+  add(nodeId: string, record: UsageRecord, nowMs: number): boolean {
+    this.#db.assertTransaction();
+    const { changes } = this.#db
+      .sql(
+        `INSERT INTO usage_records (node_id, id, kind, object_id, period_end_ms, received_ms, record)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (node_id, id) DO NOTHING`,
+      )
+      .run(
+        nodeId,
+        record.id,
+        record.kind,
+        record.objectId,
+        Date.parse(record.periodEnd),
+        nowMs,
+        JSON.stringify(record),
+      );
+    return changes > 0;
+  }
+
+  /** By position, after `page.after`. */
+  list(filter: UsageFilter, page: { after: number; limit: number }): UsageRow[] {
+    const conditions = conditionsOf(filter);
+    const where = ['position > ?', ...conditions.map(({ sql }) => sql)].join(' AND ');
+    return this.#db
+      .sql(`SELECT * FROM usage_records WHERE ${where} ORDER BY position LIMIT ?`)
+      .all(page.after, ...conditions.map(({ value }) => value), page.limit)
+      .map(toUsage);
+  }
+
+  /** Deletes what came before `beforeMs`, and what is beyond `limit`. @returns How many. */
+  prune(beforeMs: number, limit = USAGE_RECORDS_LIMIT): number {
+    this.#db.assertTransaction();
+    const last = this.#db.sql('SELECT max(position) AS last FROM usage_records').get()?.['last'];
+    if (last === null) return 0;
+    const { changes } = this.#db
+      .sql(
+        `DELETE FROM usage_records WHERE position <= ? OR position < coalesce(
+           (SELECT position FROM usage_records WHERE received_ms >= ? ORDER BY position LIMIT 1), ?)`,
+      )
+      .run((last as number) - limit, beforeMs, (last as number) + 1);
+    return changes;
+  }
+}
+
+/** The texts are of a fixed set, so that the statements that are kept are few. */
+function conditionsOf({ nodeId, kind, objectId, sinceMs, untilMs }: UsageFilter) {
+  const all: [string, string | number | undefined][] = [
+    ['node_id = ?', nodeId],
+    ['kind = ?', kind],
+    ['object_id = ?', objectId],
+    ['period_end_ms > ?', sinceMs],
+    ['period_end_ms <= ?', untilMs],
+  ];
+  return all.flatMap(([sql, value]) => (value === undefined ? [] : [{ sql, value }]));
+}
+
+function toUsage(row: Row): UsageRow {
+  return {
+    position: row['position'] as number,
+    nodeId: row['node_id'] as string,
+    receivedAt: new Date(row['received_ms'] as number).toISOString(),
+    record: JSON.parse(row['record'] as string),
+  };
+}

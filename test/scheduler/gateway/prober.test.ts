@@ -1,0 +1,83 @@
+/** Links that are half-open are cut, and good ones are not, whatever has become of this process meanwhile. */
+import t from 'tap';
+import type { AgentSession } from '../../../src/scheduler/gateway/agent-session.ts';
+import { Prober } from '../../../src/scheduler/gateway/prober.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+const INTERVAL_MS = 5_000;
+
+/** A link whose peer answers in no time, or not at all. */
+class Peer {
+  answers = true;
+  isCut = false;
+  #heard = true;
+
+  probe({ mayCut }: { mayCut: boolean }): void {
+    if (!this.#heard && mayCut) this.isCut = true;
+    this.#heard = this.answers;
+  }
+
+  /** What it has said is read now. */
+  read(): void {
+    this.#heard = true;
+  }
+}
+
+function probed(count: number) {
+  const clock = new ManualClock();
+  const prober = new Prober(clock, INTERVAL_MS);
+  const peers = Array.from({ length: count }, () => new Peer());
+  for (const peer of peers) prober.add(peer as unknown as AgentSession);
+  return { clock, peers, cut: () => peers.filter(({ isCut }) => isCut).length };
+}
+
+t.test('one that is silent for an interval is cut', (t) => {
+  const { clock, peers, cut } = probed(20);
+  for (const peer of peers.slice(0, 3)) peer.answers = false;
+  clock.advance(INTERVAL_MS);
+  t.equal(cut(), 0);
+  clock.advance(INTERVAL_MS);
+  t.equal(cut(), 3);
+  t.end();
+});
+
+t.test('after this process stood still nobody is cut before there was time to be heard', (t) => {
+  const { clock, peers, cut } = probed(20);
+  for (const peer of peers) peer.answers = false; // what they say is not read
+  clock.advance(INTERVAL_MS);
+  clock.stall(60_000);
+  t.equal(cut(), 0, 'the timer came before what was in the sockets');
+  clock.advance(INTERVAL_MS / 2);
+  for (const peer of peers) {
+    peer.answers = true;
+    peer.read();
+  }
+  clock.advance(10 * INTERVAL_MS);
+  t.equal(cut(), 0);
+  t.end();
+});
+
+t.test(
+  'one that is dead is cut after the stall all the same, within half a minute and two intervals',
+  (t) => {
+    const { clock, peers, cut } = probed(20);
+    clock.advance(INTERVAL_MS);
+    for (const peer of peers.slice(0, 3)) peer.answers = false;
+    clock.stall(3_600_000);
+    clock.advance(30_000 - INTERVAL_MS);
+    t.equal(cut(), 0);
+    clock.advance(2 * INTERVAL_MS);
+    t.equal(cut(), 3);
+    t.end();
+  },
+);
+
+t.test('a stall that leaves peers their time changes nothing', (t) => {
+  const { clock, peers, cut } = probed(20);
+  for (const peer of peers.slice(0, 3)) peer.answers = false;
+  clock.advance(INTERVAL_MS);
+  clock.stall(INTERVAL_MS / 2);
+  clock.advance(INTERVAL_MS);
+  t.equal(cut(), 3);
+  t.end();
+});
