@@ -25,6 +25,8 @@ export interface Case {
   /** What the goal bounds where it is another figure than that. */
   goalOf?: 'p99';
   holds: boolean;
+  /** Most memory that a process had. */
+  peakRssBytes?: number;
 }
 
 export interface Report {

@@ -2,7 +2,7 @@
  * storage: what the pool adds to the tools that it stands on, each beside the tool alone on the same bytes.
  *
  * An import hashes, copies, checks and syncs where sha256sum only hashes; a conversion runs in its cage and is judged
- * afterwards; a volume is synced and gets its name last. A rate of 0.8 is a time of 1.25.
+ * afterwards; a volume is synced and gets its name last. A rate of 0.8 is a time of 1.25. And what berthd takes meanwhile.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
@@ -17,6 +17,7 @@ import type { ImageBody } from '../src/drivers/qcow2/inspect.ts';
 import { Qcow2Pool } from '../src/drivers/qcow2/pool.ts';
 import { backupCases } from './backup-cases.ts';
 import { type Case, caseOf, takeTurns, timed } from './harness.ts';
+import { memoryCases } from './storage-memory.ts';
 
 const MIB = 1024 ** 2;
 /** A cloud image of today. */
@@ -41,6 +42,7 @@ export async function storageBench(): Promise<Case[]> {
       await convertCase(folder, qcow2),
       await volumeCase(pool, folder, qcow2),
       ...(await backupCases(pool, folder)),
+      ...(await memoryCases(folder)),
     ];
   } finally {
     await rm(folder, { recursive: true });

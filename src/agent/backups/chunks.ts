@@ -3,7 +3,7 @@
  */
 import type { CallOptions } from '../../drivers/contracts/calls.ts';
 import type { ObjectBatch, ObjectRead, ObjectStore } from '../../drivers/contracts/objects.ts';
-import { free } from '../../model/free.ts';
+import { free, freeWhole } from '../../model/free.ts';
 import { type Codec, damaged, ENCODED_BYTES_LIMIT } from './codec.ts';
 
 export class Chunks {
@@ -72,12 +72,15 @@ export class Chunks {
   async #keep(id: string, plain: Uint8Array, batch: ObjectBatch): Promise<number> {
     const key = this.#keyOf(id);
     const [frame, thereBytes] = await Promise.all([this.#codec.frame(plain, key, id), batch.sizeOf(key)]);
-    // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
-    const sizeBytes = frame.reduce((sum, piece) => sum + piece.length, 0);
-    if (thereBytes === sizeBytes) return 0;
-    await batch.put(key, frame);
-    for (const piece of frame) if (piece !== plain) free(piece);
-    return sizeBytes;
+    try {
+      // One of another size is a broken one, or of another version of the compressor: it is replaced either way.
+      const sizeBytes = frame.reduce((sum, piece) => sum + piece.length, 0);
+      if (thereBytes === sizeBytes) return 0;
+      await batch.put(key, frame);
+      return sizeBytes;
+    } finally {
+      for (const piece of frame) if (piece !== plain) freeWhole(piece);
+    }
   }
 
   #keyOf(id: string): string {
@@ -93,6 +96,7 @@ async function whole(read: ObjectRead): Promise<Uint8Array> {
     bytes ??= Buffer.allocUnsafeSlow(read.lengthBytes);
     bytes.set(piece, filled);
     filled += piece.length;
+    free(piece);
   }
   return bytes?.subarray(0, filled) ?? new Uint8Array(0);
 }

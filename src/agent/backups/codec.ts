@@ -14,9 +14,9 @@
  * anything is unpacked, so that a hostile repository costs no more memory than an honest one.
  */
 import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync, randomBytes } from 'node:crypto';
-import { promisify } from 'node:util';
-import { constants, zstdCompress, zstdCompressSync, zstdDecompress } from 'node:zlib';
+import { constants, createZstdCompress, createZstdDecompress, zstdCompressSync } from 'node:zlib';
 import { AgentError } from '../../model/errors.ts';
+import { freeWhole } from '../../model/free.ts';
 import { MIB } from '../../model/units.ts';
 
 const MAGIC = Buffer.from('BRTB');
@@ -37,19 +37,21 @@ export const ENCODED_BYTES_LIMIT = PLAIN_BYTES_LIMIT + HEAD_BYTES + NONCE_BYTES 
  * @see docs/adr/0025-backups-at-the-rate-of-the-disk.md
  */
 const LEVEL = { [constants.ZSTD_c_compressionLevel]: 1 };
-/** Made in pieces of its default of 16 KiB, a frame takes five times as long. */
-const AT_ONCE = { chunkSize: PLAIN_BYTES_LIMIT + HEAD_BYTES };
-/** Node's least. */
-const CHUNK_MIN = 64;
+/**
+ * What zlib is given beyond the plain bytes, so that it makes a frame at once: in pieces of its default of 16 KiB that takes five
+ * times as long, and what it has filled to the brim it gives a second buffer. More than ZSTD_compressBound() adds.
+ */
+const MARGIN_BYTES = 64 * 1024;
+/** What goes through the cipher at once: Node makes a second copy of what comes out of it, which is cut to its length. */
+const CIPHER_BYTES = MIB;
 /** Places that are tried first of what is large, and what has to be left of them for it to be worth packing. */
 const SAMPLES = 4;
 const SAMPLE_BYTES = 16 * 1024;
+/** Where they are put together: it is done before anybody else comes. */
+const SAMPLE = Buffer.allocUnsafeSlow(SAMPLES * SAMPLE_BYTES);
 const WORTH_RATIO = 0.97;
 /** Told its size, zstd makes small tables, in a third of the time; the margin is more than ZSTD_compressBound() adds. */
 const SAMPLED = { pledgedSrcSize: SAMPLES * SAMPLE_BYTES, chunkSize: SAMPLES * SAMPLE_BYTES + 1024 };
-
-const compress = promisify(zstdCompress);
-const decompress = promisify(zstdDecompress);
 
 export class Codec {
   readonly #keys: { cipher: Buffer; identity: Buffer } | null;
@@ -81,16 +83,20 @@ export class Codec {
     if (plain.length > PLAIN_BYTES_LIMIT) {
       throw new AgentError('LIMIT_REACHED', `${name} has more than ${PLAIN_BYTES_LIMIT} bytes`);
     }
-    const packed = isWorthPacking(plain) ? await compress(plain, { params: LEVEL, ...AT_ONCE }) : plain;
-    const compressed = packed.length < plain.length;
+    const packed = isWorthPacking(plain) ? await pack(plain) : [];
+    const compressed = packed.length > 0 && lengthOf(packed) < plain.length;
     const head = Buffer.alloc(HEAD_BYTES);
     MAGIC.copy(head);
     head[4] = VERSION;
     head[5] = (compressed ? COMPRESSED : 0) | (this.#keys === null ? 0 : ENCRYPTED);
     head.writeUInt32BE(plain.length, 8);
     head.write(id, 12, 'hex');
-    const content = compressed ? packed : plain;
-    return [head, ...(this.#keys === null ? [content] : this.#encrypt(content, head, name))];
+    if (!compressed) freeAll(packed);
+    const content = compressed ? packed : [plain];
+    if (this.#keys === null) return [head, ...content];
+    const encrypted = this.#encrypt(content, head, name);
+    freeAll(packed);
+    return [head, ...encrypted];
   }
 
   /** @throws {AgentError} DATA_DAMAGED; PERMISSION_DENIED: it needs a key, or another one. */
@@ -106,17 +112,19 @@ export class Codec {
       throw damaged(name, 'its head is absurd');
     const content = this.#decrypt(bytes.subarray(HEAD_BYTES), head, name, (flags & ENCRYPTED) !== 0);
     const plain = (flags & COMPRESSED) === 0 ? content : await unpack(content, length, name);
+    if (plain !== content && content.buffer !== bytes.buffer) freeWhole(content);
     if (plain.length !== length || this.idOf(plain) !== head.subarray(12).toString('hex')) {
       throw damaged(name, 'its bytes are not those that were written');
     }
     return plain;
   }
 
-  #encrypt(content: Uint8Array, head: Buffer, name: string): Buffer[] {
+  #encrypt(content: readonly Uint8Array[], head: Buffer, name: string): Buffer[] {
     const nonce = randomBytes(NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', this.#keys!.cipher, nonce);
     cipher.setAAD(Buffer.concat([head, Buffer.from(name)]));
-    return [nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()];
+    const pieces = content.flatMap(piecesOf).map((piece) => cipher.update(piece));
+    return [nonce, ...pieces, cipher.final(), cipher.getAuthTag()];
   }
 
   #decrypt(content: Buffer, head: Buffer, name: string, encrypted: boolean): Buffer {
@@ -131,7 +139,14 @@ export class Codec {
       const decipher = createDecipheriv('aes-256-gcm', this.#keys.cipher, content.subarray(0, NONCE_BYTES));
       decipher.setAAD(Buffer.concat([head, Buffer.from(name)]));
       decipher.setAuthTag(content.subarray(-TAG_BYTES));
-      const plain = decipher.update(content.subarray(NONCE_BYTES, -TAG_BYTES));
+      const plain = Buffer.allocUnsafeSlow(content.length - NONCE_BYTES - TAG_BYTES);
+      let filled = 0;
+      for (const piece of piecesOf(content.subarray(NONCE_BYTES, -TAG_BYTES))) {
+        const opened = decipher.update(piece);
+        plain.set(opened, filled);
+        filled += opened.length;
+        freeWhole(opened);
+      }
       decipher.final();
       return plain;
     } catch {
@@ -145,20 +160,54 @@ function isWorthPacking(plain: Uint8Array): boolean {
   if (plain.length < 2 * SAMPLES * SAMPLE_BYTES) return true;
   const apart = Math.floor((plain.length - SAMPLE_BYTES) / (SAMPLES - 1));
   const places = Array.from({ length: SAMPLES }, (_, place) => place * apart);
-  const sample = Buffer.concat(places.map((at) => plain.subarray(at, at + SAMPLE_BYTES)));
-  const packed = zstdCompressSync(sample, { params: LEVEL, ...SAMPLED });
-  return packed.length < WORTH_RATIO * sample.length;
+  for (const [place, at] of places.entries())
+    SAMPLE.set(plain.subarray(at, at + SAMPLE_BYTES), place * SAMPLE_BYTES);
+  const packed = zstdCompressSync(SAMPLE, { params: LEVEL, ...SAMPLED });
+  const { length } = packed;
+  freeWhole(packed);
+  return length < WORTH_RATIO * SAMPLE.length;
 }
 
+function piecesOf(bytes: Uint8Array): Uint8Array[] {
+  const count = Math.ceil(bytes.length / CIPHER_BYTES);
+  return Array.from({ length: count }, (_, place) =>
+    bytes.subarray(place * CIPHER_BYTES, (place + 1) * CIPHER_BYTES),
+  );
+}
+
+/** Pieces of one buffer. What zlib puts together by itself it copies, and leaves the buffer to the collector. */
+async function pack(plain: Uint8Array): Promise<Uint8Array[]> {
+  const zstd = createZstdCompress({ params: LEVEL, chunkSize: plain.length + MARGIN_BYTES });
+  zstd.end(plain);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of zstd) pieces.push(piece);
+  return pieces;
+}
+
+/** @param length What its head says; more is not made. */
 async function unpack(content: Buffer, length: number, name: string): Promise<Buffer> {
+  const zstd = createZstdDecompress({ chunkSize: length + MARGIN_BYTES });
+  zstd.end(content);
+  const pieces: Uint8Array[] = [];
   try {
-    return await decompress(content, {
-      chunkSize: Math.max(length, CHUNK_MIN),
-      maxOutputLength: Math.max(length, 1),
-    });
+    for await (const piece of zstd) {
+      pieces.push(piece);
+      if (lengthOf(pieces) > length) throw new Error('it has more than it says');
+    }
+    return Buffer.concat(pieces);
   } catch {
     throw damaged(name, 'it does not unpack');
+  } finally {
+    freeAll(pieces);
   }
+}
+
+function lengthOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
+function freeAll(pieces: readonly Uint8Array[]): void {
+  for (const piece of pieces) freeWhole(piece);
 }
 
 function derive(key: Uint8Array, purpose: string): Buffer {

@@ -9,10 +9,10 @@
 import { MIB } from '../../model/units.ts';
 
 /**
- * Plain bytes of a transfer that are under way: with their packed forms and a store's buffers about three times as much, and
- * the agent as a whole stays below 120 MB.
+ * Plain bytes of a transfer that are under way: one chunk that is large, or several that are not. With their packed forms and a
+ * store's buffers they are three times as much, and the agent as a whole stays below 120 MB (bench/storage-memory.ts).
  */
-const UNDER_WAY_BYTES = 8 * MIB;
+const UNDER_WAY_BYTES = 4 * MIB;
 /** Requests at once for small things: half of the connections that an S3 store makes. */
 const UNDER_WAY_LIMIT = 8;
 

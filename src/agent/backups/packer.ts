@@ -8,6 +8,7 @@
 import type { DiskExtent } from '../../drivers/contracts/extents.ts';
 import { type IndexEntry, PIECES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
+import { free } from '../../model/free.ts';
 import { MIB } from '../../model/units.ts';
 import { placedPieces } from './changed-index.ts';
 
@@ -34,7 +35,7 @@ export async function* pack(
   extents: AsyncIterable<DiskExtent>,
   virtualSizeBytes: number,
 ): AsyncGenerator<Packed> {
-  const chunk = new Chunk();
+  using chunk = new Chunk();
   let zeros: [number, number][] = [];
   let end = 0;
   for await (const extent of extents) {
@@ -57,9 +58,10 @@ export async function* pack(
   if (zeros.length > 0) yield { type: 'zero', pieces: zeros };
 }
 
-class Chunk {
+class Chunk implements Disposable {
   /** Those that were given back: as many as were ever used at once. */
   readonly #free: Uint8Array[] = [];
+  #isOver = false;
   #buffer: Uint8Array = new Uint8Array(CHUNK_BYTES);
   #filled = 0;
   #pieces: [number, number][] = [];
@@ -96,12 +98,23 @@ class Chunk {
       type: 'chunk',
       bytes: buffer.subarray(0, this.#filled),
       pieces: this.#pieces,
-      release: () => void this.#free.push(buffer),
+      release: () => this.#takeBack(buffer),
     };
     this.#buffer = this.#free.pop() ?? new Uint8Array(CHUNK_BYTES);
     this.#filled = 0;
     this.#pieces = [];
     return packed;
+  }
+
+  /** What is still under way goes when it is given back. */
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    for (const buffer of [...this.#free, this.#buffer]) free(buffer);
+  }
+
+  #takeBack(buffer: Uint8Array): void {
+    if (this.#isOver) free(buffer);
+    else this.#free.push(buffer);
   }
 }
 

@@ -3,7 +3,7 @@ import type { CallOptions } from '../../drivers/contracts/calls.ts';
 import type { DiskSink } from '../../drivers/contracts/extents.ts';
 import { type BackupManifest, type BackupVolume, type IndexEntry, IndexPage } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
-import { free } from '../../model/free.ts';
+import { freeWhole } from '../../model/free.ts';
 import { parseJson } from '../../model/json.ts';
 import { parse } from '../../model/validate.ts';
 import { placedPieces } from './changed-index.ts';
@@ -38,7 +38,7 @@ export class VolumeReader {
           readBytes += length;
         }
         options.onProgress?.(readBytes);
-        free(bytes);
+        freeWhole(bytes);
       }
     }
   }

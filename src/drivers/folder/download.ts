@@ -69,15 +69,15 @@ export class Download implements ObjectRead {
     const { key, options, limit, run } = this.#parts;
     if (this.#begun) throw new AgentError('ILLEGAL_STATE', `Cannot read object ${key} twice by one call`);
     this.#begun = true;
-    const hash = createHash('sha256');
+    const hash = options.sha256 === undefined ? null : createHash('sha256');
     try {
       for (let done = 0; done < this.lengthBytes; ) {
         const piece = await run(limit, () => this.#read(done));
-        hash.update(piece);
+        hash?.update(piece);
         done += piece.length;
         yield piece;
       }
-      const sha256 = options.sha256 === undefined ? undefined : hash.digest('hex');
+      const sha256 = hash?.digest('hex');
       if (sha256 !== options.sha256)
         throw this.#damaged(`the digest of its bytes is ${sha256}, not ${options.sha256}`);
     } finally {

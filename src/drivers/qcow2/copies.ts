@@ -9,6 +9,7 @@
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
+import { freed } from '../../model/free.ts';
 import type { DiskExtent, DiskSink } from '../contracts/extents.ts';
 import type { VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
@@ -59,6 +60,7 @@ export class CopyStore {
     if (sizeBytes === null) throw new AgentError('NOT_FOUND', `There is no copy ${id}`);
     await using file = await open(path, 'r');
     const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+    using _freed = freed(block);
     for (let offset = 0; offset < sizeBytes; offset += BLOCK_BYTES) {
       signal?.throwIfAborted();
       const data = await readInto(file, offset, block.subarray(0, sizeBytes - offset));

@@ -13,6 +13,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../../model/errors.ts';
+import { freed } from '../../model/free.ts';
 import { MIB } from '../../model/units.ts';
 import type { DiskExtent } from '../contracts/extents.ts';
 import type { KeyOfVolume } from '../contracts/keys.ts';
@@ -132,6 +133,7 @@ export class DeltaStore {
     checkTables(await readAt(file, 0, HEADER_BYTES), fileBytes);
     const map = await this.#map(path, signal);
     const block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+    using _freed = freed(block);
     for (const { start, length, offset } of map.changed()) {
       if (offset !== null && offset + length > fileBytes) throw damaged('its data lie beyond its end');
       if (offset === null) {

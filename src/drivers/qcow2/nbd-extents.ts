@@ -4,6 +4,7 @@
  *
  *   status of a window ─▶ ranges that are wanted ─▶ blocks ─▶ [ read ][ read ][ read ] ─▶ extents, in order
  */
+import { free } from '../../model/free.ts';
 import { MIB } from '../../model/units.ts';
 import type { DiskExtent } from '../contracts/extents.ts';
 import { BLOCK_BYTES, ZEROS } from './blocks.ts';
@@ -54,24 +55,29 @@ export async function* readRanges(
   source: DiskSource,
   ranges: AsyncIterable<Range> | Iterable<Range>,
 ): AsyncGenerator<DiskExtent> {
-  const free = Array.from({ length: READS_AT_ONCE }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES));
+  const blocks = Array.from({ length: READS_AT_ONCE }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES));
   const underWay: Read[] = [];
-  for await (const { start, length } of blocksOf(ranges)) {
-    if (free.length === 0) yield* oldest(underWay, free);
-    const block = free.pop() as Buffer;
-    const extents = read(source, start, block.subarray(0, length));
-    // One that fails before anybody waits for it is waited for later.
-    extents.catch(() => undefined);
-    underWay.push({ block, extents });
+  try {
+    for await (const { start, length } of blocksOf(ranges)) {
+      if (blocks.length === 0) yield* oldest(underWay, blocks);
+      const block = blocks.pop() as Buffer;
+      const extents = read(source, start, block.subarray(0, length));
+      // One that fails before anybody waits for it is waited for later.
+      extents.catch(() => undefined);
+      underWay.push({ block, extents });
+    }
+    while (underWay.length > 0) yield* oldest(underWay, blocks);
+  } finally {
+    // What is under way is still written to, and is left to the collector.
+    for (const block of blocks) free(block);
   }
-  while (underWay.length > 0) yield* oldest(underWay, free);
 }
 
 /** Its block is free once the extents were taken, which is when more are asked for. */
-async function* oldest(underWay: Read[], free: Buffer[]): AsyncGenerator<DiskExtent> {
+async function* oldest(underWay: Read[], blocks: Buffer[]): AsyncGenerator<DiskExtent> {
   const { block, extents } = underWay.shift() as Read;
   yield* await extents;
-  free.push(block);
+  blocks.push(block);
 }
 
 async function read({ client, places }: DiskSource, start: number, block: Buffer): Promise<DiskExtent[]> {
