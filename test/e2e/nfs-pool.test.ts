@@ -52,6 +52,13 @@ t.test(
     t.same(seen.away, { ended: ['DEADLINE_EXCEEDED'], later: 'UNAVAILABLE', otherPool: 'done' });
     t.equal(seen.after.volumes.length, 1);
     t.equal(seen.after.sizeBytes, GIB);
+    const { races, agree, late } = seen.sharing;
+    t.ok(
+      races.every((ends) => /^(?!done)\w+,done$/.test(ends)),
+      `one of two gets a volume: ${races}`,
+    );
+    t.ok(agree.every(Boolean), 'and all see that at once');
+    t.equal(late, 'STALE', 'the old node has written that its fences have ended');
     t.match(seen.refused, {
       'an export that is not there': 'UNAVAILABLE',
       'one that takes the rights of root': /^UNAVAILABLE: .*no_root_squash/,

@@ -67,7 +67,7 @@ export const pools = sections(
     shared: Type.Boolean({
       default: false,
       description:
-        'Whether other nodes have the pool in the same folder, too; each says so. An instance whose disks are all in such pools can be restarted on another node when its own is gone.',
+        'Whether other nodes have the pool in the same folder, too; each says so. An instance whose disks are all in such pools can be restarted on another node when its own is gone. On NFS the nodes need different hostnames: by these its server tells them apart.',
     }),
     diskRatio: Ratio('GiB of thin volumes for each GiB of the pool.', 1),
     reservedDiskGib: Type.Integer({

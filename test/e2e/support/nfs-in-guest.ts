@@ -3,6 +3,7 @@
  * that it mounts itself, while the server comes and goes. It prints what it has seen as JSON.
  */
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -19,6 +20,8 @@ const EXPORTS = '/tmp/exports';
 const OPTIONS = 'hard,nosuid,nodev,noexec';
 const VOLUME = '11111111-1111-4111-8111-111111111111';
 const CALLS = 24;
+/** Of two nodes that want a volume of a third. */
+const ROUNDS = 8;
 /** Of calls to a server that is away, ms. */
 const DEADLINE_MS = 2_000;
 
@@ -40,8 +43,19 @@ export interface Seen {
   away: { ended: string[]; later: string; otherPool: string };
   /** When it was there again. */
   after: { volumes: string[]; sizeBytes: number };
+  sharing: Sharing;
   /** Codes of what cannot be mounted. */
   refused: Record<string, string>;
+}
+
+/** What nodes see whose one pool is an export, each with a mount of its own. */
+interface Sharing {
+  /** For each round, how the calls of two nodes ended that wanted a volume of a third. */
+  races: string[];
+  /** For each round, whether all three name the winner, and the loser and the old node see no volume. */
+  agree: boolean[];
+  /** By a fence that the old node has told to have ended. */
+  late: string;
 }
 
 /** @param source Null for a folder of the guest's own. */
@@ -75,11 +89,12 @@ async function serve(): Promise<void> {
   truncateSync('/tmp/disk', 2 * GIB);
   await run('mkfs.ext4', ['-q', '/tmp/disk']);
   await run('mount', ['-o', 'loop', '/tmp/disk', EXPORTS]);
-  for (const folder of ['open', 'squashed']) mkdirSync(`${EXPORTS}/${folder}`);
+  for (const folder of ['open', 'shared', 'squashed']) mkdirSync(`${EXPORTS}/${folder}`);
   await run('mount', ['-t', 'nfsd', 'nfsd', '/proc/fs/nfsd']);
   await run('rpc.mountd', ['-N', '3']);
   const options = 'rw,no_subtree_check,insecure';
   await run('exportfs', ['-o', `${options},no_root_squash,fsid=1`, `127.0.0.1:${EXPORTS}/open`]);
+  await run('exportfs', ['-o', `${options},no_root_squash,fsid=3`, `127.0.0.1:${EXPORTS}/shared`]);
   await run('exportfs', ['-o', `${options},root_squash,fsid=2`, `127.0.0.1:${EXPORTS}/squashed`]);
   await threads(4);
 }
@@ -151,6 +166,64 @@ async function untilThere(pool: Qcow2Pool): Promise<void> {
   while ((await codeOf(pool.list())) !== 'done') await delay(100);
 }
 
+/**
+ * As the agent mounts it, and so that neither kernel nor server take two nodes for one: each has its own caches (nosharecache),
+ * and speaks another version, by which it is another client. A server takes no word back that it gave to who acts himself.
+ *
+ * @see nfs(5); RFC 8881, 10.2, delegations
+ */
+async function poolOfNode(nodeId: string, minorVersion: number): Promise<Qcow2Pool> {
+  const [name, path] = ['common', `/tmp/nodes/${nodeId}`];
+  mkdirSync(path, { recursive: true });
+  const memoryPath = `/tmp/state/${nodeId}.json`;
+  const mark = new PoolMark({
+    name,
+    root: path,
+    memoryPath,
+    machine: nodeId,
+    known: new Map(),
+    isShared: true,
+  });
+  const options = `${OPTIONS},lookupcache=none,nosharecache,vers=4.${minorVersion}`;
+  const mount = new NfsMount({ path, source: `127.0.0.1:${EXPORTS}/shared`, options, exec });
+  const pool = new Qcow2Pool({ name, path, exec, ground: { mark, mount, isShared: true } });
+  pool.enterNode(nodeId);
+  await pool.prepare();
+  return pool;
+}
+
+async function newVolume(pool: Qcow2Pool): Promise<string> {
+  const id = randomUUID();
+  const label = { name: 'data', createdAt: '2026-01-02T03:04:05.678Z', instanceId: null };
+  await pool.makeVolume({ id, sizeBytes: GIB, image: null, label });
+  return id;
+}
+
+async function share(): Promise<Sharing> {
+  const ids = [randomUUID(), randomUUID(), randomUUID()];
+  const [old = '', ...takers] = ids;
+  const pools = new Map<string, Qcow2Pool>();
+  for (const [index, id] of ids.entries()) pools.set(id, await poolOfNode(id, index));
+  const oldPool = pools.get(old)!;
+  const seen: Sharing = { races: [], agree: [], late: '' };
+  for (let round = 1; round <= ROUNDS; round++) {
+    const volume = await newVolume(oldPool);
+    for (const pool of pools.values()) await pool.ownerOf(volume); // what each knows of it is now in its cache
+    const calls = takers.map((id) => codeOf(pools.get(id)!.takeVolume(volume, { node: old, fence: round })));
+    const ends = await Promise.all(calls);
+    seen.races.push(ends.toSorted().join());
+    const winner = takers[ends.indexOf('done')];
+    const owners = await Promise.all([...pools.values()].map((pool) => pool.ownerOf(volume)));
+    const losers = ids.filter((id) => id !== winner);
+    const left = await Promise.all(losers.map((id) => pools.get(id)!.lookVolume(volume)));
+    seen.agree.push(owners.every((owner) => owner === winner) && left.every((found) => found === null));
+  }
+  const volume = await newVolume(oldPool);
+  await oldPool.endFences(ROUNDS);
+  seen.late = await codeOf(pools.get(takers[0]!)!.takeVolume(volume, { node: old, fence: ROUNDS }));
+  return seen;
+}
+
 async function main(): Promise<Seen> {
   await serve();
   const local = poolAt('/tmp/local', null);
@@ -169,6 +242,7 @@ async function main(): Promise<Seen> {
   await untilThere(pool);
   const volumes = (await pool.list()).map(({ id }) => id);
   const sizeBytes = (await pool.lookVolume(VOLUME))?.sizeBytes ?? 0;
+  const sharing = await share();
   const refused = {
     'an export that is not there': await codeOf(poolAt('/tmp/none', '127.0.0.1:/none').prepare()),
     'one that takes the rights of root': await codeOf(
@@ -187,6 +261,7 @@ async function main(): Promise<Seen> {
     secondWriter: second,
     away,
     after: { volumes, sizeBytes },
+    sharing,
     refused,
   };
 }
