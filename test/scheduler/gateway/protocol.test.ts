@@ -130,6 +130,37 @@ t.test(
   },
 );
 
+t.test('while a hello is being stored neither another one nor anything else is taken', async (t) => {
+  const lab = await startLab(t);
+  const agent = speaking(lab, () => ({ link: offer(), revision: 'a.1' }));
+  await agent.open();
+  const hello = (id: number) => ({ jsonrpc: '2.0', id, method: 'hello', params: agent.hello() });
+  agent.say(hello(1));
+  agent.say({ jsonrpc: '2.0', id: 2, method: 'identity.renew', params: { request: 'x' } });
+  const [early, welcome] = await eventually(() => (agent.replies.length === 2 ? agent.replies : null));
+  t.match(early, { id: 2, error: { data: { code: 'ILLEGAL_STATE' } } });
+  t.ok(welcome?.result);
+  t.equal(agent.closeCode, null);
+
+  const hasty = speaking(lab, () => ({ link: offer(), revision: 'b.1' }));
+  await hasty.open();
+  for (const id of [1, 2]) hasty.say({ ...hello(id), params: hasty.hello() });
+  t.equal(await eventually(() => hasty.closeCode), 4004, 'who says it twice is not one of ours');
+});
+
+t.test('a link that ends while its hello is being stored leads nowhere', async (t) => {
+  const lab = await startLab(t);
+  const agent = speaking(lab, () => ({ link: offer(), revision: 'a.1' }));
+  await agent.open();
+  agent.say({ jsonrpc: '2.0', id: 1, method: 'hello', params: agent.hello() });
+  agent.say('no JSON-RPC');
+  t.equal(await eventually(() => agent.closeCode), 4003);
+  await eventually(async () => (await nodeOf(lab, agent))?.id === agent.nodeId);
+  t.equal((await nodeOf(lab, agent)).connected, false);
+  await agent.connect();
+  t.equal((await nodeOf(lab, agent)).connected, true);
+});
+
 t.test('a hello with neither inventory nor delta is refused', async (t) => {
   const lab = await startLab(t);
   const agent = speaking(lab, () => ({ link: offer(), inventory: undefined }));
