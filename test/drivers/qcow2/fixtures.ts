@@ -107,10 +107,21 @@ export async function fixtureMaker(t: Test): Promise<(t: Test, path?: string) =>
 
 /** Opens a disk as a guest's QEMU does, and is killed. */
 async function useAndDie(path: string): Promise<void> {
+  const { end } = await useDisk(path);
+  await end();
+}
+
+/** Opens a disk as a guest's QEMU does, with its lock. */
+export async function useDisk(path: string): Promise<{ end(): Promise<void> }> {
   const child = spawn('qemu-io', ['-f', 'qcow2', path], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const closed = once(child, 'close');
   await once(child.stdout, 'data'); // its prompt: it has opened the disk
-  child.kill('SIGKILL');
-  await once(child, 'close');
+  return {
+    end: async () => {
+      child.kill('SIGKILL');
+      await closed;
+    },
+  };
 }
 
 async function validSource(path: string): Promise<ValidSource> {

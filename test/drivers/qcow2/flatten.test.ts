@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Exec } from '../../../src/drivers/host/exec.ts';
 import { AgentError } from '../../../src/model/errors.ts';
-import { exec, MIB, makePool, makeQcow2, refuses, sha256Of } from './fixtures.ts';
+import { exec, MIB, makePool, makeQcow2, refuses, sha256Of, useDisk } from './fixtures.ts';
 
 /** A volume, larger than its image, with something of its own written over it. */
 async function layered(t: Test, host: Exec = exec) {
@@ -88,23 +88,11 @@ t.test('one that was broken off is whole, and is gone on with', async (t) => {
 
 t.test('a guest that uses it keeps it from being flattened at rest', async (t) => {
   const { pool, volume, path } = await layered(t);
-  // Holds QEMU's lock on the file, as a guest does.
-  const ended = new AbortController();
-  const script = 'printf "read 0 512\\n"; sleep 600';
-  const holder = exec.run('sh', ['-c', `(${script}) | qemu-io -f qcow2 ${path}`], { signal: ended.signal });
-  holder.catch(() => undefined);
-  t.teardown(() => ended.abort());
-  const isHeld = async () =>
-    exec.run('qemu-img', ['resize', '-q', '-f', 'qcow2', path, '8M']).then(
-      () => false,
-      () => true,
-    );
-  while (!(await isHeld()));
+  const guest = await useDisk(path);
+  t.teardown(() => guest.end());
   await refuses(t, pool.flattenVolume(volume), 'ILLEGAL_STATE', /A guest uses the volume/);
   t.equal(await pool.isFlat(volume.id), false);
   t.ok((await pool.roomToFlatten(volume)) > 0, 'and its room can still be told');
-  ended.abort();
-  await holder.catch(() => undefined);
 });
 
 t.test('the name in its header is not followed: the image is the one that was named', async (t) => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Clock } from '../../../src/drivers/contracts/clock.ts';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
-import { exec, MIB, makePool, refuses } from './fixtures.ts';
+import { exec, MIB, makePool, refuses, useDisk } from './fixtures.ts';
 
 const FAST = { bytesPerSecond: 1024 * MIB };
 
@@ -94,19 +94,9 @@ t.test('a wipe keeps to its speed', async (t) => {
 
 t.test('a volume that somebody uses by its name is not set aside', async (t) => {
   const { pool, id, path, left } = await secret(t);
-  const ended = new AbortController();
-  const holder = exec.run('sh', ['-c', `sleep 600 | qemu-io -f qcow2 ${path}`], { signal: ended.signal });
-  holder.catch(() => undefined);
-  t.teardown(() => ended.abort());
-  const isHeld = () =>
-    exec.run('qemu-img', ['info', '-f', 'qcow2', path]).then(
-      () => false,
-      () => true,
-    );
-  while (!(await isHeld()));
+  const guest = await useDisk(path);
+  t.teardown(() => guest.end());
   await refuses(t, pool.setVolumeAside(id), 'ILLEGAL_STATE', /A guest uses the volume/);
   t.same(await pool.listWipes(), []);
   t.ok(await left());
-  ended.abort();
-  await holder.catch(() => undefined);
 });
