@@ -8,10 +8,15 @@ import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError, type ErrorCode } from '../../model/errors.ts';
+import type { Static, TSchema } from '../../model/schema.ts';
+import { findFault } from '../../model/validate.ts';
 import { ProcessError } from '../host/exec.ts';
 
 /** Suffix of what is not complete yet. */
 export const PARTIAL_SUFFIX = '.partial';
+
+/** A mark, a label or a record of a node has some two hundred bytes; what is longer is none. */
+const NOTE_BYTES_LIMIT = 4_096;
 
 /** Unit of `st_blocks`, bytes. @see stat(2) */
 export const STAT_BLOCK_BYTES = 512;
@@ -143,7 +148,7 @@ export async function readWhole(path: string, bytesLimit: number): Promise<Buffe
 }
 
 /** The text of a small file; empty where it is longer than `bytesLimit` bytes. */
-export async function readSmall(path: string, bytesLimit: number): Promise<string> {
+export async function readSmall(path: string, bytesLimit = NOTE_BYTES_LIMIT): Promise<string> {
   const file = await open(path, 'r');
   try {
     const bytes = await readAt(file, 0, bytesLimit + 1);
@@ -153,8 +158,23 @@ export async function readSmall(path: string, bytesLimit: number): Promise<strin
   }
 }
 
-/** What a small file of ours says; null where it is no JSON. */
-export function jsonOrNull(text: string): unknown {
+/** The same; null where there is no such file. */
+export async function readSmallIfThere(path: string): Promise<string | null> {
+  try {
+    return await readSmall(path);
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** What a small JSON file of ours says; null where it says something else. */
+export function readAs<S extends TSchema>(schema: S, text: string): Static<S> | null {
+  const value = jsonOrNull(text);
+  return findFault(schema, value) === null ? (value as Static<S>) : null;
+}
+
+function jsonOrNull(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

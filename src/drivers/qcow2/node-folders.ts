@@ -18,15 +18,13 @@ import { type Static, Type } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
 import type { FencedNode, FoundVolume } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { errno, readSmall, removeDurably, syncFolder, writeDurably, jsonOrNull } from './files.ts';
+import { errno, readAs, readSmallIfThere, removeDurably, syncFolder, writeDurably } from './files.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { checkId, isBeside, type Layout, NODES_FOLDER } from './layout.ts';
 import { readHeader, type VolumeStore } from './volumes.ts';
 
 const RECORD_NAME = 'berth-node.json';
 const RECORD_MODE = 0o600;
-/** A record has a hundred bytes, and a label some two hundred; what is longer is none. */
-const BYTES_LIMIT = 4_096;
 
 const NodeRecord = strict({
   version: Type.Literal(1),
@@ -134,7 +132,7 @@ export class NodeFolders {
     volumeId: string,
     { from, to, owner }: { from: Layout; to: Layout; owner: string },
   ): Promise<void> {
-    const label = await readSmall(from.volumeLabel(volumeId), BYTES_LIMIT).catch(unlessGone);
+    const label = await readSmallIfThere(from.volumeLabel(volumeId));
     if (label !== null) await writeDurably(to.volumeLabel(volumeId), label, RECORD_MODE);
     try {
       await rename(from.volume(volumeId), to.volume(volumeId));
@@ -179,16 +177,11 @@ function isId(name: string): boolean {
 /** Null where the node has none. @throws {AgentError} UNAVAILABLE: it can't be read as one. */
 async function readRecord(root: string): Promise<NodeRecord | null> {
   const path = join(root, RECORD_NAME);
-  const text = await readSmall(path, BYTES_LIMIT).catch(unlessGone);
+  const text = await readSmallIfThere(path);
   if (text === null) return null;
-  const value = jsonOrNull(text);
-  if (findFault(NodeRecord, value) === null) return value as NodeRecord;
+  const record = readAs(NodeRecord, text);
+  if (record !== null) return record;
   throw new AgentError('UNAVAILABLE', `${path} does not say whose folder it is`);
-}
-
-function unlessGone(error: unknown): null {
-  if (errno(error) === 'ENOENT') return null;
-  throw error;
 }
 
 /** Without a folder there is no volume in it, either: a node may have made no folders yet. */

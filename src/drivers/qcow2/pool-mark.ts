@@ -18,23 +18,20 @@ import { dirname, join } from 'node:path';
 import { Id, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { type Static, Type } from '../../model/schema.ts';
-import { findFault } from '../../model/validate.ts';
 import {
   errno,
   lstatIfThere,
   PARTIAL_SUFFIX,
-  readSmall,
+  readAs,
+  readSmallIfThere,
   removeDurably,
   syncFolder,
   writeDurably,
-  jsonOrNull,
 } from './files.ts';
 
 export const MARK_NAME = 'berth-pool.json';
 const MARK_MODE = 0o600;
 const MEMORY_FOLDER_MODE = 0o700;
-/** A mark has some two hundred bytes; what is longer is none. */
-const BYTES_LIMIT = 4_096;
 /** What mkfs makes in a new file system. */
 const OF_FILE_SYSTEM = 'lost+found';
 
@@ -173,13 +170,10 @@ export class PoolMark {
   }
 
   async #read(path: string): Promise<Mark | null> {
-    const text = await readSmall(path, BYTES_LIMIT).catch((error: unknown) => {
-      if (errno(error) === 'ENOENT') return null;
-      throw error;
-    });
+    const text = await readSmallIfThere(path);
     if (text === null) return null;
-    const value = jsonOrNull(text);
-    if (findFault(Mark, value) === null) return value as Mark;
+    const mark = readAs(Mark, text);
+    if (mark !== null) return mark;
     throw this.#away(`${path} is no mark of a pool`);
   }
 

@@ -12,7 +12,6 @@ import { Name, nullable, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { Type } from '../../model/schema.ts';
 import { QuotaGib } from '../../model/share.ts';
-import { findFault } from '../../model/validate.ts';
 import type { FoundShare, ShareLabel, ShareRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import { type Exec, ProcessError } from '../host/exec.ts';
@@ -22,11 +21,11 @@ import {
   exists,
   lstatIfThere,
   PARTIAL_SUFFIX,
+  readAs,
   readSmall,
   removeDurably,
   syncFolder,
   writeDurably,
-  jsonOrNull,
 } from './files.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { checkId, type Layout } from './layout.ts';
@@ -36,8 +35,6 @@ import { bytesTakenBelow, ProjectQuotas } from './project-quotas.ts';
 const SHARE_MODE = 0o755;
 /** For the agent alone. */
 const LABEL_MODE = 0o600;
-/** A label has some two hundred bytes; what is longer is none. */
-const LABEL_BYTES_LIMIT = 4_096;
 /** Millions of files, on a slow disk, milliseconds. */
 export const REMOVE_TIMEOUT_MS = 6 * 3600_000;
 /** How rm says that something else is mounted in a tree. @see remove.c, coreutils */
@@ -160,7 +157,7 @@ export class ShareStore {
   async #readLabel(id: string): Promise<ShareLabel | null> {
     const path = this.#layout.shareLabel(id);
     if (!(await exists(path))) return null;
-    return parseLabel(await doing(`read ${path}`, () => readSmall(path, LABEL_BYTES_LIMIT)));
+    return parseLabel(await doing(`read ${path}`, () => readSmall(path)));
   }
 }
 
@@ -186,9 +183,9 @@ async function removeEmpty(path: string): Promise<void> {
 }
 
 function parseLabel(text: string): ShareLabel | null {
-  const value = jsonOrNull(text);
-  if (findFault(StoredLabel, value) !== null) return null;
-  const { name, createdAt, quotaGib, protected: kept } = value as ShareLabel;
+  const label = readAs(StoredLabel, text);
+  if (label === null) return null;
+  const { name, createdAt, quotaGib, protected: kept } = label;
   return { name, createdAt, quotaGib, protected: kept };
 }
 

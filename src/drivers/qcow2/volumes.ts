@@ -15,7 +15,6 @@ import { DISK_GIB_MAX } from '../../model/instance.ts';
 import type { LayerId } from '../../model/layers.ts';
 import { VolumeName } from '../../model/storage.ts';
 import { Type } from '../../model/schema.ts';
-import { findFault } from '../../model/validate.ts';
 import type { FoundVolume, VolumeChain, VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import type { Exec } from '../host/exec.ts';
@@ -26,12 +25,12 @@ import {
   PARTIAL_SUFFIX,
   publish,
   readAt,
+  readAs,
   readSmall,
   removeDurably,
   sizeOfRegular,
   syncFile,
   writeDurably,
-  jsonOrNull,
 } from './files.ts';
 import { HEADER_BYTES, type Qcow2Header, readQcow2Header } from './header.ts';
 import type { ImageTool } from './image-tool.ts';
@@ -66,8 +65,6 @@ export const FORMAT_OPTIONS =
 const CONVERT_TIMEOUT_MS = 6 * 3600_000;
 /** For the agent alone. */
 const LABEL_MODE = 0o600;
-/** A label has some two hundred bytes; what is longer is none. */
-const LABEL_BYTES_LIMIT = 4_096;
 
 const StoredLabel = strict({
   version: Type.Literal(1),
@@ -319,7 +316,7 @@ export class VolumeStore {
   async #readLabel(id: string): Promise<VolumeLabel | null> {
     const path = this.#parts.layout.volumeLabel(id);
     if (!(await exists(path))) return null;
-    return parseLabel(await doing(`read ${path}`, () => readSmall(path, LABEL_BYTES_LIMIT)));
+    return parseLabel(await doing(`read ${path}`, () => readSmall(path)));
   }
 
   #readHeader(id: string): Promise<Qcow2Header | null> {
@@ -337,9 +334,8 @@ export async function readHeader(path: string): Promise<Qcow2Header | null> {
 }
 
 function parseLabel(text: string): VolumeLabel | null {
-  const value = jsonOrNull(text);
-  if (findFault(StoredLabel, value) !== null) return null;
-  return normalLabel(value as VolumeLabel);
+  const label = readAs(StoredLabel, text);
+  return label === null ? null : normalLabel(label as VolumeLabel);
 }
 
 /** What is not so is left out. */
