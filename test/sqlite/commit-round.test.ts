@@ -3,24 +3,14 @@ import { setImmediate as turn } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
 import t, { type Test } from 'tap';
 import { CommitRound } from '../../src/sqlite/commit-round.ts';
-import { Database } from '../../src/sqlite/database.ts';
+import { openNames } from './names-database.ts';
 
 /** A database of names, and how often it was committed. */
 function aRound(t: Test) {
   let commits = 0;
-  const db = new Database(
-    {
-      folder: ':memory:',
-      name: 'test.sqlite',
-      folderMode: 0o700,
-      owner: 'test',
-      setting: 'test',
-      migrations: ['CREATE TABLE names (name TEXT PRIMARY KEY) STRICT'],
-      cacheKib: 1_024,
-      busyTimeoutMs: 0,
-    },
-    { commits: { beforeCommit: () => undefined, afterCommit: () => commits++ } },
-  );
+  const db = openNames(':memory:', {
+    commits: { beforeCommit: () => undefined, afterCommit: () => commits++ },
+  });
   t.teardown(() => db.close());
   const add = (name: string): string => {
     db.sql('INSERT INTO names (name) VALUES (?)').run(name);

@@ -4,21 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import t from 'tap';
-import { Database } from '../../src/sqlite/database.ts';
+import { openNames } from './names-database.ts';
 
 t.test('what was committed is in the file itself once it is settled', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'gset-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
-  const db = new Database({
-    folder,
-    name: 'test.sqlite',
-    folderMode: 0o700,
-    owner: 'test',
-    setting: 'test',
-    migrations: ['CREATE TABLE names (name TEXT PRIMARY KEY) STRICT'],
-    cacheKib: 1_024,
-    busyTimeoutMs: 0,
-  });
+  const db = openNames(folder);
   t.teardown(() => db.close());
   /** As the file is without its log. */
   const names = (): unknown[] => {

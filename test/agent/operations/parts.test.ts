@@ -6,6 +6,7 @@ import { Store } from '../../../src/agent/store/store.ts';
 import { SimClock } from '../../../src/drivers/sim/index.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import { hasEnded, type Operation } from '../../../src/model/operation.ts';
+import { untilSo } from './run-bench.ts';
 
 const WHOLE = '00000000-0000-4000-8000-000000000000';
 
@@ -64,12 +65,8 @@ class Bench {
     return this.parts(id).map(({ target, state }) => `${target.name} ${state}`);
   }
 
-  async until(condition: () => boolean): Promise<void> {
-    for (let step = 0; step < 20_000; step++) {
-      if (condition()) return;
-      await this.clock.advance(50);
-    }
-    throw new Error(`not so: ${condition}`);
+  until(condition: () => boolean): Promise<void> {
+    return untilSo(this.clock, condition);
   }
 
   async ended(id: string): Promise<Operation> {

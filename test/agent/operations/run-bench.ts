@@ -13,6 +13,15 @@ interface Plan {
 
 export const TIMEOUT_MS = 60_000;
 
+/** Lets time pass until it is so. */
+export async function untilSo(clock: SimClock, condition: () => boolean): Promise<void> {
+  for (let step = 0; step < 20_000; step++) {
+    if (condition()) return;
+    await clock.advance(50);
+  }
+  throw new Error(`not so: ${condition}`);
+}
+
 /** Operations of one kind, on a store in memory and a clock that stands still; what happens is written down. */
 export class RunBench {
   readonly clock = new SimClock();
@@ -85,12 +94,8 @@ export class RunBench {
     return this.operations.get(id).state;
   }
 
-  async until(condition: () => boolean): Promise<void> {
-    for (let step = 0; step < 20_000; step++) {
-      if (condition()) return;
-      await this.clock.advance(50);
-    }
-    throw new Error(`not so: ${condition}`);
+  until(condition: () => boolean): Promise<void> {
+    return untilSo(this.clock, condition);
   }
 
   async ended(id: string): Promise<Operation> {

@@ -4,21 +4,25 @@
 import { execFileSync } from 'node:child_process';
 import { link, lstat, mkdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { Lab, isThere, takeTime, whyNotHere } from './lab.ts';
 
 takeTime(t);
 const skip = await whyNotHere();
 
-t.test('no link, device or giant in the place of firmware variables is followed', { skip }, async (t) => {
+/** Defined, and not started: there is nothing yet in the place of its variables. */
+async function uefiGuest(t: Test) {
   const lab = await Lab.open(t);
   const hypervisor = lab.driver(t);
-  const { id, name } = await lab.emptyGuest({ firmware: 'uefi' }).then(async (definition) => {
-    await hypervisor.define(definition);
-    return definition;
-  });
-  const { nvram } = hypervisor.keptPaths(name);
+  const definition = await lab.emptyGuest({ firmware: 'uefi' });
+  await hypervisor.define(definition);
+  const { nvram } = hypervisor.keptPaths(definition.name);
   t.teardown(() => rm(nvram, { force: true, recursive: true }));
+  return { lab, hypervisor, id: definition.id, nvram };
+}
+
+t.test('no link, device or giant in the place of firmware variables is followed', { skip }, async (t) => {
+  const { lab, hypervisor, id, nvram } = await uefiGuest(t);
   const kept = lab.newPath('nvram');
   const secret = lab.newPath('secret');
   await writeFile(secret, 'of the host');
@@ -39,13 +43,7 @@ t.test('no link, device or giant in the place of firmware variables is followed'
 });
 
 t.test('what is put back replaces a link, and what it points at stays', { skip }, async (t) => {
-  const lab = await Lab.open(t);
-  const hypervisor = lab.driver(t);
-  const definition = await lab.emptyGuest({ firmware: 'uefi' });
-  const { id, name } = definition;
-  await hypervisor.define(definition);
-  const { nvram } = hypervisor.keptPaths(name);
-  t.teardown(() => rm(nvram, { force: true }));
+  const { lab, hypervisor, id, nvram } = await uefiGuest(t);
   const [kept, other] = [lab.newPath('nvram'), lab.newPath('other')];
   await writeFile(kept, 'variables');
   await writeFile(other, 'of others');
@@ -69,13 +67,7 @@ t.test('what is put back replaces a link, and what it points at stays', { skip }
 });
 
 t.test('variables of a size that the firmware of this host has not are refused', { skip }, async (t) => {
-  const lab = await Lab.open(t);
-  const hypervisor = lab.driver(t);
-  const definition = await lab.emptyGuest({ firmware: 'uefi' });
-  const { id, name } = definition;
-  await hypervisor.define(definition);
-  const { nvram } = hypervisor.keptPaths(name);
-  t.teardown(() => rm(nvram, { force: true }));
+  const { hypervisor, id, nvram } = await uefiGuest(t);
   await t.rejects(hypervisor.writeNvram(id, Buffer.alloc(4096, 1)), {
     code: 'UNSUPPORTED',
     message: /keeps .*540672.* bytes of variables, and these are 4096/,
