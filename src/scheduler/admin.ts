@@ -1,6 +1,6 @@
 /**
- * `berth-scheduler token create`, `revoke`, `node state`, `node fence`, `instance restart`, `usage`: what an operator asks of the scheduler that runs, by its HTTP
- * API, with the files of its state folder.
+ * `berth-scheduler token create`, `revoke`, `node state`, `node fence`, `instance restart`, `usage`: what an operator
+ * asks of the scheduler that runs, by its HTTP API, with the files of its state folder.
  *
  * A token is written to standard output or to a file for its owner alone; it is never an argument, which every user
  * of the machine could read.
@@ -78,7 +78,7 @@ function addNodeCommands(program: Command, io: AdminIo): void {
 function addInstanceCommands(program: Command, io: AdminIo): void {
   const instance = program.command('instance').description('Instances of nodes that are gone.');
   withAccess(
-    instance.command('restart').description('Make an instance of a fenced node again on another one.'),
+    instance.command('restart').description('Have an instance of a fenced node go on on another one.'),
   )
     .argument('<instance>', 'id or name; all its disks are in shared pools')
     .requiredOption('--reason <text>', 'why; it is kept and shown')
@@ -112,8 +112,8 @@ function addUsageCommand(program: Command, io: AdminIo): void {
     .option('--node <node>', 'id or hostname')
     .option('--instance <id>', 'only those of an instance')
     .option('--volume <id>', 'only those of a volume')
-    .option('--since <time>', 'only periods that end after this, RFC 3339')
-    .option('--until <time>', 'only periods that end by this, RFC 3339')
+    .option('--since <time>', 'only periods that end after this, RFC 3339, UTC')
+    .option('--until <time>', 'only periods that end by this, RFC 3339, UTC')
     .option('--after <position>', 'only what came after the record of this position');
   usage.action((flags: Flags & Record<string, string>) => printUsage(flags, io));
 }

@@ -82,7 +82,7 @@ function restartRoute({ commands }: ServiceRouteParts): Route {
   return route({
     method: 'POST',
     path: '/v1/instances/{instance}/restart-elsewhere',
-    summary: 'Make an instance of a fenced node again on another one, from its volumes on shared pools.',
+    summary: 'Have an instance of a fenced node go on on another one, with its volumes on shared pools.',
     params: strict({ instance: InstanceParam }),
     body: strict({ node: Type.Optional(NodeParam), by: ByWhom, reason: Reason }),
     takesKey: true,
