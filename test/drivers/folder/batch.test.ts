@@ -79,6 +79,55 @@ t.test('no object has its name before the bytes of its group are on the disk', a
   t.equal(objectsIn(path).length, 20);
 });
 
+t.test(
+  'what is large goes to the disk while more is written, one at a time, and is named later',
+  async (t) => {
+    const { path, store } = rig(t);
+    const seen: { written: number; inTurn: boolean }[] = [];
+    let underWay = 0;
+    await using handle = await open('/');
+    const prototype = Object.getPrototypeOf(handle) as Pick<FileHandle, 'datasync'>;
+    const { datasync } = prototype;
+    t.intercept(prototype, 'datasync', {
+      value: async function (this: FileHandle): Promise<void> {
+        seen.push({ written: uploadsIn(path).length, inTurn: underWay++ === 0 });
+        await datasync.call(this).finally(() => underWay--);
+      },
+    });
+    await using batch = store.batch();
+    for (let place = 0; place < 6; place++) await batch.put(`a/${place}`, piecesOf(4 * MIB));
+    t.ok(seen.length >= 5, `${seen.length} were begun before anybody waited for them`);
+    t.ok(
+      seen.every(({ inTurn }) => inTurn),
+      'a place is left to those who write',
+    );
+    t.ok((seen[0]?.written ?? 6) < 6, 'the first with the first');
+    t.same(objectsIn(path), [], 'none of them has its name yet');
+    await batch.settle();
+    t.equal(seen.length, 6);
+    t.equal(objectsIn(path).length, 6);
+  },
+);
+
+t.test('where the disk takes nothing more all that was put is taken back', async (t) => {
+  const { path, store } = rig(t);
+  await using handle = await open('/');
+  const prototype = Object.getPrototypeOf(handle) as Pick<FileHandle, 'datasync'>;
+  t.intercept(prototype, 'datasync', {
+    value: () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO', syscall: 'fdatasync' })),
+  });
+  {
+    await using batch = store.batch();
+    const putAll = async () => {
+      for (let place = 0; place < 6; place++) await batch.put(`a/${place}`, piecesOf(4 * MIB));
+    };
+    await t.rejects(putAll(), { code: 'UNAVAILABLE' }, 'whoever goes on putting hears of it');
+    await t.rejects(batch.settle(), { code: 'UNAVAILABLE' });
+  }
+  t.same(uploadsIn(path), []);
+  t.same(objectsIn(path), []);
+});
+
 t.test('more than a group goes to the disk meanwhile, and all of it is there in the end', async (t) => {
   const { path, store } = rig(t);
   await using batch = store.batch();
