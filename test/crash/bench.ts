@@ -32,11 +32,14 @@ interface Rehearsed {
   done: Left;
 }
 
-interface Judged {
+interface Begun {
+  before: Rows;
   /** What the store had; null where the operation is about no backup. */
   backups: BackupsView | null;
+}
+
+interface Judged extends Begun {
   key: string;
-  before: Rows;
   done: Left;
   /** What an operation that removes leaks has found. */
   leftovers: readonly string[];
@@ -90,9 +93,8 @@ export class Bench {
   async #run(scenario: Scenario, one: Case): Promise<Findings | null> {
     const { node } = this.stand;
     if (!node.isRunning) await node.start();
-    const before = await this.#begin(scenario, one.trap ?? null);
+    const { before, backups } = await this.#begin(scenario, one.trap ?? null);
     const leftovers = await this.#leftovers(scenario, before);
-    const backups = await this.#backups(scenario);
     const key = node.freshKey();
     let processes = await this.stand.processes();
     const { wrong, hit } = await this.#strike(scenario, one, key);
@@ -113,18 +115,18 @@ export class Bench {
   }
 
   /** Brings the node to where the scenario begins, and sets the trap. */
-  async #begin(scenario: Scenario, trap: Trap | null): Promise<Rows> {
+  async #begin(scenario: Scenario, trap: Trap | null): Promise<Begun> {
     const { node } = this.stand;
     await node.arm();
     await bringTo(this.stand, scenario.setting);
     await scenario.arrange?.(this.stand);
-    const before = await this.#rows();
+    const [before, backups] = [await this.#rows(), await this.#backups(scenario)];
     await node.arm({
       trap,
       failing: scenario.failing ?? null,
       holding: scenario.cancelledAt ?? null,
     });
-    return before;
+    return { before, backups };
   }
 
   /** Asks for the operation, and lets the fault come. */
@@ -289,8 +291,7 @@ export class Bench {
   /** @param known What "done" is, where this run is led elsewhere; else it is what this run leaves. */
   async #rehearse(scenario: Scenario, known: Left | null): Promise<Rehearsed> {
     const { node } = this.stand;
-    const before = await this.#begin(scenario, null);
-    const backups = await this.#backups(scenario);
+    const { before, backups } = await this.#begin(scenario, null);
     const processes = await this.stand.processes();
     const key = node.freshKey();
     const startedMs = performance.now();
