@@ -27,7 +27,7 @@ const HELD_LIMIT_MS = 120_000;
 const FIRST_BYTES_LIMIT = 16_384;
 
 /** By which a connection ends before its turn. */
-const ENDS = ['end', 'close', 'error', 'timeout'];
+const ENDS = ['close', 'error', 'timeout'];
 
 interface Held {
   socket: Socket;
