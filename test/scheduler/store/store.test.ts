@@ -63,6 +63,26 @@ t.test('an inventory that was asked for has no revision, and one that is the sam
   t.end();
 });
 
+t.test('tokens are counted right, also after some were undone or are past', (t) => {
+  const { db, trust } = new Store(':memory:');
+  const add = (digest: string, expiresAt: number): void =>
+    trust.addToken({ digest, nodeId: null, expiresAt });
+  t.equal(trust.countTokens(), 0);
+  db.transaction(() => add('a', 1_000));
+  t.equal(trust.countTokens(), 1);
+  const undone = (): void => {
+    add('b', 1_000);
+    t.equal(trust.countTokens(), 2);
+    throw new Error('undone');
+  };
+  t.throws(() => db.transaction(undone), /undone/);
+  t.equal(trust.countTokens(), 1);
+  db.transaction(() => add('c', 2_000));
+  db.transaction(() => trust.prune(1_500));
+  t.equal(trust.countTokens(), 1);
+  t.end();
+});
+
 t.test('a second scheduler on the same folder is refused', async (t) => {
   const path = folder(t);
   const store = new Store(path);
