@@ -45,8 +45,15 @@ t.test(
       settle: async () => undefined,
       [Symbol.asyncDispose]: async () => undefined,
     };
-    const reader = new VolumeReader(chunks);
-    const writer = new BackupWriter({ chunks, reader, batch, mayGoOn: () => undefined, options: {} });
+    const reader = new VolumeReader(chunks, CHUNK_BYTES);
+    const writer = new BackupWriter({
+      chunks,
+      reader,
+      batch,
+      mayGoOn: () => undefined,
+      limitBytes: CHUNK_BYTES,
+      options: {},
+    });
     const volume = { id: 'v', virtualSizeBytes: CHUNKS * CHUNK_BYTES, extents: extents() };
     const { dataBytes, index } = await writer.volume(volume, null);
     t.equal(dataBytes, CHUNKS * CHUNK_BYTES);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Chunks } from '../../../src/agent/backups/chunks.ts';
 import { Codec } from '../../../src/agent/backups/codec.ts';
 import type { BackupRepository } from '../../../src/agent/backups/repository.ts';
+import { CHUNK_BYTES } from '../../../src/agent/backups/packer.ts';
 import { VolumeReader } from '../../../src/agent/backups/volume-reader.ts';
 import type { ObjectStore } from '../../../src/drivers/contracts/objects.ts';
 import { AgentError } from '../../../src/model/errors.ts';
@@ -24,7 +25,7 @@ export interface ViewParts {
 
 export async function backupsView({ store, repository, key, path }: ViewParts): Promise<BackupsView> {
   const chunks = new Chunks(store, new Codec(key), ROOT);
-  const reader = new VolumeReader(chunks);
+  const reader = new VolumeReader(chunks, CHUNK_BYTES);
   const view: BackupsView = { backups: [], damaged: [], unnamed: [], markers: [], uploads: uploadsIn(path) };
   const named = new Set<string>();
   for (const instanceId of await repository.instances()) {
