@@ -4,6 +4,8 @@
  * Prints a table, or with --json one document; exit code 1 when a case does not hold its goal, 2 for usage.
  */
 import { parseArgs } from 'node:util';
+import { THREADS_OF_FOLDER } from '../src/drivers/folder/gate.ts';
+import { THREADS_OF_POOL } from '../src/drivers/qcow2/places.ts';
 import { createBench } from './create.ts';
 import { hangBench } from './hang.ts';
 import { type Case, reportOf, tableOf } from './harness.ts';
@@ -17,6 +19,9 @@ import { restartBench } from './restart.ts';
 import { scheduleBench } from './schedule.ts';
 import { startBench } from './start.ts';
 import { storageBench } from './storage.ts';
+
+/** Those that Node makes by itself. */
+const NODE_THREADS = 4;
 
 const BENCHES: Record<string, () => Promise<Case[]>> = {
   create: createBench,
@@ -37,6 +42,9 @@ const { values, positionals } = parseArgs({
   options: { json: { type: 'boolean', default: false } },
   allowPositionals: true,
 });
+// As berthd with a pool and a folder has them; Node makes them with the first use of one.
+process.env['UV_THREADPOOL_SIZE'] ??= String(NODE_THREADS + THREADS_OF_POOL + THREADS_OF_FOLDER);
+
 const [name = ''] = positionals;
 const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
 

@@ -12,8 +12,9 @@ import {
   type Findings,
   type Left,
 } from './audit.ts';
+import { auditBackups } from './audit-backups.ts';
 import type { Case, Rehearsal } from './faults/fault.ts';
-import type { DriversView, JournaledOperation, Rows, Trap } from './node/protocol.ts';
+import type { BackupsView, DriversView, JournaledOperation, Rows, Trap } from './node/protocol.ts';
 import { until } from './node/until.ts';
 import { act, type Scenario, submit } from './scenarios/scenario.ts';
 import { BYSTANDER, bringTo, SUBJECT } from './scenarios/setting.ts';
@@ -31,9 +32,14 @@ interface Rehearsed {
   done: Left;
 }
 
-interface Judged {
-  key: string;
+interface Begun {
   before: Rows;
+  /** What the store had; null where the operation is about no backup. */
+  backups: BackupsView | null;
+}
+
+interface Judged extends Begun {
+  key: string;
   done: Left;
   /** What an operation that removes leaks has found. */
   leftovers: readonly string[];
@@ -87,7 +93,7 @@ export class Bench {
   async #run(scenario: Scenario, one: Case): Promise<Findings | null> {
     const { node } = this.stand;
     if (!node.isRunning) await node.start();
-    const before = await this.#begin(scenario, one.trap ?? null);
+    const { before, backups } = await this.#begin(scenario, one.trap ?? null);
     const leftovers = await this.#leftovers(scenario, before);
     const key = node.freshKey();
     let processes = await this.stand.processes();
@@ -103,24 +109,24 @@ export class Bench {
     await one.lift?.(this.stand);
     await this.#askAgain(scenario, one, key);
     const { done } = this.rehearsed(scenario);
-    const findings = await this.#settled(scenario, one, { key, before, done, processes, leftovers });
+    const findings = await this.#settled(scenario, one, { key, before, done, processes, leftovers, backups });
     const repeat = await this.#auditRepeat(scenario, key);
     return { leaks: findings.leaks, wrongEnds: [...wrong, ...findings.wrongEnds, ...repeat] };
   }
 
   /** Brings the node to where the scenario begins, and sets the trap. */
-  async #begin(scenario: Scenario, trap: Trap | null): Promise<Rows> {
+  async #begin(scenario: Scenario, trap: Trap | null): Promise<Begun> {
     const { node } = this.stand;
     await node.arm();
     await bringTo(this.stand, scenario.setting);
     await scenario.arrange?.(this.stand);
-    const before = await this.#rows();
+    const [before, backups] = [await this.#rows(), await this.#backups(scenario)];
     await node.arm({
       trap,
       failing: scenario.failing ?? null,
       holding: scenario.cancelledAt ?? null,
     });
-    return before;
+    return { before, backups };
   }
 
   /** Asks for the operation, and lets the fault come. */
@@ -215,10 +221,12 @@ export class Bench {
     const power = one.endsGuest === true ? 'left out' : 'kept';
     const end = auditEnd({ operation, rows, before, done, power, isRepeated: again !== null });
     const excused = operation?.state === 'succeeded' ? [] : judged.leftovers;
+    const store = await this.#auditBackups(scenario, one, operation, judged);
     return {
-      leaks: leaks.filter((leak) => !excused.includes(leak)),
+      leaks: [...leaks.filter((leak) => !excused.includes(leak)), ...store.leaks],
       wrongEnds: [
         ...wrongEnds,
+        ...store.wrongEnds,
         ...auditView(view, host),
         ...(scenario.kind === 'instance.takeover' ? auditLent(host, rows) : []),
         ...auditOutcome(operation, scenario, one),
@@ -226,6 +234,22 @@ export class Bench {
         ...(await this.#auditGuests(scenario, one, judged)),
       ],
     };
+  }
+
+  /** Of an operation that is about backups; the store is read anew each time. */
+  async #backups({ kind }: Scenario): Promise<BackupsView | null> {
+    return kind.startsWith('backup.') ? this.stand.node.ask({ ask: 'backups' }) : null;
+  }
+
+  async #auditBackups(
+    scenario: Scenario,
+    one: Case,
+    operation: JournaledOperation | null,
+    { backups: before }: Judged,
+  ): Promise<Findings> {
+    const after = await this.#backups(scenario);
+    if (before === null || after === null) return { leaks: [], wrongEnds: [] };
+    return auditBackups({ scenario, operation, before, after, wasKilled: one.ends === 'SIGKILL' });
   }
 
   /** What its drivers tell, once they can: an operation that needs no hypervisor is over before a frozen one is back. */
@@ -267,7 +291,7 @@ export class Bench {
   /** @param known What "done" is, where this run is led elsewhere; else it is what this run leaves. */
   async #rehearse(scenario: Scenario, known: Left | null): Promise<Rehearsed> {
     const { node } = this.stand;
-    const before = await this.#begin(scenario, null);
+    const { before, backups } = await this.#begin(scenario, null);
     const processes = await this.stand.processes();
     const key = node.freshKey();
     const startedMs = performance.now();
@@ -276,7 +300,7 @@ export class Bench {
     if (state !== scenario.ends[0]) throw new Error(`${scenario.name} ${state}: ${error?.message}`);
     const rehearsal = { counts: await node.ask({ ask: 'counts' }), durationMs };
     const done = known ?? { rows: await this.#rows(), since: before };
-    const judged = { key, before, done, processes, leftovers: [] };
+    const judged = { key, before, done, processes, leftovers: [], backups };
     const { leaks, wrongEnds } = await this.#settled(scenario, { at: 'the rehearsal' }, judged);
     if (leaks.length + wrongEnds.length > 0)
       throw new Error(`${scenario.name} without a fault:\n${[...leaks, ...wrongEnds].join('\n')}`);

@@ -34,6 +34,8 @@ export interface BackupWriterParts {
   options: WriteOptions;
 }
 
+type NamedChunk = PackedChunk & { id: string };
+
 export class BackupWriter {
   readonly #parts: BackupWriterParts;
   #keptBytes = 0;
@@ -50,8 +52,8 @@ export class BackupWriter {
     let dataBytes = 0;
     const packed = pack(told(extents, before === null ? null : changed), volume.virtualSizeBytes);
     const { limitBytes } = this.#parts;
-    const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk), limitBytes };
-    for await (const { bytes, entry, sentBytes } of inFlight(chunksOf(packed), keep)) {
+    const keep = { bytesOf: lengthOf, act: (chunk: NamedChunk) => this.#keepPacked(chunk), limitBytes };
+    for await (const { bytes, entry, sentBytes } of inFlight(this.#named(packed), keep)) {
       this.#parts.mayGoOn();
       await pages.add(entry);
       dataBytes += bytes;
@@ -87,19 +89,27 @@ export class BackupWriter {
     return new PageWriter((page) => this.#keep(Buffer.from(JSON.stringify(page))));
   }
 
-  async #keepPacked({ bytes, pieces, release }: PackedChunk) {
+  /** Digested while the one before is on its way to the store. What is in no index is zero. */
+  async *#named(packed: AsyncIterable<Packed>): AsyncGenerator<NamedChunk> {
+    for await (const each of packed)
+      if (each.type === 'chunk') yield { ...each, id: this.#parts.chunks.idOf(each.bytes) };
+  }
+
+  async #keepPacked({ id: chunk, bytes, pieces, release }: NamedChunk) {
+    const { chunks, batch } = this.#parts;
     try {
-      const { id: chunk, sentBytes } = await this.#keep(bytes);
+      const sentBytes = await chunks.keep(chunk, bytes, batch);
       return { entry: { chunk, pieces }, bytes: bytes.length, sentBytes };
     } finally {
       release();
     }
   }
 
-  async #keep(plain: Uint8Array): Promise<{ id: string; sentBytes: number }> {
+  async #keep(plain: Uint8Array): Promise<{ id: string }> {
     const { chunks, batch } = this.#parts;
     const id = chunks.idOf(plain);
-    return { id, sentBytes: await chunks.keep(id, plain, batch) };
+    await chunks.keep(id, plain, batch);
+    return { id };
   }
 
   #tell(keptBytes: number, sentBytes: number): void {
@@ -115,11 +125,6 @@ async function* told(extents: AsyncIterable<DiskExtent>, ranges: Ranges | null):
     ranges?.add(extent.offset, extent.type === 'data' ? extent.data.length : extent.length);
     yield extent;
   }
-}
-
-/** What is in no index is zero. */
-async function* chunksOf(packed: AsyncIterable<Packed>): AsyncGenerator<PackedChunk> {
-  for await (const each of packed) if (each.type === 'chunk') yield each;
 }
 
 function lengthOf({ bytes }: PackedChunk): number {

@@ -1,9 +1,9 @@
 /**
- * Many objects that are written together: what a disk takes longest for is done once for all of them.
+ * Many objects that are written together: the disk takes one while the next is written, and what it takes longest for is
+ * done once for many of them.
  *
- *   put ─▶ uploads/ID.part, open ──┐  a group is full, or all were put
- *   put ─▶ uploads/ID.part, open ──┼─▶ fdatasync of each, two at once ─▶ renames ─▶ one fsync of each folder
- *   put ─▶ …                     ──┘  meanwhile the next group is written
+ *   put ─▶ uploads/ID.part ─▶ a share is full: fdatasync of each, one at a time ─▶ a group is full: renames, ─▶ objects
+ *                             meanwhile the next share is written                  one fsync of each folder
  *
  * Nothing bears the name of an object before its bytes are on the disk. A name that was found may be one whose folder was
  * not synced by whoever has put it there, as one that was killed: its folder is synced with the rest.
@@ -23,9 +23,14 @@ import { PART_SUFFIX, UPLOADS, writeAll } from './partial.ts';
 import { FILE_MODE, type Folder, type Tree } from './tree.ts';
 
 const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-/** Bytes after which a group goes to the disk: a second or less of it, and what a crash has written for nothing. */
+/**
+ * Bytes that are written before they go to the disk: a large chunk. So the disk has something to do from the first one on, one
+ * of the two places of the gate is always free to write, and no more than two shares are dirty in memory.
+ */
+const SHARE_BYTES = 4 * MIB;
+/** Bytes that get their names together: what a crash has written for nothing. */
 const GROUP_BYTES = 64 * MIB;
-/** Objects of a group: each is an open file. */
+/** Objects of a group, and of a share: each is an open file. */
 const GROUP_LIMIT = 512;
 /** For what is taken back, ms. */
 const CLEANUP_TIMEOUT_MS = 10_000;
@@ -45,6 +50,7 @@ interface Part {
   /** With the store's prefix. */
   key: string;
   file: FileHandle;
+  sizeBytes: number;
 }
 
 export class FolderBatch implements ObjectBatch {
@@ -54,9 +60,14 @@ export class FolderBatch implements ObjectBatch {
   readonly #pending = new Map<string, number>();
   /** Not all of it is in its file yet. */
   readonly #writing = new Set<Part>();
+  /** What is in its file, and goes to the disk next. */
+  #share: Part[] = [];
+  /** What is on the disk, and gets its name next. */
   #group: Part[] = [];
-  #groupBytes = 0;
-  #settling: Promise<void> = Promise.resolve();
+  /** What goes on with the shares that were handed on, one after the other; rejected once one has failed. */
+  #syncing: Promise<void> = Promise.resolve();
+  /** The same of groups. */
+  #naming: Promise<void> = Promise.resolve();
 
   constructor(parts: BatchParts) {
     this.#parts = parts;
@@ -80,78 +91,100 @@ export class FolderBatch implements ObjectBatch {
   async put(key: string, pieces: readonly Uint8Array[]): Promise<void> {
     checkKey(key);
     await this.#doing(`write object ${key}`, async () => {
-      const sizeBytes = pieces.reduce((sum, { length }) => sum + length, 0);
-      await this.#write(this.#parts.prefix + key, pieces);
+      const sizeBytes = lengthOf(pieces);
+      await this.#write(this.#parts.prefix + key, pieces, sizeBytes);
       this.#pending.set(key, sizeBytes);
-      this.#groupBytes += sizeBytes;
-      if (this.#groupBytes >= GROUP_BYTES || this.#group.length >= GROUP_LIMIT) await this.#handOn();
+      if (isFull(this.#share, SHARE_BYTES)) await this.#handOn((share) => this.#syncEach(share));
     });
   }
 
   async settle(): Promise<void> {
     await this.#doing('make objects durable', async () => {
-      await this.#handOn();
-      await this.#settling;
+      await this.#handOn((share) => this.#syncAtOnce(share));
+      await this.#syncing;
+      await this.#nameGroup();
+      await this.#naming;
       await this.#folders.sync();
     });
   }
 
   /** With time of its own, since the call's may be over; what fails here is found by age later. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#settling.catch(() => undefined);
+    await this.#syncing.catch(() => undefined);
+    await this.#naming.catch(() => undefined);
     using limit = new CallLimit('removal of what was not settled', {}, CLEANUP_TIMEOUT_MS);
-    const left = [...this.#group.splice(0), ...this.#writing];
-    if (left.length > 0) await this.#parts.gate.run(limit, () => this.#takeBack(left)).catch(() => undefined);
+    const left = new Set([...this.#share, ...this.#group, ...this.#writing]);
+    if (left.size > 0) await this.#parts.gate.run(limit, () => this.#takeBack(left)).catch(() => undefined);
     await this.#folders[Symbol.asyncDispose]();
     this.#parts.limit[Symbol.dispose]();
   }
 
-  /** Lets the group go to the disk, and waits for the one before: two are there at most. */
-  async #handOn(): Promise<void> {
-    const [group, before] = [this.#group, this.#settling];
-    this.#group = [];
-    this.#groupBytes = 0;
-    this.#settling = before
-      .then(() => this.#settleGroup(group))
-      .catch((error: unknown) => {
-        this.#group.push(...group); // to be taken back
-        throw error;
-      });
+  /** Lets the share go to the disk, and waits for the one before: two are under way at most. */
+  async #handOn(sync: (share: readonly Part[]) => Promise<void>): Promise<void> {
+    const [share, before] = [this.#share, this.#syncing];
+    this.#share = [];
+    this.#syncing = before.then(() => this.#syncShare(share, sync));
     // Whoever puts or settles next hears of it.
-    this.#settling.catch(() => undefined);
+    this.#syncing.catch(() => this.#share.push(...share));
     await before;
   }
 
-  async #settleGroup(group: readonly Part[]): Promise<void> {
-    await Promise.all(group.map(({ file }) => this.#run(() => file.datasync())));
-    for (const part of group) await this.#publish(part);
+  async #syncShare(share: readonly Part[], sync: (share: readonly Part[]) => Promise<void>): Promise<void> {
+    await sync(share);
+    this.#group.push(...share);
+    if (isFull(this.#group, GROUP_BYTES)) await this.#nameGroup();
+  }
+
+  /** Lets the group get its names, and waits for the one before. */
+  async #nameGroup(): Promise<void> {
+    const [group, before] = [this.#group, this.#naming];
+    this.#group = [];
+    this.#naming = before.then(() => this.#nameEach(group));
+    this.#naming.catch(() => this.#group.push(...group));
+    await before;
+  }
+
+  /** Others write meanwhile. */
+  async #syncEach(share: readonly Part[]): Promise<void> {
+    for (const { file } of share) await this.#run(() => file.datasync());
+  }
+
+  async #syncAtOnce(share: readonly Part[]): Promise<void> {
+    await Promise.all(share.map(({ file }) => this.#run(() => file.datasync())));
+  }
+
+  async #nameEach(group: readonly Part[]): Promise<void> {
+    const named = await Promise.allSettled(group.map((part) => this.#name(part)));
+    for (const each of named) if (each.status === 'rejected') throw each.reason;
     await this.#folders.sync();
     for (const { key } of group) this.#pending.delete(key.slice(this.#parts.prefix.length));
   }
 
-  async #publish({ id, key, file }: Part): Promise<void> {
+  async #name({ id, key, file }: Part): Promise<void> {
     const { folder: parts, name } = placeOf(key);
     const [uploads, folder] = [await this.#uploads(), await this.#folders.findOrMake(parts)];
-    await this.#run(() => rename(uploads.at(id + PART_SUFFIX), folder.at(name)));
+    await this.#run(async () => {
+      await rename(uploads.at(id + PART_SUFFIX), folder.at(name));
+      await file.close();
+    });
     this.#folders.note(folder);
-    await file.close();
   }
 
   /** What a caller no longer waits for is taken back with the rest. */
-  async #write(key: string, pieces: readonly Uint8Array[]): Promise<void> {
+  async #write(key: string, pieces: readonly Uint8Array[], sizeBytes: number): Promise<void> {
     const [uploads, id] = [await this.#uploads(), randomUUID()];
     await this.#run(async () => {
       const path = uploads.at(id + PART_SUFFIX);
       const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE);
-      const part = { id, key, file };
+      const part = { id, key, file, sizeBytes };
       this.#writing.add(part);
       await writePieces(file, pieces);
       this.#writing.delete(part);
-      this.#group.push(part);
+      this.#share.push(part);
     });
   }
 
-  async #takeBack(parts: readonly Part[]): Promise<void> {
+  async #takeBack(parts: ReadonlySet<Part>): Promise<void> {
     const uploads = await this.#uploads();
     for (const { id, file } of parts) {
       await file.close();
@@ -170,6 +203,14 @@ export class FolderBatch implements ObjectBatch {
   #doing<T>(what: string, act: () => Promise<T>): Promise<T> {
     return doing(this.#parts.store, what, act);
   }
+}
+
+function isFull(parts: readonly Part[], limitBytes: number): boolean {
+  return parts.length >= GROUP_LIMIT || parts.reduce((sum, part) => sum + part.sizeBytes, 0) >= limitBytes;
+}
+
+function lengthOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
 }
 
 async function writePieces(file: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {

@@ -5,14 +5,15 @@
  * It is started ahead of its time, and begins when it is told to. It dies with the laboratory.
  */
 import { flushCompileCache } from 'node:module';
-import { dirname, join } from 'node:path';
 import { destination, pino, stdSerializers } from 'pino';
 import { Agent } from '../../../src/agent/agent.ts';
 import { loadConfig } from '../../../src/agent/config/load.ts';
+import type { Config } from '../../../src/agent/config/schema.ts';
 import { makeDrivers } from '../../../src/agent/drivers.ts';
 import type { Log } from '../../../src/agent/log.ts';
 import { type Clock, systemClock } from '../../../src/drivers/contracts/clock.ts';
 import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
+import type { ObjectStore } from '../../../src/drivers/contracts/objects.ts';
 import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
 import { Layout } from '../../../src/drivers/qcow2/layout.ts';
@@ -22,6 +23,7 @@ import { EMPTY_VOLUME_BYTES } from '../../../src/drivers/sim/volumes.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import { DEFAULT_POOL } from '../../../src/model/pool.ts';
 import {
+  type BackupsView,
   type DriversView,
   type Message,
   type Request,
@@ -32,7 +34,13 @@ import {
   type WorldChange,
 } from './protocol.ts';
 import { LENT, lentLabel } from '../stands/lent.ts';
+import { ageFolder, backupsView } from './backups-view.ts';
 import { Traps } from './traps.ts';
+
+/** Name of the object store, as the configuration has it. */
+const BACKUPS = 'backups';
+/** Older than what the collector leaves alone, ms. */
+const AGE_MS = 2 * 3_600_000;
 
 // Kept at once: this process has no orderly end.
 flushCompileCache();
@@ -49,6 +57,7 @@ const traps = new Traps({
   },
   changeWorld,
 });
+let settings: Config | null = null;
 let agent: Agent | null = null;
 let drivers: Drivers | null = null;
 let world: SimWorld | null = null;
@@ -57,6 +66,7 @@ let mend: () => void = () => undefined;
 
 async function start({ config: file, world: worldPath, trap, failing }: Start): Promise<null> {
   const config = loadConfig(file);
+  settings = config;
   traps.arm({ trap, failing, holding: null });
   drivers = traps.watchDrivers(worldPath === null ? await realDrivers(file) : simDrivers(worldPath));
   agent = new Agent({ config, drivers, clock, log, commits: traps });
@@ -65,12 +75,9 @@ async function start({ config: file, world: worldPath, trap, failing }: Start): 
   return null;
 }
 
-/** Object stores are on other hosts: they live on whatever becomes of this one. */
 async function realDrivers(file: string): Promise<Drivers> {
   const newExec = () => traps.watchExec(new HostExec());
-  const drivers = await makeDrivers(loadConfig(file), { clock, exec: newExec(), newExec, log });
-  const { objects } = createSimHost({ clock, statePath: join(dirname(file), 'object-stores.json') });
-  return { ...drivers, objects };
+  return makeDrivers(loadConfig(file), { clock, exec: newExec(), newExec, log });
 }
 
 /** Its times are short, so that a case takes no longer than the process's own start. */
@@ -111,6 +118,10 @@ async function answer(request: Request): Promise<unknown> {
       return operation(request.key);
     case 'host':
       return driversView();
+    case 'backups':
+      return viewOfBackups();
+    case 'age objects':
+      return ageObjects();
   }
 }
 
@@ -133,6 +144,35 @@ async function driversView(): Promise<DriversView> {
     bridges: (await network.list()).map(({ bridge }) => bridge),
     files: (await Promise.all(pools.all.map(filesIn))).flat(),
   };
+}
+
+async function viewOfBackups(): Promise<BackupsView> {
+  const { config, drivers: those } = started();
+  const repository = await running().services.repositories.open(BACKUPS);
+  const store = those.objects.get(BACKUPS) as ObjectStore;
+  const file = config.objects[0]?.backupKeyFile as string;
+  const key = await those.keys.readFile(file, 'the key of backups');
+  return backupsView({ store, repository, key, path: folderOf(config) });
+}
+
+async function ageObjects(): Promise<null> {
+  const path = folderOf(started().config);
+  if (path !== null) await ageFolder(path);
+  for (const object of world?.bucket(BACKUPS).objects.values() ?? []) object.modifiedAtMs -= AGE_MS;
+  world?.touch();
+  world?.flush();
+  return null;
+}
+
+/** Null for a simulated one. */
+function folderOf({ objects, hypervisor }: Config): string | null {
+  const [store] = objects;
+  return hypervisor.driver === 'libvirt' && store !== undefined && 'path' in store ? store.path : null;
+}
+
+function started(): { config: Config; drivers: Drivers } {
+  if (settings === null || drivers === null) throw new Error('not started');
+  return { config: settings, drivers };
 }
 
 /** Beside the default pool by its name, folder and name within it. */

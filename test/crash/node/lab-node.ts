@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
+import { MARK } from '../../../src/drivers/folder/tree.ts';
 import { hasEnded, type Operation } from '../../../src/model/operation.ts';
 import { feedUploads } from './feed-uploads.ts';
 import { LocalClient } from './local-client.ts';
@@ -71,7 +72,9 @@ export class LabNode {
     this.sharedPoolDir = join(this.folder, SHARED_POOL);
     this.runDir = join(this.folder, 'run');
     this.#client = new LocalClient(join(this.folder, 'berth.sock'));
-    for (const path of [this.otherPoolDir, this.sharedPoolDir]) mkdirSync(path, { recursive: true });
+    for (const path of [this.otherPoolDir, this.sharedPoolDir, this.#objectsDir])
+      mkdirSync(path, { recursive: true });
+    writeFileSync(join(this.#objectsDir, MARK), '');
     writeFileSync(this.#configPath, this.#config());
     writeFileSync(this.#keyPath, `${'5a'.repeat(32)}\n`, { mode: 0o600 });
   }
@@ -219,6 +222,10 @@ export class LabNode {
     return promise.finally(() => child.kill('SIGKILL'));
   }
 
+  get #objectsDir(): string {
+    return join(this.folder, 'objects');
+  }
+
   get #keyPath(): string {
     return join(this.folder, 'key');
   }
@@ -280,9 +287,9 @@ export class LabNode {
       '[snapshots]',
       'mergeAutomatically = false',
       ...['[[keys]]', 'name = "disks"', `file = "${this.#keyPath}"`],
-      // Where it is, is the laboratory's affair: an object store outlives its node.
-      ...['[[objects]]', 'name = "backups"', 'endpoint = "http://127.0.0.1:1"', 'bucket = "laboratory"'],
-      ...['credentialsFile = "/nonexistent"', `backupKeyFile = "${this.#keyPath}"`],
+      // It outlives its node: no fault is about its disk.
+      ...['[[objects]]', 'name = "backups"', `path = "${this.#objectsDir}"`],
+      `backupKeyFile = "${this.#keyPath}"`,
       '[log]',
       'level = "debug"',
       '',

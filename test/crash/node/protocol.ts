@@ -71,7 +71,10 @@ export type Request =
   | { ask: 'deed'; deed: Deed }
   | { ask: 'rows' }
   | { ask: 'operation'; key: string }
-  | { ask: 'host' };
+  | { ask: 'host' }
+  | { ask: 'backups' }
+  /** All objects become so old that the collector of backups may take them. */
+  | { ask: 'age objects' };
 
 export type Row = Record<string, string | number | null>;
 export type Table = (typeof TABLES)[number];
@@ -106,6 +109,19 @@ export interface DriversView {
   files: string[];
 }
 
+/** What the object store has of backups. */
+export interface BackupsView {
+  backups: { id: string; instanceId: string }[];
+  /** Backups that can't be read to their end, and why. */
+  damaged: string[];
+  /** Keys of chunks that no backup names. */
+  unnamed: string[];
+  /** Of those who write or remove. */
+  markers: string[];
+  /** What is half written; of a folder alone. */
+  uploads: string[];
+}
+
 export interface Answers {
   start: null;
   arm: null;
@@ -116,6 +132,8 @@ export interface Answers {
   rows: Rows;
   operation: JournaledOperation | null;
   host: DriversView;
+  backups: BackupsView;
+  'age objects': null;
 }
 
 export interface Message {

@@ -6,6 +6,8 @@
  */
 import { execFileSync } from 'node:child_process';
 import type { Drivers } from '../../../src/drivers/contracts/drivers.ts';
+import type { CallOptions } from '../../../src/drivers/contracts/calls.ts';
+import type { ObjectBatch, ObjectStore } from '../../../src/drivers/contracts/objects.ts';
 import type { Exec } from '../../../src/drivers/host/exec.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import type { CommitWatch } from '../../../src/sqlite/database.ts';
@@ -13,7 +15,7 @@ import type { Counted, Counts, Deed, Failing, Holding, Moment, Trap, WorldChange
 
 /** Calls that change nothing on the host: being killed beside one is like being killed beside its neighbours. */
 const READS =
-  /\.(health|onHealth|onDevices|subscribe|close|facts|resources|load|devices|examine|features|capacity|prepare|uses|survey|guestAddresses|names|\w+(Name|Paths)|(list|look|observe|read)\w*)$/;
+  /\.(health|onHealth|onDevices|subscribe|close|facts|resources|load|devices|examine|features|capacity|prepare|uses|survey|head|get|probe|sizeOf|guestAddresses|names|\w+(Name|Paths)|(list|look|observe|read)\w*)$/;
 
 type AnyFunction = (...args: unknown[]) => unknown;
 
@@ -80,13 +82,28 @@ export class Traps implements CommitWatch {
   watchDrivers({ hypervisor, pool, pools, network, host, keys, objects }: Drivers): Drivers {
     return {
       keys,
-      objects,
+      objects: new Map(Array.from(objects, ([name, each]) => [name, this.#watchStore(each)])),
       hypervisor: this.#watch('hypervisor', hypervisor),
       pool: this.#watch('storage', pool),
       pools: new Map(Array.from(pools, ([name, each]) => [name, this.#watch('storage', each)])),
       network: this.#watch('network', network),
       host: this.#watch('host', host),
     };
+  }
+
+  /** What is written together is watched as it is written. */
+  #watchStore(store: ObjectStore): ObjectStore {
+    const watched = this.#watch('objects', store);
+    const batch = (options?: CallOptions) => this.#watchBatch(store.batch(options));
+    return new Proxy(watched, {
+      get: (_, property) => (property === 'batch' ? batch : (Reflect.get(watched, property) as unknown)),
+    });
+  }
+
+  /** By hand: V8 finds no way to dispose of a proxy. */
+  #watchBatch(batch: ObjectBatch): ObjectBatch {
+    const { put, settle, sizeOf } = this.#watch('objects.batch', batch);
+    return { put, settle, sizeOf, [Symbol.asyncDispose]: () => batch[Symbol.asyncDispose]() };
   }
 
   #watch<T extends object>(driver: string, target: T): T {

@@ -4,13 +4,28 @@ import type { Stand } from '../stands/stand.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { SUBJECT } from './setting.ts';
 
+/** Backups of the subject that are there when some are to go. */
+const SEVERAL = 3;
+
 /** The backup that the scenarios after the first are about; one that was made for them. */
 let backup: Backup;
+/** How many the subject has. */
+let ofSubject = 0;
 
 async function haveBackup({ node }: Stand): Promise<void> {
   const list = async () => (await node.call('backup.list', { instance: SUBJECT })).backups;
   if ((await list()).length === 0) await node.run('backup.create', { id: SUBJECT });
   backup = (await list())[0] as Backup;
+}
+
+/** Several backups, whose chunks are old enough to go with them. */
+async function haveBackups(stand: Stand): Promise<void> {
+  const { node } = stand;
+  const count = async () => (await node.call('backup.list', { instance: SUBJECT })).backups.length;
+  for (let there = await count(); there < SEVERAL; there++) await node.run('backup.create', { id: SUBJECT });
+  ofSubject = await count();
+  await haveBackup(stand);
+  await node.ask({ ask: 'age objects' });
 }
 
 /** A backup whose instance is gone. */
@@ -31,6 +46,11 @@ export async function haveCheckpoint({ node }: Stand): Promise<void> {
   if (!wasRunning) await node.run('instance.stop', { id: SUBJECT, mode: 'forced' });
 }
 
+/** What a backup.create leaves in the store. */
+export function oneMore(there: number): number {
+  return there + 1;
+}
+
 function its() {
   const { id, instanceId, store } = backup;
   return { id, instanceId, store };
@@ -45,33 +65,42 @@ function asNew() {
 }
 
 export const BACKUPS: Scenario[] = [
-  scenario('backup.create', { setting: { instance: 'running' }, params: () => ({ id: SUBJECT }) }),
+  scenario('backup.create', {
+    setting: { instance: 'running' },
+    backupsLeft: oneMore,
+    params: () => ({ id: SUBJECT }),
+  }),
   scenario('backup.create', {
     variant: '(stopped)',
     setting: { instance: 'stopped' },
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     variant: '(incremental)',
     setting: { instance: 'running' },
     arrange: haveCheckpoint,
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     variant: '(incremental, stopped)',
     setting: { instance: 'stopped' },
     arrange: haveCheckpoint,
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     variant: '(never quiesced)',
     setting: { instance: 'running' },
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT, quiesce: 'never' as const }),
   }),
   scenario('backup.create', {
     variant: '(refused)',
     setting: { instance: 'running' },
     arrange: haveCheckpoint,
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
     failing: { call: 'hypervisor.copyDisks' },
     ends: ['failed'],
@@ -79,16 +108,19 @@ export const BACKUPS: Scenario[] = [
   scenario('backup.create', {
     variant: '(UEFI)',
     setting: { instance: 'running', firmware: 'uefi' },
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     variant: '(UEFI, stopped)',
     setting: { instance: 'stopped', firmware: 'uefi' },
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     variant: '(UEFI, refused)',
     setting: { instance: 'running', firmware: 'uefi' },
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
     failing: { call: 'storage.readNvram' },
     ends: ['failed'],
@@ -148,13 +180,15 @@ export const BACKUPS: Scenario[] = [
   }),
   scenario('backup.delete', {
     setting: { instance: 'stopped' },
-    arrange: haveBackup,
+    arrange: haveBackups,
+    backupsLeft: (there) => there - 1,
     params: its,
     whenFailed: 'is asked for again',
   }),
   scenario('backup.prune', {
     setting: { instance: 'stopped' },
-    arrange: haveBackup,
+    arrange: haveBackups,
+    backupsLeft: (there) => there - ofSubject + 1,
     params: () => ({ instanceId: its().instanceId, last: 1, daily: 0, weekly: 0 }),
     whenFailed: 'is asked for again',
   }),

@@ -1,7 +1,7 @@
 /** Encrypted volumes, through everything that is done with one. */
 import type { Backup } from '../../../src/model/backup.ts';
 import type { Stand } from '../stands/stand.ts';
-import { haveCheckpoint } from './backups.ts';
+import { haveCheckpoint, oneMore } from './backups.ts';
 import { type Scenario, scenario } from './scenario.ts';
 import { ENCRYPTION, IMAGE, instanceSpec, SUBJECT } from './setting.ts';
 
@@ -112,24 +112,28 @@ export const ENCRYPTED: Scenario[] = [
     ...variant(),
     setting: { instance: 'running', encrypted: [SECRET] },
     arrange: attached,
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     ...variant(', stopped'),
     setting: { instance: 'stopped', encrypted: [SECRET] },
     arrange: attached,
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     ...variant(', incremental'),
     setting: { instance: 'running', encrypted: [SECRET] },
     arrange: changesKept,
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.create', {
     ...variant(', incremental, stopped'),
     setting: { instance: 'stopped', encrypted: [SECRET] },
     arrange: changesKept,
+    backupsLeft: oneMore,
     params: () => ({ id: SUBJECT }),
   }),
   scenario('backup.restore', {

@@ -39,6 +39,8 @@ export interface Scenario {
   failing?: Failing;
   /** A call that waits, and there the operation is cancelled. */
   cancelledAt?: Holding;
+  /** How many backups the store has when it has succeeded, of those that were there. @default all of them */
+  backupsLeft?(there: number): number;
   /** Its guest goes through its reset: on the simulated host that is seen as another boot. */
   reboots?: true;
 }

@@ -1,8 +1,10 @@
 /** Many objects that are written together: how often the disk is waited for, and what is there at each moment. */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { globSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
 import { FolderStore } from '../../../src/drivers/folder/store.ts';
@@ -77,6 +79,60 @@ t.test('no object has its name before the bytes of its group are on the disk', a
     named.map(() => 0),
   );
   t.equal(objectsIn(path).length, 20);
+});
+
+t.test('what is large goes to the disk while more is written, one at a time', async (t) => {
+  const { path, store } = rig(t);
+  const files = 6;
+  await using handle = await open('/');
+  const prototype = Object.getPrototypeOf(handle) as Pick<FileHandle, 'datasync' | 'writev'>;
+  const { datasync, writev } = prototype;
+  const written = new EventTarget();
+  const counts = { written: 0, begun: 0, underWay: 0, most: 0 };
+  t.intercept(prototype, 'writev', {
+    value: async function (this: FileHandle, ...args: Parameters<FileHandle['writev']>) {
+      const result = await writev.apply(this, args);
+      counts.written++;
+      written.dispatchEvent(new Event('more'));
+      return result;
+    },
+  });
+  t.intercept(prototype, 'datasync', {
+    /** A disk that takes as long as it takes to write the next one. */
+    value: async function (this: FileHandle): Promise<void> {
+      const next = Math.min(++counts.begun + 1, files);
+      counts.most = Math.max(counts.most, ++counts.underWay);
+      while (counts.written < next) await once(written, 'more');
+      await setImmediate();
+      await datasync.call(this).finally(() => counts.underWay--);
+    },
+  });
+  await using batch = store.batch();
+  for (let place = 0; place < files; place++) await batch.put(`a/${place}`, piecesOf(4 * MIB));
+  t.ok(counts.begun >= files - 1, `${counts.begun} were begun before anybody waited for them`);
+  t.same(objectsIn(path), [], 'none of them has its name yet');
+  await batch.settle();
+  t.match(counts, { begun: files, most: 1 }, 'a place is left to those who write');
+  t.equal(objectsIn(path).length, files);
+});
+
+t.test('where the disk takes nothing more all that was put is taken back', async (t) => {
+  const { path, store } = rig(t);
+  await using handle = await open('/');
+  const prototype = Object.getPrototypeOf(handle) as Pick<FileHandle, 'datasync'>;
+  t.intercept(prototype, 'datasync', {
+    value: () => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO', syscall: 'fdatasync' })),
+  });
+  {
+    await using batch = store.batch();
+    const putAll = async () => {
+      for (let place = 0; place < 6; place++) await batch.put(`a/${place}`, piecesOf(4 * MIB));
+    };
+    await t.rejects(putAll(), { code: 'UNAVAILABLE' }, 'whoever goes on putting hears of it');
+    await t.rejects(batch.settle(), { code: 'UNAVAILABLE' });
+  }
+  t.same(uploadsIn(path), []);
+  t.same(objectsIn(path), []);
 });
 
 t.test('more than a group goes to the disk meanwhile, and all of it is there in the end', async (t) => {
