@@ -23,7 +23,7 @@ export interface Case {
   /** Upper bound of the ratio, or of ours.p50 without a peer; null where only a figure is wanted. */
   goal: number | null;
   /** What the goal bounds where it is another figure than that. */
-  goalOf?: 'p99';
+  goalOf?: 'p50' | 'p99';
   holds: boolean;
   /** Most memory that a process had. */
   peakRssBytes?: number;
@@ -58,13 +58,13 @@ export function caseOf(parts: {
   peer?: { name: string; values: number[] };
   goal: number | null;
   /** @default the ratio, or ours.p50 without a peer */
-  goalOf?: 'p99';
+  goalOf?: 'p50' | 'p99';
 }): Case {
   const ours = samplesOf(parts.ours);
   const peer = parts.peer === undefined ? null : { name: parts.peer.name, ...samplesOf(parts.peer.values) };
   const ratio = peer === null ? null : round(ours.p50 / peer.p50);
   const { goal, goalOf } = parts;
-  const bounded = goalOf === 'p99' ? ours.p99 : (ratio ?? ours.p50);
+  const bounded = goalOf === undefined ? (ratio ?? ours.p50) : ours[goalOf];
   const holds = goal === null || bounded <= goal;
   return { case: parts.case, unit: parts.unit, ours, peer, ratio, goal, ...(goalOf && { goalOf }), holds };
 }

@@ -22,6 +22,9 @@ const PYTHON = '/usr/bin/python3';
 /** Memory as a file system: the disk of the machine is not what is measured. */
 const MEMORY_FOLDER = '/dev/shm';
 
+/** The first core, as a mask. */
+const ONE_CORE = '1';
+
 /** Domain of the test driver that every test:///default has. */
 export const DOMAIN = 'test';
 export const DOMAINS = 1_000;
@@ -67,6 +70,22 @@ export class LibvirtHost implements AsyncDisposable {
     await run('virsh', ['-q', '-c', uri, ...args]);
   }
 
+  /**
+   * Runs work while the daemon, libvirt-python and this process share one core, as where guests have the others.
+   *
+   * @see taskset(1)
+   */
+  async onOneCore<T>(work: () => Promise<T>): Promise<T> {
+    const before = await affinity(process.pid);
+    const pids = [process.pid, this.daemon.pid, this.python.pid];
+    try {
+      for (const pid of pids) await setAffinity(pid, ONE_CORE);
+      return await work();
+    } finally {
+      for (const pid of pids) await setAffinity(pid, before);
+    }
+  }
+
   /** A folder in memory that ends with the host. */
   memoryFolder(): string {
     const folder = mkdtempSync(join(MEMORY_FOLDER, 'node-libvirt-bench-'));
@@ -97,6 +116,11 @@ export class Python {
     this.#answers = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
   }
 
+  get pid(): number {
+    if (this.#process.pid === undefined) throw new Error(`${PYTHON} did not start`);
+    return this.#process.pid;
+  }
+
   async lookup(count: number): Promise<number[]> {
     return (await this.#ask(`lookup ${count}`)) as number[];
   }
@@ -119,6 +143,17 @@ export class Python {
     if (answer.done) throw new Error(`${PYTHON} has ended; it needs python3-libvirt`);
     return JSON.parse(answer.value);
   }
+}
+
+/** The cores that a process may use, as a mask in hexadecimal digits. */
+async function affinity(pid: number): Promise<string> {
+  const { stdout } = await run('taskset', ['--pid', `${pid}`]);
+  return /[0-9a-f]+$/.exec(stdout.trim())![0];
+}
+
+/** For all threads that a process has, and those that they start. */
+async function setAffinity(pid: number, mask: string): Promise<void> {
+  await run('taskset', ['--all-tasks', '--pid', mask, `${pid}`]);
 }
 
 /** A configuration of the test driver. @see examples/xml/test of libvirt */

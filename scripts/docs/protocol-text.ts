@@ -92,6 +92,8 @@ export const limits = `## Limits, and the life of a link
   one probe to the next.
 - After a failure the agent waits a random time below a limit that doubles, from 0.5 s to 30 s, and never dials more than ten times a minute. It tries the addresses of
   its configuration in turn, and goes back to the first when that answers.
+- An agent may say in its upgrade how many seconds it waits for the answer: \`Prefer: wait=30\` (RFC 7240, 4.3); one that does not is taken to wait for ten. A scheduler that has
+  many before it answers later, up to that time, and over TLS may go on with the handshake later, too. Who gives up before takes nobody's turn.
 - A scheduler that has to turn agents away for the moment answers 503 with \`Retry-After\`, and \`details.retryAfterMs\` in its error; the agent keeps to it, up to five minutes.
   The same \`details\` may be in the refusal of a hello.
 

@@ -28,7 +28,7 @@ import { HealthReporter } from './health/health-reporter.ts';
 import { enrolAtStart } from './identity/enrol-at-start.ts';
 import { Identity } from './identity/identity.ts';
 import { ImageKeeper } from './images/keeper.ts';
-import { Repositories } from './backups/repositories.ts';
+import { Repositories, storeSettingsOf } from './backups/repositories.ts';
 import { Uploads } from './images/uploads.ts';
 import { recountInstances } from './instances/recount.ts';
 import { readVendorData } from './instances/vendor-data.ts';
@@ -360,7 +360,7 @@ function servicesOf(
     repositories: new Repositories({
       objects: drivers.objects,
       keys: drivers.keys,
-      keyFiles: keyFilesOf(config),
+      settings: storeSettingsOf(config),
       clock,
     }),
     metering: new Metering({ store, hypervisor: drivers.hypervisor, clock, log, ...meteringOf(config) }),
@@ -375,12 +375,6 @@ function makeWipers({ pools, store, clock, log }: Services, { storage }: Config)
 function meteringOf({ metering: settings, node, scheduler }: Config) {
   const hasScheduler = scheduler.url !== undefined;
   return { settings, folder: node.stateDir, hasScheduler, newId: randomUUID };
-}
-
-function keyFilesOf({ objects }: Config): Map<string, string> {
-  return new Map(
-    objects.flatMap(({ name, backupKeyFile: file }) => (file === undefined ? [] : [[name, file]])),
-  );
 }
 
 async function checkHere(path: string): Promise<string | null> {

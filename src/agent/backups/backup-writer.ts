@@ -27,6 +27,8 @@ export interface BackupWriterParts {
   /** Of the parent's index. */
   reader: VolumeReader;
   batch: ObjectBatch;
+  /** Of chunks that are under way at once. */
+  limitBytes: number;
   /** Throws once others may take the repository for free. */
   mayGoOn: () => void;
   options: WriteOptions;
@@ -47,7 +49,8 @@ export class BackupWriter {
     const changed = new Ranges();
     let dataBytes = 0;
     const packed = pack(told(extents, before === null ? null : changed), volume.virtualSizeBytes);
-    const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk) };
+    const { limitBytes } = this.#parts;
+    const keep = { bytesOf: lengthOf, act: (chunk: PackedChunk) => this.#keepPacked(chunk), limitBytes };
     for await (const { bytes, entry, sentBytes } of inFlight(chunksOf(packed), keep)) {
       this.#parts.mayGoOn();
       await pages.add(entry);

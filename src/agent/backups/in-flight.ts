@@ -12,11 +12,13 @@ import { MIB } from '../../model/units.ts';
  * Plain bytes of a transfer that are under way: one chunk that is large, or several that are not. With their packed forms and a
  * store's buffers they are three times as much, and the agent as a whole stays below 120 MB (bench/storage-memory.ts).
  */
-const UNDER_WAY_BYTES = 4 * MIB;
+export const UNDER_WAY_BYTES = 4 * MIB;
 /** Requests at once for small things: half of the connections that an S3 store makes. */
 const UNDER_WAY_LIMIT = 8;
 
 export interface InFlight<T, R> {
+  /** Bytes under way at most, and one item at least. @default UNDER_WAY_BYTES */
+  limitBytes?: number;
   bytesOf: (item: T) => number;
   act: (item: T) => Promise<R>;
 }
@@ -24,12 +26,12 @@ export interface InFlight<T, R> {
 /** @throws What the source or the oldest one throws. */
 export async function* inFlight<T, R>(
   source: AsyncIterable<T>,
-  { bytesOf, act }: InFlight<T, R>,
+  { bytesOf, act, limitBytes = UNDER_WAY_BYTES }: InFlight<T, R>,
 ): AsyncGenerator<R> {
   const underWay: { bytes: number; result: Promise<R> }[] = [];
   const isFull = (bytes: number) =>
     underWay.length >= UNDER_WAY_LIMIT ||
-    underWay.reduce((sum, each) => sum + each.bytes, bytes) > UNDER_WAY_BYTES;
+    underWay.reduce((sum, each) => sum + each.bytes, bytes) > limitBytes;
   try {
     for await (const item of source) {
       const bytes = bytesOf(item);

@@ -7,14 +7,32 @@ import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { Keys } from '../../drivers/contracts/keys.ts';
 import type { ObjectStore } from '../../drivers/contracts/objects.ts';
 import { AgentError } from '../../model/errors.ts';
+import { MIB } from '../../model/units.ts';
+import type { Config } from '../config/schema.ts';
 import { BackupRepository } from './repository.ts';
+
+/** What the configuration says of the backups on a store. */
+export interface StoreSettings {
+  /** Null where they are not encrypted. */
+  keyFile: string | null;
+  /** Bytes of disks that are on their way at once. */
+  underWayBytes: number;
+}
 
 export interface RepositoriesParts {
   objects: ReadonlyMap<string, ObjectStore>;
-  /** Of the stores whose backups are encrypted. */
-  keyFiles: ReadonlyMap<string, string>;
+  settings: ReadonlyMap<string, StoreSettings>;
   keys: Keys;
   clock: Clock;
+}
+
+export function storeSettingsOf({ objects }: Config): Map<string, StoreSettings> {
+  return new Map(
+    objects.map(({ name, backupKeyFile: keyFile = null, underWayMib }) => [
+      name,
+      { keyFile, underWayBytes: underWayMib * MIB },
+    ]),
+  );
 }
 
 export class Repositories {
@@ -51,15 +69,19 @@ export class Repositories {
 
   /** @throws {AgentError} NOT_FOUND; PERMISSION_DENIED: its key can't be used */
   async open(name: string): Promise<BackupRepository> {
-    const { objects, keyFiles, keys, clock } = this.#parts;
+    const { objects, keys, clock } = this.#parts;
     const store = objects.get(this.nameOf(name)) as ObjectStore;
-    const keyFile = keyFiles.get(name);
-    const key = keyFile === undefined ? null : await keys.readFile(keyFile, 'the key of backups');
-    return new BackupRepository({ store, clock, key });
+    const { keyFile, underWayBytes } = this.#settingsOf(name);
+    const key = keyFile === null ? null : await keys.readFile(keyFile, 'the key of backups');
+    return new BackupRepository({ store, clock, key, underWayBytes });
   }
 
   /** Whether what is written there can't be read without a key. */
   isEncrypted(name: string): boolean {
-    return this.#parts.keyFiles.has(this.nameOf(name));
+    return this.#settingsOf(name).keyFile !== null;
+  }
+
+  #settingsOf(name: string): StoreSettings {
+    return this.#parts.settings.get(this.nameOf(name)) as StoreSettings;
   }
 }

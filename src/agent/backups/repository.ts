@@ -27,6 +27,7 @@ import { AgentError } from '../../model/errors.ts';
 import { BackupWriter, type WriteOptions } from './backup-writer.ts';
 import { Chunks } from './chunks.ts';
 import { Codec, damaged } from './codec.ts';
+import { UNDER_WAY_BYTES } from './in-flight.ts';
 import { type BackupRequest, manifestOf } from './manifest.ts';
 import { Markers } from './markers.ts';
 import { type ReadOptions, readAs, VolumeReader } from './volume-reader.ts';
@@ -43,6 +44,8 @@ export interface RepositoryParts {
   clock: Clock;
   /** KEY_BYTES; null for a repository in clear. */
   key: Uint8Array | null;
+  /** Bytes of disks that are on their way to or from the store at once. @default UNDER_WAY_BYTES */
+  underWayBytes?: number;
 }
 
 export interface VolumeName {
@@ -67,13 +70,15 @@ export class BackupRepository {
   readonly #clock: Clock;
   readonly #chunks: Chunks;
   readonly #reader: VolumeReader;
+  readonly #limitBytes: number;
   readonly #markers: Markers;
 
-  constructor({ store, clock, key }: RepositoryParts) {
+  constructor({ store, clock, key, underWayBytes = UNDER_WAY_BYTES }: RepositoryParts) {
     this.#store = store;
     this.#clock = clock;
     this.#chunks = new Chunks(store, new Codec(key), ROOT);
-    this.#reader = new VolumeReader(this.#chunks);
+    this.#reader = new VolumeReader(this.#chunks, underWayBytes);
+    this.#limitBytes = underWayBytes;
     this.#markers = new Markers(store, clock, ROOT);
   }
 
@@ -88,7 +93,8 @@ export class BackupRepository {
     const done = await this.#begin(request, options);
     if (done !== null) return done;
     await using batch = this.#store.batch(options);
-    const parts = { chunks: this.#chunks, reader: this.#reader, batch, mayGoOn, options };
+    const own = { chunks: this.#chunks, reader: this.#reader, limitBytes: this.#limitBytes };
+    const parts = { ...own, batch, mayGoOn, options };
     const writer = new BackupWriter(parts);
     const volumes: BackupVolume[] = [];
     for (const source of request.volumes) {

@@ -19,14 +19,18 @@ export interface ReadOptions extends CallOptions {
 
 export class VolumeReader {
   readonly #chunks: Chunks;
+  readonly #limitBytes: number;
 
-  constructor(chunks: Chunks) {
+  /** @param limitBytes Of chunks that are under way at once. */
+  constructor(chunks: Chunks, limitBytes: number) {
     this.#chunks = chunks;
+    this.#limitBytes = limitBytes;
   }
 
   /** @throws {AgentError} DATA_DAMAGED: what is in the sink then is not to be used. */
   async restore(volume: BackupVolume, sink: DiskSink, options: ReadOptions): Promise<void> {
-    const read = { bytesOf: () => CHUNK_BYTES, act: (entry: IndexEntry) => this.#withBytes(entry, options) };
+    const act = (entry: IndexEntry) => this.#withBytes(entry, options);
+    const read = { bytesOf: () => CHUNK_BYTES, act, limitBytes: this.#limitBytes };
     let readBytes = 0;
     for await (const { entry, bytes } of inFlight(this.entries(volume, options), read)) {
       if (!piecesFit(entry, volume.virtualSizeBytes, bytes?.length ?? null))

@@ -156,6 +156,13 @@ export const objects = sections(
           'File with 64 hexadecimal digits, readable by root alone: backups are encrypted by this key, and are lost without it. Absolute path.',
       }),
     ),
+    underWayMib: Type.Integer({
+      minimum: 4,
+      maximum: 32,
+      default: 4,
+      description:
+        'MiB of disks that are on their way to or from the store at once while a backup is written or read. More is quicker where the store is far away; berthd takes about three times as much of memory meanwhile.',
+    }),
     pathStyle: Type.Boolean({
       default: true,
       description: "Bucket in the path of the URL; false for in the host's name, as AWS wants it.",

@@ -15,6 +15,11 @@ export class Addresses {
     return this.#alternates[this.#at - 1] ?? null;
   }
 
+  /** Whether there is another one to go to where one does not answer. */
+  get hasOthers(): boolean {
+    return this.#alternates.length > 0;
+  }
+
   get isHome(): boolean {
     return this.#at === 0;
   }

@@ -1,12 +1,14 @@
 /**
  * One try to connect, from the dial to the close, whether it comes to a session or not.
  */
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { AgentError } from '../../model/errors.ts';
 import { COMPRESSION, MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
+import { PREFER, preferWait } from '../../model/patience.ts';
 import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
 import { closeSocket } from './closing.ts';
 import type { Dial } from './credentials.ts';
@@ -14,8 +16,8 @@ import { isAboutTime, readRefusal, retryAfterOf, wordsOf } from './faults.ts';
 import type { Introduction } from './inventory-feed.ts';
 import { Session, type SessionParts } from './session.ts';
 
-/** A TCP and WebSocket handshake that takes longer leads nowhere, ms. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** An address that takes no TCP connection in this time is none, ms. */
+const CONNECT_TIMEOUT_MS = 10_000;
 
 /** How a connection has ended. */
 export interface End {
@@ -51,7 +53,7 @@ export class Connection {
   #readyAtMs: number | null = null;
 
   constructor(
-    { dial, isPlain }: { dial: Dial; isPlain: boolean },
+    { dial, isPlain, waitSeconds }: { dial: Dial; isPlain: boolean; waitSeconds: number },
     parts: SessionParts,
     listener: ConnectionListener,
   ) {
@@ -63,8 +65,12 @@ export class Connection {
     this.#parts = parts;
     this.#listener = listener;
     this.#socket = new WebSocket(new URL(AGENT_PATH, url), SUBPROTOCOL, {
-      headers: dial.token === null ? {} : { authorization: `Bearer ${dial.token}` },
-      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      headers: {
+        [PREFER]: preferWait(waitSeconds),
+        ...(dial.token === null ? {} : { authorization: `Bearer ${dial.token}` }),
+      },
+      handshakeTimeout: CONNECT_TIMEOUT_MS,
+      finishRequest: (request) => waitPatiently(request, waitSeconds),
       maxPayload: MESSAGE_BYTES_LIMIT,
       perMessageDeflate: { ...COMPRESSION, clientMaxWindowBits: COMPRESSION.serverMaxWindowBits },
       followRedirects: false,
@@ -134,6 +140,14 @@ export class Connection {
     this.#end.reason ||= text || 'closed by the scheduler';
     this.#listener.onClosed(this.#end);
   }
+}
+
+/** Once there is a connection the scheduler may take its time: it has others before it, who are as many as it can let in. */
+function waitPatiently(request: ClientRequest, waitSeconds: number): void {
+  request.on('socket', (socket: Socket) => {
+    socket.once('connect', () => socket.setTimeout(waitSeconds * 1000));
+  });
+  request.end();
 }
 
 /** The scheduler for the audit log: what its certificate says, where it has proven that, and its address. */

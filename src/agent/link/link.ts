@@ -12,6 +12,7 @@ import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { RenewRequest } from '../../model/enrolment.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Health } from '../../model/node.ts';
+import { LONG_WAIT_SECONDS, SHORT_WAIT_SECONDS } from '../../model/patience.ts';
 import type { Inventories } from '../inventory/inventories.ts';
 import { Addresses } from './addresses.ts';
 import { Connection, type End } from './connection.ts';
@@ -127,7 +128,9 @@ export class Link {
   }
 
   #connectionTo(dial: Dial, onOpen: () => void): Connection {
-    const connection: Connection = new Connection({ dial, isPlain: this.#isPlain }, this.#sessionParts, {
+    const waitSeconds = this.#addresses.hasOthers ? SHORT_WAIT_SECONDS : LONG_WAIT_SECONDS;
+    const how = { dial, isPlain: this.#isPlain, waitSeconds };
+    const connection: Connection = new Connection(how, this.#sessionParts, {
       onOpen,
       onReady: (session) => this.#onReady(dial.url, session),
       onClosed: (end) => this.#onClosed(connection, end),

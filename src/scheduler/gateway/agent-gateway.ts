@@ -12,12 +12,13 @@ import { WebSocketServer } from 'ws';
 import { AgentError } from '../../model/errors.ts';
 import { httpStatusOf } from '../../model/http-status.ts';
 import { COMPRESSION, MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
+import { PREFER, patienceOf } from '../../model/patience.ts';
 import { SUBPROTOCOL } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { type AgentPeer, AgentSession } from './agent-session.ts';
 import { CLOSE } from './close-codes.ts';
 import { type Doorkeeper, misdirected } from './doorkeeper.ts';
-import { type Arrived, Floodgate } from './floodgate.ts';
+import { type Arrived, Floodgate, type Waiter } from './floodgate.ts';
 import { HeldInventories } from './held-inventories.ts';
 import type { LinkSocket } from './link-socket.ts';
 import type { LinkTable } from './link-table.ts';
@@ -48,7 +49,7 @@ export class AgentGateway {
   readonly #parts: GatewayParts;
   readonly #server: WebSocketServer;
   readonly #sessions = new Set<AgentSession>();
-  readonly #held = new HeldInventories();
+  readonly #held: HeldInventories;
   readonly #floodgate: Floodgate;
   readonly #prober: Prober;
   #strangers = 0;
@@ -56,6 +57,7 @@ export class AgentGateway {
 
   constructor(parts: GatewayParts) {
     this.#parts = parts;
+    this.#held = new HeldInventories((nodeId) => parts.peer.toldBefore(nodeId));
     this.#server = new WebSocketServer({
       noServer: true,
       clientTracking: true,
@@ -74,7 +76,7 @@ export class AgentGateway {
   }
 
   async #letIn(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const admitted = await this.#admit(request);
+    const admitted = await whileThere(socket, (gone) => this.#admit(request, gone));
     if ('error' in admitted) {
       this.#parts.logger.info({ err: admitted.error }, 'agent turned away');
       turnAway(socket, admitted);
@@ -84,6 +86,7 @@ export class AgentGateway {
       delete request.headers['sec-websocket-extensions'];
     }
     const { nodeId, arrived } = admitted;
+    if (!socket.readable || !socket.writable) arrived();
     this.#server.handleUpgrade(request, socket, head, (webSocket) => this.adopt(webSocket, nodeId, arrived));
   }
 
@@ -104,12 +107,12 @@ export class AgentGateway {
    *
    * @throws {AgentError} LIMIT_REACHED: there are too many for now.
    */
-  async enter(provenNode: string | null): Promise<Arrived> {
+  async enter(provenNode: string | null, waiter: Waiter = {}): Promise<Arrived> {
     const links = this.#sessions.size + this.#floodgate.waiting;
     if (links >= LINKS_LIMIT) throw full(`There are ${LINKS_LIMIT} links already`);
     if (this.#strangers >= STRANGERS_LIMIT) throw full(`${STRANGERS_LIMIT} links have not said hello`);
     if (provenNode !== null) this.#floodgate.admitNode(provenNode);
-    return await this.#floodgate.enter();
+    return await this.#floodgate.enter(waiter);
   }
 
   /** Takes a link that has been let in. */
@@ -137,7 +140,10 @@ export class AgentGateway {
     this.#strangers++;
   }
 
-  async #admit(request: IncomingMessage): Promise<{ nodeId: string | null; arrived: Arrived } | Refusal> {
+  async #admit(
+    request: IncomingMessage,
+    gone: AbortSignal,
+  ): Promise<{ nodeId: string | null; arrived: Arrived } | Refusal> {
     let nodeId: string | null;
     try {
       nodeId = this.#parts.doorkeeper.admit(request);
@@ -147,7 +153,8 @@ export class AgentGateway {
     const refusal = this.#refusalOf(request);
     if (refusal !== null) return refusal;
     try {
-      return { nodeId, arrived: await this.enter(nodeId) };
+      const patienceMs = patienceOf(request.headers[PREFER]);
+      return { nodeId, arrived: await this.enter(nodeId, { patienceMs, gone }) };
     } catch (thrown) {
       return { error: AgentError.from(thrown), status: 503 };
     }
@@ -174,6 +181,18 @@ export class AgentGateway {
 export interface Refusal {
   error: AgentError;
   status: number;
+}
+
+/** Nobody half-closes before the upgrade: who has said the last word has gone. */
+async function whileThere<T>(socket: Duplex, body: (gone: AbortSignal) => Promise<T>): Promise<T> {
+  const gone = new AbortController();
+  const leave = (): void => gone.abort('the agent has gone');
+  socket.once('end', leave).once('close', leave);
+  try {
+    return await body(gone.signal);
+  } finally {
+    socket.off('end', leave).off('close', leave);
+  }
 }
 
 function full(message: string): AgentError {

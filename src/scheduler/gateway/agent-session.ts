@@ -43,7 +43,7 @@ import {
 } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
 import { because, CLOSE, type CloseCause } from './close-codes.ts';
-import type { HeldInventories } from './held-inventories.ts';
+import type { HeldInventories, HeldInventory } from './held-inventories.ts';
 import type { LinkSocket } from './link-socket.ts';
 import { type Outcome, Requests } from './requests.ts';
 
@@ -74,6 +74,8 @@ export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null; fence
 
 /** What the owner of the links does with what agents say. */
 export interface AgentPeer {
+  /** The inventory that is stored of a node, with the node's own word for it; null where there is no such. */
+  toldBefore(nodeId: string): HeldInventory | null;
   /** @throws {AgentError} when the agent is not taken; the link is closed then. */
   onHello(session: AgentSession, hello: WholeHello): Promise<Welcome>;
   /** The answer to the hello is on its way: requests may follow. */
@@ -98,7 +100,7 @@ export interface SessionParts {
   admitNode?: (nodeId: string) => void;
   clock: Clock;
   logger: Logger;
-  peer: Omit<AgentPeer, 'onClosed'>;
+  peer: Omit<AgentPeer, 'onClosed' | 'toldBefore'>;
   /** Called once, when a hello was taken. @default nobody */
   onIntroduced?: () => void;
   /** Called once, when nothing more will come from the link. */
@@ -345,7 +347,7 @@ export class AgentSession {
     const { revision } = heartbeat;
     const isUnknown = told === null && heartbeat.delta === undefined && revision !== undefined;
     if (isUnknown && revision !== this.#held.revision(nodeId)) this.#acknowledgeRevision(null);
-    await this.#peer.onHeartbeat(this, nodeId, told === null ? {} : { inventory: told });
+    await this.#peer.onHeartbeat(this, nodeId, toldAs(told, revision));
     if (told !== null && revision !== undefined) this.#acknowledgeRevision(revision);
   }
 
@@ -396,6 +398,11 @@ export class AgentSession {
   #handleClose(code: number, reason: string): void {
     if (!this.#closed) this.#end(code, reason);
   }
+}
+
+function toldAs(inventory: Inventory | null, revision: string | undefined): Heartbeat {
+  if (inventory === null) return {};
+  return revision === undefined ? { inventory } : { inventory, revision };
 }
 
 function tooLarge(sizeBytes: number): AgentError {

@@ -4,8 +4,9 @@
  * The certificate is judged here and not by the TLS handshake, so that one who is turned away is told why, with the
  * scheduler's clock where it is about time. Nothing is said or taken before.
  */
+import type { X509Certificate } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { DetailedPeerCertificate, TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import { AgentError } from '../../model/errors.ts';
 import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
 import { nodeOfCertificate } from '../../model/x509/names.ts';
@@ -47,20 +48,20 @@ export class Doorkeeper {
   }
 
   #nodeOf(socket: TLSSocket): string {
-    const certificate = socket.getPeerCertificate(true);
-    if (certificate?.raw === undefined) {
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) {
       throw new AgentError('PERMISSION_DENIED', "A node's certificate is needed, and none was shown", {
         hint: 'Enrol the node: berth-scheduler token create, then berth node enrol.',
       });
     }
     if (!socket.authorized) throw this.#notInOrder(String(socket.authorizationError), certificate);
-    const nodeId = nodeOfCertificate(certificate.subjectaltname);
+    const nodeId = nodeOfCertificate(certificate.subjectAltName);
     this.#parts.assertGood?.(certificate.serialNumber, nodeId);
     return nodeId;
   }
 
-  #notInOrder(code: string, certificate: DetailedPeerCertificate): AgentError {
-    const { valid_from: from, valid_to: to } = certificate;
+  #notInOrder(code: string, certificate: X509Certificate): AgentError {
+    const { validFrom: from, validTo: to } = certificate;
     const isAboutTime = code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID';
     if (!isAboutTime) return new AgentError('PERMISSION_DENIED', `The certificate is not in order: ${code}`);
     const words = `it is valid from ${iso(from)} to ${iso(to)}, and the scheduler's clock says ${timestamp(this.#parts.clock)}`;

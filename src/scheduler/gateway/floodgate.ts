@@ -21,12 +21,14 @@ const LINKS: BucketSize = { burst: 500, refillMs: 1 };
 const WINDOW = 200;
 /** Milliseconds after which one who was let in, and says nothing, keeps nobody out any more. */
 const ARRIVAL_LIMIT_MS = 2_000;
-/** Who waits: each holds a socket and its request, some 10 KiB. */
-const WAITING_LIMIT = 4_000;
-/** Nobody is let wait who is not to have a turn in this time, ms: an agent gives up after ten seconds. */
-const PATIENCE_MS = 4_000;
-/** Milliseconds after which who waits all the same is turned away. */
-const WAITING_TIME_LIMIT_MS = 7_000;
+/** Who waits: each holds a socket and its request, some 10 KiB, and is to be a link, which takes five times that. */
+const WAITING_LIMIT = 12_000;
+/** How long an agent waits that does not say so, ms: those of before `Prefer` gave up after ten seconds. */
+const UNTOLD_PATIENCE_MS = 10_000;
+/** Nobody is let wait who is not to have a turn in this share of its patience: the measurement is of a moment ago. */
+const HOPEFUL_SHARE = 0.8;
+/** Milliseconds before its patience ends at which who waits all the same is turned away. */
+const FAREWELL_MS = 3_000;
 /** A node that works connects once in a while; twenty times in a minute it does not. */
 const PER_NODE: BucketSize = { burst: 20, refillMs: 3_000 };
 /** Nodes whose buckets are kept. */
@@ -36,6 +38,14 @@ const WAIT_LIMIT_MS = 120_000;
 
 /** To be called when the link that was let in is introduced, or gone. */
 export type Arrived = () => void;
+
+/** Who wants to come in. */
+export interface Waiter {
+  /** Milliseconds for which it waits. @default null: it has not said */
+  patienceMs?: number | null;
+  /** Aborted when it waits no more. @default never */
+  gone?: AbortSignal;
+}
 
 interface Waiting {
   enter(arrived: Arrived): void;
@@ -52,6 +62,7 @@ export class Floodgate {
   readonly #nodes = new Map<string, TokenBucket>();
   readonly #waiting = new Set<Waiting>();
   readonly #throughput: Throughput;
+  #onEased: () => void = () => undefined;
   #arriving = 0;
   #isPumpDue = false;
   /** When the last one of those who were turned away is to come. */
@@ -76,15 +87,21 @@ export class Floodgate {
     return this.#waiting.size;
   }
 
+  /** Told when one who waited waits no more. */
+  onEased(listener: () => void): void {
+    this.#onEased = listener;
+  }
+
   /**
    * Resolves when the link may begin.
    *
-   * @throws {AgentError} LIMIT_REACHED, with `details.retryAfterMs`. UNAVAILABLE: closed.
+   * @throws {AgentError} LIMIT_REACHED, with `details.retryAfterMs`. UNAVAILABLE: closed. CANCELLED: it has gone.
    */
-  async enter(): Promise<Arrived> {
+  async enter({ patienceMs, gone }: Waiter = {}): Promise<Arrived> {
     if (this.#waiting.size === 0 && this.#isOpen) return this.#letIn();
-    if (this.#waiting.size >= this.#placesToWait) throw this.#comeInTurn();
-    return this.#wait();
+    const limitMs = patienceMs ?? UNTOLD_PATIENCE_MS;
+    if (this.#waiting.size >= this.#placesToWait(limitMs)) throw this.#comeInTurn();
+    return this.#wait(limitMs, gone);
   }
 
   /** @throws {AgentError} LIMIT_REACHED, with `details.retryAfterMs` */
@@ -105,8 +122,9 @@ export class Floodgate {
     return this.#arriving < this.#window && this.#links.take(this.#clock.now()) === 0;
   }
 
-  get #placesToWait(): number {
-    return Math.min(this.#waitingLimit, this.#throughput.perSecond * (PATIENCE_MS / 1000));
+  #placesToWait(patienceMs: number): number {
+    const hopefulMs = HOPEFUL_SHARE * (patienceMs - FAREWELL_MS);
+    return Math.min(this.#waitingLimit, this.#throughput.perSecond * (hopefulMs / 1000));
   }
 
   #letIn(): Arrived {
@@ -126,11 +144,14 @@ export class Floodgate {
     };
   }
 
-  #wait(): Promise<Arrived> {
+  #wait(patienceMs: number, gone?: AbortSignal): Promise<Arrived> {
     const { promise, resolve, reject } = Promise.withResolvers<Arrived>();
+    const goAway = (): void => one.turnAway(new AgentError('CANCELLED', 'The agent has not waited'));
     const leave = (): void => {
       cancel();
+      gone?.removeEventListener('abort', goAway);
       this.#waiting.delete(one);
+      this.#onEased();
     };
     const one: Waiting = {
       enter: (arrived) => {
@@ -142,7 +163,8 @@ export class Floodgate {
         reject(error);
       },
     };
-    const cancel = this.#clock.after(WAITING_TIME_LIMIT_MS, () => one.turnAway(this.#comeInTurn()));
+    const cancel = this.#clock.after(patienceMs - FAREWELL_MS, () => one.turnAway(this.#comeInTurn()));
+    gone?.addEventListener('abort', goAway);
     this.#waiting.add(one);
     this.#pump();
     return promise;

@@ -1,8 +1,8 @@
 /**
  * The inventories that nodes have told, as they told them last, so that the next one can be told as a difference.
  *
- * Kept as text, which takes a third of the memory, over the ends of links. Of more nodes than the limit those that
- * told theirs longest ago are forgotten: they are asked for the whole again.
+ * Kept as text, which takes a third of the memory, over the ends of links; after a start they are those that are stored. Of
+ * more nodes than the limit those that told theirs longest ago are forgotten here.
  */
 import { AgentError } from '../../model/errors.ts';
 import { patchJson } from '../../model/json-patch.ts';
@@ -14,14 +14,26 @@ import type { Heartbeat } from '../../model/wire.ts';
 /** Nodes; some 2 KiB each. */
 const NODES_LIMIT = 20_000;
 
+export interface HeldInventory {
+  /** The node's word for it. */
+  revision: string;
+  text: string;
+}
+
 type Told = Pick<Heartbeat, 'inventory' | 'revision' | 'delta'>;
 
 export class HeldInventories {
-  readonly #byNode = new Map<string, { revision: string; text: string }>();
+  readonly #byNode = new Map<string, HeldInventory>();
+  readonly #stored: (nodeId: string) => HeldInventory | null;
+
+  /** @param stored What is known of a node from before. */
+  constructor(stored: (nodeId: string) => HeldInventory | null) {
+    this.#stored = stored;
+  }
 
   /** What is held of a node; null for nothing. */
   revision(nodeId: string): string | null {
-    return this.#byNode.get(nodeId)?.revision ?? null;
+    return this.#of(nodeId)?.revision ?? null;
   }
 
   /**
@@ -38,13 +50,17 @@ export class HeldInventories {
   }
 
   #patched(nodeId: string, { base, patch }: NonNullable<Told['delta']>): Inventory {
-    const held = this.#byNode.get(nodeId);
-    if (held === undefined || held.revision !== base) {
+    const held = this.#of(nodeId);
+    if (held?.revision !== base) {
       throw new AgentError('STALE', `Revision ${base} of the inventory is not held here`, {
         details: { revision: held?.revision ?? null },
       });
     }
     return parse(told(Inventory), patchJson(JSON.parse(held.text), patch), 'inventory');
+  }
+
+  #of(nodeId: string): HeldInventory | null {
+    return this.#byNode.get(nodeId) ?? this.#stored(nodeId);
   }
 
   #keep(nodeId: string, revision: string, inventory: Inventory): void {

@@ -69,6 +69,10 @@ export class NodePeer implements AgentPeer {
     return { ...told, ...(disowned.length > 0 ? { disowned } : {}) };
   }
 
+  toldBefore(nodeId: string): { revision: string; text: string } | null {
+    return this.#parts.store.nodes.told(nodeId);
+  }
+
   onIntroduced(session: AgentSession, nodeId: string): void {
     const { links, presence, poller, onConnected } = this.#parts;
     links.assign(nodeId, session);
@@ -83,11 +87,11 @@ export class NodePeer implements AgentPeer {
 
   async onHeartbeat(_session: AgentSession, nodeId: string, heartbeat: Heartbeat): Promise<void> {
     const { store, presence } = this.#parts;
-    const { inventory } = heartbeat;
+    const { inventory, revision = null } = heartbeat;
     if (inventory !== undefined) {
       checkOwn(nodeId, inventory);
       await store.round.write(() => {
-        this.#count(nodeId, store.nodes.setInventory(nodeId, inventory));
+        this.#count(nodeId, store.nodes.setInventory(nodeId, inventory, { revision }));
       });
     }
     presence.heard(nodeId);
@@ -133,7 +137,8 @@ export class NodePeer implements AgentPeer {
     const goesOn = known !== null && outbox !== null && store.outboxes.get(hello.nodeId) === outbox;
     const lastSeq = this.#resumeAfter(known, hello);
     this.#liftFence(known);
-    store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq });
+    const { revision = null } = hello;
+    store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq }, { revision });
     store.outboxes.put(hello.nodeId, outbox);
     this.#count(hello.nodeId, true);
     return { lastSeq, goesOn };

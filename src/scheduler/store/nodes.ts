@@ -43,6 +43,12 @@ export interface NodeRow extends NodeBrief {
   registeredAt: string;
 }
 
+/** How an inventory came. */
+export interface Told {
+  /** The node's word for it. @default null: it was asked for, or the node has no such words */
+  revision?: string | null;
+}
+
 const BRIEF = 'id, hostname, state, since, reason, service, service_note, fence';
 
 export class NodeStore {
@@ -81,26 +87,28 @@ export class NodeStore {
   }
 
   /** Adds the node, or replaces what is known of it, where that is another; its service stays what operators have said. */
-  put(node: Omit<NodeRow, 'service' | 'serviceNote' | 'fence'>): void {
+  put(node: Omit<NodeRow, 'service' | 'serviceNote' | 'fence'>, { revision = null }: Told = {}): void {
     this.#db.assertTransaction();
     this.#briefs.changed(node.id);
     this.#db
       .sql(
-        `INSERT INTO nodes (id, hostname, version, inventory, state, since, reason, last_seq, registered_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        `INSERT INTO nodes (id, hostname, version, inventory, revision, state, since, reason, last_seq,
+           registered_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET hostname = excluded.hostname, version = excluded.version,
-           inventory = excluded.inventory, state = excluded.state, since = excluded.since,
-           reason = excluded.reason, last_seq = excluded.last_seq
-         WHERE (nodes.hostname, nodes.version, nodes.inventory, nodes.state, nodes.since, nodes.reason,
-             nodes.last_seq)
-           IS NOT (excluded.hostname, excluded.version, excluded.inventory, excluded.state, excluded.since,
-             excluded.reason, excluded.last_seq)`,
+           inventory = excluded.inventory, revision = excluded.revision, state = excluded.state,
+           since = excluded.since, reason = excluded.reason, last_seq = excluded.last_seq
+         WHERE (nodes.hostname, nodes.version, nodes.inventory, nodes.revision, nodes.state, nodes.since,
+             nodes.reason, nodes.last_seq)
+           IS NOT (excluded.hostname, excluded.version, excluded.inventory, excluded.revision,
+             excluded.state, excluded.since, excluded.reason, excluded.last_seq)`,
       )
       .run(
         node.id,
         node.hostname,
         node.version,
         JSON.stringify(node.inventory),
+        revision,
         node.state,
         node.since,
         node.reason,
@@ -110,14 +118,22 @@ export class NodeStore {
   }
 
   /** @returns Whether it is another one than before: what is the same is not written, and its commit costs nothing. */
-  setInventory(id: string, inventory: Inventory): boolean {
+  setInventory(id: string, inventory: Inventory, { revision = null }: Told = {}): boolean {
     this.#db.assertTransaction();
     this.#briefs.changed(id);
     const text = JSON.stringify(inventory);
     const { changes } = this.#db
-      .sql('UPDATE nodes SET inventory = ?, hostname = ? WHERE id = ? AND inventory <> ?')
-      .run(text, inventory.hostname, id, text);
+      .sql('UPDATE nodes SET inventory = ?, revision = ?, hostname = ? WHERE id = ? AND inventory <> ?')
+      .run(text, revision, inventory.hostname, id, text);
+    if (changes === 0 && revision !== null) this.#setRevision(id, revision);
     return changes > 0;
+  }
+
+  /** The inventory that is stored, as text, where it is one that the node has told by a revision. */
+  told(id: string): { revision: string; text: string } | null {
+    const row = this.#db.sql('SELECT revision, inventory FROM nodes WHERE id = ?').get(id);
+    if (row === undefined || row['revision'] === null) return null;
+    return { revision: row['revision'] as string, text: row['inventory'] as string };
   }
 
   setState(id: string, change: { state: NodeState; since: string; reason: string }): void {
@@ -163,6 +179,12 @@ export class NodeStore {
   setLastSeq(id: string, seq: number): void {
     this.#db.assertTransaction();
     this.#db.sql('UPDATE nodes SET last_seq = ? WHERE id = ?').run(seq, id);
+  }
+
+  #setRevision(id: string, revision: string): void {
+    this.#db
+      .sql('UPDATE nodes SET revision = ? WHERE id = ? AND revision IS NOT ?')
+      .run(revision, id, revision);
   }
 
   #readBriefs(): [string, NodeBrief][] {

@@ -25,6 +25,10 @@ export interface CertificateRow {
 
 export class TrustStore {
   readonly #db: Database;
+  /** How many tokens there are; null where that is not sure. To count them reads the certificates that they hold. */
+  #tokens: number | null = null;
+  /** Transactions that were undone when they were last counted. */
+  #undone = 0;
 
   constructor(db: Database) {
     this.#db = db;
@@ -35,6 +39,7 @@ export class TrustStore {
     this.#db
       .sql('INSERT INTO enrolment_tokens (digest, node_id, expires_at) VALUES (?, ?, ?)')
       .run(digest, nodeId, expiresAt);
+    if (this.#tokens !== null) this.#tokens++;
   }
 
   token(digest: string): TokenRow | null {
@@ -43,7 +48,10 @@ export class TrustStore {
   }
 
   countTokens(): number {
-    return this.#db.sql('SELECT count(*) AS n FROM enrolment_tokens').get()?.['n'] as number;
+    if (this.#undone !== this.#db.undone) this.#tokens = null;
+    this.#undone = this.#db.undone;
+    this.#tokens ??= this.#db.sql('SELECT count(*) AS n FROM enrolment_tokens').get()?.['n'] as number;
+    return this.#tokens;
   }
 
   useToken(digest: string, { by, requestDigest, certificate }: NonNullable<TokenRow['used']>): void {
@@ -79,6 +87,7 @@ export class TrustStore {
 
   prune(beforeMs: number): void {
     this.#db.assertTransaction();
+    this.#tokens = null;
     this.#db.sql('DELETE FROM enrolment_tokens WHERE expires_at < ?').run(beforeMs);
     this.#db.sql('DELETE FROM certificates WHERE not_after < ?').run(beforeMs);
   }

@@ -57,15 +57,21 @@ t.test('several are under way, and their results come in the order of the items'
 });
 
 t.test('no more is under way than the bound in bytes allows, and one at least', async (t) => {
-  for (const [bytes, most] of [
+  for (const [bytes, most, limitBytes] of [
     [2 * MIB, 2],
     [4 * MIB, 1],
     [64 * MIB, 1],
     [1, 8],
+    [4 * MIB, 4, 16 * MIB],
+    [1, 8, 16 * MIB],
   ] as const) {
     const work = new Work();
     const done = (async () => {
-      for await (const _ of inFlight(upTo(12), { bytesOf: () => bytes, act: work.act }));
+      for await (const _ of inFlight(upTo(12), {
+        bytesOf: () => bytes,
+        act: work.act,
+        ...(limitBytes && { limitBytes }),
+      }));
     })();
     for (let item = 0; item < 12; item++) {
       await turns();

@@ -70,6 +70,17 @@ t.test('a hello that is never answered is given up', async (t) => {
   await healthIs(link, 'unavailable', /hello was not answered/);
 });
 
+t.test('the dial says how long it waits, which is shorter where there are other addresses', async (t) => {
+  for (const [alternateUrls, wait] of [
+    [[], 'wait=30'],
+    [['ws://127.0.0.1:9'], 'wait=10'],
+  ] as const) {
+    const { scheduler } = await linked(t, { alternateUrls: [...alternateUrls] });
+    await scheduler.peer(1);
+    t.equal(scheduler.headers[0]?.['prefer'], wait);
+  }
+});
+
 t.test('at most 500 events are on their way; each ack moves the window', async (t) => {
   const parts = await linked(t);
   writeEvents(parts.sim, 1_300);

@@ -5,8 +5,7 @@ import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { DiskExtent } from '../../../src/drivers/contracts/extents.ts';
 import type { StoragePool, VolumeChain, VolumeRequest } from '../../../src/drivers/contracts/storage.ts';
-import type { ErrorCode } from '../../../src/model/errors.ts';
-import type { MakePool } from './storage.ts';
+import { type MakePool, rejectsWith } from './storage-fixture.ts';
 
 const MIB = 1024 * 1024;
 const SIZE_BYTES = 2 * MIB;
@@ -228,8 +227,4 @@ async function bytesOf(pool: StoragePool, chain: VolumeChain): Promise<DiskExten
 async function textOf(pool: StoragePool, chain: VolumeChain): Promise<string> {
   const [first] = await bytesOf(pool, chain);
   return first?.type === 'data' ? Buffer.from(first.data).toString().replace(/\0+$/, '') : '';
-}
-
-async function rejectsWith(t: Test, code: ErrorCode, call: () => Promise<unknown>): Promise<void> {
-  await t.rejects(call, { name: 'AgentError', code }, `refused with ${code}`);
 }

@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Test } from 'tap';
 import type { ShareLabel } from '../../../src/drivers/contracts/storage.ts';
-import type { MakePool, StorageFixture } from './storage.ts';
+import type { MakePool, StorageFixture } from './storage-fixture.ts';
 
 const LABEL: ShareLabel = {
   name: 'files',

@@ -12,7 +12,7 @@ import { HostExec } from '../../../src/drivers/host/exec.ts';
 import { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
 import type { Qcow2PoolParts } from '../../../src/drivers/qcow2/stores.ts';
 import { AgentError, type ErrorCode } from '../../../src/model/errors.ts';
-import type { MakePool, ValidSource } from '../contract/storage.ts';
+import type { MakePool, ValidSource } from '../contract/storage-fixture.ts';
 import { KEYS } from '../contract/storage-encryption.ts';
 import { TestKeys } from '../keys.ts';
 

@@ -19,7 +19,7 @@ import type { DefinitionBench } from '../contract/definitions.ts';
 import type { FileBench } from '../contract/hypervisor-bench.ts';
 import type { NetworkRig } from '../contract/network-rig.ts';
 import type { ObjectsFixture } from '../contract/objects.ts';
-import type { StorageFixture } from '../contract/storage.ts';
+import type { StorageFixture } from '../contract/storage-fixture.ts';
 import type { SharingFixture } from '../contract/storage-sharing.ts';
 
 const MIB = 1024 * 1024;

@@ -100,6 +100,36 @@ t.test('of a flood so many are let in, and the others are told another moment ea
   t.ok((await lab.knock()) instanceof WebSocket, 'in its time it is let in');
 });
 
+t.test('an agent that gives up while it waits keeps nobody out', async (t) => {
+  const clock = new ManualClock();
+  const floodgate = new Floodgate(clock, { window: 1 });
+  const lab = await startGateway(t, { clock, floodgate });
+  const first = (await lab.knock()) as WebSocket;
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const hasty = new WebSocket(lab.url, 'berth.v1', { headers }).on('error', () => {});
+  await eventually(() => floodgate.waiting === 1);
+  hasty.terminate();
+  await eventually(() => floodgate.waiting === 0);
+  const next = lab.knock();
+  await eventually(() => floodgate.waiting === 1);
+  await introduced(first);
+  t.ok((await next) instanceof WebSocket);
+});
+
+t.test('an agent is held for as long as it says that it waits', async (t) => {
+  const clock = new ManualClock();
+  const floodgate = new Floodgate(clock, { window: 1, links: { burst: 1, refillMs: 600_000 } });
+  const lab = await startGateway(t, { clock, floodgate });
+  await lab.knock();
+  const headers = { authorization: `Bearer ${TOKEN}`, prefer: 'respond-async, wait=30' };
+  const patient = lab.knock(TOKEN, { headers });
+  await eventually(() => floodgate.waiting === 1);
+  clock.advance(26_999);
+  t.equal(floodgate.waiting, 1);
+  clock.advance(1);
+  t.match(await patient, { status: 503, headers: { 'retry-after': String } });
+});
+
 t.test('strangers take nobody’s place', async (t) => {
   const floodgate = new Floodgate(new ManualClock(), { links: { burst: 1, refillMs: 100 }, waiting: 0 });
   const lab = await startGateway(t, { floodgate });

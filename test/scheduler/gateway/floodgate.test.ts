@@ -1,7 +1,7 @@
 /** A fleet that comes back is let in as fast as its hellos are dealt with, and nobody is forgotten. */
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
-import { type Arrived, Floodgate } from '../../../src/scheduler/gateway/floodgate.ts';
+import { type Arrived, Floodgate, type Waiter } from '../../../src/scheduler/gateway/floodgate.ts';
 import { Throughput } from '../../../src/scheduler/gateway/throughput.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
@@ -10,8 +10,8 @@ function aGate(options: ConstructorParameters<typeof Floodgate>[1]) {
   const gate = new Floodgate(clock, options);
   const said: string[] = [];
   const arrivals: Arrived[] = [];
-  const come = (name: string): void => {
-    gate.enter().then(
+  const come = (name: string, waiter: Waiter = {}): void => {
+    gate.enter(waiter).then(
       (arrived) => {
         said.push(name);
         arrivals.push(arrived);
@@ -85,6 +85,45 @@ t.test('who has waited all the same is turned away before it gives up', async (t
   await turn();
   t.match(said[1], /^b: LIMIT_REACHED \d+$/);
   t.equal(gate.waiting, 0);
+});
+
+t.test('who says that it waits longer is held longer', async (t) => {
+  const { clock, said, come } = aGate({ links: { burst: 1, refillMs: 60_000 } });
+  for (const name of ['a', 'b', 'c']) come(name, name === 'c' ? { patienceMs: 30_000 } : {});
+  clock.advance(26_999);
+  await turn();
+  t.match(said, ['a', /^b: LIMIT_REACHED/]);
+  t.equal(said.length, 2);
+  clock.advance(1);
+  await turn();
+  t.match(said[2], /^c: LIMIT_REACHED \d+$/);
+});
+
+t.test('the more patient find a place where the others find none', async (t) => {
+  const { gate, said, come } = aGate({ window: 1 });
+  for (let n = 0; n < 3_000; n++) come('patient', { patienceMs: 30_000 });
+  come('hasty');
+  come('in no mood to wait', { patienceMs: 1_000 });
+  await turn();
+  t.match(said, ['patient', /^hasty: LIMIT_REACHED/, /^in no mood to wait: LIMIT_REACHED/]);
+  t.equal(gate.waiting, 2_999, 'at 250 a second they have their turn in twelve seconds');
+});
+
+t.test('who has gone takes no turn, and who has room for one more is told', async (t) => {
+  const { gate, said, come, arrive } = aGate({ window: 1 });
+  let eased = 0;
+  gate.onEased(() => eased++);
+  const gone = new AbortController();
+  come('a');
+  come('b', { gone: gone.signal });
+  come('c');
+  gone.abort();
+  await turn();
+  t.same([gate.waiting, eased], [1, 1]);
+  arrive();
+  await turn();
+  t.same(said, ['a', 'b: CANCELLED', 'c']);
+  t.equal(eased, 2);
 });
 
 t.test('a gateway that is slow today lets fewer wait, and tells the others to come later', async (t) => {

@@ -130,6 +130,21 @@ t.test(
   },
 );
 
+t.test('a scheduler that was restarted goes on from the inventory that it has stored', async (t) => {
+  const lab = await startLab(t);
+  let told: Params = { revision: 'a.1' };
+  const agent = speaking(lab, () => ({ link: offer(), ...told }));
+  await agent.connect();
+  const after = { ...agent.inventory(), traits: ['CUSTOM_NEW'] };
+  const patch = diffJson(agent.inventory(), after);
+  agent.notify('heartbeat', { revision: 'a.2', delta: { base: 'a.1', patch } });
+  await eventually(() => acksOf(agent).includes('a.2'));
+  await lab.restart();
+  told = { inventory: undefined, revision: 'a.2', delta: { base: 'a.2', patch: [] } };
+  await agent.connect();
+  t.same((await nodeOf(lab, agent)).inventory.traits, ['CUSTOM_NEW']);
+});
+
 t.test('while a hello is being stored neither another one nor anything else is taken', async (t) => {
   const lab = await startLab(t);
   const agent = speaking(lab, () => ({ link: offer(), revision: 'a.1' }));

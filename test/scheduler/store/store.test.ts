@@ -44,6 +44,45 @@ function storeWithNode(path = ':memory:'): Store {
   return store;
 }
 
+t.test('an inventory that was asked for has no revision, and one that is the same keeps its own', (t) => {
+  const store = storeWithNode();
+  const one = anInventory({ nodeId: NODE, hostname: 'alpha', generation: 1, total: NOTHING, used: NOTHING });
+  const another = { ...one, traits: ['CUSTOM_NEW'] };
+  const set = (...told: Parameters<typeof store.nodes.setInventory>) =>
+    store.db.transaction(() => store.nodes.setInventory(...told));
+  t.equal(store.nodes.told(NODE), null, 'of version 1.0 none is known');
+  t.equal(set(NODE, one, { revision: 'a.1' }), false, 'that it has a word now is no news');
+  t.same(store.nodes.told(NODE), { revision: 'a.1', text: JSON.stringify(one) });
+  t.equal(set(NODE, one), false);
+  t.equal(store.nodes.told(NODE)?.revision, 'a.1');
+  t.equal(set(NODE, another), true);
+  t.equal(store.nodes.told(NODE), null, 'no patch is against what the node has not told');
+  t.equal(set(NODE, another, { revision: 'a.2' }), false);
+  t.equal(store.nodes.told(NODE)?.revision, 'a.2');
+  store.close();
+  t.end();
+});
+
+t.test('tokens are counted right, also after some were undone or are past', (t) => {
+  const { db, trust } = new Store(':memory:');
+  const add = (digest: string, expiresAt: number): void =>
+    trust.addToken({ digest, nodeId: null, expiresAt });
+  t.equal(trust.countTokens(), 0);
+  db.transaction(() => add('a', 1_000));
+  t.equal(trust.countTokens(), 1);
+  const undone = (): void => {
+    add('b', 1_000);
+    t.equal(trust.countTokens(), 2);
+    throw new Error('undone');
+  };
+  t.throws(() => db.transaction(undone), /undone/);
+  t.equal(trust.countTokens(), 1);
+  db.transaction(() => add('c', 2_000));
+  db.transaction(() => trust.prune(1_500));
+  t.equal(trust.countTokens(), 1);
+  t.end();
+});
+
 t.test('a second scheduler on the same folder is refused', async (t) => {
   const path = folder(t);
   const store = new Store(path);

@@ -76,6 +76,7 @@ export interface Turned {
 
 /** Takes everyone, and wants nothing. */
 export const WELCOMING: Omit<AgentPeer, 'onIntroduced'> = {
+  toldBefore: () => null,
   onHello: async () => ({ epoch: 1, lastSeq: 0, lastAt: null, heartbeatSeconds: 5 }),
   onRoom: () => undefined,
   onHeartbeat: async () => undefined,

@@ -10,6 +10,9 @@
  *   end()  ──► OK, and the daemon's OK is awaited before 'finish' and 'end': a reader that comes to the end has all
  *   destroy() before that ──► ERROR, which aborts
  *
+ * The daemon may begin to send before it replies to the call that opens the stream: a thread of its own replies, and on a
+ * busy machine that one is late. The reply comes behind the data, so until then the socket is read on, up to a limit.
+ *
  * A sparse stream has holes as well: ranges of zeros that are not sent. Whoever reads it as bytes gets the zeros, a piece
  * of them in each turn of the event loop; whoever reads `segments()` gets the holes. What comes before anybody reads waits
  * here, until it is known which of the two it will be. What has come and is not yet read is at most what one read of the
@@ -40,6 +43,9 @@ const ZEROS_BYTES = 262_144;
 
 /** Segments that wait for their reader before the socket is paused. The socket's chunks are of 64 KiB at most. */
 const SEGMENTS_WAITING = 4;
+
+/** What may come before the reply that opens the stream: 64 packets. A daemon on a busy machine sends some of them. */
+const EARLY_BYTES_MAX = 16 * 1024 ** 2;
 
 /** The flag with which a procedure opens a sparse stream. @see sparseflag in remote_protocol.x */
 const SPARSE_FLAGS: Readonly<Record<string, number>> = {
@@ -247,7 +253,13 @@ export class LibvirtStream extends Duplex implements StreamSink {
   #take(part: Buffer | bigint, bytes: number): boolean {
     this.#arrived.push(part);
     this.#unclaimedBytes += bytes;
-    return this.#give();
+    return this.#link === null ? this.#takeEarly() : this.#give();
+  }
+
+  /** Behind this comes the reply that the opening waits for. @returns true: the socket is never paused here. */
+  #takeEarly(): boolean {
+    if (this.#unclaimedBytes > EARLY_BYTES_MAX) this.failed(earlyError());
+    return true;
   }
 
   /**
@@ -347,6 +359,11 @@ function sendPackets(link: StreamLink, packets: readonly Packet[], done: Done): 
 function sendPacket(link: StreamLink, packet: Packet, done: Done | undefined): void {
   if ('hole' in packet) link.sendHole(packet.hole, done);
   else link.send(MessageStatus.continue, packet.pieces, done);
+}
+
+function earlyError(): LibvirtTransportError {
+  const message = `libvirt sent over ${EARLY_BYTES_MAX} bytes of a stream before it replied to its opening`;
+  return new LibvirtTransportError('limit', message);
 }
 
 function destroyedError(): LibvirtTransportError {

@@ -115,6 +115,16 @@ t.test('a stream that fails before anybody has it is a failure of its opening', 
   t.match(await opening(t, () => [words(3)]), { kind: 'protocol' });
 });
 
+t.test('a stream without end that is never opened is given up at a limit', async (t) => {
+  const flood = (call: Frame) => Array.from({ length: 80 }, () => packet(call, data, Buffer.alloc(262_120)));
+  t.match(await opening(t, flood), { name: 'LibvirtTransportError', kind: 'limit' });
+  const afterwards = (call: Frame) => [
+    ...flood(call),
+    rawFrame({ ...call, type: MessageType.reply, status: ok }),
+  ];
+  t.match(await opening(t, afterwards), { kind: 'limit' }, 'and what comes behind it changes nothing');
+});
+
 t.test('a connection that is lost while a stream opens is a failure of its opening', async (t) => {
   const { daemon, connection } = await connected(t);
   daemon.on('domainOpenConsole', () => daemon.dropAll());

@@ -140,6 +140,23 @@ t.test('data that comes before the reply to the call that opens the stream is no
   t.equal(chunk.toString(), 'early');
 });
 
+t.test('data that fills all buffers before the reply does not keep the reply from being read', async (t) => {
+  const { daemon, connection } = await open(t);
+  const early = randomBytes(4 * PACKET_MAX_BYTES);
+  daemon.on('domainOpenConsole', (peer, call) => {
+    for (let sent = 0; sent < early.length; sent += PACKET_MAX_BYTES) {
+      const piece = early.subarray(sent, sent + PACKET_MAX_BYTES);
+      peer.socket.write(packetOf(call, MessageStatus.continue, piece));
+    }
+    peer.reply(call);
+  });
+  const { stream } = await connection.openStream('domainOpenConsole', CONSOLE_ARGS);
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  await until(() => Buffer.concat(chunks).length >= early.length, 'all of it has come');
+  t.ok(Buffer.concat(chunks).equals(early));
+});
+
 t.test('data that ends before the reply to the call that opens the stream is confirmed', async (t) => {
   const { daemon, connection } = await open(t);
   daemon.on('domainOpenConsole', (peer, call) => {

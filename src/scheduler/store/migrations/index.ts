@@ -5,5 +5,6 @@ import { outboxes } from './003-outboxes.ts';
 import { engines } from './004-engines.ts';
 import { fences } from './005-fences.ts';
 import { usage } from './006-usage.ts';
+import { revisions } from './007-revisions.ts';
 
-export const migrations: readonly string[] = [init, trust, outboxes, engines, fences, usage];
+export const migrations: readonly string[] = [init, trust, outboxes, engines, fences, usage, revisions];

@@ -2,7 +2,7 @@
  * The far side of the link: a WebSocket server that says what a test tells it to, and keeps what it hears.
  */
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { BerthEvent } from '../../../../src/model/event.ts';
@@ -131,11 +131,16 @@ export interface FakeSchedulerOptions {
 
 export class FakeScheduler {
   readonly peers: Peer[] = [];
+  /** What the upgrades of the peers have said. */
+  readonly headers: IncomingHttpHeaders[] = [];
   readonly #server: WebSocketServer;
 
   private constructor(server: WebSocketServer) {
     this.#server = server;
-    server.on('connection', (socket) => this.peers.push(new Peer(socket)));
+    server.on('connection', (socket, request) => {
+      this.headers.push(request.headers);
+      this.peers.push(new Peer(socket));
+    });
   }
 
   /**
