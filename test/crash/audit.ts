@@ -8,10 +8,10 @@
  */
 import { hasEnded } from '../../src/model/operation.ts';
 import { DEFAULT_POOL } from '../../src/model/pool.ts';
-import { OTHER_POOL } from './node/lab-node.ts';
+import { OTHER_POOL, SHARED_POOL } from './node/lab-node.ts';
 import type { DriversView, JournaledOperation, Row, Rows } from './node/protocol.ts';
 import { TABLES } from './node/protocol.ts';
-import { LENT, lentLine } from './stands/lent.ts';
+import { LENT, lentLayerLine, lentLine } from './stands/lent.ts';
 import type { DriverName } from './stands/stand.ts';
 
 export interface Findings {
@@ -50,7 +50,16 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
   const secrets = rows.volumes
     .filter((row) => row['encryption_key'] !== null)
     .map(({ id }) => `secret ${id}`);
-  return { must, may: [...consoles, ...secrets, ...rows.images.flatMap(copyOf)] };
+  const records = rows.instances.flatMap((instance) => recordOfSnapshots(rows, instance));
+  return { must: [...must, ...records], may: [...consoles, ...secrets, ...rows.images.flatMap(copyOf)] };
+}
+
+/** What another node would have to know of them. */
+function recordOfSnapshots(rows: Rows, { id: instance }: Row): string[] {
+  const boot = rows.volumes.find((row) => row['instance_id'] === instance && row['position'] === 0);
+  const isRecorded =
+    boot?.['pool'] === SHARED_POOL && rows.snapshots.some((row) => row['instance_id'] === instance);
+  return isRecorded ? [`file ${SHARED_POOL}/volumes/${boot?.['id']}.${instance}.snapshots`] : [];
 }
 
 function imageThings({ id, format }: Row, driver: DriverName): string[] {
@@ -109,7 +118,8 @@ function bridgeOf({ networks }: Rows, id: unknown): unknown {
 
 /** Compares the host with the store; what another node has is no matter of this one. */
 export function auditHost(seen: readonly string[], rows: Rows, driver: DriverName): Findings {
-  const host = seen.filter((line) => !LENT.volumes.some((id) => line === lentLine(id)));
+  const lent = [...LENT.volumes.map(lentLine), ...LENT.layers.map(lentLayerLine)];
+  const host = seen.filter((line) => !lent.includes(line));
   const { must, may } = expectedHost(rows, driver);
   return {
     leaks: without(host, [...must, ...may]).map((thing) => `nobody's: ${thing}`),
@@ -117,13 +127,17 @@ export function auditHost(seen: readonly string[], rows: Rows, driver: DriverNam
   };
 }
 
-/** Whether one node, and only one, has each volume that passes from another node to this one. */
-export function auditLent(host: readonly string[], rows: Rows): string[] {
-  return LENT.volumes.flatMap((volume) => {
-    const isHere = rows.volumes.some(({ id }) => id === volume);
-    if (isHere !== host.includes(lentLine(volume))) return [];
-    return [`${isHere ? 'both nodes have' : 'neither node has'} volume ${volume}`];
-  });
+/** Whether one node, and only one, has each volume that passes from another node to this one, and each layer. */
+export function auditLent(host: readonly string[], rows: Rows, { layers }: { layers: boolean }): string[] {
+  const once = (what: string, isHere: boolean, line: string) =>
+    isHere === host.includes(line) ? [`${isHere ? 'both nodes have' : 'neither node has'} ${what}`] : [];
+  const has = (all: readonly Row[], id: string) => all.some((row) => row['id'] === id);
+  return [
+    ...LENT.volumes.flatMap((id) => once(`volume ${id}`, has(rows.volumes, id), lentLine(id))),
+    ...(layers ? LENT.layers : []).flatMap((id) =>
+      once(`layer ${id}`, has(rows.layers, id), lentLayerLine(id)),
+    ),
+  ];
 }
 
 /** Compares what the drivers tell with what the host's own tools tell. */

@@ -228,7 +228,9 @@ export class Bench {
         ...wrongEnds,
         ...store.wrongEnds,
         ...auditView(view, host),
-        ...(scenario.kind === 'instance.takeover' ? auditLent(host, rows) : []),
+        ...(scenario.kind === 'instance.takeover'
+          ? auditLent(host, rows, { layers: scenario.name.includes('with snapshots') })
+          : []),
         ...auditOutcome(operation, scenario, one),
         ...end,
         ...(await this.#auditGuests(scenario, one, judged)),

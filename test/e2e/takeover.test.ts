@@ -111,6 +111,12 @@ async function ended({ body }: { body: any }): Promise<any> {
   });
 }
 
+/** Of the first MiBs of its second disk. */
+async function digestOf(domain: string, uri?: string): Promise<string> {
+  const { output } = await inGuest(domain, 'dd if=/dev/vdb bs=1M count=4 2>/dev/null | sha256sum', uri);
+  return output.trim();
+}
+
 function restart(key: string) {
   return scene.lab.post(`/v1/instances/${NAME}/restart-elsewhere`, BY, { 'idempotency-key': key });
 }
@@ -160,6 +166,58 @@ t.test(
 );
 
 t.test(
+  'a guest with two snapshots goes on elsewhere, and goes back to what it held at the first one',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    const { lab, old, other, uri } = scene;
+    const [oldId, otherId] = [await idOf(old), await idOf(other)];
+    await made();
+    await untilUp(DOMAIN);
+    const digests: string[] = [];
+    for (const snapshot of ['first', 'second', null]) {
+      const wrote = await inGuest(DOMAIN, 'dd if=/dev/urandom of=/dev/vdb bs=1M count=4 conv=fsync');
+      t.equal(wrote.code, 0);
+      digests.push(await digestOf(DOMAIN));
+      if (snapshot !== null) await old.must('snapshot.create', { id: NAME, name: snapshot });
+    }
+    t.equal(new Set(digests).size, 3);
+    const files = volumesOf(oldId);
+    const { snapshots } = await old.call('snapshot.list', { id: NAME });
+
+    process.kill(qemuPid(DOMAIN), 'SIGKILL');
+    await old.end('SIGKILL');
+    await untilNode(oldId, 'lost');
+    t.match(await lab.post(`/v1/nodes/${oldId}/fence`, BY), { status: 200 });
+    t.match(await ended(await restart('layered')), { kind: 'instance.takeover', state: 'succeeded' });
+    t.same(volumesOf(oldId), []);
+    t.same(volumesOf(otherId), files);
+    const taken = (await other.call('snapshot.list', { id: NAME })).snapshots;
+    // The newest one counts as not quiesced: the record of it was written before its end.
+    t.same(
+      taken.map((each, at) => ({ ...each, quiesced: snapshots[at]?.quiesced })),
+      snapshots,
+    );
+    await untilUp(DOMAIN, uri);
+    t.equal(await digestOf(DOMAIN, uri), digests[2], 'what was written last');
+
+    await other.must('snapshot.revert', { id: NAME, snapshot: 'first', force: true, start: true });
+    await untilUp(DOMAIN, uri);
+    t.equal(await digestOf(DOMAIN, uri), digests[0], 'what the first snapshot keeps');
+    for (const snapshot of ['first', 'second']) await other.must('snapshot.delete', { id: NAME, snapshot });
+    await other.must('snapshot.merge', { id: NAME });
+    t.equal(await digestOf(DOMAIN, uri), digests[0]);
+    t.same(await leaksOf(other), []);
+
+    await old.start();
+    await untilNode(oldId, 'ready');
+    await old.must('instance.delete', { id: NAME });
+    t.equal(await digestOf(DOMAIN, uri), digests[0]);
+    t.match(await ended(await lab.ask('DELETE', `/v1/instances/${NAME}`)), { state: 'succeeded' });
+    t.same([...volumesOf(oldId), ...volumesOf(otherId)], []);
+  },
+);
+
+t.test(
   'a guest that runs on a node that was fenced by mistake is left alone',
   { skip, timeout: TEST_MS },
   async (t) => {
@@ -171,7 +229,7 @@ t.test(
     const files = volumesOf(oldId);
     await old.end('SIGKILL');
     await untilNode(oldId, 'lost');
-    t.match((await lab.post(`/v1/nodes/${oldId}/fence`, BY)).body.node.fence, { number: 2 });
+    t.match((await lab.post(`/v1/nodes/${oldId}/fence`, BY)).body.node.fence, { number: 3 });
     const operation = await ended(await restart('mistaken'));
     t.match(operation, { state: 'failed' }, "QEMU's lock keeps the second guest from starting");
     t.match(operation.error.message, /lock/i);
@@ -191,7 +249,7 @@ t.test(
     const asked = {
       id: instance.id,
       spec: { ...spec(NAME, { disks: [{ volume: files[0]?.slice(0, 36) }], nics: [] }) },
-      from: { node: oldId, fence: 2 },
+      from: { node: oldId, fence: 3 },
       volumes: [{ id: files[0]?.slice(0, 36) as string, name: 'root', pool: 'common', sizeGib: 1 }],
     };
     await old.start();

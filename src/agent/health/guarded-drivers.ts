@@ -203,6 +203,9 @@ function sharingRules(counts: () => Treatment): Rules<SharedStorage> {
     endFences: counts,
     ownerOf: counts,
     takeVolume: counts,
+    examineVolume: counts,
+    readSnapshotRecord: counts,
+    writeSnapshotRecord: counts,
     giveVolume: counts,
   };
 }

@@ -43,7 +43,7 @@ const GuestVolume = strict({
 const Layer = nullable(Id);
 
 /** The layers themselves tell what they stand on; of a snapshot nothing else on the host tells. */
-const GuestSnapshot = strict({
+export const GuestSnapshot = strict({
   id: Id,
   name: Name,
   parentId: nullable(Id),

@@ -9,6 +9,7 @@ import type { Step } from '../operations/kind.ts';
 import { assertHeld } from '../pools/held.ts';
 import { isMade, makeVolume, noteWhole } from '../pools/images.ts';
 import type { Services } from '../services.ts';
+import { recordSnapshots } from '../snapshots/record.ts';
 import type { BaselineRow } from '../store/instances.ts';
 import { handOverKeys, secretsOf } from '../volumes/encryption.ts';
 import { diskOf, type InstancePlan, planInstance, SEED_SERIAL, serialOf } from './plan.ts';
@@ -95,10 +96,13 @@ async function defineAsIs(
 }
 
 async function defineForBaseline(
-  { hypervisor }: Services,
+  services: Services,
   definition: GuestDefinition,
   signal: AbortSignal,
 ): Promise<BaselineRow> {
+  const { hypervisor } = services;
+  // Another node that takes it over has to know by then what this definition's disks are.
+  await recordSnapshots(services, definition.id, { signal });
   const { digest, writer } = await hypervisor.define(definition, { signal });
   return { digest, writer };
 }

@@ -3,44 +3,36 @@
  *
  *   make-seed, bind-ports ─▶ take-volumes ─▶ define ─▶ start ─▶ confirm        as instance.create has the others
  *
- * The volumes are in shared pools, and pass from node to node one by one, each at one moment: until `take-volumes` has
+ * The volumes are in shared pools, and pass from node to node one by one, each at one moment and with the layers that its
+ * snapshots have left; what they and the record of the snapshots say is judged before any passes. Until `take-volumes` has
  * passed none, nothing is changed for the old node, and undone they are given back to it, in whatever state the guest has
  * left them here. What is said of them is what the pool says once they are this node's; the caller's word is for what
  * has to be decided before: names and room. QEMU's own lock on a file keeps a guest here from starting while one there
  * runs, where the file system carries locks: a fence that was not true ends as an operation that is undone.
  */
-import { claimsOf } from '../../model/capacity.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { InstanceSpec } from '../../model/instance.ts';
 import type { Params } from '../../model/methods.ts';
-import { GIB } from '../../model/units.ts';
-import type { FencedNode, FoundVolume } from '../../drivers/contracts/storage.ts';
+import type { FencedNode } from '../../drivers/contracts/storage.ts';
 import type { MadeName } from '../store/names.ts';
 import type { OperationKind, Step } from '../operations/kind.ts';
 import type { InPool } from '../pools/pools.ts';
 import type { Services } from '../services.ts';
+import { accountLayer } from '../snapshots/layers.ts';
+import { readRecord } from '../snapshots/record.ts';
 import { admitTakenVolume, forgetVolume } from '../volumes/admit.ts';
-import { knownEncryption } from '../volumes/encryption.ts';
 import { admitInstance } from './admit.ts';
 import { forgetInstance } from './create.ts';
 import { planInstance } from './plan.ts';
 import { type SeededPlan, seedOf, withVendorData } from './seed.ts';
 import { bindPorts, confirm, define, defineFromStore, makeSeed, start } from './steps.ts';
+import type { SnapshotRow } from '../store/snapshots.ts';
+import { type FoundInPool, judgeTaken, noteTaken, type TakenInstance } from './taken.ts';
 import { thingsOfInstance } from './things.ts';
 
 interface TakeoverPlan extends SeededPlan {
   from: FencedNode;
   taken: (Required<InPool> & { id: string })[];
-}
-
-/** What a volume turns out to be; journaled. */
-interface Taken extends Pick<Required<InPool>, 'pool'> {
-  id: string;
-  sizeGib: number;
-  createdAt: string;
-  deletedWithInstance: boolean;
-  protected: boolean;
-  encryption: { key: string } | null;
 }
 
 export function takeOverInstance(services: Services): OperationKind<'instance.takeover', TakeoverPlan> {
@@ -75,8 +67,10 @@ export function takeOverInstance(services: Services): OperationKind<'instance.ta
       store.tellInstance('instance.changed', id);
     },
     undone({ id, taken }) {
+      const layers = taken.flatMap((volume) => store.layers.of(volume.id).layers);
       forgetInstance(services, id);
       for (const volume of taken) forgetVolume(services, volume.id);
+      for (const layer of layers) accountLayer(store, layer.id);
     },
   };
 }
@@ -118,7 +112,10 @@ function assertDisks({ disks, shares = [] }: InstanceSpec, ids: readonly string[
   if (shares.length > 0)
     throw new AgentError(
       'UNSUPPORTED',
-      'Shares of files stay with their node: an instance with shares is not taken over',
+      `An instance with shares is not taken over: ${shares.map(({ share }) => share).join(', ')} stay with their node`,
+      {
+        hint: 'Restart it without them once their files are had from elsewhere: backup.recreate, with shares of this node.',
+      },
     );
 }
 
@@ -134,15 +131,13 @@ function takeVolumes(services: Services): Step<TakeoverPlan> {
   return {
     name: 'take-volumes',
     look: async () => null, // idempotent, and tells what they are
-    async act({ id, from, taken }, { signal }): Promise<Taken[]> {
-      const all: Taken[] = [];
-      for (const volume of taken) {
-        const found = await pools.of(volume).takeVolume(volume.id, from, { signal });
-        all.push(takenOf(services, { instanceId: id, pool: volume.pool }, found));
-      }
-      return all;
+    async act(plan, { signal }): Promise<TakenInstance> {
+      const judged = await examine(services, plan, signal);
+      for (const volume of plan.taken) await pools.of(volume).takeVolume(volume.id, plan.from, { signal });
+      tellWithoutMemory(services, plan, judged);
+      return { ...judged, snapshots: await withNvramThere(services, judged.snapshots, signal) };
     },
-    record: ({ id }, result) => note(services, id, result as Taken[]),
+    record: ({ id }, result) => noteTaken(services, id, result as TakenInstance),
     async undo({ from, taken }, { signal }) {
       for (const volume of taken) {
         await hypervisor.forgetKey(volume.id, { signal });
@@ -152,36 +147,50 @@ function takeVolumes(services: Services): Step<TakeoverPlan> {
   };
 }
 
-/** @throws {AgentError} HOST_CONFLICT, ILLEGAL_STATE; NOT_FOUND: this node has not the key. */
-function takenOf(
-  services: Services,
-  { instanceId, pool }: { instanceId: string; pool: string },
-  { id, sizeBytes, label, fault }: FoundVolume,
-): Taken {
-  if (fault !== null || sizeBytes === null || label === null)
-    throw new AgentError('HOST_CONFLICT', `Volume ${id} can't be used: ${fault ?? 'its label is lost'}`);
-  if (label.instanceId !== null && label.instanceId !== instanceId)
-    throw new AgentError('ILLEGAL_STATE', `Volume ${label.name} was made with instance ${label.instanceId}`);
-  return {
-    id,
-    pool,
-    sizeGib: Math.max(1, Math.ceil(sizeBytes / GIB)),
-    createdAt: label.createdAt,
-    deletedWithInstance: label.instanceId !== null,
-    protected: label.protected ?? false,
-    encryption: knownEncryption(services, label.encryption),
-  };
+function tellWithoutMemory(
+  { log }: Services,
+  { id, from }: TakeoverPlan,
+  { withoutMemory }: TakenInstance,
+): void {
+  if (withoutMemory.length > 0)
+    log.warn(
+      { instance: id, node: from.node, snapshots: withoutMemory },
+      'snapshots of an instance that is taken over come without their memory: it is of a guest with the devices of the old node',
+    );
 }
 
-/** What the pool has said of them is so; the room of those that go with the instance is the instance's. */
-function note({ store }: Services, instanceId: string, all: readonly Taken[]): void {
-  for (const { id, pool, ...facts } of all) {
-    store.volumes.setTaken(id, facts);
-    if (facts.deletedWithInstance) store.allocations.remove(id);
-    else store.allocations.setDisks(id, { [pool]: facts.sizeGib });
+/** Of a guest that turned out to have no firmware variables none are kept, whatever the record says. */
+async function withNvramThere(
+  { pools }: Services,
+  snapshots: readonly SnapshotRow[],
+  signal: AbortSignal,
+): Promise<SnapshotRow[]> {
+  const all: SnapshotRow[] = [];
+  for (const snapshot of snapshots) {
+    const { id, nvramVolumeId: volume } = snapshot;
+    const bytes = volume === null ? null : await pools.holding(volume).readNvram(volume, id, { signal });
+    all.push({ ...snapshot, nvramVolumeId: bytes === null ? null : volume });
   }
-  const own = all.filter(({ deletedWithInstance }) => deletedWithInstance);
-  store.allocations.setDisks(instanceId, claimsOf(own.map(({ pool, sizeGib }) => ({ pool, gib: sizeGib }))));
+  return all;
+}
+
+/** Some may have passed already, before a crash. */
+async function examine(
+  services: Services,
+  { id, from, taken }: TakeoverPlan,
+  signal: AbortSignal,
+): Promise<TakenInstance> {
+  const { pools } = services;
+  const found: FoundInPool[] = [];
+  for (const volume of taken) {
+    const { pool } = volume;
+    found.push({ ...(await pools.of(volume).examineVolume(volume.id, from, { signal })), pool });
+  }
+  const [boot] = taken as [TakeoverPlan['taken'][number]];
+  const place = { volumeId: boot.id, instanceId: id };
+  const text = await pools.of(boot).readSnapshotRecord(place, { node: from.node, signal });
+  const record = text === null ? null : readRecord(text, id);
+  return judgeTaken(services, id, { found, record });
 }
 
 /** By what the volumes have turned out to be. */

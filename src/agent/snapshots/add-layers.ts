@@ -10,6 +10,7 @@ import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
 import type { Store } from '../store/store.ts';
 import { accountLayer, assertClosed } from './layers.ts';
+import { recordSnapshots } from './record.ts';
 
 export interface LayerPlan {
   /** Of the instance. */
@@ -19,19 +20,25 @@ export interface LayerPlan {
 
 /** Rows; without any on the host yet. @param parents Which layer each volume's stands on. */
 export function noteLayers<P extends LayerPlan>(
-  { store }: Services,
+  services: Services,
   write: (plan: P) => Iterable<{ volumeId: string; parent: LayerId }>,
 ): Step<P> {
+  const { store } = services;
   return {
     name: 'note-layers',
     look: async (plan) => (parentsOf(store, plan).length > 0 ? {} : null),
-    act: async (plan) =>
+    async act(plan, { signal }) {
+      await recordSnapshots(services, plan.id, { signal, begins: true });
       store.db.transaction(() => {
         for (const { volumeId, parent } of write(plan))
           store.layers.add(volumeId, { id: plan.layer, parent });
         accountLayer(store, plan.layer);
-      }),
-    undo: async (plan) => store.db.transaction(() => takeBack(store, plan)),
+      });
+    },
+    async undo(plan, { signal }) {
+      store.db.transaction(() => takeBack(store, plan));
+      await recordSnapshots(services, plan.id, { signal });
+    },
   };
 }
 
@@ -60,10 +67,16 @@ export function makeLayers(services: Services): Step<LayerPlan> {
         const request = { volumeId, layer: plan.layer, parent, sizeBytes: sizeGib * GIB, encryption };
         await pools.holding(volumeId).makeLayer(request, { signal });
       }
+      await recordSnapshots(services, plan.id, { signal });
     },
-    async undo({ id: instanceId, layer }, { signal }) {
-      for (const { id: volumeId } of store.volumes.listOf(instanceId)) {
+    async undo(plan, { signal }) {
+      const { id: instanceId, layer } = plan;
+      const volumes = store.volumes.listOf(instanceId);
+      for (const { id: volumeId } of volumes)
         await assertClosed(services, { instanceId, volumeId, layer }, signal);
+      store.db.transaction(() => takeBack(store, plan));
+      await recordSnapshots(services, instanceId, { signal, begins: true });
+      for (const { id: volumeId } of volumes) {
         await pools.holding(volumeId).removeLayer(volumeId, layer, { signal });
       }
     },

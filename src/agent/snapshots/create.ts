@@ -27,6 +27,7 @@ import { assertPlain, handOverKeys, keyed } from '../volumes/encryption.ts';
 import { type LayerPlan, makeLayers, noteLayers, parentsOf, takeBack } from './add-layers.ts';
 import { mergeLayer, openChain } from './layers.ts';
 import { nvramVolumeOf } from './nvram.ts';
+import { recordSnapshots } from './record.ts';
 
 /** A guest that freezes its file systems, ms. */
 const TIMEOUT_MS = 10 * 60_000;
@@ -240,7 +241,10 @@ function define(services: Services): Step<CreatePlan> {
   return {
     name: 'define',
     look: async () => null, // idempotent
-    act: ({ id }, { signal }) => defineFromStore(services, id, signal),
+    async act({ id, snapshotId }, { signal }) {
+      await defineFromStore(services, id, signal);
+      await recordSnapshots(services, id, { signal, taken: snapshotId });
+    },
   };
 }
 

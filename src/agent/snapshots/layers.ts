@@ -9,6 +9,7 @@ import { serialOf } from '../instances/plan.ts';
 import type { Services } from '../services.ts';
 import type { SnapshotDisk, SnapshotRow } from '../store/snapshots.ts';
 import type { Store } from '../store/store.ts';
+import { recordSnapshots } from './record.ts';
 
 /** What is to be done next on one volume. */
 export interface VolumeTidying {
@@ -83,6 +84,10 @@ export interface MergeOptions {
   onProgress?: (done: number, total: number | null) => void;
 }
 
+interface LiveMergeOptions extends MergeOptions {
+  onReady?: () => Promise<void>;
+}
+
 export interface Merge {
   instanceId: string;
   volumeId: string;
@@ -101,13 +106,19 @@ export async function mergeLayer(services: Services, merge: Merge, options: Merg
   const { instanceId, volumeId, layer, into, children } = merge;
   const { encryption } = services.store.volumes.get(volumeId);
   const pool = services.pools.holding(volumeId);
-  const look = () => openChain(services, instanceId, volumeId, options.signal);
+  const { signal } = options;
+  const look = () => openChain(services, instanceId, volumeId, signal);
+  const path = pool.paths.layer(volumeId, layer);
   let chain = await look();
-  if (chain?.includes(pool.paths.layer(volumeId, layer))) {
-    await mergeLive(services, merge, options).catch(async (error: unknown) => {
-      // A guest that has come down meanwhile leaves the rest to us.
-      if (options.signal.aborted || (await look()) !== null) throw error;
-    });
+  if (chain?.includes(path)) {
+    const isActive = chain[0] === path;
+    const onReady = () => recordSnapshots(services, instanceId, { signal, pivoting: volumeId });
+    await mergeLive(services, merge, { ...options, ...(isActive && { onReady }) }).catch(
+      async (error: unknown) => {
+        // A guest that has come down meanwhile leaves the rest to us.
+        if (options.signal.aborted || (await look()) !== null) throw error;
+      },
+    );
     chain = await look();
   }
   if (!chain?.includes(pool.paths.layer(volumeId, into)))
@@ -120,7 +131,7 @@ export async function mergeLayer(services: Services, merge: Merge, options: Merg
 function mergeLive(
   { hypervisor, pools }: Services,
   { instanceId, volumeId, layer, into, bytesPerSecond }: Merge,
-  options: MergeOptions,
+  options: LiveMergeOptions,
 ): Promise<void> {
   const { paths } = pools.holding(volumeId);
   const merge = {

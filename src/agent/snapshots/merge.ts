@@ -16,11 +16,13 @@ import {
   assertClosed,
   assertOwnFiles,
   isMerged,
+  type Merge,
   mergeLayer,
   nextOf,
   noteDone,
   type VolumeTidying,
 } from './layers.ts';
+import { recordSnapshots } from './record.ts';
 
 /** The largest layers, to a slow disk, ms. */
 const TIMEOUT_MS = 24 * 3600_000;
@@ -65,6 +67,7 @@ function merge(services: Services): Step<MergePlan> {
       for (let next = nextOf(store, plan.id); next !== null; next = nextOf(store, plan.id)) {
         if (isWaitedFor() || !(await move(services, { plan, next, isWaitedFor }, context))) return;
         noteDone(store, plan.id, next);
+        await recordSnapshots(services, plan.id, context);
       }
     },
   };
@@ -102,15 +105,22 @@ async function move(
     return true;
   } catch (error) {
     // It may have been done at the moment at which it was given up; what can't be asked now, the next one sees.
-    if (
-      children.length === 0 &&
-      (await isMerged(services, request, AbortSignal.timeout(LOOK_MS)).catch(() => false))
-    )
-      noteDone(services.store, plan.id, next);
+    if (children.length === 0) await noteEnd(services, { plan, next, request });
     if (giveWay.signal.aborted && !context.signal.aborted && AgentError.from(error).code === 'CANCELLED')
       return false;
     throw error;
   }
+}
+
+/** What can't be asked stays as it was recorded: not known. */
+async function noteEnd(
+  services: Services,
+  { plan, next, request }: Pick<Move, 'plan' | 'next'> & { request: Merge },
+): Promise<void> {
+  const signal = AbortSignal.timeout(LOOK_MS);
+  const merged = await isMerged(services, request, signal).catch(() => null);
+  if (merged === true) noteDone(services.store, plan.id, next);
+  if (merged !== null) await recordSnapshots(services, plan.id, { signal });
 }
 
 /** The definition of a guest that is down may still name the file. */

@@ -50,6 +50,10 @@ export class AllocationStore {
       .run(consumerId, resourceClass, NO_POOL, amount);
   }
 
+  has(consumerId: string): boolean {
+    return this.#db.sql('SELECT 1 FROM allocations WHERE consumer_id = ?').get(consumerId) !== undefined;
+  }
+
   remove(consumerId: string): void {
     this.#db.assertTransaction();
     this.#db.sql('DELETE FROM allocations WHERE consumer_id = ?').run(consumerId);

@@ -126,6 +126,11 @@ export class SnapshotStore {
       }));
   }
 
+  /** Of any instance. */
+  isKnown(id: string): boolean {
+    return this.#db.sql('SELECT 1 FROM snapshots WHERE id = ?').get(id) !== undefined;
+  }
+
   find(instanceId: string, nameOrId: string): SnapshotRow | null {
     const row = this.#db
       .sql('SELECT * FROM snapshots WHERE instance_id = ? AND (id = ? OR name = ?)')

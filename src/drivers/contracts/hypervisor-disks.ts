@@ -204,12 +204,14 @@ export interface DiskHypervisor {
    * first one. A merge of the two that is under way is joined. A guest that does not run, or no longer has the file in
    * its chain, is left as it is. Aborting it ends it; nothing is lost by that.
    *
+   * @param options.onReady Awaited before the guest goes on without the active file, perhaps several times; where it
+   *   rejects, the merge fails, and the guest stays on that file. @default nothing
    * @throws NOT_FOUND. HOST_CONFLICT: the disk has another job.
    */
   mergeDisk(
     id: string,
     merge: DiskMerge,
-    options?: CallOptions & { onProgress?: ProgressListener },
+    options?: CallOptions & { onProgress?: ProgressListener; onReady?: () => Promise<void> },
   ): Promise<void>;
   /** Paths of a disk's chain in the guest that runs, the active one first; null while it does not run, or lacks it. */
   chainOf(id: string, serial: string, options?: CallOptions): Promise<string[] | null>;

@@ -124,11 +124,11 @@ export abstract class LibvirtDiskHypervisor extends HypervisorCalls implements D
   mergeDisk(
     id: string,
     merge: DiskMerge,
-    options: CallOptions & { onProgress?: ProgressListener } = {},
+    options: CallOptions & { onProgress?: ProgressListener; onReady?: () => Promise<void> } = {},
   ): Promise<void> {
-    const { onProgress = () => undefined } = options;
+    const { onProgress = () => undefined, onReady = async () => undefined } = options;
     return this.command(`Cannot merge a disk of guest ${id}`, options, TIMEOUT_MS.copy, (context) =>
-      this.#layers.merge(context, id, merge, onProgress),
+      this.#layers.merge(context, id, merge, { onProgress, onReady }),
     );
   }
 

@@ -38,6 +38,12 @@ export interface SwitchOptions {
   memoryPath: string | null;
 }
 
+export interface MergeListeners {
+  onProgress: ProgressListener;
+  /** Before a guest goes on without its active file. */
+  onReady: () => Promise<void>;
+}
+
 export class DiskLayers {
   readonly #clock: Clock;
 
@@ -72,7 +78,7 @@ export class DiskLayers {
     context: CommandContext,
     id: string,
     merge: DiskMerge,
-    onProgress: ProgressListener,
+    listeners: MergeListeners,
   ): Promise<void> {
     const domain = await ownDomain(context, id);
     if (await isDown(domain, context.limits)) return;
@@ -83,7 +89,7 @@ export class DiskLayers {
       throw new AgentError('HOST_CONFLICT', `${merge.path} does not stand on ${merge.into} in guest ${id}`);
     await this.#ensureJob(context, domain, { ...merge, target, isActive: at === 0 });
     try {
-      await this.#untilMerged(context, domain, { ...merge, target, isActive: at === 0 }, onProgress);
+      await this.#untilMerged(context, domain, { ...merge, target, isActive: at === 0 }, listeners);
     } catch (error) {
       await endJob(domain, target);
       throw error;
@@ -114,14 +120,17 @@ export class DiskLayers {
     context: CommandContext,
     domain: Domain,
     merge: RunningMerge,
-    onProgress: ProgressListener,
+    { onProgress, onReady }: MergeListeners,
   ): Promise<void> {
     for (;;) {
       const job = await jobOn(domain, context, merge.target);
       if (job === null) return this.#checkMerged(context, domain, merge);
       const { cur, end } = job;
       onProgress(Number(cur), Number(end), 'merging');
-      if (merge.isActive && cur === end && end > 0n) await this.#pivot(context, domain, merge.target);
+      if (merge.isActive && cur === end && end > 0n) {
+        await onReady();
+        await this.#pivot(context, domain, merge.target);
+      }
       await pause(context, this.#clock);
     }
   }

@@ -38,10 +38,11 @@ const KNOWN_FEATURES = Object.values(FEATURES).reduce((all, bit) => all | bit, 0
 const EXTENSION_END = 0;
 const EXTENSION_BITMAPS = 0x23852875;
 const EXTENSION_LUKS = 0x0537be77;
+const EXTENSION_DATA_FILE = 0x44415441;
 /** Its data: two numbers of 64 bits. */
 const LUKS_EXTENSION_BYTES = 16;
 const REFUSED_EXTENSIONS: ReadonlyMap<number, string> = new Map([
-  [0x44415441, 'it names an external data file'],
+  [EXTENSION_DATA_FILE, 'it names an external data file'],
   [0xe2792aca, 'it names the format of a backing file'],
   [EXTENSION_LUKS, 'it is encrypted'],
 ]);
@@ -77,6 +78,8 @@ export interface Qcow2Header extends ImageShape {
   keyArea: { offset: number; length: number } | null;
   /** Null where it stands alone. */
   backingFile: string | null;
+  /** Whether its data are in a file that it names. */
+  hasDataFile: boolean;
 }
 
 /** A whole header, or one sentence of what is wrong with it (no full stop, to follow "refused: "). */
@@ -108,6 +111,7 @@ export function readQcow2Header(start: Buffer): Judgement<Qcow2Header> {
       virtualSizeBytes: Number(virtualSize),
       clusterBytes: 2 ** clusterBits,
       backingFile: backing.value,
+      hasDataFile: hasDataFile(start, version) || extensions.has(EXTENSION_DATA_FILE),
       hasBitmaps: extensions.has(EXTENSION_BITMAPS),
       encrypted: start.readUInt32BE(32) !== 0 || extensions.has(EXTENSION_LUKS),
       keyArea: keyAreaOf(start, extensions.get(EXTENSION_LUKS)),
@@ -142,6 +146,10 @@ export function judgeRaw(start: Buffer, fileBytes: number): Judgement<ImageShape
     return refuse(`its ${fileBytes} bytes are not whole sectors of ${SECTOR_BYTES}`);
   }
   return { ok: true, value: { virtualSizeBytes: fileBytes, clusterBytes: SECTOR_BYTES } };
+}
+
+function hasDataFile(start: Buffer, version: 2 | 3): boolean {
+  return version === 3 && (start.readBigUInt64BE(72) & FEATURES.externalDataFile) !== 0n;
 }
 
 /** Reasons to refuse that lie in what the header points to or asks for. */

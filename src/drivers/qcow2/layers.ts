@@ -54,11 +54,11 @@ export class LayerStore {
   }
 
   /** @throws {AgentError} HOST_CONFLICT: what it stands on is no layer of its volume. */
-  async look(volumeId: string, layer: string): Promise<FoundLayer | null> {
-    const path = this.#layout.layer(volumeId, layer);
+  async look(volumeId: string, layer: string, place: Layout = this.#layout): Promise<FoundLayer | null> {
+    const path = place.layer(volumeId, layer);
     const header = await readHeader(path);
     if (header === null) return null;
-    const parent = this.#layout.layerAt(volumeId, header.backingFile ?? '');
+    const parent = place.layerNamed(volumeId, header.backingFile ?? '');
     if (parent !== undefined) return { id: layer, parent, sizeBytes: header.virtualSizeBytes };
     throw new AgentError(
       'HOST_CONFLICT',
@@ -67,13 +67,13 @@ export class LayerStore {
   }
 
   /** Its layers that can be read. */
-  async list(volumeId: string): Promise<FoundLayer[]> {
-    const layers = (await this.#paths(volumeId)).flatMap(
-      (path) => this.#layout.layerAt(volumeId, path) ?? [],
+  async list(volumeId: string, place: Layout = this.#layout): Promise<FoundLayer[]> {
+    const layers = (await this.#paths(volumeId, place)).flatMap(
+      (path) => place.layerAt(volumeId, path) ?? [],
     );
     const found: FoundLayer[] = [];
     for (const layer of layers) {
-      const header = await this.look(volumeId, layer).catch(unlessConflict);
+      const header = await this.look(volumeId, layer, place).catch(unlessConflict);
       if (header !== null) found.push(header);
     }
     return found;
@@ -104,7 +104,7 @@ export class LayerStore {
       if ((await this.#there(volumeId, layer)).parent === parent) return;
       const path = this.#layout.layer(volumeId, layer);
       await using key = await this.#passphrases.lend(volumeId, encryption);
-      const base = ['-F', 'qcow2', '-b', this.#layout.layer(volumeId, parent)];
+      const base = ['-F', 'qcow2', '-b', this.#layout.nameBelow(volumeId, parent)];
       const args = ['rebase', '-q', '-u', ...base, ...secretArgs(key, 0), ...imageOptions(key, path)];
       await this.#qemuImg(args, { volumeId, encryption, key }, limit);
       await syncFile(path);
@@ -129,9 +129,9 @@ export class LayerStore {
     return (await this.#paths(volumeId)).filter(isBeside);
   }
 
-  async #paths(volumeId: string): Promise<string[]> {
-    const names = await readdir(this.#layout.folder('volumes'));
-    const files = names.map((name) => this.#layout.identify('volumes', name));
+  async #paths(volumeId: string, place: Layout = this.#layout): Promise<string[]> {
+    const names = await readdir(place.folder('volumes'));
+    const files = names.map((name) => place.identify('volumes', name));
     return files.filter((file) => file?.id === volumeId).map((file) => file!.path);
   }
 
@@ -145,17 +145,17 @@ export class LayerStore {
     { volumeId, layer, parent, sizeBytes, encryption = null }: LayerRequest,
     limit: CallLimit,
   ): Promise<void> {
-    const backing = this.#layout.layer(volumeId, parent);
-    if ((await readHeader(backing)) === null)
+    if ((await readHeader(this.#layout.layer(volumeId, parent))) === null)
       throw new AgentError(
         'NOT_FOUND',
         `Volume ${volumeId} has no file ${parent ?? 'of its own'} in this pool`,
       );
     const path = this.#layout.layer(volumeId, layer);
+    const below = this.#layout.nameBelow(volumeId, parent);
     await removeDurably(path + PARTIAL_SUFFIX);
     // Unsafe: a guest may hold what it stands on, and its format and size are given.
     await using key = await this.#passphrases.lend(volumeId, encryption);
-    const format = ['-f', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key), '-b', backing, '-F', 'qcow2'];
+    const format = ['-f', 'qcow2', '-o', FORMAT_OPTIONS + luksOptions(key), '-b', below, '-F', 'qcow2'];
     const args = ['create', '-q', '-u', ...secretArgs(key, 0), ...format, path + PARTIAL_SUFFIX];
     await untilMeasured(() =>
       this.#qemuImg([...args, String(sizeBytes)], { volumeId, encryption, key }, limit),

@@ -6,6 +6,7 @@
  *   volumes/ID.LAYER.qcow2       layers of volumes, each by a UUID of its own
  *   volumes/ID.SNAPSHOT.memory   what the memory of a guest that boots from it held
  *   volumes/ID.SNAPSHOT.nvram    what its firmware kept then
+ *   volumes/ID.INSTANCE.snapshots  of a shared pool: what a node has to know that takes over the guest that boots from it
  *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten; ID.LAYER.qcow2.wipe,
  *                                ID.SNAPSHOT.memory.wipe and the like: what was beside it
  *   volumes/ID.copy              its bytes on their way to a backup; ID.restore: out of one
@@ -34,7 +35,7 @@ const WIPE_SUFFIX = '.wipe';
 const IMAGE_SUFFIXES =
   'qcow2|raw|partial|unpacked|converted|signature|fetch|fetch\\.partial|json|json\\.partial';
 
-const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy|delta)(?:\\.partial)?|restore|wipe|${UUID}\\.(?:memory|nvram(?:\\.partial)?|(?:qcow2|memory|nvram)\\.wipe)`;
+const VOLUME_SUFFIXES = `(?:(?:${UUID}\\.)?qcow2|json|copy|delta)(?:\\.partial)?|restore|wipe|${UUID}\\.(?:memory|(?:nvram|snapshots)(?:\\.partial)?|(?:qcow2|memory|nvram|snapshots)\\.wipe)`;
 
 /** The names in each folder that are ours. */
 const FOLDERS = [
@@ -81,6 +82,10 @@ export class Layout {
 
   nodeFolder(nodeId: string): string {
     return join(this.base, NODES_FOLDER, checkId(nodeId));
+  }
+
+  get isShared(): boolean {
+    return this.base !== this.#root;
   }
 
   /** The same pool as another node sees it. */
@@ -142,6 +147,10 @@ export class Layout {
     return this.#file('volumes', volumeId, `${checkId(keeper)}.nvram`);
   }
 
+  snapshotRecord(volumeId: string, instanceId: string): string {
+    return this.#file('volumes', volumeId, `${checkId(instanceId)}.snapshots`);
+  }
+
   /** Its bytes at one moment, for a backup. */
   volumeCopy(id: string): string {
     return this.#file('volumes', id, 'copy');
@@ -201,6 +210,17 @@ export class Layout {
     return WHOLE_UUID.test(layer) && this.layer(volumeId, layer) === path ? layer : undefined;
   }
 
+  /** The same by the name that a header has: one without a folder is that of a file beside it. */
+  layerNamed(volumeId: string, name: string): LayerId | undefined {
+    return this.layerAt(volumeId, name.includes('/') ? name : join(this.folder('volumes'), name));
+  }
+
+  /** What the header of a layer calls the file that it stands on: in a shared pool it holds in any node's folder. */
+  nameBelow(volumeId: string, parent: LayerId): string {
+    const path = this.layer(volumeId, parent);
+    return this.isShared ? basename(path) : path;
+  }
+
   /** What a name in a folder stands for; null where it is not one of ours. */
   identify(folder: Folder, name: string): StoredFile | null {
     const { kind, ours } = FOLDERS.find((entry) => entry.name === folder)!;
@@ -213,7 +233,7 @@ export class Layout {
   }
 }
 
-/** Whether a volume's file is named by two ids: a layer, a memory, or firmware variables. One that is to be wiped is no volume's any more. */
+/** Whether a volume's file is named by two ids: a layer, a memory, firmware variables, or a record of snapshots. One that is to be wiped is no volume's any more. */
 export function isBeside(path: string): boolean {
   return WHOLE_UUID.test(basename(path).split('.')[1] ?? '') && !path.endsWith(WIPE_SUFFIX);
 }

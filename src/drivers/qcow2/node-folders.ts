@@ -4,24 +4,44 @@
  *   <pool>/nodes/<node>/berth-node.json     whose folder it is, and up to which number its fences have ended
  *   <pool>/nodes/<node>/volumes/ …          as in any pool
  *
- *   label, copied to the taker ─▶ the volume's file, renamed: from now on it is the taker's ─▶ label of before, removed
+ *   judged ─▶ layers and what else is beside it, linked; label, copied ─▶ the volume's own file, renamed: from now on it
+ *   is the taker's ─▶ names and label of before, removed
  *
  * The one rename is what decides: of two takers one finds nothing to rename any more. A node that has lost a volume can't
- * open it by its name, whoever asks it to. Wherever a crash breaks it off, the same call goes on from there, or
- * `give` takes it back; what is left of a label without its volume says nothing, and goes with the next call.
+ * open it by its name, whoever asks it to, nor a layer, whose header names the file below by its name alone. Wherever a crash breaks it off, the same call goes on from there, or
+ * `give` takes it back: whoever has the own file has all of them. What is left of labels and links without it says
+ * nothing, and goes with the next call; no tool can open it as a disk.
  */
 import { lstat, readdir, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Id, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
 import { type Static, Type } from '../../model/schema.ts';
 import { findFault } from '../../model/validate.ts';
 import type { FencedNode, FoundVolume } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
-import { errno, readAs, readSmallIfThere, removeDurably, syncFolder, writeDurably } from './files.ts';
+import {
+  errno,
+  readAs,
+  readSmallIfThere,
+  readWhole,
+  removeDurably,
+  syncFolder,
+  writeDurably,
+} from './files.ts';
 import { KeyedLock } from './keyed-lock.ts';
-import { checkId, isBeside, type Layout, NODES_FOLDER } from './layout.ts';
-import { readHeader, type VolumeStore } from './volumes.ts';
+import { type LayerHeaderParts, LayerHeaders } from './layer-headers.ts';
+import { checkId, type Layout, NODES_FOLDER } from './layout.ts';
+import {
+  dropAll,
+  dropLinked,
+  judgePassing,
+  linkAll,
+  namesBeside,
+  type PassingFiles,
+  RECORD_BYTES_MAX,
+} from './passing-files.ts';
+import type { VolumeStore } from './volumes.ts';
 
 const RECORD_NAME = 'berth-node.json';
 const RECORD_MODE = 0o600;
@@ -37,12 +57,14 @@ type NodeRecord = Static<typeof NodeRecord>;
 export class NodeFolders {
   readonly #layout: Layout;
   readonly #volumes: VolumeStore;
+  readonly #headers: LayerHeaders;
   readonly #lock = new KeyedLock();
   #nodeId: string | null = null;
 
-  constructor({ layout, volumes }: { layout: Layout; volumes: VolumeStore }) {
+  constructor({ layout, volumes, ...tools }: LayerHeaderParts & { layout: Layout; volumes: VolumeStore }) {
     this.#layout = layout;
     this.#volumes = volumes;
+    this.#headers = new LayerHeaders(tools);
   }
 
   enter(nodeId: string): void {
@@ -73,10 +95,14 @@ export class NodeFolders {
       const from = this.#layout.ofNode(node);
       if (!(await isThere(this.#layout.volume(volumeId)))) {
         await this.#assertFence(volumeId, from, { node, fence });
-        await this.#assertMovable(volumeId, from, node);
+        await this.#link(volumeId, from, node, limit).catch(async (error: unknown) => {
+          await dropAll(this.#layout, volumeId);
+          // Another node may have taken it while it was looked at.
+          throw (await isThere(from.volume(volumeId))) ? error : await this.#notThere(volumeId, node);
+        });
         await this.#pass(volumeId, { from, to: this.#layout, owner: node });
       }
-      if (node !== this.self) await removeDurably(from.volumeLabel(volumeId));
+      if (node !== this.self) await clear(volumeId, from, this.#layout);
       return (await this.#volumes.find(volumeId)) ?? this.#lost(volumeId);
     });
   }
@@ -87,10 +113,60 @@ export class NodeFolders {
       if (await isThere(this.#layout.volume(volumeId))) {
         if (await isThere(other.volume(volumeId)))
           throw new AgentError('HOST_CONFLICT', `Node ${to} has a volume ${volumeId} of its own`);
+        await linkAll(await namesBeside(this.#layout, volumeId), this.#layout, other);
         await this.#pass(volumeId, { from: this.#layout, to: other, owner: this.self });
       }
+      await dropAll(this.#layout, volumeId);
       await removeDurably(this.#layout.volumeLabel(volumeId));
     });
+  }
+
+  /** What a volume that is another node's is, judged as `take` does; nothing is changed. */
+  async examine(volumeId: string, { node, fence }: FencedNode): Promise<FoundVolume> {
+    const from = this.#layout.ofNode(checkId(node));
+    const own = await this.#volumes.find(checkId(volumeId));
+    if (own !== null) return own;
+    await this.#assertFence(volumeId, from, { node, fence });
+    await this.#judge(volumeId, from, node);
+    return (await this.#volumes.find(volumeId, from)) ?? this.#lost(volumeId);
+  }
+
+  /** Of this node, else of the one that has the volume. */
+  async readRecord(volumeId: string, instanceId: string, node: string | null): Promise<string | null> {
+    const isOwn = node === null || (await isThere(this.#layout.volume(volumeId)));
+    const path = (isOwn ? this.#layout : this.#layout.ofNode(node)).snapshotRecord(volumeId, instanceId);
+    return (await readWhole(path, RECORD_BYTES_MAX))?.toString('utf8') ?? null;
+  }
+
+  /** @param text Null for none. @throws {AgentError} NOT_FOUND: the volume is not this node's. */
+  async writeRecord(volumeId: string, instanceId: string, text: string | null): Promise<void> {
+    const path = this.#layout.snapshotRecord(volumeId, instanceId);
+    if (text === null) return await removeDurably(path);
+    if (!(await isThere(this.#layout.volume(volumeId))))
+      throw new AgentError('NOT_FOUND', `Volume ${volumeId} is not this node's`);
+    if (text !== (await this.readRecord(volumeId, instanceId, null)))
+      await writeDurably(path, text, RECORD_MODE);
+  }
+
+  /**
+   * Gives all that is beside a volume a name in this node's folder. Headers that name what they stand on by the old
+   * node's folder are written anew first, with the name alone, which holds in either.
+   */
+  async #link(volumeId: string, from: Layout, node: string, limit: CallLimit): Promise<void> {
+    const { layers, names } = await this.#judge(volumeId, from, node);
+    for (const layer of layers.filter(({ isAbsolute }) => isAbsolute))
+      await this.#headers.makeRelative(volumeId, layer, await this.#volumes.labelIn(from, volumeId), limit);
+    await dropAll(this.#layout, volumeId, names);
+    await linkAll(names, from, this.#layout);
+    // From now on they are judged: under these names nobody puts other files.
+    await judgePassing({ volumeId, own: from, beside: this.#layout });
+  }
+
+  /** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE, UNSUPPORTED, HOST_CONFLICT */
+  async #judge(volumeId: string, from: Layout, node: string): Promise<PassingFiles> {
+    // A link could lead to a file of this node's own.
+    if (!(await isThere(from.volume(volumeId)))) throw await this.#notThere(volumeId, node);
+    return await judgePassing({ volumeId, own: from, beside: from });
   }
 
   /** @throws {AgentError} STALE, NOT_FOUND, ILLEGAL_STATE */
@@ -104,18 +180,6 @@ export class NodeFolders {
     throw new AgentError('STALE', `Fence ${fence} of node ${node} has ended (${ended} have)`, {
       hint: 'The node has come back since. Fence it anew, and ask again.',
     });
-  }
-
-  /** @throws {AgentError} NOT_FOUND, ILLEGAL_STATE, UNSUPPORTED */
-  async #assertMovable(volumeId: string, from: Layout, node: string): Promise<void> {
-    // A link could lead to a file of this node's own.
-    const header = (await isThere(from.volume(volumeId))) ? await readHeader(from.volume(volumeId)) : null;
-    if (header === null) throw await this.#notThere(volumeId, node);
-    if (header.backingFile !== null) throw notWhole(volumeId, 'it stands on an image of its node');
-    const names = await readdir(dirname(from.volume(volumeId)));
-    const beside = names.find((name) => name.startsWith(`${volumeId}.`) && isBeside(name));
-    if (beside !== undefined) throw notWhole(volumeId, 'snapshots have left layers of it');
-    if (!(await isThere(from.volumeLabel(volumeId)))) throw notWhole(volumeId, 'its label is lost');
   }
 
   async #notThere(volumeId: string, node: string): Promise<AgentError> {
@@ -140,6 +204,7 @@ export class NodeFolders {
       // The first answer of an NFS server may have been lost, and this one be of the call that was sent again.
       if (errno(error) !== 'ENOENT') throw error;
       if (!(await isThere(to.volume(volumeId)))) {
+        await dropAll(to, volumeId);
         await removeDurably(to.volumeLabel(volumeId));
         throw await this.#notThere(volumeId, owner);
       }
@@ -164,10 +229,10 @@ export class NodeFolders {
   }
 }
 
-function notWhole(volumeId: string, why: string): AgentError {
-  return new AgentError('UNSUPPORTED', `Volume ${volumeId} can't pass to another node: ${why}`, {
-    hint: 'Make it again from a backup: backup.restore, backup.recreate.',
-  });
+/** What is left of a volume in the folder of a node that has it no more. */
+async function clear(volumeId: string, from: Layout, owner: Layout): Promise<void> {
+  await dropLinked(volumeId, from, owner);
+  await removeDurably(from.volumeLabel(volumeId));
 }
 
 function isId(name: string): boolean {

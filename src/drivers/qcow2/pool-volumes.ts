@@ -16,6 +16,7 @@ import type {
   FoundLayer,
   FoundVolume,
   LayerRequest,
+  RecordPlace,
   VolumeChain,
   VolumeExport,
   VolumeLabel,
@@ -63,12 +64,36 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
 
   takeVolume(volumeId: string, from: FencedNode, options: CallOptions = {}): Promise<FoundVolume> {
     const take = (limit: CallLimit) => this.stores.nodes.take(volumeId, from, limit);
-    return this.#shared(`take volume ${volumeId}`, options, take);
+    return this.#shared(`take volume ${volumeId}`, options, take, MAKE_TIMEOUT_MS);
+  }
+
+  examineVolume(volumeId: string, from: FencedNode, options: CallOptions = {}): Promise<FoundVolume> {
+    const what = `look at volume ${volumeId} of another node`;
+    return this.#shared(what, options, () => this.stores.nodes.examine(volumeId, from));
+  }
+
+  readSnapshotRecord(
+    { volumeId, instanceId }: RecordPlace,
+    options: CallOptions & { node?: string } = {},
+  ): Promise<string | null> {
+    return this.#shared(`read the snapshots of instance ${instanceId}`, options, () =>
+      this.stores.nodes.readRecord(volumeId, instanceId, options.node ?? null),
+    );
+  }
+
+  writeSnapshotRecord(
+    { volumeId, instanceId }: RecordPlace,
+    text: string | null,
+    options: CallOptions = {},
+  ): Promise<void> {
+    return this.#shared(`write down the snapshots of instance ${instanceId}`, options, () =>
+      this.stores.nodes.writeRecord(volumeId, instanceId, text),
+    );
   }
 
   giveVolume(volumeId: string, to: string, options: CallOptions = {}): Promise<void> {
     const give = (limit: CallLimit) => this.stores.nodes.give(volumeId, to, limit);
-    return this.#shared(`give volume ${volumeId}`, options, give);
+    return this.#shared(`give volume ${volumeId}`, options, give, MAKE_TIMEOUT_MS);
   }
 
   makeVolume(request: VolumeRequest, options: CallOptions = {}): Promise<void> {
@@ -295,8 +320,13 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     return this.call('remove an export', options, MAKE_TIMEOUT_MS, () => this.stores.exports.remove(place));
   }
 
-  #shared<T>(what: string, options: CallOptions, work: (limit: CallLimit) => Promise<T>): Promise<T> {
-    return this.call(what, options, QUICK_TIMEOUT_MS, (limit) => {
+  #shared<T>(
+    what: string,
+    options: CallOptions,
+    work: (limit: CallLimit) => Promise<T>,
+    timeoutMs = QUICK_TIMEOUT_MS,
+  ): Promise<T> {
+    return this.call(what, options, timeoutMs, (limit) => {
       if (this.isShared) return work(limit);
       throw new AgentError('UNSUPPORTED', `Pool ${this.name} is this node's alone`, {
         hint: 'A pool that several nodes have is marked so: shared = true in its [[pools]] section.',

@@ -94,7 +94,7 @@ export function makeStores(parts: Qcow2PoolParts) {
     flat: new FlatStore(volumeParts),
     wipes: new WipeStore({ layout, layers, tool, volumes, clock }),
     deltas,
-    nodes: new NodeFolders({ layout, volumes }),
+    nodes: new NodeFolders({ layout, volumes, tool, passphrases }),
     reads: new ReadStore({ ...volumeParts, deltas }),
     seeds: new SeedStore({ layout, exec }),
     consoles: new ConsoleStore({ layout }),

@@ -7,6 +7,7 @@
  * has its name; one that is missing or broken is no hindrance, since it is read only to know a volume again.
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Id, nullable, strict } from '../../model/common.ts';
 import { Encryption } from '../../model/disk.ts';
@@ -142,15 +143,17 @@ export class VolumeStore {
     const sizeBytes = await sizeOfRegular(path);
     if (sizeBytes === null) return null;
     const header = sizeBytes === 0 ? null : readQcow2Header(await readStart(path));
-    return header?.ok ? header.value.backingFile : 'unknown';
+    if (!header?.ok) return 'unknown';
+    const { backingFile } = header.value;
+    return backingFile === null ? null : resolve(dirname(path), backingFile);
   }
 
-  /** What is known of a volume whose file is there. */
-  async find(id: string): Promise<FoundVolume | null> {
-    const label = await this.#readLabel(id);
-    const layers = await this.#parts.layers.list(id);
+  /** What is known of a volume whose file is there. @param place The folder of another node, in a shared pool. */
+  async find(id: string, place: Layout = this.#parts.layout): Promise<FoundVolume | null> {
+    const label = await this.#readLabel(id, place);
+    const layers = await this.#parts.layers.list(id, place);
     try {
-      const header = await this.#readHeader(id);
+      const header = await readHeader(place.volume(id));
       if (header === null) return null;
       const { virtualSizeBytes: sizeBytes, backingFile, encrypted } = header;
       const seen = { id, sizeBytes, ...(encrypted && { encrypted }), label, layers };
@@ -313,8 +316,13 @@ export class VolumeStore {
     await writeDurably(this.#parts.layout.volumeLabel(id), `${JSON.stringify(kept)}\n`, LABEL_MODE);
   }
 
-  async #readLabel(id: string): Promise<VolumeLabel | null> {
-    const path = this.#parts.layout.volumeLabel(id);
+  /** What the label says, for what has to be known before; nothing where it can't be read. */
+  async labelIn(place: Layout, id: string): Promise<Partial<VolumeLabel>> {
+    return (await this.#readLabel(id, place)) ?? {};
+  }
+
+  async #readLabel(id: string, place: Layout = this.#parts.layout): Promise<VolumeLabel | null> {
+    const path = place.volumeLabel(id);
     if (!(await exists(path))) return null;
     return parseLabel(await doing(`read ${path}`, () => readSmall(path)));
   }
@@ -329,8 +337,13 @@ export async function readHeader(path: string): Promise<Qcow2Header | null> {
   if (!(await exists(path))) return null;
   const start = await doing(`read ${path}`, () => readStart(path));
   const header = readQcow2Header(start);
-  if (header.ok) return header.value;
-  throw new AgentError('HOST_CONFLICT', `${path} is no volume of this agent: ${header.reason}`);
+  const reason = header.ok
+    ? header.value.hasDataFile
+      ? 'its data are in another file'
+      : null
+    : header.reason;
+  if (header.ok && reason === null) return header.value;
+  throw new AgentError('HOST_CONFLICT', `${path} is no volume of this agent: ${reason}`);
 }
 
 function parseLabel(text: string): VolumeLabel | null {

@@ -27,6 +27,7 @@ import {
   PARTIAL_SUFFIX,
   readAt,
   removeDurably,
+  lstatIfThere,
   sizeOfRegular,
   syncFolder,
 } from './files.ts';
@@ -83,7 +84,9 @@ export class WipeStore {
   async #wipeFile(path: string, bytesPerSecond: number, limit: CallLimit): Promise<void> {
     const sizeBytes = await sizeOfRegular(path);
     if (sizeBytes === null) return;
-    {
+    // One that has passed to another node, which had not taken this name away yet: the bytes are that node's.
+    const isLast = (await lstatIfThere(path))?.nlink === 1;
+    if (isLast) {
       await using file = await open(path, 'r+');
       const { keyArea } = await headerOf(file);
       if (keyArea === null) await this.#overwrite(file, { sizeBytes, bytesPerSecond }, limit);

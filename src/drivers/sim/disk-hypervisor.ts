@@ -176,8 +176,13 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     });
   }
 
-  mergeDisk(id: string, { serial, path, into }: DiskMerge, options?: CallOptions): Promise<void> {
-    return this.change('hypervisor.mergeDisk', id, options, (maybe) => {
+  async mergeDisk(
+    id: string,
+    { serial, path, into }: DiskMerge,
+    options?: CallOptions & { onReady?: () => Promise<void> },
+  ): Promise<void> {
+    await options?.onReady?.();
+    return await this.change('hypervisor.mergeDisk', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) return;
       const disk = plugged(guest, serial);

@@ -27,6 +27,7 @@ import type {
   ListedFile,
   PoolCapacity,
   PoolSurvey,
+  RecordPlace,
   SeedContents,
   ShareLabel,
   ShareRequest,
@@ -113,6 +114,29 @@ export class SimStoragePool implements StoragePool {
       this.#sharing.take(volumeId, from);
       return this.#foundVolume(this.#files.get(this.paths.volume(volumeId)) as SimFile);
     });
+  }
+
+  examineVolume(volumeId: string, from: FencedNode, options?: CallOptions): Promise<FoundVolume> {
+    return this.#shared('storage.examineVolume', volumeId, options, () => {
+      const file = this.#sharing.examine(volumeId, from);
+      const isOwn = file.path === this.paths.volume(volumeId);
+      return this.#foundVolume(file, isOwn ? this.#layout : this.#layout.ofNode(from.node));
+    });
+  }
+
+  readSnapshotRecord(
+    place: RecordPlace,
+    options: CallOptions & { node?: string } = {},
+  ): Promise<string | null> {
+    return this.#shared('storage.readSnapshotRecord', place.volumeId, options, () =>
+      this.#sharing.readRecord(place, options.node ?? null),
+    );
+  }
+
+  writeSnapshotRecord(place: RecordPlace, text: string | null, options?: CallOptions): Promise<void> {
+    return this.#shared('storage.writeSnapshotRecord', place.volumeId, options, () =>
+      this.#sharing.writeRecord(place, text),
+    );
   }
 
   giveVolume(volumeId: string, to: string, options?: CallOptions): Promise<void> {
@@ -472,13 +496,13 @@ export class SimStoragePool implements StoragePool {
     return paths.find((path) => this.#files.get(path) !== undefined) ?? (paths[0] as string);
   }
 
-  #foundVolume({ id, path, volume }: SimFile): FoundVolume {
+  #foundVolume({ id, path, volume }: SimFile, place: Layout = this.#layout): FoundVolume {
     if (volume === null) {
       return { id, sizeBytes: null, image: null, label: null, layers: [], fault: `${path} is no volume` };
     }
     const { sizeBytes, imageId, format = 'qcow2', label = null, passphrase } = volume;
     const encrypted = passphrase === undefined ? {} : { encrypted: true };
     const image = imageId === null ? null : { id: imageId, format };
-    return { id, sizeBytes, image, ...encrypted, label, layers: this.#layers.of(id), fault: null };
+    return { id, sizeBytes, image, ...encrypted, label, layers: this.#layers.of(id, place), fault: null };
   }
 }

@@ -24,7 +24,8 @@ export function planRestart(row: InstanceRow, old: Inventory): Restart {
   if (row.phase !== 'present' || told === null || told.disks.length === 0) {
     throw new AgentError('ILLEGAL_STATE', `Instance ${row.name} is not known to have been made`);
   }
-  if (told.shares.length > 0) throw onlyThere(row.name, 'shares of files');
+  if (told.shares.length > 0)
+    throw onlyThere(row.name, `shares of files: ${told.shares.map(({ share }) => share).join(', ')}`);
   const shared = sharedPools(old);
   const local = told.disks.find(({ pool }) => !shared.has(pool));
   if (local !== undefined) throw onlyThere(row.name, `volume ${local.volume} in pool ${local.pool}`);

@@ -33,7 +33,7 @@ import {
   TABLES,
   type WorldChange,
 } from './protocol.ts';
-import { LENT, lentLabel } from '../stands/lent.ts';
+import { LENT, lentLabel, lentRecord } from '../stands/lent.ts';
 import { ageFolder, backupsView } from './backups-view.ts';
 import { Traps } from './traps.ts';
 
@@ -196,7 +196,7 @@ function changeWorld(change: WorldChange): void {
       world.outside.writeConsole(change.id, 'left over\n');
       return;
     case 'lend-volumes':
-      lendVolumes(world);
+      lendVolumes(world, change.snapshots);
       return;
     case 'fill-pool': {
       const full = new AgentError('CAPACITY_EXCEEDED', 'the pool is full');
@@ -219,16 +219,30 @@ function changeWorld(change: WorldChange): void {
 }
 
 /** Where the other node has them already they are as they were. */
-function lendVolumes(sim: SimWorld): void {
+function lendVolumes(sim: SimWorld, snapshots: boolean): void {
   const pool = sim.settings.pools.find(({ shared = false }) => shared);
   const layout = new Layout(pool?.root as string).ofNode(LENT.node);
+  for (const { path } of [...sim.files.all()]) if (path.startsWith(`${layout.root}/`)) sim.files.remove(path);
   for (const id of LENT.volumes) {
     const volume = { sizeBytes: 1024 ** 3, imageId: null, label: lentLabel(id) };
     const file = { kind: 'volume', id, path: layout.volume(id), sizeBytes: EMPTY_VOLUME_BYTES } as const;
     sim.files.put(newFile({ ...file, volume }));
   }
+  if (snapshots) lendLayers(sim, layout);
   sim.touch();
   sim.flush();
+}
+
+function lendLayers(sim: SimWorld, layout: Layout): void {
+  const id = LENT.volumes[0] as string;
+  const file = { kind: 'volume', id, sizeBytes: EMPTY_VOLUME_BYTES } as const;
+  for (const [at, layer] of LENT.layers.entries()) {
+    const below = layout.layer(id, LENT.layers[at - 1] ?? null);
+    const volume = { sizeBytes: 1024 ** 3, imageId: null, below };
+    sim.files.put(newFile({ ...file, path: layout.layer(id, layer), volume }));
+  }
+  const path = layout.snapshotRecord(id, LENT.instance);
+  sim.files.put(newFile({ ...file, path, text: lentRecord('web') }));
 }
 
 /** One that does not run has no process to lose. */

@@ -31,7 +31,7 @@ export type Deed =
 export type WorldChange =
   | { type: 'crash-guest'; name: string }
   | { type: 'leave-console'; id: string }
-  | { type: 'lend-volumes' }
+  | { type: 'lend-volumes'; snapshots: boolean }
   | { type: 'fill-pool' }
   | { type: 'empty-pool' }
   | { type: 'cut-hypervisor' }

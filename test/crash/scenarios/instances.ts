@@ -79,6 +79,20 @@ export const INSTANCES: Scenario[] = [
     cancelledAt: { call: 'hypervisor.define' },
     ends: ['cancelled', 'succeeded'],
   }),
+  scenario('instance.takeover', {
+    variant: '(with snapshots)',
+    setting: {},
+    arrange: (stand) => stand.lendVolumes({ snapshots: true }),
+    params: lent,
+  }),
+  scenario('instance.takeover', {
+    variant: '(with snapshots, fails at its end)',
+    setting: {},
+    arrange: (stand) => stand.lendVolumes({ snapshots: true }),
+    params: lent,
+    failing: { call: 'hypervisor.observeGuest' },
+    ends: ['failed'],
+  }),
   scenario('instance.start', {
     setting: { instance: 'stopped' },
     params: () => ({ id: SUBJECT }),

@@ -12,7 +12,7 @@ import { guestImage } from './guest.ts';
 import { MARK_NAME } from '../../../src/drivers/qcow2/pool-mark.ts';
 import { LabNode, OTHER_POOL, SHARED_POOL } from '../node/lab-node.ts';
 import { Disk } from './disk.ts';
-import { lendVolumes, lookAtLent } from './lent.ts';
+import { type Lending, lendVolumes, lookAtLent } from './lent.ts';
 import { Libvirtd } from './libvirtd.ts';
 import { processesInside } from './processes.ts';
 import type { Stand } from './stand.ts';
@@ -64,8 +64,8 @@ export class LibvirtStand implements Stand {
     writeFileSync(join(this.node.poolDir, 'consoles', `${id}.log`), 'left over\n');
   }
 
-  lendVolumes(): Promise<void> {
-    return lendVolumes({ root: this.node.sharedPoolDir, stateDir: this.node.folder });
+  lendVolumes(lending: Lending = {}): Promise<void> {
+    return lendVolumes({ root: this.node.sharedPoolDir, stateDir: this.node.folder }, lending);
   }
 
   async close(): Promise<void> {

@@ -10,7 +10,7 @@ import { createSimHost } from '../../../src/drivers/sim/index.ts';
 import { readState, type SimGuest, type WorldState } from '../../../src/drivers/sim/state.ts';
 import { LabNode, OTHER_POOL, SHARED_POOL } from '../node/lab-node.ts';
 import { cannotMount, Disk } from './disk.ts';
-import { LENT, lentLine } from './lent.ts';
+import { LENT, type Lending, lentLine } from './lent.ts';
 import type { Stand } from './stand.ts';
 
 const IMAGE = '/images/tiny.qcow2';
@@ -50,9 +50,11 @@ export class SimStand implements Stand {
       ...[...guests.values()].flatMap(({ id, checkpoints = [] }) =>
         checkpoints.slice(1).map(({ name }) => `checkpoint ${id} ${name}`),
       ),
-      ...[...files.keys()].map((path) =>
-        isLent(path) ? lentLine(basename(path, '.qcow2')) : `file ${nameOf(path, settings)}`,
-      ),
+      ...[...files.keys()]
+        .filter(isTold)
+        .map((path) =>
+          isLent(path) ? lentLine(basename(path, '.qcow2')) : `file ${nameOf(path, settings)}`,
+        ),
       ...[...bridges.values()].flatMap(({ name, plan, ports }) => [
         `bridge ${name}`,
         ...Object.keys(ports).map((port) => `port ${plan?.id} ${port}`),
@@ -71,8 +73,8 @@ export class SimStand implements Stand {
     await this.node.deed({ do: 'world', change: { type: 'leave-console', id } });
   }
 
-  async lendVolumes(): Promise<void> {
-    await this.node.deed({ do: 'world', change: { type: 'lend-volumes' } });
+  async lendVolumes({ snapshots = false }: Lending = {}): Promise<void> {
+    await this.node.deed({ do: 'world', change: { type: 'lend-volumes', snapshots } });
   }
 
   async close(): Promise<void> {
@@ -95,6 +97,11 @@ function stateDisk(folder: string, path: string): Disk {
   const images = join(folder, 'images');
   mkdirSync(images, { recursive: true });
   return new Disk({ path, images, name: 'state', sizeMib: STATE_MIB });
+}
+
+/** Of what the other node has the disks alone. */
+function isTold(path: string): boolean {
+  return !isLent(path) || path.endsWith('.qcow2');
 }
 
 function isLent(path: string): boolean {

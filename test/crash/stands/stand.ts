@@ -5,6 +5,7 @@
  * `bridge bb-…`, `tap bt-… on bb-…`, `port NETWORK PORT`; a real host also has `table`, `dnsmasq`, `folder`,
  * `qemu` and `process`.
  */
+import type { Lending } from './lent.ts';
 import type { LabNode } from '../node/lab-node.ts';
 import type { Disk } from './disk.ts';
 
@@ -27,7 +28,7 @@ export interface Stand {
   /** Each running guest's id, and what tells its process from another. */
   processes(): Promise<Map<string, string>>;
   /** Puts what is LENT where the other node has it, unless it is there. */
-  lendVolumes(): Promise<void>;
+  lendVolumes(lending?: Lending): Promise<void>;
   /** Leaves the console log of an instance that is gone. */
   leaveConsole(id: string): Promise<void>;
   close(): Promise<void>;

@@ -46,7 +46,16 @@ async function lab(t: Test): Promise<Lab> {
   };
   const alone = new Qcow2Pool({ name: 'alone', path: join(folder, 'alone'), exec });
   await alone.prepare();
-  return { root, rawPool, poolOf, alone };
+  const plantLayer: SharingFixture['plantLayer'] = async (pool, { volumeId, layer, below }) => {
+    const path = pool.paths.layer(volumeId, layer);
+    await exec.run('qemu-img', ['create', '-q', '-f', 'qcow2', path, '4M'], {});
+    await exec.run('qemu-img', ['rebase', '-q', '-u', '-b', below, '-F', 'qcow2', path], {});
+  };
+  const belowOf: SharingFixture['belowOf'] = async (pool, volumeId, layer) => {
+    const args = ['info', '--output=json', pool.paths.layer(volumeId, layer)];
+    return JSON.parse((await exec.run('qemu-img', args, {})).stdout)['full-backing-filename'] ?? null;
+  };
+  return { root, rawPool, poolOf, alone, plantLayer, belowOf };
 }
 
 sharingContract(t, 'Qcow2Pool', lab);

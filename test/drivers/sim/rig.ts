@@ -222,7 +222,18 @@ export async function makeSharingFixture(_t: Test): Promise<SharingFixture> {
     await pool.prepare();
     return pool;
   };
-  return { poolOf, alone };
+  const layerOf = (pool: StoragePool, id: string, layer: string) =>
+    first.files.get(pool.paths.layer(id, layer));
+  return {
+    poolOf,
+    alone,
+    async plantLayer(pool, { volumeId: id, layer, below }) {
+      const path = pool.paths.layer(id, layer);
+      const volume = { sizeBytes: 4 * MIB, imageId: null, below };
+      first.files.put(newFile({ kind: 'volume', id, path, sizeBytes: MIB, volume }));
+    },
+    belowOf: async (pool, id, layer) => layerOf(pool, id, layer)?.volume?.below ?? null,
+  };
 }
 
 export async function makeObjectsFixture(_t: Test): Promise<ObjectsFixture> {
