@@ -5,7 +5,6 @@
  * in its cage, for the file is another node's work, opens this one file, and has QEMU's lock: a guest that has it open,
  * wherever the file system carries locks, keeps it as it is.
  */
-import { basename } from 'node:path';
 import type { Encryption } from '../../model/disk.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import {
@@ -45,7 +44,7 @@ export class LayerHeaders {
   ): Promise<void> {
     await using key = await this.#passphrases.lend(volumeId, encryption);
     const below = `${volumeId}.${parent === null ? '' : `${parent}.`}qcow2`;
-    await this.#rebase(path, basename(below), key, limit).catch((error: unknown) => {
+    await this.#rebase(path, below, key, limit).catch((error: unknown) => {
       throw explainUse(explainKey(error, volumeId, encryption));
     });
     await syncFile(path);
