@@ -9,6 +9,7 @@ import type { ObjectStore } from '../../drivers/contracts/objects.ts';
 import { AgentError } from '../../model/errors.ts';
 import { MIB } from '../../model/units.ts';
 import type { Config } from '../config/schema.ts';
+import { UNDER_WAY_BYTES } from './in-flight.ts';
 import { BackupRepository } from './repository.ts';
 
 /** What the configuration says of the backups on a store. */
@@ -18,6 +19,9 @@ export interface StoreSettings {
   /** Bytes of disks that are on their way at once. */
   underWayBytes: number;
 }
+
+/** Of a store that the configuration says nothing of: the sim driver has one. */
+const UNTOLD: StoreSettings = { keyFile: null, underWayBytes: UNDER_WAY_BYTES };
 
 export interface RepositoriesParts {
   objects: ReadonlyMap<string, ObjectStore>;
@@ -82,6 +86,6 @@ export class Repositories {
   }
 
   #settingsOf(name: string): StoreSettings {
-    return this.#parts.settings.get(this.nameOf(name)) as StoreSettings;
+    return this.#parts.settings.get(this.nameOf(name)) ?? UNTOLD;
   }
 }
