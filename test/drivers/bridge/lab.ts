@@ -19,6 +19,8 @@ import type { NetworkRig } from '../contract/network-rig.ts';
 /** Milliseconds that a condition may take to come true. */
 const CONDITION_TIMEOUT_MS = 10_000;
 const CONDITION_POLL_MS = 20;
+/** Of a bridge that is not ours. The kernel's own choice is one of ours in one of 64 cases. */
+const FOREIGN_ADDRESS = '52:54:00:00:00:01';
 
 /** Runs programs inside a network namespace. */
 export class NamespaceExec implements Exec {
@@ -88,7 +90,7 @@ export async function makeBridgeRig(t: Test): Promise<BridgeRig> {
     stateDir,
     reopen: openDriver,
     addForeignBridge: async (name) => {
-      await exec.run('ip', ['link', 'add', 'name', name, 'type', 'bridge']);
+      await exec.run('ip', ['link', 'add', 'name', name, 'address', FOREIGN_ADDRESS, 'type', 'bridge']);
     },
     hasBridge: async (name) => (await linkNames(exec)).includes(name),
     plugDevice: (bridge, device) => plugDevice(exec, bridge, device),

@@ -48,10 +48,8 @@ function topologyTests(t: Test, makeBench: MakeBench): void {
       const { memoryMib, numaNodes } = await host.resources();
       t.ok(memoryMib > 0);
       t.ok(numaNodes.length > 0);
-      // Each is rounded down by itself.
-      t.ok(
-        Math.abs(numaNodes.reduce((sum, node) => sum + node.memoryMib, 0) - memoryMib) <= numaNodes.length,
-      );
+      // Less is no fault: a kernel may count memory that came late to no node.
+      t.ok(numaNodes.reduce((sum, node) => sum + node.memoryMib, 0) <= memoryMib);
       for (const node of numaNodes) t.equal(findFault(NumaNode, node), null);
       t.equal(new Set(numaNodes.map(({ id }) => id)).size, numaNodes.length);
     },
