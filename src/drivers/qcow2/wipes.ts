@@ -81,12 +81,15 @@ export class WipeStore {
     for (const { path } of files) await this.#wipeFile(path, bytesPerSecond, limit);
   }
 
+  /** To another node of a shared pool, which had not taken this name away yet: the bytes are that node's. */
+  async #isPassed(path: string): Promise<boolean> {
+    return this.#parts.layout.isShared && ((await lstatIfThere(path))?.nlink ?? 1) > 1;
+  }
+
   async #wipeFile(path: string, bytesPerSecond: number, limit: CallLimit): Promise<void> {
     const sizeBytes = await sizeOfRegular(path);
     if (sizeBytes === null) return;
-    // One that has passed to another node, which had not taken this name away yet: the bytes are that node's.
-    const isLast = (await lstatIfThere(path))?.nlink === 1;
-    if (isLast) {
+    if (!(await this.#isPassed(path))) {
       await using file = await open(path, 'r+');
       const { keyArea } = await headerOf(file);
       if (keyArea === null) await this.#overwrite(file, { sizeBytes, bytesPerSecond }, limit);

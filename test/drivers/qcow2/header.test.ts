@@ -40,6 +40,7 @@ t.test('a sound header is read', async (t) => {
       backingFile: null,
       hasBitmaps: false,
       encrypted: false,
+      hasDataFile: false,
       keyArea: null,
     },
   });
