@@ -1,6 +1,7 @@
 /** Pools that nodes share, as files. */
 import {
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -17,6 +18,7 @@ import type { StoragePool } from '../../../src/drivers/contracts/storage.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
 import { PoolMark } from '../../../src/drivers/qcow2/pool-mark.ts';
 import { Qcow2Pool } from '../../../src/drivers/qcow2/pool.ts';
+import { MIB } from '../../../src/model/units.ts';
 import { type SharingFixture, sharingContract } from '../contract/storage-sharing.ts';
 
 interface Lab extends SharingFixture {
@@ -68,6 +70,21 @@ t.test('nodes that come to a new folder at once agree on one mark', async (t) =>
     for (const pool of pools) t.same(await pool.list(), [], 'each finds its mark again');
     t.same(readdirSync(root).sort(), ['berth-pool.json', 'nodes']);
   }
+});
+
+t.test('a wipe leaves the bytes of a layer that another node has, too', async (t) => {
+  const { poolOf, root } = await lab(t);
+  const pool = await poolOf(randomUUID());
+  const [id, layer] = [randomUUID(), randomUUID()];
+  await pool.makeVolume({ id, sizeBytes: 4 * MIB, image: null });
+  await pool.makeLayer({ volumeId: id, layer, parent: null, sizeBytes: 4 * MIB });
+  const elsewhere = join(root, 'of-another-node');
+  linkSync(pool.paths.layer(id, layer), elsewhere);
+  const before = readFileSync(elsewhere);
+  await pool.setVolumeAside(id);
+  await pool.wipe(id, { bytesPerSecond: 1024 * MIB });
+  t.ok(readFileSync(elsewhere).equals(before));
+  t.same(await pool.list(), []);
 });
 
 t.test('a folder is shared for all who have it, or for none', async (t) => {
