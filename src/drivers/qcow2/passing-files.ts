@@ -12,6 +12,7 @@
  */
 import { link, lstat, readdir, unlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { LAYERS_MAX, type LayerId } from '../../model/layers.ts';
@@ -26,6 +27,10 @@ export const PASSING_LAYERS_MAX = 128;
 const DEPTH_MAX = LAYERS_MAX + 1;
 /** Of a record of snapshots, bytes: 64 of them with 16 disks each. */
 export const RECORD_BYTES_MAX = 256 * 1024;
+
+/** Looks at the names of a file, and what is waited between two, ms: a taker links all within a few. */
+const LOOKS = 6;
+const LOOK_PAUSE_MS = 50;
 
 export interface PassingLayer {
   id: string;
@@ -188,15 +193,20 @@ async function assertSmall(volumeId: string, path: string): Promise<void> {
 
 /**
  * One file by one name, which may be there in the folders of several nodes: those of nodes that were to take it, and have
- * not. A second name elsewhere would be another volume's file.
+ * not. A second name elsewhere would be another volume's file. Who takes it at the same time gives names and takes them
+ * away between two of these looks, so it is looked again.
  */
 async function assertOneName(volumeId: string, path: string, places: readonly string[]): Promise<void> {
-  const stats = await lstat(path);
-  if (!stats.isFile()) throw wrong(volumeId, `${basename(path)} is no file`);
-  if (stats.nlink === 1) return;
-  const same = await Promise.all(places.map((place) => isSame(path, place)));
-  if (stats.nlink === same.filter(Boolean).length) return;
-  throw wrong(volumeId, `${basename(path)} has ${stats.nlink} names, and is somebody else's file, too`);
+  for (let look = 1; ; look++) {
+    const stats = await lstat(path);
+    if (!stats.isFile()) throw wrong(volumeId, `${basename(path)} is no file`);
+    if (stats.nlink === 1) return;
+    const same = await Promise.all(places.map((place) => isSame(path, place)));
+    if (stats.nlink === same.filter(Boolean).length) return;
+    if (look === LOOKS)
+      throw wrong(volumeId, `${basename(path)} has ${stats.nlink} names, and is somebody else's file, too`);
+    await delay(LOOK_PAUSE_MS);
+  }
 }
 
 async function isSame(path: string, other: string): Promise<boolean> {
