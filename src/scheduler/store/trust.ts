@@ -25,10 +25,6 @@ export interface CertificateRow {
 
 export class TrustStore {
   readonly #db: Database;
-  /** How many tokens there are; null where that is not sure. To count them reads the certificates that they hold. */
-  #tokens: number | null = null;
-  /** Transactions that were undone when they were last counted. */
-  #undone = 0;
 
   constructor(db: Database) {
     this.#db = db;
@@ -39,7 +35,6 @@ export class TrustStore {
     this.#db
       .sql('INSERT INTO enrolment_tokens (digest, node_id, expires_at) VALUES (?, ?, ?)')
       .run(digest, nodeId, expiresAt);
-    if (this.#tokens !== null) this.#tokens++;
   }
 
   token(digest: string): TokenRow | null {
@@ -48,10 +43,7 @@ export class TrustStore {
   }
 
   countTokens(): number {
-    if (this.#undone !== this.#db.undone) this.#tokens = null;
-    this.#undone = this.#db.undone;
-    this.#tokens ??= this.#db.sql('SELECT count(*) AS n FROM enrolment_tokens').get()?.['n'] as number;
-    return this.#tokens;
+    return this.#db.sql('SELECT count(*) AS n FROM enrolment_tokens').get()?.['n'] as number;
   }
 
   useToken(digest: string, { by, requestDigest, certificate }: NonNullable<TokenRow['used']>): void {
@@ -87,7 +79,6 @@ export class TrustStore {
 
   prune(beforeMs: number): void {
     this.#db.assertTransaction();
-    this.#tokens = null;
     this.#db.sql('DELETE FROM enrolment_tokens WHERE expires_at < ?').run(beforeMs);
     this.#db.sql('DELETE FROM certificates WHERE not_after < ?').run(beforeMs);
   }

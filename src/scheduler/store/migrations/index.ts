@@ -6,5 +6,15 @@ import { engines } from './004-engines.ts';
 import { fences } from './005-fences.ts';
 import { usage } from './006-usage.ts';
 import { revisions } from './007-revisions.ts';
+import { tokenTimes } from './008-token-times.ts';
 
-export const migrations: readonly string[] = [init, trust, outboxes, engines, fences, usage, revisions];
+export const migrations: readonly string[] = [
+  init,
+  trust,
+  outboxes,
+  engines,
+  fences,
+  usage,
+  revisions,
+  tokenTimes,
+];
