@@ -1,6 +1,6 @@
 /** The gateway and an agent that speaks version 1.1: agreement, deltas, snapshots, numberings. */
 import { randomUUID } from 'node:crypto';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { diffJson } from '../../../src/model/json-patch.ts';
 import { FEATURES, SNAPSHOT_KINDS } from '../../../src/model/link.ts';
 import { eventually } from '../support/eventually.ts';
@@ -33,6 +33,20 @@ function speaking(lab: Lab, say: () => Params): FakeAgent {
   return agent;
 }
 
+/** An agent whose inventory is held as revision a.1, a patch to one with a trait, and `tell`: what its hellos say from now on. */
+async function acquainted(t: Test) {
+  const lab = await startLab(t);
+  let told: Params = { revision: 'a.1' };
+  const agent = speaking(lab, () => ({ link: offer(), ...told }));
+  await agent.connect();
+  const before = agent.inventory();
+  const patch = diffJson(before, { ...before, traits: ['CUSTOM_NEW'] });
+  const tell = (params: Params): void => {
+    told = params;
+  };
+  return { lab, agent, patch, tell };
+}
+
 const acksOf = (agent: FakeAgent) => agent.revisions;
 const nodeOf = async (lab: Lab, { nodeId }: FakeAgent) => (await lab.get(`/v1/nodes/${nodeId}`)).body.node;
 
@@ -59,13 +73,9 @@ t.test('an agent of version 1.0 is answered as ever', async (t) => {
 t.test(
   'a patch of the inventory is applied and acknowledged, and a heartbeat without one is not',
   async (t) => {
-    const lab = await startLab(t);
-    const agent = speaking(lab, () => ({ link: offer(), revision: 'a.1' }));
-    await agent.connect();
-    const before = agent.inventory();
-    const after = { ...before, traits: ['CUSTOM_NEW'] };
+    const { lab, agent, patch } = await acquainted(t);
     agent.notify('heartbeat', { revision: 'a.1' });
-    agent.notify('heartbeat', { revision: 'a.2', delta: { base: 'a.1', patch: diffJson(before, after) } });
+    agent.notify('heartbeat', { revision: 'a.2', delta: { base: 'a.1', patch } });
     await eventually(() => acksOf(agent).length > 0);
     t.same(acksOf(agent), ['a.2']);
     t.same((await nodeOf(lab, agent)).inventory.traits, ['CUSTOM_NEW']);
@@ -110,20 +120,15 @@ for (const [what, patch] of BAD_PATCHES) {
 t.test(
   'a hello that goes on from what is held needs no inventory; else it is asked for on the same link',
   async (t) => {
-    const lab = await startLab(t);
-    let told: Params = { revision: 'a.1' };
-    const agent = speaking(lab, () => ({ link: offer(), ...told }));
-    await agent.connect();
-    const after = { ...agent.inventory(), traits: ['CUSTOM_NEW'] };
-    const patch = diffJson(agent.inventory(), after);
-    told = { inventory: undefined, revision: 'a.2', delta: { base: 'a.1', patch } };
+    const { lab, agent, patch, tell } = await acquainted(t);
+    tell({ inventory: undefined, revision: 'a.2', delta: { base: 'a.1', patch } });
     await agent.connect();
     t.same((await nodeOf(lab, agent)).inventory.traits, ['CUSTOM_NEW']);
-    told = { inventory: undefined, revision: 'z.2', delta: { base: 'z.1', patch } };
+    tell({ inventory: undefined, revision: 'z.2', delta: { base: 'z.1', patch } });
     await agent.open();
     agent.say({ jsonrpc: '2.0', id: 1, method: 'hello', params: agent.hello() });
     t.match(await eventually(() => agent.replies[0]), { id: 1, error: { data: { code: 'STALE' } } });
-    told = { revision: 'z.2' };
+    tell({ revision: 'z.2' });
     agent.say({ jsonrpc: '2.0', id: 2, method: 'hello', params: agent.hello() });
     t.ok((await eventually(() => agent.replies[1])).result);
     t.equal(agent.closeCode, null);
@@ -131,16 +136,11 @@ t.test(
 );
 
 t.test('a scheduler that was restarted goes on from the inventory that it has stored', async (t) => {
-  const lab = await startLab(t);
-  let told: Params = { revision: 'a.1' };
-  const agent = speaking(lab, () => ({ link: offer(), ...told }));
-  await agent.connect();
-  const after = { ...agent.inventory(), traits: ['CUSTOM_NEW'] };
-  const patch = diffJson(agent.inventory(), after);
+  const { lab, agent, patch, tell } = await acquainted(t);
   agent.notify('heartbeat', { revision: 'a.2', delta: { base: 'a.1', patch } });
   await eventually(() => acksOf(agent).includes('a.2'));
   await lab.restart();
-  told = { inventory: undefined, revision: 'a.2', delta: { base: 'a.2', patch: [] } };
+  tell({ inventory: undefined, revision: 'a.2', delta: { base: 'a.2', patch: [] } });
   await agent.connect();
   t.same((await nodeOf(lab, agent)).inventory.traits, ['CUSTOM_NEW']);
 });
