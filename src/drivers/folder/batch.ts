@@ -61,13 +61,9 @@ export class FolderBatch implements ObjectBatch {
   /** Not all of it is in its file yet. */
   readonly #writing = new Set<Part>();
   /** What is in its file, and goes to the disk next. */
-  #share: Part[] = [];
+  readonly #share = new Lot(SHARE_BYTES);
   /** What is on the disk, and gets its name next. */
-  #group: Part[] = [];
-  /** What goes on with the shares that were handed on, one after the other; rejected once one has failed. */
-  #syncing: Promise<void> = Promise.resolve();
-  /** The same of groups. */
-  #naming: Promise<void> = Promise.resolve();
+  readonly #group = new Lot(GROUP_BYTES);
 
   constructor(parts: BatchParts) {
     this.#parts = parts;
@@ -94,66 +90,43 @@ export class FolderBatch implements ObjectBatch {
       const sizeBytes = lengthOf(pieces);
       await this.#write(this.#parts.prefix + key, pieces, sizeBytes);
       this.#pending.set(key, sizeBytes);
-      if (isFull(this.#share, SHARE_BYTES)) await this.#handOn((share) => this.#syncEach(share));
+      if (this.#share.isFull) await this.#share.handOn((share) => this.#synced(share, 'one by one'));
     });
   }
 
   async settle(): Promise<void> {
     await this.#doing('make objects durable', async () => {
-      await this.#handOn((share) => this.#syncAtOnce(share));
-      await this.#syncing;
-      await this.#nameGroup();
-      await this.#naming;
+      await this.#share.handOn((share) => this.#synced(share, 'at once'));
+      await this.#share.done;
+      await this.#group.handOn((group) => this.#named(group));
+      await this.#group.done;
       await this.#folders.sync();
     });
   }
 
   /** With time of its own, since the call's may be over; what fails here is found by age later. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#syncing.catch(() => undefined);
-    await this.#naming.catch(() => undefined);
+    for (const lot of [this.#share, this.#group]) await lot.done.catch(() => undefined);
     using limit = new CallLimit('removal of what was not settled', {}, CLEANUP_TIMEOUT_MS);
-    const left = new Set([...this.#share, ...this.#group, ...this.#writing]);
+    const left = new Set([...this.#share.parts, ...this.#group.parts, ...this.#writing]);
     if (left.size > 0) await this.#parts.gate.run(limit, () => this.#takeBack(left)).catch(() => undefined);
     await this.#folders[Symbol.asyncDispose]();
     this.#parts.limit[Symbol.dispose]();
   }
 
-  /** Lets the share go to the disk, and waits for the one before: two are under way at most. */
-  async #handOn(sync: (share: readonly Part[]) => Promise<void>): Promise<void> {
-    const [share, before] = [this.#share, this.#syncing];
-    this.#share = [];
-    this.#syncing = before.then(() => this.#syncShare(share, sync));
-    // Whoever puts or settles next hears of it.
-    this.#syncing.catch(() => this.#share.push(...share));
-    await before;
+  /** One by one others write meanwhile. */
+  async #synced(share: readonly Part[], manner: 'one by one' | 'at once'): Promise<void> {
+    if (manner === 'at once') await Promise.all(share.map((part) => this.#sync(part)));
+    else for (const part of share) await this.#sync(part);
+    this.#group.parts.push(...share);
+    if (this.#group.isFull) await this.#group.handOn((group) => this.#named(group));
   }
 
-  async #syncShare(share: readonly Part[], sync: (share: readonly Part[]) => Promise<void>): Promise<void> {
-    await sync(share);
-    this.#group.push(...share);
-    if (isFull(this.#group, GROUP_BYTES)) await this.#nameGroup();
+  #sync({ file }: Part): Promise<void> {
+    return this.#run(() => file.datasync());
   }
 
-  /** Lets the group get its names, and waits for the one before. */
-  async #nameGroup(): Promise<void> {
-    const [group, before] = [this.#group, this.#naming];
-    this.#group = [];
-    this.#naming = before.then(() => this.#nameEach(group));
-    this.#naming.catch(() => this.#group.push(...group));
-    await before;
-  }
-
-  /** Others write meanwhile. */
-  async #syncEach(share: readonly Part[]): Promise<void> {
-    for (const { file } of share) await this.#run(() => file.datasync());
-  }
-
-  async #syncAtOnce(share: readonly Part[]): Promise<void> {
-    await Promise.all(share.map(({ file }) => this.#run(() => file.datasync())));
-  }
-
-  async #nameEach(group: readonly Part[]): Promise<void> {
+  async #named(group: readonly Part[]): Promise<void> {
     const named = await Promise.allSettled(group.map((part) => this.#name(part)));
     for (const each of named) if (each.status === 'rejected') throw each.reason;
     await this.#folders.sync();
@@ -180,7 +153,7 @@ export class FolderBatch implements ObjectBatch {
       this.#writing.add(part);
       await writePieces(file, pieces);
       this.#writing.delete(part);
-      this.#share.push(part);
+      this.#share.parts.push(part);
     });
   }
 
@@ -205,8 +178,31 @@ export class FolderBatch implements ObjectBatch {
   }
 }
 
-function isFull(parts: readonly Part[], limitBytes: number): boolean {
-  return parts.length >= GROUP_LIMIT || parts.reduce((sum, part) => sum + part.sizeBytes, 0) >= limitBytes;
+/** Parts that gather, and go on together, one lot after the other. */
+class Lot {
+  readonly #limitBytes: number;
+  parts: Part[] = [];
+  /** What goes on with the lots that were handed on; rejected once one has failed, whose parts are here again. */
+  done: Promise<void> = Promise.resolve();
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  get isFull(): boolean {
+    const bytes = this.parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return this.parts.length >= GROUP_LIMIT || bytes >= this.#limitBytes;
+  }
+
+  /** Lets the parts go on, and waits for those before: two lots are under way at most. */
+  async handOn(goOn: (parts: readonly Part[]) => Promise<void>): Promise<void> {
+    const [parts, before] = [this.parts, this.done];
+    this.parts = [];
+    this.done = before.then(() => goOn(parts));
+    // Whoever puts or settles next hears of it.
+    this.done.catch(() => this.parts.push(...parts));
+    await before;
+  }
 }
 
 function lengthOf(pieces: readonly Uint8Array[]): number {
