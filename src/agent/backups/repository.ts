@@ -93,9 +93,14 @@ export class BackupRepository {
     const done = await this.#begin(request, options);
     if (done !== null) return done;
     await using batch = this.#store.batch(options);
-    const own = { chunks: this.#chunks, reader: this.#reader, limitBytes: this.#limitBytes };
-    const parts = { ...own, batch, mayGoOn, options };
-    const writer = new BackupWriter(parts);
+    const writer = new BackupWriter({
+      chunks: this.#chunks,
+      reader: this.#reader,
+      batch,
+      limitBytes: this.#limitBytes,
+      mayGoOn,
+      options,
+    });
     const volumes: BackupVolume[] = [];
     for (const source of request.volumes) {
       const before = request.parent?.volumes.find(({ id }) => id === source.id) ?? null;

@@ -3,16 +3,16 @@
  * them passes. What does not fit together is refused with its reason, for another node has written it.
  */
 import type { FoundVolume } from '../../drivers/contracts/storage.ts';
+import { claimsOf } from '../../model/capacity.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { LayerId, VolumeLayers } from '../../model/layers.ts';
 import { GIB } from '../../model/units.ts';
 import type { InPool } from '../pools/pools.ts';
 import type { Services } from '../services.ts';
-import { accountLayer } from '../snapshots/layers.ts';
+import { accountLayers } from '../snapshots/layers.ts';
 import type { SnapshotRecord } from '../snapshots/record.ts';
 import type { SnapshotRow } from '../store/snapshots.ts';
 import { knownEncryption } from '../volumes/encryption.ts';
-import { claimsOf } from '../../model/capacity.ts';
 
 /** What a volume turns out to be; journaled. */
 export interface Taken extends Pick<Required<InPool>, 'pool'> {
@@ -47,7 +47,8 @@ export function judgeTaken(
   { found, record }: { found: readonly FoundInPool[]; record: SnapshotRecord | null },
 ): TakenInstance {
   const volumes = found.map((volume) => takenOf(services, instanceId, volume, layersOf(volume, record)));
-  const snapshots = (record?.snapshots ?? []).map(
+  const told = record?.snapshots ?? [];
+  const snapshots = told.map(
     (snapshot): SnapshotRow => ({
       ...snapshot,
       memoryVolumeId: null,
@@ -58,7 +59,7 @@ export function judgeTaken(
   );
   assertSnapshots(snapshots, volumes);
   assertNew(services, { snapshots, volumes });
-  const withoutMemory = (record?.snapshots ?? []).filter(({ memoryVolumeId }) => memoryVolumeId !== null);
+  const withoutMemory = told.filter(({ memoryVolumeId }) => memoryVolumeId !== null);
   return { volumes, snapshots, withoutMemory: withoutMemory.map(({ name }) => name) };
 }
 
@@ -76,8 +77,7 @@ export function noteTaken(
   }
   const own = volumes.filter(({ deletedWithInstance }) => deletedWithInstance);
   store.allocations.setDisks(instanceId, claimsOf(own.map(({ pool, sizeGib }) => ({ pool, gib: sizeGib }))));
-  for (const { layers } of volumes.map((volume) => volume.layers))
-    for (const { id } of layers) accountLayer(store, id);
+  for (const { id } of volumes) accountLayers(store, id);
   for (const snapshot of snapshots) store.snapshots.insert(snapshot);
 }
 

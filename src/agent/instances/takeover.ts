@@ -20,13 +20,13 @@ import type { InPool } from '../pools/pools.ts';
 import type { Services } from '../services.ts';
 import { accountLayer } from '../snapshots/layers.ts';
 import { readRecord } from '../snapshots/record.ts';
+import type { SnapshotRow } from '../store/snapshots.ts';
 import { admitTakenVolume, forgetVolume } from '../volumes/admit.ts';
 import { admitInstance } from './admit.ts';
 import { forgetInstance } from './create.ts';
 import { planInstance } from './plan.ts';
 import { type SeededPlan, seedOf, withVendorData } from './seed.ts';
 import { bindPorts, confirm, define, defineFromStore, makeSeed, start } from './steps.ts';
-import type { SnapshotRow } from '../store/snapshots.ts';
 import { type FoundInPool, judgeTaken, noteTaken, type TakenInstance } from './taken.ts';
 import { thingsOfInstance } from './things.ts';
 
