@@ -108,14 +108,18 @@ export async function sizeOfRegular(path: string): Promise<number | null> {
   return null;
 }
 
-/** Null where nothing has this name. */
-export async function lstatIfThere(path: string): Promise<Stats | null> {
+/** What a look at a name answers; null where nothing has this name. */
+export async function ifThere<T>(look: Promise<T>): Promise<T | null> {
   try {
-    return await lstat(path);
+    return await look;
   } catch (error) {
     if (errno(error) === 'ENOENT') return null;
     throw error;
   }
+}
+
+export function lstatIfThere(path: string): Promise<Stats | null> {
+  return ifThere(lstat(path));
 }
 
 /** Reads up to `length` bytes from `position`; fewer only where the file ends. */
@@ -155,16 +159,6 @@ export async function readSmall(path: string, bytesLimit = NOTE_BYTES_LIMIT): Pr
     return bytes.length > bytesLimit ? '' : bytes.toString('utf8');
   } finally {
     await file.close();
-  }
-}
-
-/** The same; null where there is no such file. */
-export async function readSmallIfThere(path: string): Promise<string | null> {
-  try {
-    return await readSmall(path);
-  } catch (error) {
-    if (errno(error) === 'ENOENT') return null;
-    throw error;
   }
 }
 

@@ -238,6 +238,11 @@ export function isBeside(path: string): boolean {
   return WHOLE_UUID.test(basename(path).split('.')[1] ?? '') && !path.endsWith(WIPE_SUFFIX);
 }
 
+/** Whether what is beside a volume passes with it to another node: a memory, and what was being written, does not. */
+export function isPassing(path: string): boolean {
+  return isBeside(path) && /\.(?:qcow2|nvram|snapshots)$/.test(path);
+}
+
 /** What a layer or a memory is called while it waits for its wipe. */
 export function besideWipe(path: string): string {
   return path + WIPE_SUFFIX;

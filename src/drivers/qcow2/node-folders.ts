@@ -8,11 +8,12 @@
  *   is the taker's ─▶ names and label of before, removed
  *
  * The one rename is what decides: of two takers one finds nothing to rename any more. A node that has lost a volume can't
- * open it by its name, whoever asks it to, nor a layer, whose header names the file below by its name alone. Wherever a crash breaks it off, the same call goes on from there, or
- * `give` takes it back: whoever has the own file has all of them. What is left of labels and links without it says
- * nothing, and goes with the next call; no tool can open it as a disk.
+ * open it by its name, whoever asks it to, nor a layer, whose header names the file below by its name alone. Wherever a
+ * crash breaks it off, the same call goes on from there, or `give` takes it back: whoever has the own file has all of
+ * them. What is left of labels and links without it says nothing, and goes with the next call; no tool can open it as a
+ * disk.
  */
-import { lstat, readdir, rename } from 'node:fs/promises';
+import { readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Id, strict } from '../../model/common.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -22,8 +23,10 @@ import type { FencedNode, FoundVolume } from '../contracts/storage.ts';
 import type { CallLimit } from '../host/call-limit.ts';
 import {
   errno,
+  ifThere,
+  lstatIfThere,
   readAs,
-  readSmallIfThere,
+  readSmall,
   readWhole,
   removeDurably,
   syncFolder,
@@ -132,19 +135,23 @@ export class NodeFolders {
   }
 
   /** Of this node, else of the one that has the volume. */
-  async readRecord(volumeId: string, instanceId: string, node: string | null): Promise<string | null> {
+  async readSnapshotRecord(
+    volumeId: string,
+    instanceId: string,
+    node: string | null,
+  ): Promise<string | null> {
     const isOwn = node === null || (await isThere(this.#layout.volume(volumeId)));
     const path = (isOwn ? this.#layout : this.#layout.ofNode(node)).snapshotRecord(volumeId, instanceId);
     return (await readWhole(path, RECORD_BYTES_MAX))?.toString('utf8') ?? null;
   }
 
   /** @param text Null for none. @throws {AgentError} NOT_FOUND: the volume is not this node's. */
-  async writeRecord(volumeId: string, instanceId: string, text: string | null): Promise<void> {
+  async writeSnapshotRecord(volumeId: string, instanceId: string, text: string | null): Promise<void> {
     const path = this.#layout.snapshotRecord(volumeId, instanceId);
     if (text === null) return await removeDurably(path);
     if (!(await isThere(this.#layout.volume(volumeId))))
       throw new AgentError('NOT_FOUND', `Volume ${volumeId} is not this node's`);
-    if (text !== (await this.readRecord(volumeId, instanceId, null)))
+    if (text !== (await this.readSnapshotRecord(volumeId, instanceId, null)))
       await writeDurably(path, text, RECORD_MODE);
   }
 
@@ -196,7 +203,7 @@ export class NodeFolders {
     volumeId: string,
     { from, to, owner }: { from: Layout; to: Layout; owner: string },
   ): Promise<void> {
-    const label = await readSmallIfThere(from.volumeLabel(volumeId));
+    const label = await ifThere(readSmall(from.volumeLabel(volumeId)));
     if (label !== null) await writeDurably(to.volumeLabel(volumeId), label, RECORD_MODE);
     try {
       await rename(from.volume(volumeId), to.volume(volumeId));
@@ -242,7 +249,7 @@ function isId(name: string): boolean {
 /** Null where the node has none. @throws {AgentError} UNAVAILABLE: it can't be read as one. */
 async function readRecord(root: string): Promise<NodeRecord | null> {
   const path = join(root, RECORD_NAME);
-  const text = await readSmallIfThere(path);
+  const text = await ifThere(readSmall(path));
   if (text === null) return null;
   const record = readAs(NodeRecord, text);
   if (record !== null) return record;
@@ -251,10 +258,5 @@ async function readRecord(root: string): Promise<NodeRecord | null> {
 
 /** Without a folder there is no volume in it, either: a node may have made no folders yet. */
 async function isThere(path: string): Promise<boolean> {
-  try {
-    return (await lstat(path)).isFile();
-  } catch (error) {
-    if (errno(error) === 'ENOENT') return false;
-    throw error;
-  }
+  return (await lstatIfThere(path))?.isFile() === true;
 }

@@ -16,9 +16,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
 import { LAYERS_MAX, type LayerId } from '../../model/layers.ts';
-import { errno, lstatIfThere, PARTIAL_SUFFIX, syncFolder } from './files.ts';
+import { errno, ifThere, lstatIfThere, syncFolder } from './files.ts';
 import type { Qcow2Header } from './header.ts';
-import { isBeside, type Layout, NODES_FOLDER } from './layout.ts';
+import { isBeside, isPassing, type Layout, NODES_FOLDER } from './layout.ts';
 import { readHeader } from './volumes.ts';
 
 /** Layers of one volume: each snapshot keeps one at most, and a revert leaves one until it is merged. */
@@ -70,12 +70,12 @@ export async function judgePassing(passing: Passing): Promise<PassingFiles> {
   if (header.backingFile !== null) throw notWhole(volumeId, 'it stands on an image of its node');
   if ((await lstatIfThere(own.volumeLabel(volumeId)))?.isFile() !== true)
     throw notWhole(volumeId, 'its label is lost');
-  const names = (await namesBeside(beside, volumeId)).filter(passes);
-  const paths = names.map((name) => join(beside.folder('volumes'), name));
+  const names = (await namesBeside(beside, volumeId)).filter(isPassing);
   const layers: PassingLayer[] = [];
   const nodes = await readdir(join(own.base, NODES_FOLDER));
-  for (const path of paths) {
-    const places = nodes.map((node) => join(own.base, NODES_FOLDER, node, 'volumes', basename(path)));
+  for (const name of names) {
+    const path = pathIn(beside, name);
+    const places = nodes.map((node) => join(own.base, NODES_FOLDER, node, 'volumes', name));
     await assertOneName(volumeId, path, places);
     if (path.endsWith('.qcow2')) layers.push(await judgeLayer(passing, path, header));
     else await assertSmall(volumeId, path);
@@ -86,20 +86,14 @@ export async function judgePassing(passing: Passing): Promise<PassingFiles> {
 
 /** Names of a folder that are a volume's and bear two ids, what was being written among them. */
 export async function namesBeside(layout: Layout, volumeId: string): Promise<string[]> {
-  const names = await readdir(layout.folder('volumes')).catch((error: unknown) => {
-    if (errno(error) === 'ENOENT') return [];
-    throw error;
-  });
+  const names = (await ifThere(readdir(layout.folder('volumes')))) ?? [];
   return names.filter((name) => layout.identify('volumes', name)?.id === volumeId && isBeside(name));
 }
 
 /** Gives files a second name in another folder; one of that name which is another file, and no volume's there, goes. */
 export async function linkAll(names: readonly string[], from: Layout, to: Layout): Promise<void> {
   for (const name of names) {
-    const [source, target] = [from, to].map((layout) => join(layout.folder('volumes'), name)) as [
-      string,
-      string,
-    ];
+    const [source, target] = [pathIn(from, name), pathIn(to, name)];
     if (await isSame(source, target)) continue;
     await removeName(target);
     try {
@@ -115,11 +109,8 @@ export async function linkAll(names: readonly string[], from: Layout, to: Layout
 /** Takes away the names in a folder of files which another one has, too. */
 export async function dropLinked(volumeId: string, from: Layout, kept: Layout): Promise<void> {
   for (const name of await namesBeside(from, volumeId)) {
-    const [path, other] = [from, kept].map((layout) => join(layout.folder('volumes'), name)) as [
-      string,
-      string,
-    ];
-    if (await isSame(path, other)) await removeName(path);
+    const path = pathIn(from, name);
+    if (await isSame(path, pathIn(kept, name))) await removeName(path);
   }
   if ((await lstatIfThere(from.folder('volumes'))) !== null) await syncFolder(from.folder('volumes'));
 }
@@ -131,7 +122,7 @@ export async function dropAll(
   staying: readonly string[] = [],
 ): Promise<void> {
   for (const name of await namesBeside(layout, volumeId))
-    if (!staying.includes(name)) await removeName(join(layout.folder('volumes'), name));
+    if (!staying.includes(name)) await removeName(pathIn(layout, name));
 }
 
 export function notWhole(volumeId: string, why: string): AgentError {
@@ -146,8 +137,8 @@ function wrong(volumeId: string, why: string): AgentError {
   });
 }
 
-function passes(name: string): boolean {
-  return !name.endsWith(PARTIAL_SUFFIX) && /\.(?:qcow2|nvram|snapshots)$/.test(name);
+function pathIn(layout: Layout, name: string): string {
+  return join(layout.folder('volumes'), name);
 }
 
 async function judgeLayer(
@@ -215,9 +206,7 @@ async function isSame(path: string, other: string): Promise<boolean> {
 }
 
 async function removeName(path: string): Promise<void> {
-  await unlink(path).catch((error: unknown) => {
-    if (errno(error) !== 'ENOENT') throw error;
-  });
+  await ifThere(unlink(path));
 }
 
 /** Longest excerpt of a header's name that is put into a message, characters. */

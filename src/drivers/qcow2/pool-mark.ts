@@ -20,10 +20,11 @@ import { AgentError } from '../../model/errors.ts';
 import { type Static, Type } from '../../model/schema.ts';
 import {
   errno,
+  ifThere,
   lstatIfThere,
   PARTIAL_SUFFIX,
   readAs,
-  readSmallIfThere,
+  readSmall,
   removeDurably,
   syncFolder,
   writeDurably,
@@ -170,7 +171,7 @@ export class PoolMark {
   }
 
   async #read(path: string): Promise<Mark | null> {
-    const text = await readSmallIfThere(path);
+    const text = await ifThere(readSmall(path));
     if (text === null) return null;
     const mark = readAs(Mark, text);
     if (mark !== null) return mark;

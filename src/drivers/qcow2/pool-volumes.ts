@@ -77,7 +77,7 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     options: CallOptions & { node?: string } = {},
   ): Promise<string | null> {
     return this.#shared(`read the snapshots of instance ${instanceId}`, options, () =>
-      this.stores.nodes.readRecord(volumeId, instanceId, options.node ?? null),
+      this.stores.nodes.readSnapshotRecord(volumeId, instanceId, options.node ?? null),
     );
   }
 
@@ -87,7 +87,7 @@ export abstract class PoolVolumes extends PoolCalls implements VolumeStorage {
     options: CallOptions = {},
   ): Promise<void> {
     return this.#shared(`write down the snapshots of instance ${instanceId}`, options, () =>
-      this.stores.nodes.writeRecord(volumeId, instanceId, text),
+      this.stores.nodes.writeSnapshotRecord(volumeId, instanceId, text),
     );
   }
 

@@ -337,12 +337,8 @@ export async function readHeader(path: string): Promise<Qcow2Header | null> {
   if (!(await exists(path))) return null;
   const start = await doing(`read ${path}`, () => readStart(path));
   const header = readQcow2Header(start);
-  const reason = header.ok
-    ? header.value.hasDataFile
-      ? 'its data are in another file'
-      : null
-    : header.reason;
-  if (header.ok && reason === null) return header.value;
+  if (header.ok && !header.value.hasDataFile) return header.value;
+  const reason = header.ok ? 'its data are in another file' : header.reason;
   throw new AgentError('HOST_CONFLICT', `${path} is no volume of this agent: ${reason}`);
 }
 

@@ -2,7 +2,7 @@
 import { AgentError } from '../../model/errors.ts';
 import type { FoundLayer, LayerRequest } from '../contracts/storage.ts';
 import type { Encryption } from '../../model/disk.ts';
-import { isBeside, type Layout } from '../qcow2/layout.ts';
+import type { Layout } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import type { PoolFiles } from './pool-files.ts';
 import { checkSize, EMPTY_VOLUME_BYTES, type SimVolumes } from './volumes.ts';
@@ -65,24 +65,16 @@ export class SimLayers {
   }
 
   removeAll(volumeId: string): void {
-    for (const path of this.#besides(volumeId)) this.#files.remove(path);
+    for (const { path } of this.#files.besides(volumeId)) this.#files.remove(path);
   }
 
   /** @param place The folder of another node, in a shared pool. */
   of(volumeId: string, place: Layout = this.#files.layout): FoundLayer[] {
-    return this.#besides(volumeId, place).flatMap((path) => {
+    return this.#files.besides(volumeId, place).flatMap(({ path, volume }) => {
       const id = place.layerAt(volumeId, path) ?? null;
-      const { below = '', sizeBytes = 0 } = this.#files.get(path)?.volume ?? {};
+      const { below = '', sizeBytes = 0 } = volume ?? {};
       const parent = place.layerAt(volumeId, below);
       return id === null || parent === undefined ? [] : [{ id, parent, sizeBytes }];
     });
-  }
-
-  /** Layers and memories. */
-  #besides(volumeId: string, { root }: Layout = this.#files.layout): string[] {
-    return [...this.#files.world.files.all()]
-      .filter(({ kind, id, path }) => kind === 'volume' && id === volumeId && isBeside(path))
-      .filter(({ path }) => path.startsWith(`${root}/`))
-      .map(({ path }) => path);
   }
 }

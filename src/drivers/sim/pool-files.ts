@@ -1,7 +1,7 @@
 /** Files of a simulated host's pool, as its nouns use them: under the names of the real pool, and in the room that there is. */
 import { AgentError } from '../../model/errors.ts';
 import type { Encryption } from '../../model/disk.ts';
-import type { Layout } from '../qcow2/layout.ts';
+import { isBeside, type Layout } from '../qcow2/layout.ts';
 import { passphraseIn } from './keys.ts';
 import type { SimFile } from './state.ts';
 import type { SimWorld } from './world.ts';
@@ -41,8 +41,14 @@ export class PoolFiles {
     return this.world.files.get(path);
   }
 
-  all(): SimFile[] {
-    return [...this.world.files.all()].filter(({ path }) => path.startsWith(`${this.layout.root}/`));
+  /** @param place The folder of another node, in a shared pool. */
+  all({ root }: Layout = this.layout): SimFile[] {
+    return [...this.world.files.all()].filter(({ path }) => path.startsWith(`${root}/`));
+  }
+
+  /** What a volume has beside its own file. @param place As for `all`. */
+  besides(volumeId: string, place?: Layout): SimFile[] {
+    return this.all(place).filter(({ id, path }) => id === volumeId && isBeside(path));
   }
 
   /** @throws {AgentError} CAPACITY_EXCEEDED */

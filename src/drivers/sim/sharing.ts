@@ -2,7 +2,7 @@
 import { AgentError } from '../../model/errors.ts';
 import { LAYERS_MAX } from '../../model/layers.ts';
 import type { FencedNode, RecordPlace } from '../contracts/storage.ts';
-import { isBeside, type Layout, NODES_FOLDER } from '../qcow2/layout.ts';
+import { isPassing, type Layout, NODES_FOLDER } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import type { PoolFiles } from './pool-files.ts';
 import type { SimFile } from './state.ts';
@@ -33,7 +33,7 @@ export class SimSharing {
     if (this.#files.get(layout.volume(volumeId)) !== undefined) return;
     const from = layout.ofNode(node);
     const file = this.#judged(volumeId, { node, fence });
-    for (const beside of this.#besides(volumeId, from)) this.#pass(beside, from, layout);
+    for (const beside of this.#passing(volumeId, from)) this.#pass(beside, from, layout);
     this.#pass(file, from, layout);
   }
 
@@ -76,7 +76,7 @@ export class SimSharing {
 
   /** Each layer leads down to the volume's own file, by files of the volume alone. */
   #assertTree(volumeId: string, from: Layout): void {
-    const layers = this.#besides(volumeId, from).filter(({ volume }) => volume !== null);
+    const layers = this.#passing(volumeId, from).filter(({ volume }) => volume !== null);
     for (const { path } of layers) {
       const seen = new Set<string>();
       for (let at = path; at !== from.volume(volumeId); at = this.#files.get(at)?.volume?.below ?? '') {
@@ -90,14 +90,8 @@ export class SimSharing {
   }
 
   /** What passes with it. The memory of a snapshot stays. */
-  #besides(volumeId: string, { root }: Layout): SimFile[] {
-    return this.#all().filter(
-      ({ id, path }) =>
-        id === volumeId &&
-        path.startsWith(`${root}/`) &&
-        isBeside(path) &&
-        /\.(?:qcow2|nvram|snapshots)$/.test(path),
-    );
+  #passing(volumeId: string, place: Layout): SimFile[] {
+    return this.#files.besides(volumeId, place).filter(({ path }) => isPassing(path));
   }
 
   give(volumeId: string, to: string): void {
@@ -107,7 +101,7 @@ export class SimSharing {
     if (file === undefined) return;
     if (this.#files.get(other.volume(volumeId)) !== undefined)
       throw new AgentError('HOST_CONFLICT', `Node ${to} has a volume ${volumeId} of its own`);
-    for (const beside of this.#besides(volumeId, layout)) this.#pass(beside, layout, other);
+    for (const beside of this.#passing(volumeId, layout)) this.#pass(beside, layout, other);
     this.#pass(file, layout, other);
   }
 

@@ -4,7 +4,7 @@ import { DISK_GIB_MAX } from '../../model/instance.ts';
 import type { Encryption } from '../../model/disk.ts';
 import type { LayerId } from '../../model/layers.ts';
 import type { FlatVolume, VolumeLabel, VolumeRequest } from '../contracts/storage.ts';
-import { besideWipe, isBeside } from '../qcow2/layout.ts';
+import { besideWipe } from '../qcow2/layout.ts';
 import { newFile } from './files.ts';
 import type { SimImages } from './images.ts';
 import type { PoolFiles } from './pool-files.ts';
@@ -111,8 +111,7 @@ export class SimVolumes {
     this.#files.remove(layout.volumeCopy(id));
     this.#files.remove(layout.volume(id));
     if (file !== undefined) this.#files.put({ ...file, path: layout.volumeWipe(id) });
-    const besides = this.#files.all().filter(({ id: of, path }) => of === id && isBeside(path));
-    for (const beside of besides) {
+    for (const beside of this.#files.besides(id)) {
       this.#files.remove(beside.path);
       this.#files.put({ ...beside, path: besideWipe(beside.path) });
     }
