@@ -14,7 +14,7 @@ import type { Services } from '../services.ts';
 import { handOverKeys, keyed } from '../volumes/encryption.ts';
 import { type Base, because, chooseBase } from './base.ts';
 import { checkpointOf, forgetCheckpoints } from './checkpoints.ts';
-import { type CreatePlan, isEncrypted, type PlannedVolume } from './create-plan.ts';
+import type { CreatePlan, PlannedVolume } from './create-plan.ts';
 import { forgetFirmware, keepFirmware } from './firmware.ts';
 import { BACKUP_TIMEOUT_MS } from './limits.ts';
 import { copyQuiesced, type QuiesceRequest, thawAfterCrash } from './quiesce.ts';
@@ -103,15 +103,14 @@ async function copyRunning(
   const { id, backupId, volumes, bytesPerSecond } = plan;
   const tell = (done: number, total: number | null) => onProgress(bytesProgress('copying', done, total));
   const options = { signal, timeoutMs: BACKUP_TIMEOUT_MS, onProgress: tell };
-  const prepared = isEncrypted(plan);
-  if (prepared) await prepareCopies(services, plan, signal);
+  await prepareCopies(services, plan, signal);
   const copies = volumes.map((volume) => ({
     serial: serialOf(volume.id),
     path: pools.holding(volume.id).paths.volumeDelta(volume.id),
     ...keyed({ id: volume.id, encryption: volume.encryption ?? null }),
   }));
   const since = 'full' in base ? undefined : base.checkpoint;
-  const request = { copies, prepared, since, checkpoint: checkpointOf(backupId), bytesPerSecond };
+  const request = { copies, since, checkpoint: checkpointOf(backupId), bytesPerSecond };
   const consistent = await copyQuiesced(services, quiesceOf(plan), signal, (onMoment) =>
     hypervisor.copyDisks(id, request, { ...options, onMoment }),
   );
@@ -132,7 +131,7 @@ async function stampsOf(
   return Object.fromEntries(await Promise.all(stamps));
 }
 
-/** QEMU writes to files that are there, each encrypted as its volume is. */
+/** QEMU writes to files that are there, each encrypted as its volume is. @see `DiskCopies` */
 async function prepareCopies(
   services: Services,
   { id, volumes }: CreatePlan,

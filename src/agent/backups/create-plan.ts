@@ -82,10 +82,6 @@ function assertKeptSecret(
   });
 }
 
-export function isEncrypted({ volumes }: Pick<CreatePlan, 'volumes'>): boolean {
-  return volumes.some(({ encryption = null }) => encryption !== null);
-}
-
 function plannedVolume({ store }: Services, volume: Volume): PlannedVolume {
   const { id, sizeBytes, image, encryption = null } = volumeRequest(store, volume);
   return {

@@ -66,10 +66,11 @@ export interface DiskMerge {
 
 /** What is copied of the disks of a guest that runs. */
 export interface DiskCopies {
-  /** The file of each disk, by its serial; nothing may be there yet. */
+  /**
+   * The file of each disk, by its serial; it is there, empty and as large as the disk: `StoragePool.prepareCopy`. Without
+   * it nothing is copied: INTERNAL.
+   */
   copies: readonly DiskCopy[];
-  /** The files are there, empty and as large as the disks: `StoragePool.prepareCopy`. @default false */
-  prepared?: boolean | undefined;
   /** A checkpoint: only what has changed since. @default all of it */
   since?: string | undefined;
   /**

@@ -215,8 +215,8 @@ export interface VolumeStorage {
    */
   readCopy(copyId: string, options?: CallOptions & { key?: KeyOfVolume | null }): AsyncIterable<DiskExtent>;
   /**
-   * Makes the file, empty, that the hypervisor is to write a copy to (`paths.volumeDelta`): one that is encrypted takes
-   * QEMU seconds, in which a guest would stand still. A copy of before is replaced.
+   * Makes the file, empty, that the hypervisor is to write a copy to (`paths.volumeDelta`). QEMU could not make it without
+   * danger for its guest, and of an encrypted one the guest would stand still for seconds. A copy of before is replaced.
    */
   prepareCopy(copy: EmptyCopy, options?: CallOptions): Promise<void>;
   /** Makes a copy durable that the hypervisor has written, before it is relied on. @throws {AgentError} NOT_FOUND */

@@ -5,6 +5,9 @@
  * checkpoint is made in that same moment. A guest has one such job at most; the job goes on without us, so one that a
  * crash has left is ended before a new one.
  *
+ * The files are there before: while QEMU makes a qcow2 file itself, it aborts where it is asked for its block nodes, and
+ * libvirt asks for them with the usage of all guests. @see qcow2_get_specific_info, QEMU 7.2
+ *
  * @see formatbackup.html; virDomainBackupBegin, libvirt-domain.h
  */
 import { constants, type Domain } from 'node-libvirt';
@@ -104,12 +107,12 @@ async function begin(
   { limits }: CommandContext,
   domain: Domain,
   disks: readonly ChosenDisk[],
-  { since, checkpoint, prepared = false }: CopyRequest,
+  { since, checkpoint }: CopyRequest,
 ): Promise<void> {
   const text = writeXml(backupXml(disks, since));
   const moment = checkpoint === undefined ? null : writeXml(checkpointXml(disks, checkpoint));
   try {
-    await domain.backupBegin(text, moment, prepared ? REUSE : 0, limits.next());
+    await domain.backupBegin(text, moment, REUSE, limits.next());
   } catch (error) {
     const isLost =
       isLibvirtError(error, 'VIR_ERR_CHECKPOINT_INCONSISTENT') ||

@@ -86,10 +86,10 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     await this.change('hypervisor.copyDisks', id, options, (maybe) => {
       const guest = there(maybe, id);
       if (guest.live === null) throw illegal(guest, 'it does not run');
-      const { copies, since, checkpoint, prepared = false } = request;
+      const { copies, since, checkpoint } = request;
       const disks = copies.map((copy) => ({ written: this.#written(guest, copy.serial), copy }));
       const deltas = disks.flatMap(({ written, copy }) =>
-        written === null ? [] : [this.#copied(deltaOf(written, copy.path, since), copy, prepared)],
+        written === null ? [] : [this.#copied(deltaOf(written, copy.path, since), copy)],
       );
       for (const delta of deltas) this.world.files.put(delta);
       if (checkpoint === undefined) return;
@@ -119,13 +119,13 @@ export abstract class SimDiskHypervisor extends GuestCalls implements DiskHyperv
     });
   }
 
-  /** As QEMU writes to a file that is there, where there is one, by the passphrase that it is given. */
-  #copied(delta: SimFile, { path, encryption = null }: DiskCopy, prepared: boolean): SimFile {
+  /** As QEMU writes to a file that is there, by the passphrase that it is given. */
+  #copied(delta: SimFile, { path, encryption = null }: DiskCopy): SimFile {
     const before = this.world.files.get(path);
     const secret = encryption === null ? undefined : this.world.secrets.get(encryption.volumeId);
     if (encryption !== null && secret === undefined)
       throw new AgentError('UNAVAILABLE', `There is no secret of ${encryption.volumeId}`);
-    if (prepared !== (before !== undefined) || before?.copyPassphrase !== secret)
+    if (before === undefined || before.copyPassphrase !== secret)
       throw new AgentError('INTERNAL', `${path} is not what it should be`);
     return { ...delta, ...(secret !== undefined && { copyPassphrase: secret }) };
   }

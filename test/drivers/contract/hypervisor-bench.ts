@@ -55,7 +55,8 @@ export interface HypervisorBench {
     bytesIn(path: string): Promise<number>;
     /** Names of the bitmaps in the file of a disk that no guest uses. */
     bitmapsIn(path: string): Promise<string[]>;
-    remove(path: string): Promise<void>;
+    /** Makes the empty file of a copy, in place of one that is there. */
+    prepare(path: string): Promise<void>;
     /** Ends the guest's process without a word before. */
     kill(id: string): Promise<void>;
   };

@@ -38,7 +38,7 @@ async function ready(t: Test, make: MakeBench): Promise<Ready> {
     id,
     disks,
     async copy(since, checkpoint) {
-      for (const { path } of copies) await tracking.remove(path);
+      for (const { path } of copies) await tracking.prepare(path);
       await hypervisor.copyDisks(id, { copies, since, checkpoint });
     },
     copied: () => Promise.all(copies.map(({ path }) => tracking.bytesIn(path))),

@@ -2,7 +2,7 @@
  * The libvirt driver keeps the contract of Hypervisor, on the libvirtd of this machine.
  */
 import { randomUUID } from 'node:crypto';
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { constants } from 'node-libvirt';
 import t, { type Test } from 'tap';
@@ -137,7 +137,7 @@ function trackingOf(lab: Lab): DefinitionBench['tracking'] {
     use: (id, { serial }) => lab.use(id, serial),
     bytesIn: bytesInDelta,
     bitmapsIn,
-    remove: (path) => rm(path, { force: true }),
+    prepare: (path) => lab.makeEmpty(path),
     kill: (id) => lab.kill(id),
   };
 }

@@ -143,9 +143,14 @@ export class Lab {
 
   /** An empty qcow2 disk of 1 MiB, whose changes QEMU can keep. */
   async trackedDisk(): Promise<GuestDisk> {
-    const path = join(this.folder, `${randomUUID()}.qcow2`);
-    await run('qemu-img', ['create', '-q', '-f', 'qcow2', path, '1M']);
+    const path = this.newPath('qcow2');
+    await this.makeEmpty(path);
     return { serial: randomUUID().slice(0, 8), path, format: 'qcow2', readOnly: false, backing: null };
+  }
+
+  /** A qcow2 file of 1 MiB, in place of one that is there. */
+  async makeEmpty(path: string): Promise<void> {
+    await run('qemu-img', ['create', '-q', '-f', 'qcow2', path, '1M']);
   }
 
   /** Writes to a disk of a running guest as the guest would. */

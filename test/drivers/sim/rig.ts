@@ -118,7 +118,10 @@ function trackingOf(world: SimWorld, pool: StoragePool): DefinitionBench['tracki
       return extents.reduce((sum, each) => sum + (each.type === 'data' ? each.data.length : each.length), 0);
     },
     bitmapsIn: async (path) => Object.keys(world.files.get(path)?.volume?.bitmaps ?? {}),
-    remove: async (path) => world.files.remove(path),
+    prepare: async (path) => {
+      world.files.remove(path);
+      world.files.put(newFile({ kind: 'volume', id: randomUUID(), path, sizeBytes: 0, text: '[]' }));
+    },
     kill: async (id) => world.outside.crash(id),
   };
 }
