@@ -92,8 +92,8 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     super(options);
     this.#keptFolder = options.keptFolder ?? KEPT_FOLDER;
     this.#host = new HostPlatform(options);
-    const { clock, runFolder = RUN_FOLDER } = options;
-    this.#usages = new Usages({ clock, definitions: this.#definitions, runFolder });
+    const { runFolder = RUN_FOLDER } = options;
+    this.#usages = new Usages({ definitions: this.#definitions, runFolder });
     this.#devices = new Listeners(options.log, 'a listener to devices');
     this.#relay = new GuestRelay(options.clock, options.log, (id) => this.#powerForRelay(id));
     this.session = new Session(options, {

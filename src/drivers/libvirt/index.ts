@@ -16,6 +16,8 @@ export interface LibvirtOptions {
   uri?: string;
   /** The daemon's socket. @default the URI's usual one, under /run/libvirt */
   socketPath?: string;
+  /** Where the daemon keeps the pid files of guests. @default '/run/libvirt/qemu' */
+  runFolder?: string;
   /** The program that serves read-only shares, absolute path. @default where an installation has it */
   readOnlyProgram?: string;
   /** Within which changes of definitions are noticed that libvirt sends no event for, milliseconds. @default 25_000 */
@@ -38,6 +40,7 @@ export function createLibvirtHypervisor(options: LibvirtOptions): Hypervisor {
   const hypervisor = new LibvirtHypervisor({
     uri: options.uri ?? 'qemu:///system',
     ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
+    ...(options.runFolder === undefined ? {} : { runFolder: options.runFolder }),
     readOnlyProgram: options.readOnlyProgram,
     sweepRoundMs: options.sweepRoundMs,
     keys: options.keys ?? new FileKeys(new Map()),

@@ -24,15 +24,20 @@ export class CallLimits {
     this.signal = options.signal;
   }
 
+  get isOver(): boolean {
+    return this.#clock.monotonicMs() >= this.#endsAtMs;
+  }
+
   /** What is left, for the next call to libvirt: at least 1 ms, so that it is libvirt's client that says so. */
   next(): { timeoutMs: number; signal: AbortSignal | undefined } {
     return { timeoutMs: Math.max(1, this.#endsAtMs - this.#clock.monotonicMs()), signal: this.signal };
   }
 
-  /** The same, but at most `mostMs` from now. */
-  within(mostMs: number): { timeoutMs: number; signal: AbortSignal | undefined } {
+  /** The same, but for at most `mostMs` from now. */
+  within(mostMs: number): CallLimits {
     const { timeoutMs, signal } = this.next();
-    return { timeoutMs: Math.min(timeoutMs, mostMs), signal };
+    const options = { timeoutMs: Math.min(timeoutMs, mostMs), ...(signal && { signal }) };
+    return new CallLimits(this.#clock, options, mostMs);
   }
 
   /**

@@ -1,35 +1,35 @@
 /**
- * What the guests have used: one call of libvirt for all of them.
+ * What the guests have used: CPU time and taps of all in one call of libvirt, disks of each guest of ours by itself.
  *
  * Theory of operation:
  *
- *   stats of all that run ─▶ of some it is not known which process they are, and what their disks are called?
+ *   what the kernel counts of all that run ─▶ of some it is not known which process they are, and what their disks are called?
  *        │ no                                    │ yes
  *        ▼                                       ▼
- *   mapped to serials and taps          read that, and begin anew: where the domain's id is the same before and
- *                                       after, what was read between is of this very process
+ *   their disks are asked for; then it is     read that, and begin anew
+ *   looked whether the process is still
+ *   the known one, and so all that was read
+ *   between is of this very process
  *
- * NOWAIT leaves out what a busy guest can't say now. One that hangs without being busy still holds the call, as its QEMU
- * is asked for its disks: then what needs no QEMU (CPU time, taps) is asked for alone, and so it is until libvirt has
- * answered the call that it holds. @see qemuConnectGetAllDomainStats, qemu_driver.c
+ * NOWAIT leaves out what a busy guest can't say now. One that hangs without being busy may still hold the first call, where
+ * its QEMU is asked how long it has polled: then it is made once more, as it is busy with that now.
+ * @see qemuConnectGetAllDomainStats and qemuDomainGetStatsCpuHaltPollTime, qemu_driver.c; disk-counts.ts for why the disks
+ *   are not asked for by it
  */
-import { constants, type Domain, type DomainStats } from 'node-libvirt';
+import { constants, type Domain, type DomainStats, type RoleCallOptions } from 'node-libvirt';
 import { AgentError } from '../../model/errors.ts';
-import type { Clock } from '../contracts/clock.ts';
 import type { GuestUsage } from '../contracts/hypervisor-usage.ts';
 import { mapBounded } from './bounded.ts';
 import type { Definitions } from './definitions.ts';
+import { DiskCounts } from './disk-counts.ts';
 import { unlessGone } from './errors.ts';
-import { CallLimits } from './limits.ts';
 import { disksOf, liveXml } from './live-disks.ts';
 import type { CommandContext } from './own-domain.ts';
 import { Processes } from './processes.ts';
-import { cpuNsIn, disksIn, nicsIn, residentMibIn } from './usage-mapping.ts';
+import { cpuNsIn, nicsIn } from './usage-mapping.ts';
 
 const STATS = constants.virDomainStatsTypes;
-/** The kernel alone is asked for these. */
-const UNMONITORED = STATS.VIR_DOMAIN_STATS_CPU_TOTAL | STATS.VIR_DOMAIN_STATS_INTERFACE;
-const ALL = UNMONITORED | STATS.VIR_DOMAIN_STATS_BALLOON | STATS.VIR_DOMAIN_STATS_BLOCK;
+const GENERAL = STATS.VIR_DOMAIN_STATS_CPU_TOTAL | STATS.VIR_DOMAIN_STATS_INTERFACE;
 const FLAGS = constants.virConnectGetAllDomainStatsFlags;
 const ACTIVE = FLAGS.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE;
 const NOWAIT = FLAGS.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
@@ -47,31 +47,30 @@ interface Known {
   domainId: number;
   /** Null for a guest that is not ours, or whose process can't be told. */
   process: string | null;
-  /** By the name of the target. */
+  /** Serials by the name of the target, as `vda`. */
   serials: ReadonlyMap<string, string>;
 }
 
 export class Usages {
-  readonly #clock: Clock;
   readonly #definitions: Definitions;
   readonly #processes: Processes;
+  readonly #disks = new DiskCounts();
   readonly #known = new Map<string, Known>();
   /** Guests that are being read; one that is forgotten meanwhile is not remembered. */
   readonly #reading = new Map<string, symbol>();
   /** Calls that libvirt has not answered in time, and may still. */
   #held = 0;
 
-  constructor(parts: { clock: Clock; definitions: Definitions; runFolder: string }) {
-    this.#clock = parts.clock;
+  constructor(parts: { definitions: Definitions; runFolder: string }) {
     this.#definitions = parts.definitions;
     this.#processes = new Processes(parts.runFolder);
   }
 
   async read(context: CommandContext): Promise<GuestUsage[]> {
     for (let attempt = 0; ; attempt++) {
-      const records = await this.#records(context);
+      const records = await this.#general(context);
       const strange = records.filter(({ domain }) => this.#known.get(domain.uuid)?.domainId !== domain.id);
-      if (strange.length === 0 || attempt === LEARN_LIMIT) return this.#mapped(records);
+      if (strange.length === 0 || attempt === LEARN_LIMIT) return this.#usages(context, records);
       await mapBounded(strange, READS_AT_ONCE, ({ domain }) => this.#learn(context, domain));
     }
   }
@@ -87,21 +86,22 @@ export class Usages {
     this.#known.clear();
   }
 
-  #mapped(records: readonly DomainStats[]): GuestUsage[] {
-    return records.flatMap(({ domain, stats }) => {
+  async #usages(context: CommandContext, records: readonly DomainStats[]): Promise<GuestUsage[]> {
+    const ours = records.flatMap(({ domain, stats }) => {
       const known = this.#known.get(domain.uuid);
       if (known === undefined || known.domainId !== domain.id || known.process === null) return [];
-      return [
-        {
-          id: domain.uuid,
-          process: known.process,
-          cpuNs: cpuNsIn(stats),
-          residentMib: residentMibIn(stats),
-          disks: disksIn(stats, known.serials),
-          nics: nicsIn(stats),
-        },
-      ];
+      return [{ domain, stats, process: known.process, serials: known.serials }];
     });
+    const disks = await this.#disks.of(context, ours);
+    const usages = await mapBounded(ours, READS_AT_ONCE, async ({ domain, stats, process }) => {
+      const now = await this.#processes.look(domain.name);
+      if (now?.process !== process) return null;
+      const { uuid: id } = domain;
+      const counters = disks.get(id) ?? new Map();
+      const [cpuNs, nics] = [cpuNsIn(stats), nicsIn(stats)];
+      return { id, process, cpuNs, residentMib: now.residentMib, disks: counters, nics };
+    });
+    return usages.filter((usage) => usage !== null);
   }
 
   async #learn(context: CommandContext, domain: Domain): Promise<void> {
@@ -121,26 +121,26 @@ export class Usages {
     const disks = disksOf(await liveXml(domain, context));
     return {
       domainId: domain.id,
-      process: await this.#processes.of(domain.name),
-      serials: new Map(disks.map(({ target, serial }) => [target, serial])),
+      process: (await this.#processes.look(domain.name))?.process ?? null,
+      serials: new Map(
+        disks.flatMap(({ target, serial, path }) => (path === null ? [] : [[target, serial]])),
+      ),
     };
   }
 
-  async #records(context: CommandContext): Promise<DomainStats[]> {
-    if (this.#held > 0) return unmonitored(context);
-    const { connection, limits } = context;
-    const answer = connection.getAllDomainStats(ALL, ACTIVE | NOWAIT, { role: 'long', timeoutMs: Infinity });
+  async #general(context: CommandContext): Promise<DomainStats[]> {
+    const { limits } = context;
+    if (this.#held > 0) return generalOf(context, { role: 'short', ...limits.next() });
+    const answer = generalOf(context, { role: 'long', timeoutMs: Infinity });
     let isHeld = true;
     const settled = answer.then(settle, settle);
-    const part = { timeoutMs: limits.within(MONITOR_TIMEOUT_MS).timeoutMs };
     try {
-      const options = limits.signal === undefined ? part : { ...part, signal: limits.signal };
-      return await new CallLimits(this.#clock, options, MONITOR_TIMEOUT_MS).wait(answer, 'question');
+      return await limits.within(MONITOR_TIMEOUT_MS).wait(answer, 'question');
     } catch (error) {
       if (!isHeld) throw error;
       this.#hold(settled);
       if (AgentError.from(error).code !== 'UNAVAILABLE') throw error;
-      return unmonitored(context);
+      return generalOf(context, { role: 'short', ...limits.next() });
     }
 
     function settle(): void {
@@ -156,6 +156,7 @@ export class Usages {
   }
 }
 
-async function unmonitored({ connection, limits }: CommandContext): Promise<DomainStats[]> {
-  return connection.getAllDomainStats(UNMONITORED, ACTIVE | NOWAIT, { role: 'short', ...limits.next() });
+/** Of all that run, ours or not. */
+async function generalOf({ connection }: CommandContext, options: RoleCallOptions): Promise<DomainStats[]> {
+  return connection.getAllDomainStats(GENERAL, ACTIVE | NOWAIT, options);
 }

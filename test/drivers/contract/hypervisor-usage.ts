@@ -103,7 +103,9 @@ function doubtTests(t: Test, make: MakeBench): void {
     const usage = await told(bench, hypervisor.usage({ timeoutMs: bench.patienceMs }));
     t.type(usage.find(({ id }) => id === other.id)?.cpuNs, 'bigint');
     const again = await told(bench, hypervisor.usage({ timeoutMs: bench.patienceMs }));
-    t.type(again.find(({ id }) => id === other.id)?.cpuNs, 'bigint', 'nor the next time');
+    const ofOther = again.find(({ id }) => id === other.id);
+    t.type(ofOther?.cpuNs, 'bigint', 'nor the next time');
+    t.equal(ofOther?.disks.size, other.disks.length, 'nor of their disks');
     await thaw();
     for (const { id } of [stuck, other]) {
       await until(t, bench, 'its disks are told again', async () => {

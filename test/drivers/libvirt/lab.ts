@@ -6,7 +6,7 @@
 import { execFile } from 'node:child_process';
 import { randomInt, randomUUID } from 'node:crypto';
 import { access, chmod, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Connection, connect, constants, LibvirtError } from 'node-libvirt';
@@ -86,7 +86,8 @@ export class Lab {
 
   /** A driver on the lab's daemon, closed with the test. @param socketPath Another way to the same daemon. */
   driver(t: Test, socketPath: string = this.socketPath): Hypervisor {
-    return openDriver(t, socketPath);
+    // libvirt's QEMU driver keeps pid files beside its socket.
+    return openDriver(t, socketPath, join(dirname(this.socketPath), 'qemu'));
   }
 
   /** A guest with an empty disk: its BIOS finds nothing to boot, and it runs until it is stopped. */
@@ -271,9 +272,10 @@ export class Lab {
 }
 
 /** A driver on a daemon that may not be there, closed with the test. */
-export function openDriver(t: Test, socketPath: string): Hypervisor {
+export function openDriver(t: Test, socketPath: string, runFolder?: string): Hypervisor {
   const hypervisor = createLibvirtHypervisor({
     socketPath,
+    ...(runFolder !== undefined && { runFolder }),
     sweepRoundMs: SWEEP_ROUND_MS,
     clock: systemClock,
     exec: new HostExec(),

@@ -21,6 +21,8 @@ const MOUNTS = {
   log: '/var/log/libvirt',
   etc: '/etc/libvirt',
 };
+/** Within the folder for logs: all that libvirtd says to the monitors of its guests. */
+const MONITOR_LOG = 'monitors.log';
 
 export class PrivateDaemon {
   readonly #folder: string;
@@ -53,6 +55,14 @@ export class PrivateDaemon {
   /** For libvirt's own clients, and for berthd. */
   get uri(): string {
     return `qemu:///system?socket=${this.socketPath}`;
+  }
+
+  /** The commands that it has given to the QEMUs of its guests so far, in their order. */
+  async commands(): Promise<string[]> {
+    const text = await readFile(join(this.#folder, 'log', MONITOR_LOG), 'latin1');
+    return [...text.matchAll(/QEMU_MONITOR_SEND_MSG: .*?"execute":"([^"]+)"/g)].map(([, name]) =>
+      String(name),
+    );
   }
 
   /** Starts libvirtd and waits until it answers. */
@@ -107,7 +117,13 @@ async function fill(folder: string): Promise<void> {
   await ended(spawn('cp', ['-a', '/etc/libvirt', join(folder, 'etc')], { stdio: 'ignore' }), null);
   await rm(join(folder, 'etc', 'qemu'), { recursive: true, force: true });
   await mkdir(join(folder, 'etc', 'qemu'));
-  await appendFile(join(folder, 'etc', 'libvirtd.conf'), `\nhost_uuid = "${randomUUID()}"\n`);
+  const settings = {
+    host_uuid: randomUUID(),
+    log_filters: '2:qemu.qemu_monitor',
+    log_outputs: `2:file:${join(MOUNTS.log, MONITOR_LOG)}`,
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name} = "${value}"\n`);
+  await appendFile(join(folder, 'etc', 'libvirtd.conf'), `\n${lines.join('')}`);
 }
 
 function holdNamespaces(folder: string): ChildProcess {
