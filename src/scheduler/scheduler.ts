@@ -18,8 +18,8 @@ import { makeCore } from './core.ts';
 import { type EngineChoice, makeEngine } from './engines/make-engine.ts';
 import { AgentGateway } from './gateway/agent-gateway.ts';
 import { Doorkeeper, type DoorkeeperParts } from './gateway/doorkeeper.ts';
+import { BACKLOG, Entrance } from './gateway/entrance.ts';
 import { Floodgate } from './gateway/floodgate.ts';
-import { HandshakeGate } from './gateway/handshake-gate.ts';
 import { LinkTable } from './gateway/link-table.ts';
 import type { Policy } from './placement/request.ts';
 import { takeEpoch } from './store/epoch.ts';
@@ -38,16 +38,7 @@ const SETTLE_INTERVAL_MS = 250;
 /** Milliseconds between two probes of a link at most, however seldom heartbeats are. */
 const PROBE_INTERVAL_LIMIT_MS = 10_000;
 
-/** Milliseconds that a connection has for the head of its request. */
-const HEAD_TIMEOUT_MS = 10_000;
-
-/** Connections that the kernel keeps until they are accepted: a fleet comes back within seconds. @see listen(2) */
-const BACKLOG = 4_096;
-
-/** Agents that wait behind the door while more handshakes are made: enough that it never stands open. */
-const BACKLOG_LIMIT = 100;
-
-/** Connections at a time, those of callers included: a stranger can hold no more than there are. */
+/** Connections at a time, those of callers included. */
 const CONNECTIONS_LIMIT = 16_000;
 
 /** Milliseconds that requests have to end when the scheduler stops; then their connections are cut. */
@@ -129,11 +120,12 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   });
   const app = buildHttpServer({ routes: routesOf(core), bearer, logger, tls: tls?.options ?? null });
   const stopAttending = tls?.attend(app.server as unknown as Server) ?? (() => undefined);
-  const handshakes = new HandshakeGate({ clock, isBacklogged: () => floodgate.waiting >= BACKLOG_LIMIT });
-  floodgate.onEased(() => handshakes.pump());
-  if (tls !== null) handshakes.guard(app.server as unknown as Server);
-  app.server.maxConnections = CONNECTIONS_LIMIT;
-  app.server.headersTimeout = HEAD_TIMEOUT_MS;
+  const entrance = new Entrance(app.server, {
+    clock,
+    connections: CONNECTIONS_LIMIT,
+    isSecure: tls !== null,
+    door: floodgate,
+  });
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   core.resume();
   const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
@@ -154,7 +146,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     stopAttending();
     await core.stop();
     const intakeClosed = app.close();
-    handshakes.close();
+    entrance.close();
     core.waiters.close();
     await gateway.close();
     await leave();

@@ -53,6 +53,9 @@ export class RelayFront {
   /** Which run of the owner has our links; null before the first. */
   #run: string | null = null;
   #isStopping = false;
+  /** Links that the owner has not taken yet. */
+  #waiting = 0;
+  #tellEased: () => void = () => undefined;
 
   constructor(parts: RelayFrontParts) {
     this.#parts = parts;
@@ -78,6 +81,15 @@ export class RelayFront {
     });
   }
 
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Told whenever the owner has taken or refused one of those who wait. One listener. */
+  onEased(listener: () => void): void {
+    this.#tellEased = listener;
+  }
+
   async close(): Promise<void> {
     this.#isStopping = true;
     this.#stopTelling();
@@ -93,7 +105,11 @@ export class RelayFront {
     // Told of by `alive` from before the owner has it: what is not told of, the owner drops.
     this.#links.set(link.id, link);
     void link.ended.then(() => this.#links.delete(link.id));
-    await link.open(proven);
+    this.#waiting++;
+    await link.open(proven).finally(() => {
+      this.#waiting--;
+      this.#tellEased();
+    });
     if (socket.destroyed || this.#isStopping) return link.abandon();
     this.#server.handleUpgrade(request, socket, head, (webSocket) => link.carry(webSocket));
   }

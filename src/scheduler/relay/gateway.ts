@@ -12,10 +12,15 @@ import type { Logger } from 'pino';
 import { AgentError } from '../../model/errors.ts';
 import type { Clock } from '../clock.ts';
 import { Doorkeeper } from '../gateway/doorkeeper.ts';
+import { BACKLOG, Entrance } from '../gateway/entrance.ts';
 import { prepareTls, type TlsChoice } from '../tls.ts';
 import { BearerCheck, loadOrCreateToken } from '../token.ts';
 import { type BusOptions, connectBus } from './bus.ts';
 import { type Proven, RelayFront } from './front.ts';
+import { LINKS_LIMIT } from './messages.ts';
+
+/** Connections at a time: twice as many as links, so that those who come back find a place beside what is left of them. */
+const CONNECTIONS_LIMIT = 2 * LINKS_LIMIT;
 
 export interface GatewayOptions {
   listen: { readonly host: string; readonly port: number };
@@ -51,15 +56,22 @@ export async function startGateway(
   });
   const server = tls === null ? createServer(health) : createSecureServer(tls.options, health);
   server.on('upgrade', (request, socket, head) => front.handleUpgrade(request, socket, head));
+  const entrance = new Entrance(server, {
+    clock,
+    connections: CONNECTIONS_LIMIT,
+    isSecure: tls !== null,
+    door: front,
+  });
   const close = async (): Promise<void> => {
     server.close();
+    entrance.close();
     await front.close();
     await bus.close();
   };
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(options.listen.port, options.listen.host, resolve);
+      server.listen({ ...options.listen, backlog: BACKLOG }, resolve);
     });
   } catch (error) {
     await close();
