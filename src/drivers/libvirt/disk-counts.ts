@@ -18,7 +18,7 @@ import { diskCountersIn } from './usage-mapping.ts';
 /** A QEMU answers within milliseconds; what has not been told of all after this long is left out, ms. */
 const TIMEOUT_MS = 4_000;
 /** Of the eight places that calls which wait have on our connection. */
-const ASKED_AT_ONCE = 2;
+const ASKED_AT_ONCE = 3;
 
 /** Counters of the disks of a guest, by serial. */
 type Counts = ReadonlyMap<string, DiskCounters>;
