@@ -126,7 +126,7 @@ export class AgentSession {
   /** A hello was taken, and is not answered yet. */
   #isIntroducing = false;
   #lastId = 0;
-  #heardSincePing = true;
+  #silentTicks = 0;
   /** It did not read, and nobody was told yet that it does again. */
   #wasFull = false;
   #closed = false;
@@ -145,9 +145,10 @@ export class AgentSession {
     this.#onClosed = parts.onClosed;
     this.#cancelHelloDeadline = parts.clock.after(HELLO_DEADLINE_MS, () => this.close(CLOSE.noHello));
     socket.on('message', (data, isBinary) => this.#handleMessage(data, isBinary));
-    socket.on('pong', () => {
-      this.#heardSincePing = true;
-    });
+    for (const sign of ['ping', 'pong'] as const)
+      socket.on(sign, () => {
+        this.#silentTicks = 0;
+      });
     socket.on('error', (error) => this.#logger.info({ err: error }, 'link failed'));
     socket.on('close', (code, reason) => this.#handleClose(code, reason.toString()));
   }
@@ -193,16 +194,21 @@ export class AgentSession {
     this.#send({ jsonrpc: '2.0', method: 'ack', params: { revision } });
   }
 
-  /** Cuts the link where nothing was heard since the last call, and it may be; else asks for a sign of life. */
-  probe({ mayCut }: { mayCut: boolean }): void {
+  /** @returns Ticks since anything was heard, with this one. */
+  noteSilence(): number {
+    return ++this.#silentTicks;
+  }
+
+  /** Asks the agent for a sign of life. */
+  ask(): void {
+    if (!this.#closed) this.#socket.ping();
+  }
+
+  /** Ends a link of which nothing is heard any more. */
+  cut(): void {
     if (this.#closed) return;
-    if (!this.#heardSincePing && mayCut) {
-      this.#logger.info('link is half-open: cut');
-      this.#socket.terminate();
-      return;
-    }
-    this.#heardSincePing = false;
-    this.#socket.ping();
+    this.#logger.info('link is half-open: cut');
+    this.#socket.terminate();
   }
 
   /** Closes the link. Requests that are in flight settle at once. */
@@ -390,7 +396,7 @@ export class AgentSession {
 
   #handleMessage(data: Buffer, isBinary: boolean): void {
     if (this.#closed) return;
-    this.#heardSincePing = true;
+    this.#silentTicks = 0;
     if (isBinary) this.close(CLOSE.unsupportedData);
     else this.#take(readMessage(data.toString()));
   }

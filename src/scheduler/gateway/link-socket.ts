@@ -9,7 +9,7 @@ export interface LinkSocket extends PausableSocket {
   /** Cuts it; `close` follows. */
   terminate(): void;
   on(event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown;
-  on(event: 'pong', listener: () => void): unknown;
+  on(event: 'ping' | 'pong', listener: () => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'close', listener: (code: number, reason: Buffer) => void): unknown;
 }

@@ -6,20 +6,29 @@ import { ManualClock } from '../support/manual-clock.ts';
 
 const INTERVAL_MS = 5_000;
 
-/** A link whose peer answers in no time, or not at all. */
+/** A link whose peer answers in no time, or not at all, and may say something by itself. */
 class Peer {
   answers = true;
   isCut = false;
-  #heard = true;
+  asked = 0;
+  #silentTicks = 0;
 
-  probe({ mayCut }: { mayCut: boolean }): void {
-    if (!this.#heard && mayCut) this.isCut = true;
-    this.#heard = this.answers;
+  noteSilence(): number {
+    return ++this.#silentTicks;
+  }
+
+  ask(): void {
+    this.asked++;
+    if (this.answers) this.read();
+  }
+
+  cut(): void {
+    this.isCut = true;
   }
 
   /** What it has said is read now. */
   read(): void {
-    this.#heard = true;
+    this.#silentTicks = 0;
   }
 }
 
@@ -31,7 +40,23 @@ function probed(count: number) {
   return { clock, peers, cut: () => peers.filter(({ isCut }) => isCut).length };
 }
 
-t.test('one that is silent for an interval is cut', (t) => {
+t.test(
+  'one that is heard of in each interval is asked nothing, and one that is not is asked in time',
+  (t) => {
+    const { clock, peers, cut } = probed(2);
+    const [loud, quiet] = peers as [Peer, Peer];
+    for (let interval = 0; interval < 20; interval++) {
+      clock.advance(INTERVAL_MS);
+      loud.read();
+    }
+    t.equal(loud.asked, 0);
+    t.equal(quiet.asked, 16, 'a bit later each time than the other would have been heard');
+    t.equal(cut(), 0);
+    t.end();
+  },
+);
+
+t.test('one that is silent for two intervals is cut', (t) => {
   const { clock, peers, cut } = probed(20);
   for (const peer of peers.slice(0, 3)) peer.answers = false;
   clock.advance(INTERVAL_MS);
