@@ -1,6 +1,6 @@
 /**
  * Looks at each link ten times in an interval. One that is heard of by itself, as by its agent's own pings, is asked nothing:
- * with ten thousand that is half of what a gateway at rest has to do.
+ * with thousands of them that is a third of what a gateway at rest has to do.
  *
  *   tick ─▶ silent for an interval and a bit ─▶ asked for a sign of life; for two ─▶ cut
  *

@@ -1,5 +1,5 @@
 /**
- * QEMU 7.2 to 10.1 may end when they are asked for their block nodes: while they make an image, and when a pull is over. So
+ * QEMU may end when it is asked for its block nodes: while it makes an image, and when a pull is over (docs/adr/0042). So
  * nothing that is asked again and again asks for them, and no image is made by a guest.
  */
 import { randomUUID } from 'node:crypto';
