@@ -58,8 +58,8 @@ export class Usages {
   readonly #known = new Map<string, Known>();
   /** Guests that are being read; one that is forgotten meanwhile is not remembered. */
   readonly #reading = new Map<string, symbol>();
-  /** Calls that libvirt has not answered in time, and may still. */
-  #held = 0;
+  /** Libvirt was asked for all, and has not answered yet. */
+  #isHeld = false;
 
   constructor(parts: { definitions: Definitions; runFolder: string }) {
     this.#definitions = parts.definitions;
@@ -130,29 +130,18 @@ export class Usages {
 
   async #general(context: CommandContext): Promise<DomainStats[]> {
     const { limits } = context;
-    if (this.#held > 0) return generalOf(context, { role: 'short', ...limits.next() });
-    const answer = generalOf(context, { role: 'long', timeoutMs: Infinity });
-    let isHeld = true;
-    const settled = answer.then(settle, settle);
+    const withoutHeld = () => generalOf(context, { role: 'short', ...limits.next() });
+    if (this.#isHeld) return withoutHeld();
+    this.#isHeld = true;
+    const answer = generalOf(context, { role: 'long', timeoutMs: Infinity }).finally(() => {
+      this.#isHeld = false;
+    });
     try {
       return await limits.within(MONITOR_TIMEOUT_MS).wait(answer, 'question');
     } catch (error) {
-      if (!isHeld) throw error;
-      this.#hold(settled);
-      if (AgentError.from(error).code !== 'UNAVAILABLE') throw error;
-      return generalOf(context, { role: 'short', ...limits.next() });
+      if (!this.#isHeld || AgentError.from(error).code !== 'UNAVAILABLE') throw error;
+      return withoutHeld();
     }
-
-    function settle(): void {
-      isHeld = false;
-    }
-  }
-
-  #hold(settled: Promise<void>): void {
-    this.#held++;
-    void settled.then(() => {
-      this.#held--;
-    });
   }
 }
 

@@ -131,12 +131,12 @@ function copyTests(t: Test, make: MakeBench): void {
     await hypervisor.stopCopy(id);
     await hypervisor.start(id);
     const before = await hypervisor.observeGuest(id);
-    const moments: boolean[] = [];
-    const onMoment = async () => void moments.push(true);
+    let moments = 0;
+    const onMoment = async () => void moments++;
     await rejectsWith(t, 'INTERNAL', hypervisor.copyDisks(id, { copies }, { onMoment }));
     for (const { path } of copies) await bench.tracking.prepare(path);
     await hypervisor.copyDisks(id, { copies }, { onMoment });
-    t.same(moments, [true], 'it is told once, when the copies have begun');
+    t.equal(moments, 1, 'it is told once, and not of what was refused');
     for (const { path } of copies) t.ok(await bench.exists(path), path);
     t.same(await hypervisor.observeGuest(id), before);
     await hypervisor.stopCopy(id);

@@ -37,6 +37,13 @@ async function listening(t: Test, server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
+function untilHas(server: Server, connections: number): Promise<true> {
+  return eventually(
+    () =>
+      new Promise<boolean>((resolve) => server.getConnections((_, count) => resolve(count === connections))),
+  );
+}
+
 t.test(
   'one connection more than there may be is cut off, and has its place when another has gone',
   async (t) => {
@@ -53,14 +60,10 @@ t.test(
     const third = await come();
     await once(third, 'close');
     first.destroy();
-    await eventually(
-      () => new Promise((resolve) => server.getConnections((_, count) => resolve(count === 1))),
-    );
+    await untilHas(server, 1);
     const fourth = await come();
     fourth.write('GET / HTTP/1.1\r\n');
-    await eventually(
-      () => new Promise((resolve) => server.getConnections((_, count) => resolve(count === 2))),
-    );
+    await untilHas(server, 2);
     t.notOk(fourth.closed);
     t.ok(
       server.headersTimeout > 0 && server.headersTimeout < 60_000,
@@ -84,13 +87,13 @@ t.test('handshakes wait while many wait behind the door', async (t) => {
     isThrough = true;
   });
   t.teardown(() => agent.destroy());
-  await eventually(() => new Promise((resolve) => server.getConnections((_, count) => resolve(count === 1))));
+  await untilHas(server, 1);
   t.notOk(isThrough);
   door.ease();
   await eventually(() => isThrough);
   door.waiting = 1_000;
   const late = connect(options).on('error', () => undefined);
-  await eventually(() => new Promise((resolve) => server.getConnections((_, count) => resolve(count === 2))));
+  await untilHas(server, 2);
   entrance.close();
   await new Promise((resolve) => late.once('close', resolve));
   t.ok(agent.writable, 'who is through stays');
