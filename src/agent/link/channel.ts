@@ -1,16 +1,20 @@
 /**
  * What a session sends through: messages as text, and how much of them waits to be read.
  */
+import type { Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { FlowGate } from '../../model/flow.ts';
 
 export class Channel {
   readonly #socket: WebSocket;
+  readonly #stream: Writable;
   readonly #gate: FlowGate;
   #waiting: (() => void)[] = [];
 
-  constructor(socket: WebSocket) {
+  /** @param stream What the WebSocket writes to. */
+  constructor(socket: WebSocket, stream: Writable) {
     this.#socket = socket;
+    this.#stream = stream;
     this.#gate = new FlowGate(socket);
     socket.once('close', () => this.#release());
   }
@@ -44,6 +48,16 @@ export class Channel {
       if (this.#gate.drained()) this.#release();
     });
     this.#gate.added();
+  }
+
+  /** Whatever `body` sends leaves in one write: one record, one packet, and one time that the far side wakes up. */
+  together(body: () => void): void {
+    this.#stream.cork();
+    try {
+      body();
+    } finally {
+      this.#stream.uncork();
+    }
   }
 
   ping(): void {

@@ -3,7 +3,7 @@
  */
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
+import type { SecureContext, TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { AgentError } from '../../model/errors.ts';
@@ -40,6 +40,17 @@ export interface ConnectionListener {
   onClosed(end: End): void;
 }
 
+/** How to connect. */
+export interface Way {
+  dial: Dial;
+  /** What its TLS is made of, where it has that. */
+  tls: { secureContext?: SecureContext };
+  /** Whether the hello is said in the words of version 1.0. */
+  isPlain: boolean;
+  /** How long the scheduler may take its time. */
+  waitSeconds: number;
+}
+
 export class Connection {
   readonly url: string;
   readonly #dial: Dial;
@@ -52,11 +63,7 @@ export class Connection {
   #session: Session | null = null;
   #readyAtMs: number | null = null;
 
-  constructor(
-    { dial, isPlain, waitSeconds }: { dial: Dial; isPlain: boolean; waitSeconds: number },
-    parts: SessionParts,
-    listener: ConnectionListener,
-  ) {
+  constructor({ dial, tls, isPlain, waitSeconds }: Way, parts: SessionParts, listener: ConnectionListener) {
     this.#dial = dial;
     const { url } = dial;
     this.url = url;
@@ -74,7 +81,7 @@ export class Connection {
       maxPayload: MESSAGE_BYTES_LIMIT,
       perMessageDeflate: { ...COMPRESSION, clientMaxWindowBits: COMPRESSION.serverMaxWindowBits },
       followRedirects: false,
-      ...dial.tls,
+      ...tls,
     });
     this.#listen();
   }
@@ -91,8 +98,8 @@ export class Connection {
   #listen(): void {
     this.#socket.on('upgrade', (response) => {
       this.#name = nameOf(this.url, response);
+      this.#socket.once('open', () => this.#onOpen(response.socket));
     });
-    this.#socket.on('open', () => this.#onOpen());
     this.#socket.on('unexpected-response', (_request, response) => void this.#onTurnedAway(response));
     this.#socket.on('error', (error) => {
       this.#end.aboutTime = isAboutTime(error);
@@ -101,9 +108,9 @@ export class Connection {
     this.#socket.on('close', (_code, text) => this.#onClose(String(text)));
   }
 
-  #onOpen(): void {
+  #onOpen(stream: Socket): void {
     this.#listener.onOpen();
-    this.#session = new Session(this.#socket, this.#parts, {
+    this.#session = new Session({ socket: this.#socket, stream }, this.#parts, {
       name: this.#name,
       isPlain: this.#isPlain,
       onReady: () => this.#onReady(),
@@ -152,7 +159,7 @@ function waitPatiently(request: ClientRequest, waitSeconds: number): void {
 
 /** The scheduler for the audit log: what its certificate says, where it has proven that, and its address. */
 function nameOf(url: string, response: IncomingMessage): string {
-  const { getPeerCertificate } = response.socket as Partial<TLSSocket>;
-  const name = getPeerCertificate?.call(response.socket as TLSSocket).subject?.CN;
+  const certificate = (response.socket as Partial<TLSSocket>).getPeerX509Certificate?.();
+  const [, name] = /^CN=(.+)$/m.exec(certificate?.subject ?? '') ?? [];
   return name === undefined ? url : `${name} at ${url}`;
 }

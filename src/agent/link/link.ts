@@ -21,6 +21,7 @@ import { compareClocks } from './faults.ts';
 import { InventoryFeed } from './inventory-feed.ts';
 import { Pacing } from './pacing.ts';
 import type { Session, SessionParts } from './session.ts';
+import { TlsContexts } from './tls-contexts.ts';
 
 /** Between two looks for the first address while another one is in use; half of it to one and a half, ms. */
 const HOME_INTERVAL_MS = 600_000;
@@ -50,6 +51,7 @@ export class Link {
   readonly #sessionParts: SessionParts;
   readonly #addresses: Addresses;
   readonly #pacing: Pacing;
+  readonly #tls = new TlsContexts();
   #connection: Connection | null = null;
   /** To the first address, while the connection is to another one. */
   #candidate: Connection | null = null;
@@ -129,8 +131,8 @@ export class Link {
 
   #connectionTo(dial: Dial, onOpen: () => void): Connection {
     const waitSeconds = this.#addresses.hasOthers ? SHORT_WAIT_SECONDS : LONG_WAIT_SECONDS;
-    const how = { dial, isPlain: this.#isPlain, waitSeconds };
-    const connection: Connection = new Connection(how, this.#sessionParts, {
+    const way = { dial, tls: this.#tls.optionsFor(dial), isPlain: this.#isPlain, waitSeconds };
+    const connection: Connection = new Connection(way, this.#sessionParts, {
       onOpen,
       onReady: (session) => this.#onReady(dial.url, session),
       onClosed: (end) => this.#onClosed(connection, end),

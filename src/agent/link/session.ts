@@ -13,6 +13,7 @@
  * dispatcher's error; an ack of what was not sent → ignored; answers that it does not read → it is not listened to any
  * more (flow.ts), and then the close.
  */
+import type { Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -83,6 +84,13 @@ export interface SessionParts {
   newId: () => string;
 }
 
+/** A WebSocket that is open. */
+export interface Line {
+  socket: WebSocket;
+  /** What it writes to. */
+  stream: Writable;
+}
+
 export interface SessionListener {
   /** The scheduler as the audit log names it. */
   name: string;
@@ -119,13 +127,13 @@ export class Session {
   #told = { instances: -1, lastSeq: -1 };
   #cancelTimer: () => void = () => undefined;
 
-  constructor(socket: WebSocket, parts: SessionParts, listener: SessionListener) {
+  constructor({ socket, stream }: Line, parts: SessionParts, listener: SessionListener) {
     this.#socket = socket;
     this.#parts = parts;
     this.#listener = listener;
     const { clock } = parts;
     const gone = this.#gone.signal;
-    this.#channel = new Channel(socket);
+    this.#channel = new Channel(socket, stream);
     this.#questions = new Questions(this.#channel, clock, gone);
     const call: AnswersParts['call'] = (method, params, signal) => this.#call(method, params, signal);
     this.#answers = new Answers({ channel: this.#channel, clock, gone, call });
@@ -292,8 +300,10 @@ export class Session {
       this.#drop(`the scheduler ${doing}`);
       return;
     }
-    if (this.#pings++ % this.#pingsPerBeat === 0) this.#beat();
-    this.#channel.ping();
+    this.#channel.together(() => {
+      if (this.#pings++ % this.#pingsPerBeat === 0) this.#beat();
+      this.#channel.ping();
+    });
     this.#pulseDueAt = clock.monotonicMs() + this.#pingMs;
     this.#cancelTimer = clock.after(this.#pingMs, () => this.#guarded(() => this.#pulse()));
   }
