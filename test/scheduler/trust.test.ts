@@ -1,7 +1,9 @@
 /** Who gets in at a scheduler that is its own authority, and who does not. */
 import { randomUUID, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import t, { type Test } from 'tap';
 import type { Clock } from '../../src/scheduler/clock.ts';
 import { systemClock } from '../../src/scheduler/clock.ts';
@@ -117,6 +119,21 @@ for (const [what, show, said] of ATTACKS) {
     t.same((await lab.ask('GET', '/v1/nodes')).body.nodes, []);
   });
 }
+
+t.test('who comes back proves anew who he is: no session is resumed', async (t) => {
+  const lab = await secureLab(t);
+  const { cert, key } = await enrolled(lab);
+  const { port } = lab.scheduler.address;
+  const begin = (session?: Buffer) => {
+    const socket = connect({ port, host: 'localhost', ca: lab.ca, cert, key, ...(session && { session }) });
+    t.teardown(() => socket.destroy());
+    return socket;
+  };
+  const [session] = (await once(begin(), 'session')) as [Buffer];
+  const again = begin(session);
+  await once(again, 'secureConnect');
+  t.equal(again.isSessionReused(), false);
+});
 
 t.test("a node's certificate speaks for no other node", async (t) => {
   const lab = await secureLab(t);

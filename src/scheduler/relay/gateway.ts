@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import type { X509Certificate } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -85,7 +86,8 @@ export async function startGateway(
 function admit(doorkeeper: Doorkeeper, request: IncomingMessage): Proven | null {
   const nodeId = doorkeeper.admit(request);
   if (nodeId === null) return null;
-  return { nodeId, serial: (request.socket as TLSSocket).getPeerCertificate().serialNumber };
+  const certificate = (request.socket as TLSSocket).getPeerX509Certificate() as X509Certificate;
+  return { nodeId, serial: certificate.serialNumber };
 }
 
 function tokenOf({ tokenFile }: GatewayOptions): string {
