@@ -45,7 +45,7 @@ export class BenchGateway {
       floodgate: new Floodgate(systemClock, { links: { burst: 100_000, refillMs: 1 }, window: 100_000 }),
       peer: this.#peer(),
       links: this.#links,
-      probeIntervalMs: 5_000,
+      probeIntervalMs: () => 5_000,
     });
     server.on('upgrade', (request, socket, head) => {
       if (authorityPem === null) socket.on('data', (chunk: Buffer) => this.#counter.take(chunk));

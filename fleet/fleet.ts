@@ -12,7 +12,7 @@ import type { OrderAnswer, OrderName, OrderParams, OrderResult, Verdict } from '
 
 const WORKER = join(import.meta.dirname, 'worker.ts');
 /** Between two looks at whether all agents are so, ms. */
-const LOOK_MS = 100;
+const LOOK_MS = 250;
 /** Milliseconds that workers have to stop; then they are killed. */
 const STOP_LIMIT_MS = 15_000;
 

@@ -14,6 +14,7 @@ import { Reporter } from './engines/reporter.ts';
 import type { LinkTable } from './gateway/link-table.ts';
 import { Directory } from './nodes/directory.ts';
 import { Fences } from './nodes/fence.ts';
+import type { HeartbeatInterval } from './nodes/heartbeat-interval.ts';
 import { Mirror } from './nodes/mirror.ts';
 import { NodePeer } from './nodes/node-peer.ts';
 import { Poller } from './nodes/poller.ts';
@@ -35,7 +36,7 @@ export interface CoreParts {
   clock: Clock;
   logger: Logger;
   epoch: number;
-  heartbeatSeconds: number;
+  interval: HeartbeatInterval;
   newId: () => string;
 }
 

@@ -57,7 +57,10 @@ export function readCommandLine(
     .option('--state-dir <path>', 'folder of the database', '/var/lib/berth-scheduler')
     .option('--token-file <path>', 'file of the bearer token; made when absent (default: STATE-DIR/token)')
     .addOption(
-      new Option('--heartbeat-seconds <n>', 'seconds between heartbeats that agents are asked for')
+      new Option(
+        '--heartbeat-seconds <n>',
+        'seconds between heartbeats of an agent; more where there are over a thousand for each of them',
+      )
         .argParser(readHeartbeat)
         .default(5),
     )

@@ -21,6 +21,7 @@ import { Doorkeeper, type DoorkeeperParts } from './gateway/doorkeeper.ts';
 import { BACKLOG, Entrance } from './gateway/entrance.ts';
 import { Floodgate } from './gateway/floodgate.ts';
 import { LinkTable } from './gateway/link-table.ts';
+import { HeartbeatInterval } from './nodes/heartbeat-interval.ts';
 import type { Policy } from './placement/request.ts';
 import { takeEpoch } from './store/epoch.ts';
 import { Store } from './store/store.ts';
@@ -92,9 +93,9 @@ export async function startScheduler(
 
 function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; logger: Logger }) {
   const { clock, logger } = host;
-  const { heartbeatSeconds } = options;
+  const interval = new HeartbeatInterval(options.heartbeatSeconds, () => store.nodes.count());
   const epoch = takeEpoch(store.db, clock.now());
-  const base = { store, clock, logger, epoch, heartbeatSeconds, newId: randomUUID };
+  const base = { store, clock, logger, epoch, interval, newId: randomUUID };
   const tls = options.tls ? prepareTls(options.tls, options.stateDir, clock) : null;
   const enrolment = makeEnrolment(tls, { store, clock, logger, url: () => urlForNodes(options, app) });
   const links = new LinkTable();
@@ -116,7 +117,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     doorkeeper,
     peer: core.peer,
     links,
-    probeIntervalMs: Math.min(heartbeatSeconds * 1000, PROBE_INTERVAL_LIMIT_MS),
+    probeIntervalMs: () => Math.min(interval.ms, PROBE_INTERVAL_LIMIT_MS),
   });
   const app = buildHttpServer({ routes: routesOf(core), bearer, logger, tls: tls?.options ?? null });
   const stopAttending = tls?.attend(app.server as unknown as Server) ?? (() => undefined);

@@ -67,7 +67,7 @@ t.test(
 );
 
 t.test('an agent that is stopped is noticed within two probes', async (t) => {
-  const lab = await startGateway(t, { probeIntervalMs: 500 });
+  const lab = await startGateway(t, { probeIntervalMs: () => 500 });
   const clients = launch(t, 'bench/link-clients.ts', lab.url.replace('/v1/agent', ''), '1', TOKEN);
   const nodeId = await eventually(() => lab.introduced[0]);
   clients.kill('SIGSTOP');

@@ -39,8 +39,8 @@ export interface GatewayParts {
   doorkeeper: Doorkeeper;
   peer: AgentPeer;
   links: LinkTable;
-  /** Milliseconds between two probes of a link. */
-  probeIntervalMs: number;
+  /** Milliseconds in which each agent is heard of; may grow. */
+  probeIntervalMs: () => number;
   /** @default one of the usual size */
   floodgate?: Floodgate;
 }

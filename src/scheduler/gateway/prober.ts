@@ -12,25 +12,28 @@ import type { Clock } from '../clock.ts';
 import { StallWatch } from '../stall-watch.ts';
 import type { AgentSession } from './agent-session.ts';
 
-/** Ticks of an interval. */
+/** Ticks of the interval as it is first. */
 const TICKS = 10;
-/** Ticks of silence after which a link is asked: an agent that pings every interval may be a bit late. */
-const ASK_TICKS = 12;
-/** Ticks of silence after which it is cut. */
-const CUT_TICKS = 2 * TICKS;
+/** Intervals of silence after which a link is asked: an agent that pings every interval may be a bit late. */
+const ASK_INTERVALS = 1.2;
+/** Intervals of silence after which it is cut. */
+const CUT_INTERVALS = 2;
 /** The longest that nobody is cut after a stall, ms: TCP's pauses grow to two minutes, and a dead link is one all the same. */
 const MERCY_LIMIT_MS = 30_000;
 
 export class Prober {
   readonly #sessions = new Set<AgentSession>();
   readonly #stalls: StallWatch;
+  readonly #intervalMs: () => number;
   readonly #tickMs: number;
   readonly #stop: () => void;
   /** Ticks from now on in which nobody is cut. */
   #mercy = 0;
 
-  constructor(clock: Clock, intervalMs: number) {
-    this.#tickMs = intervalMs / TICKS;
+  /** @param intervalMs In which each agent is heard of; may grow. */
+  constructor(clock: Clock, intervalMs: () => number) {
+    this.#intervalMs = intervalMs;
+    this.#tickMs = intervalMs() / TICKS;
     this.#stalls = new StallWatch(clock, this.#tickMs);
     this.#stop = clock.every(this.#tickMs, () => this.#tick());
   }
@@ -46,21 +49,23 @@ export class Prober {
   }
 
   #tick(): void {
-    this.#noteStall(this.#stalls.tick());
+    const ticks = Math.round(this.#intervalMs() / this.#tickMs);
+    this.#noteStall(this.#stalls.tick(), ticks);
     const mayCut = this.#mercy === 0;
     if (!mayCut) this.#mercy--;
-    for (const session of this.#sessions) look(session, mayCut);
+    for (const session of this.#sessions) look(session, ticks, mayCut);
   }
 
   /** A shorter stall than the time that a peer has to answer takes no more than a tick of it. */
-  #noteStall(lateMs: number): void {
-    if (lateMs < TICKS * this.#tickMs) return;
-    this.#mercy = Math.max(TICKS, Math.ceil(Math.min(lateMs, MERCY_LIMIT_MS) / this.#tickMs));
+  #noteStall(lateMs: number, ticks: number): void {
+    if (lateMs < ticks * this.#tickMs) return;
+    this.#mercy = Math.max(ticks, Math.ceil(Math.min(lateMs, MERCY_LIMIT_MS) / this.#tickMs));
   }
 }
 
-function look(session: AgentSession, mayCut: boolean): void {
+/** @param ticks Of an interval. */
+function look(session: AgentSession, ticks: number, mayCut: boolean): void {
   const silentTicks = session.noteSilence();
-  if (silentTicks >= CUT_TICKS && mayCut) session.cut();
-  else if (silentTicks % ASK_TICKS === 0) session.ask();
+  if (silentTicks >= CUT_INTERVALS * ticks && mayCut) session.cut();
+  else if (silentTicks % (ASK_INTERVALS * ticks) === 0) session.ask();
 }

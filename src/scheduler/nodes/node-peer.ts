@@ -19,6 +19,7 @@ import type { NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import { disownedOf } from './disowned.ts';
 import { EventIntake } from './event-intake.ts';
+import type { HeartbeatInterval } from './heartbeat-interval.ts';
 import type { Mirror } from './mirror.ts';
 import type { Poller } from './poller.ts';
 import type { Presence } from './presence.ts';
@@ -36,7 +37,7 @@ export interface NodePeerParts {
   clock: Clock;
   logger: Logger;
   epoch: number;
-  heartbeatSeconds: number;
+  interval: HeartbeatInterval;
   /** Makes certificates; null where the scheduler is no authority. */
   enrolment: Enrolment | null;
   /** The node can be sent requests now, or can again. */
@@ -54,7 +55,7 @@ export class NodePeer implements AgentPeer {
   }
 
   async onHello(session: AgentSession, hello: WholeHello): Promise<Welcome> {
-    const { store, epoch, heartbeatSeconds, logger } = this.#parts;
+    const { store, epoch, interval, logger } = this.#parts;
     checkOwn(hello.nodeId, hello.inventory);
     const { lastSeq, goesOn } = await store.round.write(() => this.#register(hello));
     if (!goesOn) this.#unknown.add(session);
@@ -65,7 +66,7 @@ export class NodePeer implements AgentPeer {
     if (disowned.length > 0) logger.warn({ nodeId, disowned }, 'a node has what is not of it any more');
     const lastAt = store.events.at(nodeId, lastSeq);
     const fences = store.nodes.fences(nodeId);
-    const told = { epoch, lastSeq, lastAt, fences, heartbeatSeconds };
+    const told = { epoch, lastSeq, lastAt, fences, heartbeatSeconds: interval.seconds };
     return { ...told, ...(disowned.length > 0 ? { disowned } : {}) };
   }
 

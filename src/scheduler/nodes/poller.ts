@@ -60,7 +60,8 @@ export class Poller {
   /**
    * Polls the node on the interval, until `stop`.
    *
-   * @param first `soon`: at once, too. `in-turn`: for the first time somewhen within the interval.
+   * @param first `soon`: at once, too. `in-turn`: for the first time somewhen in the second interval from now: while a fleet comes
+   * back there is more to do than to ask those who have told all.
    */
   start(nodeId: string, first: 'soon' | 'in-turn'): void {
     this.stop(nodeId);
@@ -70,7 +71,7 @@ export class Poller {
       this.#stops.set(nodeId, clock.every(POLL_INTERVAL_MS, poll));
       poll();
     };
-    const turnMs = ((1 + (this.#started++ % SLICES)) * POLL_INTERVAL_MS) / SLICES;
+    const turnMs = ((SLICES + (this.#started++ % SLICES)) * POLL_INTERVAL_MS) / SLICES;
     if (first === 'soon') repeat();
     else this.#stops.set(nodeId, clock.after(turnMs, repeat));
   }

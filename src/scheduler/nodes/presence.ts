@@ -11,6 +11,7 @@ import { StallWatch } from '../stall-watch.ts';
 import type { Reporter } from '../engines/reporter.ts';
 import type { NodeState } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
+import type { HeartbeatInterval } from './heartbeat-interval.ts';
 
 /** Heartbeats that may be missed in a row: one lost in a busy moment is no sign, three are. */
 const MISSED_INTERVALS = 3;
@@ -20,7 +21,7 @@ export interface PresenceParts {
   clock: Clock;
   logger: Logger;
   reporter: Pick<Reporter, 'note'>;
-  heartbeatSeconds: number;
+  interval: HeartbeatInterval;
 }
 
 export class Presence {
@@ -33,8 +34,8 @@ export class Presence {
   constructor(parts: PresenceParts) {
     this.#parts = parts;
     this.#startedMs = parts.clock.now();
-    this.#stalls = new StallWatch(parts.clock, parts.heartbeatSeconds * 1000);
-    this.#stopSweeping = parts.clock.every(parts.heartbeatSeconds * 1000, () => this.#sweep());
+    this.#stalls = new StallWatch(parts.clock, parts.interval.leastMs);
+    this.#stopSweeping = parts.clock.every(parts.interval.leastMs, () => this.#sweep());
   }
 
   /** When the node was last heard from since the scheduler started; null where it was not. */
@@ -63,7 +64,7 @@ export class Presence {
 
   /** What came while this process stood still is not read yet: who was silent then is looked at the next time. */
   #sweep(): void {
-    const stoodStill = this.#stalls.tick() > this.#parts.heartbeatSeconds * 1000;
+    const stoodStill = this.#stalls.tick() > this.#parts.interval.leastMs;
     if (!stoodStill) this.#loseSilent();
   }
 
@@ -83,7 +84,7 @@ export class Presence {
   }
 
   get #leaseMs(): number {
-    return MISSED_INTERVALS * this.#parts.heartbeatSeconds * 1000;
+    return MISSED_INTERVALS * this.#parts.interval.ms;
   }
 
   /** Within a transaction. */

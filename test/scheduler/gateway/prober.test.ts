@@ -32,9 +32,9 @@ class Peer {
   }
 }
 
-function probed(count: number) {
+function probed(count: number, intervalMs = () => INTERVAL_MS) {
   const clock = new ManualClock();
-  const prober = new Prober(clock, INTERVAL_MS);
+  const prober = new Prober(clock, intervalMs);
   const peers = Array.from({ length: count }, () => new Peer());
   for (const peer of peers) prober.add(peer as unknown as AgentSession);
   return { clock, peers, cut: () => peers.filter(({ isCut }) => isCut).length };
@@ -104,5 +104,21 @@ t.test('a stall that leaves peers their time changes nothing', (t) => {
   clock.stall(INTERVAL_MS / 2);
   clock.advance(INTERVAL_MS);
   t.equal(cut(), 3);
+  t.end();
+});
+
+t.test('where agents are to tell less often they are asked and cut later by as much', (t) => {
+  let intervalMs = INTERVAL_MS;
+  const { clock, peers, cut } = probed(2, () => intervalMs);
+  const [loud, dead] = peers as [Peer, Peer];
+  intervalMs = 2 * INTERVAL_MS;
+  dead.answers = false;
+  for (let interval = 0; interval < 3; interval++) {
+    t.equal(cut(), interval < 2 ? 0 : 1, `after ${interval} of the longer intervals`);
+    clock.advance(intervalMs);
+    loud.read();
+  }
+  t.equal(loud.asked, 0);
+  t.equal(loud.isCut, false);
   t.end();
 });

@@ -105,7 +105,7 @@ export async function startGateway(
     doorkeeper: new Doorkeeper({ clock, bearer: new BearerCheck(TOKEN), agentsShow: 'bearer' }),
     peer: { ...WELCOMING, onIntroduced, onRoom: (_session, nodeId) => withRoom.push(nodeId) },
     links,
-    probeIntervalMs: 5_000,
+    probeIntervalMs: () => 5_000,
     ...parts,
   });
   server.on('upgrade', (asked, socket, head) => gateway.handleUpgrade(asked, socket, head));
