@@ -4,6 +4,7 @@
 import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentError } from '../../src/model/errors.ts';
+import { HeartbeatInterval } from '../../src/scheduler/nodes/heartbeat-interval.ts';
 import type { Figures, Stage } from '../scenario.ts';
 import { FrameTap, RecordTap } from '../wire/heartbeats.ts';
 import { Relay } from '../wire/relay.ts';
@@ -46,7 +47,8 @@ async function measureHeartbeat({
   const relay = await Relay.listen({ url: gateway.address.url, up, down: () => new PassThrough() });
   try {
     await fleet.redirectLast(relay.url);
-    await sleep(BEATS * options.heartbeatSeconds * 1000, undefined, { signal });
+    const interval = new HeartbeatInterval(options.heartbeatSeconds, () => fleet.size);
+    await sleep(BEATS * interval.ms, undefined, { signal });
     await fleet.redirectLast(null);
   } finally {
     await relay.close();
