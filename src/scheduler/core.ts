@@ -37,6 +37,8 @@ export interface CoreParts {
   logger: Logger;
   epoch: number;
   interval: HeartbeatInterval;
+  /** Whether agents wait to be let in. */
+  isCrowded(): boolean;
   newId: () => string;
 }
 
@@ -67,7 +69,9 @@ export function makeCore(parts: CoreParts) {
   const peer = new NodePeer({ ...parts, mirror, presence, poller, reporter, onConnected });
   /** Goes on with what the last run has left. */
   const resume = (): void => {
-    for (const { id } of store.nodes.briefs()) reporter.changed(id);
+    store.db.transaction(() => {
+      for (const { id } of store.nodes.briefs()) reporter.note(id);
+    });
     void claimer.resume();
   };
   /** Takes nothing more on; what is under way ends. */

@@ -93,6 +93,7 @@ export async function startScheduler(
 
 function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; logger: Logger }) {
   const { clock, logger } = host;
+  const { policy = 'spread' } = options;
   const interval = new HeartbeatInterval(options.heartbeatSeconds, () => store.nodes.count());
   const epoch = takeEpoch(store.db, clock.now());
   const base = { store, clock, logger, epoch, interval, newId: randomUUID };
@@ -100,7 +101,8 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   const enrolment = makeEnrolment(tls, { store, clock, logger, url: () => urlForNodes(options, app) });
   const links = new LinkTable();
   const engine = makeEngine(options.engine ?? { name: 'embedded' }, base);
-  const core = makeCore({ ...base, engine, links, enrolment, policy: options.policy ?? 'spread' });
+  const isCrowded = (): boolean => entrance.isCrowded;
+  const core = makeCore({ ...base, engine, links, enrolment, policy, isCrowded });
   const bearer = new BearerCheck(options.token);
   const assertGood: Pick<DoorkeeperParts, 'assertGood'> =
     enrolment === null ? {} : { assertGood: enrolment.assertGood.bind(enrolment) };

@@ -27,14 +27,21 @@ export interface EntranceParts {
 
 export class Entrance {
   readonly #handshakes: HandshakeGate;
+  readonly #door: EntranceParts['door'];
 
   /** Before the server listens. */
   constructor(server: Server | SecureServer, { clock, connections, isSecure, door }: EntranceParts) {
+    this.#door = door;
     server.maxConnections = connections;
     server.headersTimeout = HEAD_TIMEOUT_MS;
     this.#handshakes = new HandshakeGate({ clock, isBacklogged: () => door.waiting >= BACKLOG_LIMIT });
     door.onEased(() => this.#handshakes.pump());
     if (isSecure) this.#handshakes.guard(server as SecureServer);
+  }
+
+  /** Whether some wait for their handshake, or behind it. */
+  get isCrowded(): boolean {
+    return this.#handshakes.held > 0 || this.#door.waiting > 0;
   }
 
   /** Cuts off all who wait before it. */

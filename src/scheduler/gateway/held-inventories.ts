@@ -56,7 +56,10 @@ export class HeldInventories {
         details: { revision: held?.revision ?? null },
       });
     }
-    return parse(told(Inventory), patchJson(JSON.parse(held.text), patch), 'inventory');
+    const before: unknown = JSON.parse(held.text);
+    return patch.length === 0
+      ? (before as Inventory)
+      : parse(told(Inventory), patchJson(before, patch), 'inventory');
   }
 
   #of(nodeId: string): HeldInventory | null {

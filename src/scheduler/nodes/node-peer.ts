@@ -139,9 +139,9 @@ export class NodePeer implements AgentPeer {
     const lastSeq = this.#resumeAfter(known, hello);
     this.#liftFence(known);
     const { revision = null } = hello;
-    store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq }, { revision });
+    const isNews = store.nodes.put({ ...this.#stateOf(known), ...identityOf(hello), lastSeq }, { revision });
     store.outboxes.put(hello.nodeId, outbox);
-    this.#count(hello.nodeId, true);
+    this.#count(hello.nodeId, isNews);
     return { lastSeq, goesOn };
   }
 

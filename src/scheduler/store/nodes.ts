@@ -86,11 +86,15 @@ export class NodeStore {
     return this.#briefs.all().size;
   }
 
-  /** Adds the node, or replaces what is known of it, where that is another; its service stays what operators have said. */
-  put(node: Omit<NodeRow, 'service' | 'serviceNote' | 'fence'>, { revision = null }: Told = {}): void {
+  /**
+   * Adds the node, or replaces what is known of it, where that is another; its service stays what operators have said.
+   *
+   * @returns Whether it is another one than before.
+   */
+  put(node: Omit<NodeRow, 'service' | 'serviceNote' | 'fence'>, { revision = null }: Told = {}): boolean {
     this.#db.assertTransaction();
     this.#briefs.changed(node.id);
-    this.#db
+    const { changes } = this.#db
       .sql(
         `INSERT INTO nodes (id, hostname, version, inventory, revision, state, since, reason, last_seq,
            registered_at)
@@ -115,6 +119,7 @@ export class NodeStore {
         node.lastSeq,
         node.registeredAt,
       );
+    return changes > 0;
   }
 
   /** @returns Whether it is another one than before: what is the same is not written, and its commit costs nothing. */
