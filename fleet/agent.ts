@@ -25,7 +25,7 @@ export interface FleetAgent {
   /** Begins to connect to this address. */
   start(url: string): Promise<void>;
   /** When the link that is there now was welcomed, milliseconds since the epoch; null where there is none. */
-  linkedAt(): Promise<number | null>;
+  linkedAt(): number | null | Promise<number | null>;
   /** Stops as a daemon does and starts again on the state it has left, at this address. */
   restart(url: string): Promise<void>;
   /** Something happens on the node: it writes an event, or a few. */

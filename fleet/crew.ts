@@ -59,8 +59,13 @@ export class Crew {
   }
 
   async countLinked(sinceMs: number): Promise<number> {
-    const linked = await Promise.all(this.#agents.map((agent) => agent.linkedAt()));
-    return linked.filter((at) => at !== null && at >= sinceMs).length;
+    let count = 0;
+    for (const agent of this.#agents) {
+      const told = agent.linkedAt();
+      const at = told instanceof Promise ? await told : told;
+      if (at !== null && at >= sinceMs) count++;
+    }
+    return count;
   }
 
   countBehind(): number {

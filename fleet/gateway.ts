@@ -74,7 +74,9 @@ export class Gateway {
     ];
     // It ends with this process, however this one ends. @see setpriv(1), of util-linux
     const command = ['--pdeathsig', 'KILL', process.execPath, ...args];
-    const child = spawn('setpriv', command, { stdio: ['ignore', log, log] });
+    // One that is installed has nothing to compile, either.
+    const env = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') };
+    const child = spawn('setpriv', command, { stdio: ['ignore', log, log], env });
     closeSync(log);
     child.on('error', (error) => {
       this.#fault = error;

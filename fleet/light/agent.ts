@@ -74,7 +74,7 @@ export class LightAgent implements FleetAgent {
     this.#link.start();
   }
 
-  async linkedAt(): Promise<number | null> {
+  linkedAt(): number | null {
     return this.#link?.health.state === 'ok' ? this.#linkedAt : null;
   }
 

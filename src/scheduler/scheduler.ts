@@ -101,8 +101,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   const enrolment = makeEnrolment(tls, { store, clock, logger, url: () => urlForNodes(options, app) });
   const links = new LinkTable();
   const engine = makeEngine(options.engine ?? { name: 'embedded' }, base);
-  const isCrowded = (): boolean => entrance.isCrowded;
-  const core = makeCore({ ...base, engine, links, enrolment, policy, isCrowded });
+  const core = makeCore({ ...base, engine, links, enrolment, policy, isCrowded: () => entrance.isCrowded });
   const bearer = new BearerCheck(options.token);
   const assertGood: Pick<DoorkeeperParts, 'assertGood'> =
     enrolment === null ? {} : { assertGood: enrolment.assertGood.bind(enrolment) };
