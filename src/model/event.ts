@@ -21,6 +21,7 @@ export const EVENT_TYPES = [
   'snapshot.created',
   'snapshot.reverted',
   'snapshot.deleted',
+  'snapshot.memory-lost',
   'volume.created',
   'volume.changed',
   'volume.attached',

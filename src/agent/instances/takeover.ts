@@ -21,6 +21,7 @@ import type { Services } from '../services.ts';
 import { accountLayer } from '../snapshots/layers.ts';
 import { readRecord } from '../snapshots/record.ts';
 import type { SnapshotRow } from '../store/snapshots.ts';
+import type { Store } from '../store/store.ts';
 import { admitTakenVolume, forgetVolume } from '../volumes/admit.ts';
 import { admitInstance } from './admit.ts';
 import { forgetInstance } from './create.ts';
@@ -61,10 +62,12 @@ export function takeOverInstance(services: Services): OperationKind<'instance.ta
       const plan = { ...base, seed: seedOf(base, spec), from, taken };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
     },
-    succeeded({ id }) {
+    succeeded(plan, results) {
+      const { id } = plan;
       store.instances.setLifecycle(id, 'ready');
       store.volumes.setReadyOf(id);
       store.tellInstance('instance.changed', id);
+      tellWithoutMemory(store, plan, results['take-volumes'] as TakenInstance);
     },
     undone({ id, taken }) {
       const layers = taken.flatMap((volume) => store.layers.of(volume.id).layers);
@@ -134,7 +137,6 @@ function takeVolumes(services: Services): Step<TakeoverPlan> {
     async act(plan, { signal }): Promise<TakenInstance> {
       const judged = await examine(services, plan, signal);
       for (const volume of plan.taken) await pools.of(volume).takeVolume(volume.id, plan.from, { signal });
-      tellWithoutMemory(services, plan, judged);
       return { ...judged, snapshots: await withNvramThere(services, judged.snapshots, signal) };
     },
     record: ({ id }, result) => noteTaken(services, id, result as TakenInstance),
@@ -147,16 +149,12 @@ function takeVolumes(services: Services): Step<TakeoverPlan> {
   };
 }
 
-function tellWithoutMemory(
-  { log }: Services,
-  { id, from }: TakeoverPlan,
-  { withoutMemory }: TakenInstance,
-): void {
-  if (withoutMemory.length > 0)
-    log.warn(
-      { instance: id, node: from.node, snapshots: withoutMemory },
-      'snapshots of an instance that is taken over come without their memory: it is of a guest with the devices of the old node',
-    );
+/** The memory is of a guest with the devices of the old node, and stays there. */
+function tellWithoutMemory(store: Store, { id, from }: TakeoverPlan, { withoutMemory }: TakenInstance): void {
+  if (withoutMemory.length === 0) return;
+  const { name } = store.instances.get(id);
+  const data = { snapshots: withoutMemory, node: from.node };
+  store.events.append('snapshot.memory-lost', { kind: 'instance', id, name }, data);
 }
 
 /** Of a guest that turned out to have no firmware variables none are kept, whatever the record says. */
