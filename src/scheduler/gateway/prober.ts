@@ -67,5 +67,5 @@ export class Prober {
 function look(session: AgentSession, ticks: number, mayCut: boolean): void {
   const silentTicks = session.noteSilence();
   if (silentTicks >= CUT_INTERVALS * ticks && mayCut) session.cut();
-  else if (silentTicks % (ASK_INTERVALS * ticks) === 0) session.ask();
+  else if (silentTicks % Math.ceil(ASK_INTERVALS * ticks) === 0) session.ask();
 }
