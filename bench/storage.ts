@@ -22,6 +22,8 @@ import { memoryCases } from './storage-memory.ts';
 const MIB = 1024 ** 2;
 /** A cloud image of today. */
 const IMAGE_MIB = 512;
+/** Of one that is converted, as those of other hypervisors are: the cage takes 20 ms, whatever comes into it. */
+const CONVERTED_MIB = 2_048;
 const VIRTUAL_BYTES = 4 * 1024 * MIB;
 const ROUNDS = 5;
 const VOLUME_ROUNDS = 20;
@@ -36,10 +38,10 @@ export async function storageBench(): Promise<Case[]> {
   try {
     const pool = new Qcow2Pool({ name: 'bench', path: join(folder, 'pool'), exec });
     await pool.prepare();
-    const qcow2 = await makeImage(folder);
+    const qcow2 = await makeImage(folder, IMAGE_MIB);
     return [
       await importCase(pool, qcow2),
-      await convertCase(folder, qcow2),
+      await convertCase(folder),
       await volumeCase(pool, folder, qcow2),
       ...(await backupCases(pool, folder)),
       ...(await memoryCases(folder)),
@@ -50,9 +52,9 @@ export async function storageBench(): Promise<Case[]> {
 }
 
 /** Bytes that nothing can pack, as those of a real image mostly are. */
-async function makeImage(folder: string): Promise<string> {
+async function makeImage(folder: string, mib: number): Promise<string> {
   const raw = join(folder, 'raw');
-  for (let at = 0; at < IMAGE_MIB; at += 64) await writeFile(raw, randomBytes(64 * MIB), { flag: 'a' });
+  for (let at = 0; at < mib; at += 64) await writeFile(raw, randomBytes(64 * MIB), { flag: 'a' });
   const path = join(folder, 'image.qcow2');
   await run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', raw, path);
   await run('qemu-img', 'resize', '-q', path, String(VIRTUAL_BYTES));
@@ -78,10 +80,13 @@ async function importCase(pool: Qcow2Pool, source: string): Promise<Case> {
   });
 }
 
-async function convertCase(folder: string, qcow2: string): Promise<Case> {
-  const source = join(folder, 'image.vmdk');
-  const path = join(folder, 'converted.qcow2');
+async function convertCase(folder: string): Promise<Case> {
+  const inner = await mkdtemp(join(folder, 'convert-'));
+  const qcow2 = await makeImage(inner, CONVERTED_MIB);
+  const source = join(inner, 'image.vmdk');
+  const path = join(inner, 'converted.qcow2');
   await run('qemu-img', 'convert', '-O', 'vmdk', qcow2, source);
+  await rm(qcow2);
   const tool = new ImageTool({ exec, user: sandboxUser() });
   const from: ImageBody = {
     path: source,
@@ -101,8 +106,9 @@ async function convertCase(folder: string, qcow2: string): Promise<Case> {
     return timed(() => run('qemu-img', 'convert', '-f', 'vmdk', '-O', 'qcow2', source, path));
   };
   const [mine, theirs] = (await takeTurns(ROUNDS, [ours, peer])) as [number[], number[]];
+  await rm(inner, { recursive: true });
   return caseOf({
-    case: `conversion of ${IMAGE_MIB} MiB of VMDK`,
+    case: `conversion of ${CONVERTED_MIB} MiB of VMDK`,
     unit: 'ms',
     ours: mine,
     peer: { name: 'qemu-img convert', values: theirs },
