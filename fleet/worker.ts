@@ -1,6 +1,7 @@
 /**
  * One process of agents: does what it is ordered over IPC, and ends with the process that has started it.
  */
+import { constants, setPriority } from 'node:os';
 import { AgentError } from '../src/model/errors.ts';
 import { Crew } from './crew.ts';
 import type { Launch, Order, OrderAnswer, OrderName, OrderParams, OrderResult } from './orders.ts';
@@ -21,6 +22,9 @@ const HANDLERS: Handlers = {
   verify: () => theCrew().verify(),
   stop: () => stop(),
 };
+
+// Real agents are on hosts of their own: these have what the gateway leaves them.
+setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
 
 process.on('message', (order: Order) => void answer(order));
 // The first process ends all by itself; a terminal's interrupt reaches the whole group.
