@@ -72,7 +72,7 @@ t.test('who would wait too long is told when to come, after all who wait', async
   const { said, come } = aGate({ window: 1, waiting: 2 });
   for (const name of ['a', 'b', 'c', 'd', 'e']) come(name);
   await turn();
-  t.same(said, ['a', 'd: LIMIT_REACHED 16', 'e: LIMIT_REACHED 20'], 'at 250 a second, the first guess');
+  t.same(said, ['a', 'd: LIMIT_REACHED 8', 'e: LIMIT_REACHED 10'], 'at 500 a second, the first guess');
 });
 
 t.test('who has waited all the same is turned away before it gives up', async (t) => {
@@ -106,7 +106,7 @@ t.test('the more patient find a place where the others find none', async (t) => 
   come('in no mood to wait', { patienceMs: 1_000 });
   await turn();
   t.match(said, ['patient', /^hasty: LIMIT_REACHED/, /^in no mood to wait: LIMIT_REACHED/]);
-  t.equal(gate.waiting, 2_999, 'at 250 a second they have their turn in twelve seconds');
+  t.equal(gate.waiting, 2_999, 'at 500 a second they have their turn in six seconds');
 });
 
 t.test('who has gone takes no turn, and who has room for one more is told', async (t) => {
@@ -162,8 +162,8 @@ t.test('throughput is measured while there is more to do, within bounds', (t) =>
     }
     return throughput.perSecond;
   };
-  t.equal(deal(50, 1_000, false), 250, 'what comes now and then says nothing');
-  const slow = deal(100, 20, true);
+  t.equal(deal(50, 1_000, false), 500, 'what comes now and then says nothing');
+  const slow = deal(150, 20, true);
   t.ok(slow > 45 && slow < 80, 'about 50 a second');
   t.equal(deal(2_000, 0.1, true) <= 1_000, true);
   t.equal(deal(50, 5_000, true), 25, 'a stall is not taken for its whole length');
