@@ -89,8 +89,8 @@ export const limits = `## Limits, and the life of a link
 - Who does not read what it was sent is not listened to until it does, and gets nothing that can wait. Beyond ${(2 * MESSAGE_BYTES_LIMIT) / 1024 ** 2} MiB, or when it gives no sign of life
   meanwhile, its link ends.
 - The agent pings at least every 10 s, and drops a link on which it has heard nothing for three pings. The scheduler pings an agent of which it has heard nothing for
-  12 s, pings included, and drops it after 20 s; sooner where heartbeats are more often. The answer to hello says how often that is: every 5 s for up to 5,000 nodes, and
-  for more of them as seldom as comes to 1,000 heartbeats a second of all together.
+  12 s, pings included, and drops it after 20 s; sooner where heartbeats are more often. The answer to hello says how often that is. Berth's own scheduler asks for one
+  every 5 s, or what its operator wishes, and for fewer where all nodes together would send over 1,000 a second.
 - After a failure the agent waits a random time below a limit that doubles, from 0.5 s to 30 s, and never dials more than ten times a minute. It tries the addresses of
   its configuration in turn, and goes back to the first when that answers.
 - An agent may say in its upgrade how many seconds it waits for the answer: \`Prefer: wait=30\` (RFC 7240, 4.3); one that does not is taken to wait for ten. A scheduler that has

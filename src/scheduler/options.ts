@@ -59,7 +59,7 @@ export function readCommandLine(
     .addOption(
       new Option(
         '--heartbeat-seconds <n>',
-        'seconds between heartbeats of an agent; more where there are over a thousand for each of them',
+        'seconds between heartbeats of an agent; more of them with over 1,000 known nodes for each second',
       )
         .argParser(readHeartbeat)
         .default(5),

@@ -2,9 +2,8 @@
  * `berth-scheduler gateway` in one piece: a door for agents that carries their links to the scheduler over NATS. It has no
  * state, and nothing of the HTTP API but GET /healthz.
  */
-import { randomUUID } from 'node:crypto';
+import { randomUUID, type X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import type { X509Certificate } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
