@@ -60,7 +60,7 @@ t.test(
   'a UEFI guest goes back with its firmware variables, those of its disks alone and those of its memory',
   { skip, timeout: TEST_MS },
   async (t) => {
-    const name = 'e2e-uefi';
+    const name = 'e2e-variables';
     const nvram = nvramOf(name);
     const change = () => mark(name, 'S');
     await node.must('instance.create', { spec: spec(name, { firmware: 'uefi', memoryMib: 128, nics: [] }) });
