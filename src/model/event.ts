@@ -18,6 +18,7 @@ export const EVENT_TYPES = [
   'instance.disowned',
   'instance.drifted',
   'instance.base-damaged',
+  'instance.nvram-lost',
   'snapshot.created',
   'snapshot.reverted',
   'snapshot.deleted',

@@ -11,7 +11,7 @@ import { DEFAULT_POOL } from '../../src/model/pool.ts';
 import { OTHER_POOL, SHARED_POOL } from './node/lab-node.ts';
 import type { DriversView, JournaledOperation, Row, Rows } from './node/protocol.ts';
 import { TABLES } from './node/protocol.ts';
-import { LENT, lentLayerLine, lentLine } from './stands/lent.ts';
+import { LENT, lentLayerLine, lentLine, lentVariablesLine } from './stands/lent.ts';
 import type { DriverName } from './stands/stand.ts';
 
 export interface Findings {
@@ -51,15 +51,23 @@ export function expectedHost(rows: Rows, driver: DriverName): { must: string[]; 
     .filter((row) => row['encryption_key'] !== null)
     .map(({ id }) => `secret ${id}`);
   const records = rows.instances.flatMap((instance) => recordOfSnapshots(rows, instance));
-  return { must: [...must, ...records], may: [...consoles, ...secrets, ...rows.images.flatMap(copyOf)] };
+  const variables = rows.instances.flatMap((instance) => besideBoot(rows, instance, 'nvram'));
+  const may = [...consoles, ...secrets, ...variables, ...rows.images.flatMap(copyOf)];
+  return { must: [...must, ...records], may };
 }
 
 /** What another node would have to know of them. */
-function recordOfSnapshots(rows: Rows, { id: instance }: Row): string[] {
+function recordOfSnapshots(rows: Rows, instance: Row): string[] {
+  const isRecorded = rows.snapshots.some((row) => row['instance_id'] === instance.id);
+  return isRecorded ? besideBoot(rows, instance, 'snapshots') : [];
+}
+
+/** What is kept up for another node beside the volume that boots, in the pool that both have. */
+function besideBoot(rows: Rows, { id: instance }: Row, suffix: string): string[] {
   const boot = rows.volumes.find((row) => row['instance_id'] === instance && row['position'] === 0);
-  const isRecorded =
-    boot?.['pool'] === SHARED_POOL && rows.snapshots.some((row) => row['instance_id'] === instance);
-  return isRecorded ? [`file ${SHARED_POOL}/volumes/${boot?.['id']}.${instance}.snapshots`] : [];
+  return boot?.['pool'] === SHARED_POOL
+    ? [`file ${SHARED_POOL}/volumes/${boot.id}.${instance}.${suffix}`]
+    : [];
 }
 
 function imageThings({ id, format }: Row, driver: DriverName): string[] {
@@ -118,7 +126,7 @@ function bridgeOf({ networks }: Rows, id: unknown): unknown {
 
 /** Compares the host with the store; what another node has is no matter of this one. */
 export function auditHost(seen: readonly string[], rows: Rows, driver: DriverName): Findings {
-  const lent = [...LENT.volumes.map(lentLine), ...LENT.layers.map(lentLayerLine)];
+  const lent = [...LENT.volumes.map(lentLine), ...LENT.layers.map(lentLayerLine), lentVariablesLine()];
   const host = seen.filter((line) => !lent.includes(line));
   const { must, may } = expectedHost(rows, driver);
   return {
@@ -128,7 +136,11 @@ export function auditHost(seen: readonly string[], rows: Rows, driver: DriverNam
 }
 
 /** Whether one node, and only one, has each volume that passes from another node to this one, and each layer. */
-export function auditLent(host: readonly string[], rows: Rows, { layers }: { layers: boolean }): string[] {
+export function auditLent(
+  host: readonly string[],
+  rows: Rows,
+  { layers, variables }: { layers: boolean; variables: boolean },
+): string[] {
   const once = (what: string, isHere: boolean, line: string) =>
     isHere === host.includes(line) ? [`${isHere ? 'both nodes have' : 'neither node has'} ${what}`] : [];
   const has = (all: readonly Row[], id: string) => all.some((row) => row['id'] === id);
@@ -137,6 +149,9 @@ export function auditLent(host: readonly string[], rows: Rows, { layers }: { lay
     ...(layers ? LENT.layers : []).flatMap((id) =>
       once(`layer ${id}`, has(rows.layers, id), lentLayerLine(id)),
     ),
+    ...(variables
+      ? once('the firmware variables', has(rows.instances, LENT.instance), lentVariablesLine())
+      : []),
   ];
 }
 

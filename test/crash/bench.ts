@@ -229,7 +229,10 @@ export class Bench {
         ...store.wrongEnds,
         ...auditView(view, host),
         ...(scenario.kind === 'instance.takeover'
-          ? auditLent(host, rows, { layers: scenario.name.includes('with snapshots') })
+          ? auditLent(host, rows, {
+              layers: scenario.name.includes('with snapshots'),
+              variables: scenario.name.includes('UEFI'),
+            })
           : []),
         ...auditOutcome(operation, scenario, one),
         ...end,

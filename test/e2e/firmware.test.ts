@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Backup } from '../../src/model/backup.ts';
 import { cannotRun, prepare, RealNode, spec, until } from './support/node.ts';
+import { isMarked, mark, variablesOf } from './support/variables.ts';
 
 const skip = cannotRun();
 /** OVMF under TCG on a loaded machine takes its time, ms. */
@@ -21,8 +22,6 @@ const node = new RealNode({
     `backupKeyFile = "${keyFile}"`,
   ].join('\n'),
 });
-/** Beyond the variables, in what OVMF keeps in reserve, so that no start of the guest changes it. */
-const RESERVE_BYTES = 4096;
 
 t.before(async () => {
   if (skip) return;
@@ -37,20 +36,6 @@ t.teardown(async () => {
   rmSync(storeFolder, { recursive: true });
 });
 
-function nvramOf(instance: string): string {
-  return `/var/lib/libvirt/qemu/nvram/berth-${instance}_VARS.fd`;
-}
-
-/** The bytes in reserve. */
-function mark(instance: string, text: string): void {
-  const bytes = readFileSync(nvramOf(instance));
-  writeFileSync(nvramOf(instance), bytes.fill(text, bytes.length - RESERVE_BYTES));
-}
-
-function markOf(instance: string, length: number): string {
-  return readFileSync(nvramOf(instance)).subarray(-RESERVE_BYTES).subarray(0, length).toString('latin1');
-}
-
 async function ok(...args: string[]): Promise<void> {
   const { code, stderr } = await node.berth(...args);
   if (code !== 0) throw new Error(`berth ${args.join(' ')}: ${stderr}`);
@@ -61,8 +46,8 @@ t.test(
   { skip, timeout: TEST_MS },
   async (t) => {
     const name = 'e2e-variables';
-    const nvram = nvramOf(name);
-    const change = () => mark(name, 'S');
+    const nvram = variablesOf(name);
+    const change = () => mark(nvram, 'S');
     await node.must('instance.create', { spec: spec(name, { firmware: 'uefi', memoryMib: 128, nics: [] }) });
     await ok('snapshot', 'create', name, 'disks');
     const kept = node.poolFiles().find((file) => file.endsWith('.nvram'));
@@ -110,27 +95,27 @@ t.test(
     for (const power of ['stopped', 'running'] as const) {
       const text = `variables of ${power}`;
       await ok('instance', 'stop', name, '--mode', 'forced');
-      mark(name, text);
+      mark(variablesOf(name), text);
       if (power === 'running') await ok('instance', 'start', name);
       await ok('backup', 'create', name);
       const backup = await newest();
-      t.same(backup.nvram, { sizeBytes: readFileSync(nvramOf(name)).length });
+      t.same(backup.nvram, { sizeBytes: readFileSync(variablesOf(name)).length });
       t.notOk(node.poolFiles().some((file) => file.endsWith('.nvram')));
       t.notOk(isInClear(text), 'the store can not read them');
       await ok('backup', 'verify', backup.id);
       await ok('instance', 'stop', name, '--mode', 'forced');
-      mark(name, 'later ones');
+      mark(variablesOf(name), 'later ones');
       await ok('backup', 'restore', backup.id, '--instance', again);
-      t.equal(markOf(again, text.length), text);
-      t.equal(markOf(name, 5), 'later', 'and the other guest keeps its own');
+      t.ok(isMarked(variablesOf(again), text));
+      t.ok(isMarked(variablesOf(name), 'later ones'), 'and the other guest keeps its own');
       t.match(await node.call('instance.show', { id: again }), { instance: { drift: [] } });
       await ok('instance', 'delete', again, '--yes');
-      t.notOk(existsSync(nvramOf(again)));
+      t.notOk(existsSync(variablesOf(again)));
       await ok('instance', 'start', name);
     }
     const { id } = await newest();
     await ok('backup', 'restore', id, '--instance', again, '--fresh-firmware');
-    t.not(markOf(again, 9), 'variables');
+    t.notOk(isMarked(variablesOf(again), 'variables'));
     await ok('instance', 'delete', again, '--yes');
     await ok('instance', 'delete', name, '--yes');
     const { leaks } = await node.call('node.leaks', {});

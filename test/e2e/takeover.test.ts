@@ -11,6 +11,7 @@ import { PrivateDaemon } from '../drivers/libvirt/private-daemon.ts';
 import { type Lab, startLab, TOKEN } from '../scheduler/support/lab.ts';
 import { inGuest, untilUp } from './support/in-guest.ts';
 import { cannotRun, qemuPid, RealNode, spec, until, IMAGE } from './support/node.ts';
+import { isMarked, mark, variablesOf } from './support/variables.ts';
 
 const skip = cannotRun();
 const TEST_MS = 600_000;
@@ -18,6 +19,7 @@ const TEST_MS = 600_000;
 const LINK_MS = 60_000;
 const NAME = `e2e-moves-${randomBytes(3).toString('hex')}`;
 const DOMAIN = `berth-${NAME}`;
+const NVRAM = variablesOf(NAME);
 const HEARTBEAT_SECONDS = 2;
 const BY = { by: 'a test', reason: 'its processes were killed' };
 
@@ -27,7 +29,8 @@ interface Scene {
   /** With the machine's own libvirtd. */
   old: RealNode;
   other: RealNode;
-  /** Of the other node's libvirtd. */
+  /** The other node's libvirtd. */
+  daemon: PrivateDaemon;
   uri: string;
 }
 
@@ -47,7 +50,7 @@ async function set(): Promise<Scene> {
       'warningPercent = 100\ncriticalPercent = 100',
     ].join('\n');
   const old = new RealNode({ config: config('qemu:///system') });
-  const other = new RealNode({ config: config(daemon.uri) });
+  const other = new RealNode({ config: config(daemon.uri), entry: daemon.entry });
   t.teardown(async () => {
     for (const node of [old, other]) await node.remove();
     rmSync(shared, { recursive: true });
@@ -55,13 +58,18 @@ async function set(): Promise<Scene> {
   });
   for (const node of [old, other]) await node.start();
   await old.must('image.import', { name: 'test', source: IMAGE });
-  return { lab, shared, old, other, uri: daemon.uri };
+  return { lab, shared, old, other, daemon, uri: daemon.uri };
 }
 
 /** Files of volumes, by the node whose they are. */
 function volumesOf(nodeId: string): string[] {
   const folder = join(scene.shared, 'nodes', nodeId, 'volumes');
   return existsSync(folder) ? readdirSync(folder).sort() : [];
+}
+
+function copies(nodeId: string): string[] {
+  const names = volumesOf(nodeId).filter((name) => name.endsWith('.nvram'));
+  return names.map((name) => join(scene.shared, 'nodes', nodeId, 'volumes', name));
 }
 
 async function idOf(node: RealNode): Promise<string> {
@@ -81,7 +89,7 @@ async function untilNode(nodeId: string, state: string): Promise<void> {
   });
 }
 
-async function made(): Promise<string> {
+async function made(more: object = {}): Promise<string> {
   const disks = [
     { image: 'test', pool: 'common' },
     { sizeGib: 1, pool: 'common' },
@@ -89,7 +97,7 @@ async function made(): Promise<string> {
   const nodeId = await idOf(scene.old);
   await untilNode(nodeId, 'ready');
   const answer = await scene.lab.post('/v1/instances', {
-    spec: spec(NAME, { disks, nics: [] }),
+    spec: spec(NAME, { disks, nics: [], ...more }),
     node: nodeId,
   });
   const { state, error } = await ended(answer);
@@ -122,17 +130,21 @@ function restart(key: string) {
 }
 
 t.test(
-  'a guest of a node that is killed goes on elsewhere with its data',
+  'a guest of a node that is killed goes on elsewhere with its data, and what its firmware kept',
   { skip, timeout: TEST_MS },
   async (t) => {
-    const { lab, old, other, uri } = scene;
+    const { lab, old, other, daemon, uri } = scene;
     const [oldId, otherId] = [await idOf(old), await idOf(other)];
-    const id = await made();
+    const id = await made({ firmware: 'uefi' });
     await untilUp(DOMAIN);
     const word = randomBytes(16).toString('hex');
     t.equal((await inGuest(DOMAIN, `echo ${word} | dd of=/dev/vdb conv=fsync`)).code, 0);
+    mark(NVRAM, word);
+    await until('the variables are beside the volume', LINK_MS, async () =>
+      copies(oldId).some((copy) => isMarked(copy, word)) ? true : null,
+    );
     const files = volumesOf(oldId);
-    t.equal(files.length, 4, 'two volumes and their labels');
+    t.equal(files.length, 5, 'two volumes and their labels, and the variables');
 
     t.equal((await restart('early')).status, 409, 'nothing moves while its node is heard of');
     process.kill(qemuPid(DOMAIN), 'SIGKILL');
@@ -145,6 +157,7 @@ t.test(
     t.match(await ended(answer), { kind: 'instance.takeover', state: 'succeeded' });
     t.same(volumesOf(oldId), []);
     t.same(volumesOf(otherId), files);
+    t.ok(isMarked(daemon.pathOf(NVRAM), word));
     await untilUp(DOMAIN, uri);
     t.equal((await inGuest(DOMAIN, 'head -c 32 /dev/vdb', uri)).output, word);
 

@@ -109,6 +109,8 @@ const HYPERVISOR: Rules<Hypervisor> = {
   growDisk: guest,
   // Its disks are slow, or full: that is no guest that hangs.
   copyDisks: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  keepNvram: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
+  copyNvram: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   // An agent in a guest says nothing of the guest.
   freezeGuest: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
   thawGuest: (id) => ({ subject: { kind: 'instance', id }, as: 'refused' }),
@@ -123,7 +125,6 @@ const HYPERVISOR: Rules<Hypervisor> = {
   checkpoints: guest,
   forgetCheckpoints: guest,
   limitDisk: guest,
-  keepNvram: guest,
   restoreNvram: guest,
   writeNvram: guest,
   destroy: (id) => ({ subject: { kind: 'instance', id }, as: 'way-out' }),

@@ -11,6 +11,7 @@ import { NO_RESTARTS } from '../store/instances.ts';
 import { secretsOf } from '../volumes/encryption.ts';
 import { assertUnprotected } from '../volumes/operations.ts';
 import { forgetInstance } from './create.ts';
+import { removeNvramCopy } from './nvram-copy.ts';
 import { type InstancePlan, planInstance } from './plan.ts';
 import { requestOf } from './request.ts';
 import { endGuest } from './steps.ts';
@@ -34,6 +35,7 @@ export function deleteInstance(services: Services): OperationKind<'instance.dele
         forward('remove-files', async ({ id, ownVolumes, wipe = false }, signal) => {
           await pool.removeSeed(id, { signal });
           await pool.removeConsole(id, { signal });
+          await removeNvramCopy(services, id, { signal });
           for (const volume of ownVolumes) {
             const own = pools.of(volume);
             if (wipe) await own.setVolumeAside(volume.id, { signal });

@@ -1,7 +1,7 @@
 /**
  * instance.takeover: an instance of a node that is fenced, made this node's and started here, with its own volumes.
  *
- *   make-seed, bind-ports ─▶ take-volumes ─▶ define ─▶ start ─▶ confirm        as instance.create has the others
+ *   make-seed, bind-ports ─▶ take-volumes ─▶ define ─▶ give-nvram ─▶ start ─▶ confirm   as instance.create has the others
  *
  * The volumes are in shared pools, and pass from node to node one by one, each at one moment and with the layers that its
  * snapshots have left; what they and the record of the snapshots say is judged before any passes. Until `take-volumes` has
@@ -25,6 +25,7 @@ import type { Store } from '../store/store.ts';
 import { admitTakenVolume, forgetVolume } from '../volumes/admit.ts';
 import { admitInstance } from './admit.ts';
 import { forgetInstance } from './create.ts';
+import { givePassedNvram, type PassedFirmware } from './nvram-copy.ts';
 import { planInstance } from './plan.ts';
 import { type SeededPlan, seedOf, withVendorData } from './seed.ts';
 import { bindPorts, confirm, define, defineFromStore, makeSeed, start } from './steps.ts';
@@ -38,20 +39,38 @@ interface TakeoverPlan extends SeededPlan {
 
 export function takeOverInstance(services: Services): OperationKind<'instance.takeover', TakeoverPlan> {
   const { store, pools } = services;
-  return {
-    method: 'instance.takeover',
-    version: 1,
-    stages: [
-      [makeSeed(services), bindPorts(services)],
-      [takeVolumes(services)],
-      [defineTaken(services)],
-      [start(services)],
-      [confirm(services, ['running'])],
-    ],
-    makes: (plan) => [
+  const making = [
+    [makeSeed(services), bindPorts(services)],
+    [takeVolumes(services)],
+    [defineTaken(services)],
+  ];
+  const starting = [[start(services)], [confirm(services, ['running'])]];
+  const walk = {
+    makes: (plan: TakeoverPlan) => [
       ...thingsOfInstance(services, plan),
       ...plan.taken.flatMap((volume) => namesOf(services, volume)),
     ],
+    succeeded(plan: TakeoverPlan, results: Readonly<Record<string, unknown>>) {
+      const { id } = plan;
+      store.instances.setLifecycle(id, 'ready');
+      store.volumes.setReadyOf(id);
+      store.tellInstance('instance.changed', id);
+      tellWithoutMemory(store, plan, results['take-volumes'] as TakenInstance);
+      tellWithoutNvram(store, plan, results['give-nvram'] as PassedFirmware | undefined);
+    },
+    undone({ id, taken }: TakeoverPlan) {
+      const layers = taken.flatMap((volume) => store.layers.of(volume.id).layers);
+      forgetInstance(services, id);
+      for (const volume of taken) forgetVolume(services, volume.id);
+      for (const layer of layers) accountLayer(store, layer.id);
+    },
+  };
+  return {
+    ...walk,
+    method: 'instance.takeover',
+    version: 2,
+    stages: [...making, [givePassedNvram(services)], ...starting],
+    past: [{ ...walk, version: 1, stages: [...making, ...starting] }],
     accept({ id, spec: asked, from, volumes }) {
       assertAsked(services, { spec: asked, from, volumes });
       const spec = withVendorData(services, asked);
@@ -61,19 +80,6 @@ export function takeOverInstance(services: Services): OperationKind<'instance.ta
       const taken = volumes.map(({ id: volumeId, pool }) => ({ id: volumeId, pool }));
       const plan = { ...base, seed: seedOf(base, spec), from, taken };
       return { verdict: 'run', target: { kind: 'instance', id, name: spec.name }, plan };
-    },
-    succeeded(plan, results) {
-      const { id } = plan;
-      store.instances.setLifecycle(id, 'ready');
-      store.volumes.setReadyOf(id);
-      store.tellInstance('instance.changed', id);
-      tellWithoutMemory(store, plan, results['take-volumes'] as TakenInstance);
-    },
-    undone({ id, taken }) {
-      const layers = taken.flatMap((volume) => store.layers.of(volume.id).layers);
-      forgetInstance(services, id);
-      for (const volume of taken) forgetVolume(services, volume.id);
-      for (const layer of layers) accountLayer(store, layer.id);
     },
   };
 }
@@ -155,6 +161,14 @@ function tellWithoutMemory(store: Store, { id, from }: TakeoverPlan, { withoutMe
   const { name } = store.instances.get(id);
   const data = { snapshots: withoutMemory, node: from.node };
   store.events.append('snapshot.memory-lost', { kind: 'instance', id, name }, data);
+}
+
+/** Its firmware has begun anew. */
+function tellWithoutNvram(store: Store, { id, from }: TakeoverPlan, firmware: PassedFirmware = null): void {
+  if (firmware?.state !== 'lost') return;
+  const { name } = store.instances.get(id);
+  const data = { node: from.node, error: firmware.error };
+  store.events.append('instance.nvram-lost', { kind: 'instance', id, name }, data);
 }
 
 /** Of a guest that turned out to have no firmware variables none are kept, whatever the record says. */

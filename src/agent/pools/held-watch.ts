@@ -1,5 +1,6 @@
 /**
- * HeldWatch: looks, now and then, whether what this node has in shared pools is still this node's.
+ * HeldWatch: looks, now and then, whether what this node has in shared pools is still this node's, and brings what
+ * another one would need of it there up to date.
  *
  * A node that is cut off from the scheduler learns of a takeover by the pool alone. Nothing is stopped then: an instance
  * that was taken over is disowned, which the log, `berth status` and `berth doctor` tell, as loud as it can be where its
@@ -8,6 +9,7 @@
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Services } from '../services.ts';
+import { copyNvram } from '../instances/nvram-copy.ts';
 import { disownLost } from './held.ts';
 
 /** As often as pools are measured: a look at one name for each volume. */
@@ -58,10 +60,15 @@ export class HeldWatch {
   async #lookAt(id: string): Promise<void> {
     const { signal } = this.#stopping;
     try {
-      if (this.#isToBeLookedAt(id)) await disownLost(this.#services, id, { signal, timeoutMs: TIMEOUT_MS });
+      if (!this.#isToBeLookedAt(id)) return;
+      await disownLost(this.#services, id, { signal, timeoutMs: TIMEOUT_MS });
+      if (this.#isToBeLookedAt(id)) await copyNvram(this.#services, id, { signal, timeoutMs: TIMEOUT_MS });
     } catch (thrown) {
-      // One pool that hangs keeps no instance of another one from being looked at.
-      if (AgentError.from(thrown).code !== 'UNAVAILABLE') throw thrown;
+      // One that can't be looked at, in a pool that hangs or for whatever reason, keeps no other one from being looked at.
+      const error = AgentError.from(thrown);
+      const { log } = this.#services;
+      if (!signal.aborted && error.code !== 'UNAVAILABLE')
+        log.warn({ error, instance: id }, 'an instance is looked at later');
     }
   }
 

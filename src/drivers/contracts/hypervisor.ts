@@ -275,6 +275,8 @@ export interface Hypervisor extends DiskHypervisor, UsageReader {
    *   writes to them all the time.
    */
   keepNvram(id: string, path: string, options?: CallOptions): Promise<boolean>;
+  /** The same for a copy that is kept up: one that is there is replaced where the guest has written since, and only then. */
+  copyNvram(id: string, path: string, options?: CallOptions): Promise<boolean>;
   /**
    * Puts the firmware variables of such a file in the place of those that a guest has. The file stays.
    *

@@ -47,7 +47,7 @@ import { HostPlatform, type HostPlatformOptions } from './host-platform.ts';
 import { type DriverLog, Listeners } from './listeners.ts';
 import { readDevices } from './node-devices.ts';
 import { type CommandContext, findDomain, powerOf } from './own-domain.ts';
-import { keepNvram, restoreNvram, writeNvram } from './nvram.ts';
+import { copyNvram, keepNvram, restoreNvram, writeNvram } from './nvram.ts';
 import { type ObservedPower, powerOfState, watchdogActionOf } from './power-mapping.ts';
 import { Session } from './session.ts';
 import { Usages } from './usage.ts';
@@ -261,6 +261,13 @@ export class LibvirtHypervisor extends LibvirtDiskHypervisor implements Hypervis
     const what = `Cannot keep the firmware variables of guest ${id}`;
     return this.command(what, options, TIMEOUT_MS.disk, (context) =>
       keepNvram(context, this.#keptFolder, { id, path }),
+    );
+  }
+
+  copyNvram(id: string, path: string, options: CallOptions = {}): Promise<boolean> {
+    const what = `Cannot copy the firmware variables of guest ${id}`;
+    return this.command(what, options, TIMEOUT_MS.disk, (context) =>
+      copyNvram(context, this.#keptFolder, { id, path }),
     );
   }
 

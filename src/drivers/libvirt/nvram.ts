@@ -1,6 +1,6 @@
 /**
- * Firmware variables of UEFI guests: libvirt's file of them is copied for a snapshot or a backup, and put back when a guest
- * goes back, or is made of a backup.
+ * Firmware variables of UEFI guests: libvirt's file of them is copied for a snapshot, a backup or another node, and put back
+ * when a guest goes back, is made of a backup, or goes on elsewhere.
  *
  * libvirt has no call for that: an external snapshot of libvirt 9.0 leaves them out. While a guest runs, QEMU writes to
  * the file in place, and reads it at its start alone. The folder is of QEMU's user, who may be
@@ -9,7 +9,7 @@
  * @see pflash_cfi01.c, QEMU: with its memory a guest takes its variables along, and writes them to the file anew
  */
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { NVRAM_BYTES_LIMIT } from '../../model/backup.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -21,12 +21,16 @@ import { keptPathsIn } from './uses.ts';
 const LOOKS_LIMIT = 20;
 const MODE = 0o600;
 const PARTIAL_SUFFIX = '.partial';
+/** What was written later than that may be written again within the same tick of the file system's clock, ms. */
+const RECENT_MS = 2_000;
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 interface Variables {
   bytes: Uint8Array;
   uid: number;
   gid: number;
+  /** When they were written, whole ms of Unix time. @default now */
+  writtenAt?: number;
 }
 
 /** @param folder libvirt's own, of the QEMU driver. */
@@ -41,6 +45,37 @@ export async function keepNvram(
   if (found === null) return false;
   await replace(path, { ...found, ...own() });
   return true;
+}
+
+/** One of the same time is the same, as `cp -p` and make see it. */
+export async function copyNvram(
+  context: CommandContext,
+  folder: string,
+  { id, path }: { id: string; path: string },
+): Promise<boolean> {
+  const { name } = await ownDomain(context, id);
+  const source = keptPathsIn(folder, name).nvram;
+  const [writtenAt, copiedAt] = await Promise.all([timeOf(source), timeOf(path)]);
+  if (writtenAt === null) return false;
+  if (writtenAt === copiedAt) return true;
+  const found = await readSettled(source);
+  if (found === null) return false;
+  await replace(path, { ...found, ...own(), writtenAt: surely(found.writtenAt) });
+  return true;
+}
+
+/** Null where there is none. */
+async function timeOf(path: string): Promise<number | null> {
+  const stats = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+  return stats && Math.trunc(stats.mtimeMs);
+}
+
+/** Of what was written just now no copy is surely of its time: it is copied again. */
+function surely(writtenAt = 0): number {
+  return Date.now() - writtenAt < RECENT_MS ? 0 : writtenAt;
 }
 
 export async function restoreNvram(
@@ -108,9 +143,9 @@ async function read(path: string): Promise<Variables | null> {
   });
   if (file === null) return null;
   await using _closed = file;
-  const { size, uid, gid } = await checked(file, path);
+  const { size, uid, gid, mtimeMs } = await checked(file, path);
   const { buffer: bytes, bytesRead } = await file.read(Buffer.alloc(size), 0, size, 0);
-  return { bytes: bytes.subarray(0, bytesRead), uid, gid };
+  return { bytes: bytes.subarray(0, bytesRead), uid, gid, writtenAt: Math.trunc(mtimeMs) };
 }
 
 function own(): Pick<Variables, 'uid' | 'gid'> {
@@ -124,13 +159,14 @@ async function checked(file: FileHandle, path: string) {
 }
 
 /** The old file or the new one, whatever happens; a link that was there is gone. */
-async function replace(path: string, { bytes, uid, gid }: Variables): Promise<void> {
+async function replace(path: string, { bytes, uid, gid, writtenAt = Date.now() }: Variables): Promise<void> {
   const partial = path + PARTIAL_SUFFIX;
   await rm(partial, { force: true });
   {
     await using file = await open(partial, 'wx', MODE);
     await file.writeFile(bytes);
     await file.chown(uid, gid);
+    await file.utimes(writtenAt / 1000, writtenAt / 1000);
     await file.sync();
   }
   await rename(partial, path);

@@ -6,6 +6,7 @@
  *   volumes/ID.LAYER.qcow2       layers of volumes, each by a UUID of its own
  *   volumes/ID.SNAPSHOT.memory   what the memory of a guest that boots from it held
  *   volumes/ID.SNAPSHOT.nvram    what its firmware kept then
+ *   volumes/ID.INSTANCE.nvram    of a shared pool: what the firmware of the guest that boots from it keeps
  *   volumes/ID.INSTANCE.snapshots  of a shared pool: what a node has to know that takes over the guest that boots from it
  *   volumes/ID.wipe              one that is deleted, until its bytes are overwritten; ID.LAYER.qcow2.wipe,
  *                                ID.SNAPSHOT.memory.wipe and the like: what was beside it

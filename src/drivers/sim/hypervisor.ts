@@ -168,13 +168,23 @@ export class SimHypervisor extends SimDiskHypervisor implements Hypervisor {
 
   keepNvram(id: string, path: string, options?: CallOptions): Promise<boolean> {
     return this.change('hypervisor.keepNvram', id, options, (maybe) => {
-      const kept = this.world.kept.get(nvramPath(there(maybe, id).name));
-      if (this.world.files.get(path) !== undefined) return true;
-      if (kept === undefined) return false;
-      const { sizeBytes, text = '' } = kept;
-      this.world.files.put(newFile({ kind: 'volume', id: idIn(path), path, sizeBytes, text }));
-      return true;
+      const guest = there(maybe, id);
+      return this.world.files.get(path) !== undefined || this.#copyNvram(guest, path);
     });
+  }
+
+  copyNvram(id: string, path: string, options?: CallOptions): Promise<boolean> {
+    return this.change('hypervisor.copyNvram', id, options, (guest) =>
+      this.#copyNvram(there(guest, id), path),
+    );
+  }
+
+  #copyNvram({ name }: SimGuest, path: string): boolean {
+    const kept = this.world.kept.get(nvramPath(name));
+    if (kept === undefined) return false;
+    const { sizeBytes, text = '' } = kept;
+    this.world.files.put(newFile({ kind: 'volume', id: idIn(path), path, sizeBytes, text }));
+    return true;
   }
 
   restoreNvram(id: string, path: string, options?: CallOptions): Promise<void> {

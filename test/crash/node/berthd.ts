@@ -33,7 +33,7 @@ import {
   TABLES,
   type WorldChange,
 } from './protocol.ts';
-import { LENT, lentLabel, lentRecord } from '../stands/lent.ts';
+import { LENT, lentLabel, type Lending, lentRecord } from '../stands/lent.ts';
 import { ageFolder, backupsView } from './backups-view.ts';
 import { Traps } from './traps.ts';
 
@@ -196,7 +196,7 @@ function changeWorld(change: WorldChange): void {
       world.outside.writeConsole(change.id, 'left over\n');
       return;
     case 'lend-volumes':
-      lendVolumes(world, change.snapshots);
+      lendVolumes(world, change.lending);
       return;
     case 'fill-pool': {
       const full = new AgentError('CAPACITY_EXCEEDED', 'the pool is full');
@@ -219,7 +219,7 @@ function changeWorld(change: WorldChange): void {
 }
 
 /** Where the other node has them already they are as they were. */
-function lendVolumes(sim: SimWorld, snapshots: boolean): void {
+function lendVolumes(sim: SimWorld, { snapshots = false, variables = false }: Lending): void {
   const pool = sim.settings.pools.find(({ shared = false }) => shared);
   const layout = new Layout(pool?.root as string).ofNode(LENT.node);
   for (const { path } of [...sim.files.all()]) if (path.startsWith(`${layout.root}/`)) sim.files.remove(path);
@@ -229,6 +229,7 @@ function lendVolumes(sim: SimWorld, snapshots: boolean): void {
     sim.files.put(newFile({ ...file, volume }));
   }
   if (snapshots) lendLayers(sim, layout);
+  if (variables) lendVariables(sim, layout);
   sim.touch();
   sim.flush();
 }
@@ -243,6 +244,12 @@ function lendLayers(sim: SimWorld, layout: Layout): void {
   }
   const path = layout.snapshotRecord(id, LENT.instance);
   sim.files.put(newFile({ ...file, path, text: lentRecord('web') }));
+}
+
+function lendVariables(sim: SimWorld, layout: Layout): void {
+  const id = LENT.volumes[0] as string;
+  const path = layout.nvram(id, LENT.instance);
+  sim.files.put(newFile({ kind: 'volume', id, path, sizeBytes: 540_672, text: 'boots the first disk' }));
 }
 
 /** One that does not run has no process to lose. */

@@ -4,6 +4,7 @@
  * A trap is set in the child and springs there, at once and in its own thread: so it hits the exact moment.
  */
 import type { OperationState } from '../../../src/model/operation.ts';
+import type { Lending } from '../stands/lent.ts';
 
 /** What is counted: transactions of the store, driver calls that change the host, and host programs. */
 export type Counted = 'commit' | 'call' | 'command';
@@ -31,7 +32,7 @@ export type Deed =
 export type WorldChange =
   | { type: 'crash-guest'; name: string }
   | { type: 'leave-console'; id: string }
-  | { type: 'lend-volumes'; snapshots: boolean }
+  | { type: 'lend-volumes'; lending: Lending }
   | { type: 'fill-pool' }
   | { type: 'empty-pool' }
   | { type: 'cut-hypervisor' }

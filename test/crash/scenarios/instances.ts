@@ -1,3 +1,4 @@
+import type { InstanceSpec } from '../../../src/model/instance.ts';
 import type { Params } from '../../../src/model/methods.ts';
 import { SHARED_POOL } from '../node/lab-node.ts';
 import { LENT, lentName } from '../stands/lent.ts';
@@ -9,10 +10,10 @@ const PATIENCE_S = 20;
 const again = { whenFailed: 'is asked for again' } as const;
 
 /** What another node had. */
-function lent(): Partial<Params<'instance.takeover'>> {
+function lent(more: Partial<InstanceSpec> = {}): Partial<Params<'instance.takeover'>> {
   return {
     id: LENT.instance,
-    spec: instanceSpec(SUBJECT, { disks: LENT.volumes.map((volume) => ({ volume })) }),
+    spec: instanceSpec(SUBJECT, { disks: LENT.volumes.map((volume) => ({ volume })), ...more }),
     from: { node: LENT.node, fence: 1 },
     volumes: LENT.volumes.map((id) => ({ id, name: lentName(id), pool: SHARED_POOL, sizeGib: 1 })),
   };
@@ -61,13 +62,13 @@ export const INSTANCES: Scenario[] = [
   scenario('instance.takeover', {
     setting: {},
     arrange: (stand) => stand.lendVolumes(),
-    params: lent,
+    params: () => lent(),
   }),
   scenario('instance.takeover', {
     variant: '(fails at its end)',
     setting: {},
     arrange: (stand) => stand.lendVolumes(),
-    params: lent,
+    params: () => lent(),
     failing: { call: 'hypervisor.observeGuest' },
     ends: ['failed'],
   }),
@@ -75,7 +76,7 @@ export const INSTANCES: Scenario[] = [
     variant: '(cancelled)',
     setting: {},
     arrange: (stand) => stand.lendVolumes(),
-    params: lent,
+    params: () => lent(),
     cancelledAt: { call: 'hypervisor.define' },
     ends: ['cancelled', 'succeeded'],
   }),
@@ -83,14 +84,30 @@ export const INSTANCES: Scenario[] = [
     variant: '(with snapshots)',
     setting: {},
     arrange: (stand) => stand.lendVolumes({ snapshots: true }),
-    params: lent,
+    params: () => lent(),
   }),
   scenario('instance.takeover', {
     variant: '(with snapshots, fails at its end)',
     setting: {},
     arrange: (stand) => stand.lendVolumes({ snapshots: true }),
-    params: lent,
+    params: () => lent(),
     failing: { call: 'hypervisor.observeGuest' },
+    ends: ['failed'],
+  }),
+  scenario('instance.takeover', {
+    variant: '(UEFI)',
+    drivers: ['sim'],
+    setting: {},
+    arrange: (stand) => stand.lendVolumes({ variables: true }),
+    params: () => lent({ firmware: 'uefi' }),
+  }),
+  scenario('instance.takeover', {
+    variant: '(UEFI, refused)',
+    drivers: ['sim'],
+    setting: {},
+    arrange: (stand) => stand.lendVolumes({ variables: true }),
+    params: () => lent({ firmware: 'uefi' }),
+    failing: { call: 'hypervisor.writeNvram' },
     ends: ['failed'],
   }),
   scenario('instance.start', {

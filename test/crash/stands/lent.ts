@@ -25,6 +25,8 @@ const GIB = 1024 ** 3;
 export interface Lending {
   /** With layers and the record of snapshots. @default false */
   snapshots?: boolean;
+  /** With what the firmware of its guest kept; simulated hosts alone. @default false */
+  variables?: boolean;
 }
 
 /** What the other node has written down of the snapshots. */
@@ -53,6 +55,11 @@ export function lentRecord(instance: string): string {
       ],
     })),
   });
+}
+
+/** How a stand tells that the other node has the firmware variables. */
+export function lentVariablesLine(): string {
+  return lentLine(`${LENT.volumes[0]}.${LENT.instance}.nvram`);
 }
 
 /** How a stand tells that the other node has a layer. */

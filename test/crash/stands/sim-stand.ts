@@ -73,8 +73,8 @@ export class SimStand implements Stand {
     await this.node.deed({ do: 'world', change: { type: 'leave-console', id } });
   }
 
-  async lendVolumes({ snapshots = false }: Lending = {}): Promise<void> {
-    await this.node.deed({ do: 'world', change: { type: 'lend-volumes', snapshots } });
+  async lendVolumes(lending: Lending = {}): Promise<void> {
+    await this.node.deed({ do: 'world', change: { type: 'lend-volumes', lending } });
   }
 
   async close(): Promise<void> {
@@ -99,9 +99,9 @@ function stateDisk(folder: string, path: string): Disk {
   return new Disk({ path, images, name: 'state', sizeMib: STATE_MIB });
 }
 
-/** Of what the other node has the disks alone. */
+/** Of what the other node has: disks and firmware variables alone. */
 function isTold(path: string): boolean {
-  return !isLent(path) || path.endsWith('.qcow2');
+  return !isLent(path) || /\.(?:qcow2|nvram)$/.test(path);
 }
 
 function isLent(path: string): boolean {

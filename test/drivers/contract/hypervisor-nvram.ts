@@ -9,6 +9,7 @@ import { ABSENT_ID, type MakeBench, rejectsWith, started } from './hypervisor-be
 
 export function nvramTests(t: Test, make: MakeBench): void {
   keptTests(t, make);
+  copiedTests(t, make);
   givenTests(t, make);
 }
 
@@ -61,6 +62,36 @@ function keptTests(t: Test, make: MakeBench): void {
     await rejectsWith(t, 'HOST_CONFLICT', hypervisor.restoreNvram(foreign.id, path));
     await hypervisor.destroy(definition.id);
     await hypervisor.undefine(definition.id);
+  });
+}
+
+function copiedTests(t: Test, make: MakeBench): void {
+  t.test('a copy of the firmware variables is brought up to date, and put back elsewhere', async (t) => {
+    const bench = await make(t);
+    const { hypervisor } = bench;
+    const definition = { ...bench.definition(), firmware: 'uefi' as const };
+    const { id, name } = definition;
+    const { nvram } = hypervisor.keptPaths(name);
+    const copy = bench.nvramPath();
+    await hypervisor.define(definition);
+    t.equal(await hypervisor.copyNvram(id, copy), false, 'one that was never started has none');
+    t.notOk(await bench.exists(copy));
+    await hypervisor.start(id);
+    t.equal(await hypervisor.copyNvram(id, copy), true, 'while it runs');
+    await hypervisor.destroy(id);
+    for (const _time of [1, 2, 3]) {
+      await bench.changeVariables(nvram);
+      t.equal(await hypervisor.copyNvram(id, copy), true);
+      t.equal(await bench.variablesIn(copy), await bench.variablesIn(nvram), 'however soon after another');
+    }
+    await bench.changeVariables(nvram);
+    await hypervisor.restoreNvram(id, copy);
+    t.equal(await bench.variablesIn(nvram), await bench.variablesIn(copy));
+    await hypervisor.undefine(id);
+    t.ok(await bench.exists(copy), 'it outlives the guest');
+    await rejectsWith(t, 'NOT_FOUND', hypervisor.copyNvram(id, copy));
+    const foreign = await bench.makeForeign();
+    await rejectsWith(t, 'HOST_CONFLICT', hypervisor.copyNvram(foreign.id, copy));
   });
 }
 

@@ -2,7 +2,18 @@
  * Firmware variables in a folder of QEMU's user, who may be hostile.
  */
 import { execFileSync } from 'node:child_process';
-import { link, lstat, mkdir, readFile, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import {
+  link,
+  lstat,
+  mkdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
 import { Lab, isThere, takeTime, whyNotHere } from './lab.ts';
@@ -41,6 +52,39 @@ t.test('no link, device or giant in the place of firmware variables is followed'
   await refused('a giant', () => writeFile(nvram, '').then(() => truncate(nvram, 1024 ** 4)));
   t.equal(await readFile(secret, 'utf8'), 'of the host');
 });
+
+t.test(
+  'a copy is written only where the guest has written since, and never through a link',
+  { skip },
+  async (t) => {
+    const { lab, hypervisor, id, nvram } = await uefiGuest(t);
+    const [copy, secret] = [lab.newPath('copy'), lab.newPath('secret')];
+    await writeFile(secret, 'of the host');
+    await mkdir(dirname(nvram), { recursive: true });
+    const written = async (text: string, at: Date) => {
+      await writeFile(nvram, text);
+      await utimes(nvram, at, at);
+      t.equal(await hypervisor.copyNvram(id, copy), true);
+      t.equal(await readFile(copy, 'utf8'), text);
+      return (await stat(copy)).ino;
+    };
+    const first = await written('one', new Date(Date.now() - 60_000));
+    await hypervisor.copyNvram(id, copy);
+    t.equal((await stat(copy)).ino, first, 'the same file');
+    t.equal((await stat(copy)).mode & 0o777, 0o600);
+    await written('two', new Date(Date.now() - 30_000));
+    const now = new Date();
+    await written('a', now);
+    await written('b', now);
+    await rm(copy);
+    await symlink(secret, copy);
+    await written('c', new Date(Date.now() - 10_000));
+    t.equal(await readFile(secret, 'utf8'), 'of the host');
+    await rm(nvram);
+    await symlink(secret, nvram);
+    await t.rejects(hypervisor.copyNvram(id, copy), { code: 'HOST_CONFLICT' });
+  },
+);
 
 t.test('what is put back replaces a link, and what it points at stays', { skip }, async (t) => {
   const { lab, hypervisor, id, nvram } = await uefiGuest(t);

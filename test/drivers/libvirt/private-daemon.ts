@@ -57,6 +57,16 @@ export class PrivateDaemon {
     return `qemu:///system?socket=${this.socketPath}`;
   }
 
+  /** What starts a program that sees the daemon's files where a host has them. */
+  get entry(): string[] {
+    return ['nsenter', '--mount', '--target', String(this.#holder.pid)];
+  }
+
+  /** Where a file of the daemon's host is for us. */
+  pathOf(path: string): string {
+    return `/proc/${this.#holder.pid}/root${path}`;
+  }
+
   /** The commands that it has given to the QEMUs of its guests so far, in their order. */
   async commands(): Promise<string[]> {
     const text = await readFile(join(this.#folder, 'log', MONITOR_LOG), 'latin1');

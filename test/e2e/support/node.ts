@@ -57,12 +57,14 @@ export class RealNode {
   /**
    * @param options.built Run the bundle in dist/ instead of the source. @default false
    * @param options.config More tables of the configuration, as TOML.
+   * @param options.entry What starts it elsewhere, as in namespaces of its own. @default nothing
    */
-  constructor(options: { built?: boolean; config?: string } = {}) {
+  constructor(options: { built?: boolean; config?: string; entry?: string[] } = {}) {
     this.#moreConfig = options.config ?? '';
-    this.#program = options.built
+    const program = options.built
       ? [join(ROOT, 'bin/berthd')]
       : [process.execPath, '--conditions=berth-source', join(ROOT, 'src/agent/main.ts')];
+    this.#program = [...(options.entry ?? []), ...program];
     this.folder = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
     chmodSync(this.folder, 0o711);
     writeFileSync(this.#path('berthd.toml'), this.#config());
