@@ -108,6 +108,7 @@ function unknownKeyAt(schema: TSchema, value: unknown, path: string[]): Fault | 
 }
 
 function unknownKey(key: string, allowed: string[]): string {
+  if (allowed.length === 0) return `unknown key ${excerpt(key)}; none is allowed`;
   const meant = suggest(key, allowed);
   const help = meant === null ? `allowed are ${allowed.join(', ')}` : `did you mean ${meant}?`;
   return `unknown key ${excerpt(key)}; ${help}`;

@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { AgentError } from '../../src/model/errors.ts';
+import { strict } from '../../src/model/common.ts';
 import { METHODS } from '../../src/model/methods.ts';
 import { Type } from '../../src/model/schema.ts';
 import { findFault, parse, suggest } from '../../src/model/validate.ts';
@@ -33,6 +34,11 @@ t.test('an unknown key is refused with the key that was meant, at its place', as
 
 t.test('a key that resembles none is told what is allowed', async (t) => {
   t.match(refusal(spec({ zzzzzz: 1 })).message, /allowed are name, vcpus, memoryMib/);
+});
+
+t.test('where no key is allowed, that is told', async (t) => {
+  const fault = findFault(strict({}), { wide: 'yes' });
+  t.match(fault, { path: ['wide'], message: 'unknown key "wide"; none is allowed' });
 });
 
 t.test('a needed key that is misspelt is told as what it is', async (t) => {

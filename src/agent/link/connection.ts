@@ -1,9 +1,14 @@
 /**
  * One try to connect, from the dial to the close, whether it comes to a session or not.
+ *
+ *   TCP ─▶ TLS, and a request in it ─▶ WebSocket ─▶ hello, answered: a session
+ *
+ * Each is made when the one before is there: a try that nobody answers, of which a fleet makes many while its scheduler
+ * is down, costs a socket and nothing else.
  */
-import type { ClientRequest, IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
-import type { SecureContext, TLSSocket } from 'node:tls';
+import type { IncomingMessage } from 'node:http';
+import { isIP, type Socket } from 'node:net';
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import type { AgentError } from '../../model/errors.ts';
@@ -11,13 +16,11 @@ import { COMPRESSION, MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
 import { PREFER, preferWait } from '../../model/patience.ts';
 import { AGENT_PATH, SUBPROTOCOL } from '../../model/wire.ts';
 import { closeSocket } from './closing.ts';
+import { connectTcp, hostOf } from './tcp.ts';
 import type { Dial } from './credentials.ts';
 import { isAboutTime, readRefusal, retryAfterOf, wordsOf } from './faults.ts';
 import type { Introduction } from './inventory-feed.ts';
 import { Session, type SessionParts } from './session.ts';
-
-/** An address that takes no TCP connection in this time is none, ms. */
-const CONNECT_TIMEOUT_MS = 10_000;
 
 /** How a connection has ended. */
 export interface End {
@@ -56,61 +59,96 @@ export class Connection {
   readonly #dial: Dial;
   readonly #parts: SessionParts;
   readonly #listener: ConnectionListener;
-  readonly #socket: WebSocket;
+  readonly #way: Way;
+  readonly #tcp: Socket;
+  #socket: WebSocket | null = null;
   readonly #end: End = { reason: '', livedMs: null, aboutTime: false, misfit: null, retryAfterMs: null };
   readonly #isPlain: boolean;
   #name: string;
   #session: Session | null = null;
   #readyAtMs: number | null = null;
 
-  constructor({ dial, tls, isPlain, waitSeconds }: Way, parts: SessionParts, listener: ConnectionListener) {
-    this.#dial = dial;
-    const { url } = dial;
+  constructor(way: Way, parts: SessionParts, listener: ConnectionListener) {
+    this.#way = way;
+    this.#dial = way.dial;
+    const { url } = way.dial;
     this.url = url;
-    this.#isPlain = isPlain;
+    this.#isPlain = way.isPlain;
     this.#name = url;
     this.#parts = parts;
     this.#listener = listener;
-    this.#socket = new WebSocket(new URL(AGENT_PATH, url), SUBPROTOCOL, {
-      headers: {
-        [PREFER]: preferWait(waitSeconds),
-        ...(dial.token === null ? {} : { authorization: `Bearer ${dial.token}` }),
-      },
-      handshakeTimeout: CONNECT_TIMEOUT_MS,
-      finishRequest: (request) => waitPatiently(request, waitSeconds),
-      maxPayload: MESSAGE_BYTES_LIMIT,
-      perMessageDeflate: { ...COMPRESSION, clientMaxWindowBits: COMPRESSION.serverMaxWindowBits },
-      followRedirects: false,
-      ...tls,
-    });
-    this.#listen();
+    this.#tcp = connectTcp(new URL(url));
+    this.#tcp.on('error', (error) => this.#onError(error));
+    this.#tcp.once('connect', () => this.#onConnect());
+    this.#tcp.once('close', () => this.#socket ?? this.#onClose(''));
   }
 
   close(reason: string): void {
     this.#session?.end();
-    closeSocket(this.#socket, this.#clock, 1001, reason);
+    if (this.#socket === null) {
+      this.#end.reason ||= reason;
+      this.#tcp.destroy();
+    } else closeSocket(this.#socket, this.#clock, 1001, reason);
   }
 
   get #clock(): Clock {
     return this.#parts.clock;
   }
 
-  #listen(): void {
-    this.#socket.on('upgrade', (response) => {
-      this.#name = nameOf(this.url, response);
-      this.#socket.once('open', () => this.#onOpen(response.socket));
-    });
-    this.#socket.on('unexpected-response', (_request, response) => void this.#onTurnedAway(response));
-    this.#socket.on('error', (error) => {
-      this.#end.aboutTime = isAboutTime(error);
-      this.#end.reason ||= wordsOf(error);
-    });
-    this.#socket.on('close', (_code, text) => this.#onClose(String(text)));
+  #onConnect(): void {
+    try {
+      this.#upgrade();
+    } catch (error) {
+      this.#tcp.destroy(error as Error); // a token that is none can't be said
+    }
   }
 
-  #onOpen(stream: Socket): void {
+  /** From here on the scheduler may take its time: it has others before it, who are as many as it can let in. */
+  #upgrade(): void {
+    const { dial, waitSeconds } = this.#way;
+    const waitMs = waitSeconds * 1000;
+    const socket = new WebSocket(new URL(AGENT_PATH, this.url), SUBPROTOCOL, {
+      headers: {
+        [PREFER]: preferWait(waitSeconds),
+        ...(dial.token === null ? {} : { authorization: `Bearer ${dial.token}` }),
+      },
+      createConnection: () => this.#secured().setTimeout(waitMs),
+      handshakeTimeout: waitMs,
+      maxPayload: MESSAGE_BYTES_LIMIT,
+      perMessageDeflate: { ...COMPRESSION, clientMaxWindowBits: COMPRESSION.serverMaxWindowBits },
+      followRedirects: false,
+    });
+    this.#socket = socket;
+    socket.on('upgrade', (response) => {
+      this.#name = nameOf(this.url, response);
+      socket.once('open', () => this.#onOpen({ socket, stream: response.socket }));
+    });
+    socket.on('unexpected-response', (_request, response) => void this.#onTurnedAway(socket, response));
+    socket.on('error', (error) => this.#onError(error));
+    socket.on('close', (_code, text) => this.#onClose(String(text)));
+  }
+
+  /** What the request is written to. */
+  #secured(): Socket {
+    const { protocol, hostname } = new URL(this.url);
+    if (protocol !== 'wss:') return this.#tcp;
+    const host = hostOf(hostname);
+    return connectTls({
+      socket: this.#tcp,
+      host,
+      servername: isIP(host) === 0 ? host : '',
+      ...this.#way.tls,
+    });
+  }
+
+  #onError(error: Error): void {
+    this.#end.aboutTime = isAboutTime(error);
+    this.#end.reason ||= wordsOf(error);
+  }
+
+  #onOpen(streams: { socket: WebSocket; stream: Socket }): void {
     this.#listener.onOpen();
-    this.#session = new Session({ socket: this.#socket, stream }, this.#parts, {
+    this.#session = new Session(streams, this.#parts, {
       name: this.#name,
       isPlain: this.#isPlain,
       onReady: () => this.#onReady(),
@@ -133,11 +171,11 @@ export class Connection {
   }
 
   /** The scheduler has turned the connection down before it was a WebSocket, and says why. */
-  async #onTurnedAway(response: IncomingMessage): Promise<void> {
+  async #onTurnedAway(socket: WebSocket, response: IncomingMessage): Promise<void> {
     const { words, retryAfterMs } = await readRefusal(response, this.#clock);
     this.#end.reason ||= words;
     this.#end.retryAfterMs = retryAfterMs;
-    this.#socket.terminate();
+    socket.terminate();
   }
 
   #onClose(text: string): void {
@@ -147,14 +185,6 @@ export class Connection {
     this.#end.reason ||= text || 'closed by the scheduler';
     this.#listener.onClosed(this.#end);
   }
-}
-
-/** Once there is a connection the scheduler may take its time: it has others before it, who are as many as it can let in. */
-function waitPatiently(request: ClientRequest, waitSeconds: number): void {
-  request.on('socket', (socket: Socket) => {
-    socket.once('connect', () => socket.setTimeout(waitSeconds * 1000));
-  });
-  request.end();
 }
 
 /** The scheduler for the audit log: what its certificate says, where it has proven that, and its address. */
