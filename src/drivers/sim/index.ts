@@ -37,7 +37,8 @@ export { SimHostFacts } from './host.ts';
 export { SimHypervisor } from './hypervisor.ts';
 export { SimNetwork } from './network.ts';
 export { SimObjectStore } from './objects.ts';
-export type { SimFile, SimGuest, SimSource, SimTiming, WorldSettings } from './state.ts';
+export type { SimTiming, WorldSettings } from './settings.ts';
+export type { SimFile, SimGuest, SimSource } from './state.ts';
 export { SimStoragePool } from './storage.ts';
 export { SimWorld, type WorldOptions } from './world.ts';
 

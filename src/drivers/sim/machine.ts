@@ -6,7 +6,7 @@ import type { HostDevice, NumaNode } from '../../model/topology.ts';
 import type { Unsubscribe } from '../contracts/calls.ts';
 import type { Clock } from '../contracts/clock.ts';
 import type { HostLoad, HostResources } from '../contracts/host.ts';
-import type { WorldSettings } from './state.ts';
+import type { WorldSettings } from './settings.ts';
 
 /** As firmware tells them of a machine with two sockets. */
 const DISTANCE_HERE = 10;

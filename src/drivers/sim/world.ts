@@ -14,20 +14,17 @@ import { Files } from './files.ts';
 import { Guests } from './guests.ts';
 import { Machine } from './machine.ts';
 import { Outside } from './outside.ts';
+import { DEFAULT_SETTINGS, type SimTiming, type WorldSettings } from './settings.ts';
 import {
-  DEFAULT_SETTINGS,
   emptyState,
-  readState,
   type SimBridge,
   type SimKept,
   type SimBucket,
   type SimSource,
-  type SimTiming,
   type SimTrace,
-  type WorldSettings,
   type WorldState,
-  writeState,
 } from './state.ts';
+import { readState, writeState } from './state-file.ts';
 
 export interface WorldOptions extends Partial<Omit<WorldSettings, 'timing'>> {
   timing?: Partial<SimTiming>;
