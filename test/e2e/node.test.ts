@@ -87,10 +87,7 @@ t.test('a delete leaves nothing of it on the host', { skip, timeout: TEST_MS }, 
 });
 
 t.test('an instance with UEFI boots as well', { skip, timeout: TEST_MS }, async (t) => {
-  t.equal(
-    (await node.run('instance.create', { spec: spec('e2e-uefi', { firmware: 'uefi' }) })).state,
-    'succeeded',
-  );
+  await node.must('instance.create', { spec: spec('e2e-uefi', { firmware: 'uefi' }) });
   t.equal(await node.untilAddress('e2e-uefi'), node.firstAddress);
   t.equal((await node.run('instance.delete', { id: 'e2e-uefi' })).state, 'succeeded');
 });

@@ -23,6 +23,7 @@ import { AgentError, type ErrorBody } from '../../../src/model/errors.ts';
 import type { MethodName, OperationMethod, Params, Result } from '../../../src/model/methods.ts';
 import type { Operation } from '../../../src/model/operation.ts';
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
+import { FOLDER_PREFIX, own } from './owner.ts';
 
 export const ROOT = join(import.meta.dirname, '..', '..', '..');
 export const IMAGE = join(ROOT, 'build', 'test-image.qcow2');
@@ -65,7 +66,8 @@ export class RealNode {
       ? [join(ROOT, 'bin/berthd')]
       : [process.execPath, '--conditions=berth-source', join(ROOT, 'src/agent/main.ts')];
     this.#program = [...(options.entry ?? []), ...program];
-    this.folder = mkdtempSync(join(tmpdir(), 'berth-e2e-'));
+    this.folder = mkdtempSync(join(tmpdir(), FOLDER_PREFIX));
+    own(this.folder);
     chmodSync(this.folder, 0o711);
     writeFileSync(this.#path('berthd.toml'), this.#config());
   }
