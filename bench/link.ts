@@ -2,23 +2,18 @@
  * link: bytes on the wire, round trips of commands over TLS, and what a link costs a gateway.
  *
  * A real agent on a simulated host speaks to a gateway in this process, first without TLS so that frames can be counted,
- * then over TLS with idle agents connected besides, in a process of their own: BERTH_BENCH_LINKS, 200 by default.
+ * then over TLS with idle agents connected besides, in a process of their own: BERTH_BENCH_LINKS, 1,000 by default. There the agent has a process of its own, too, as on a host.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { Agent } from '../src/agent/agent.ts';
-import { parseConfig } from '../src/agent/config/load.ts';
-import { systemClock } from '../src/drivers/contracts/clock.ts';
-import { createSimHost, SimWorld } from '../src/drivers/sim/index.ts';
 import type { AgentSession } from '../src/scheduler/gateway/agent-session.ts';
 import { eventually } from '../test/scheduler/support/eventually.ts';
 import { type Case, caseOf, timed } from './harness.ts';
 import { BenchGateway, TOKEN } from './link-gateway.ts';
+import { nodeIdOf, startAgent, type Target, timedCommand } from './link-node.ts';
 
 /** Bytes of a heartbeat in which nothing has changed, with its frame. */
 const HEARTBEAT_GOAL_BYTES = 120;
@@ -26,8 +21,7 @@ const HEARTBEAT_GOAL_BYTES = 120;
 const ROUND_TRIP_GOAL_MS = 10;
 const ROUND_TRIPS = 500;
 const WARM_UP = 20;
-const IDLE_LINKS = Number(process.env['BERTH_BENCH_LINKS'] ?? 200);
-const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+const IDLE_LINKS = Number(process.env['BERTH_BENCH_LINKS'] ?? 1_000);
 
 export async function linkBench(): Promise<Case[]> {
   return [...(await bytesCases()), ...(await loadedCases())];
@@ -37,7 +31,7 @@ async function bytesCases(): Promise<Case[]> {
   await using stack = new AsyncDisposableStack();
   const gateway = await BenchGateway.listen('plain');
   stack.defer(() => gateway.close());
-  const agent = await startAgent(gateway, stack);
+  const agent = await startAgent({ ...gateway, url: gateway.url, token: TOKEN }, stack);
   const session = await gateway.session(nodeIdOf(agent));
   await eventually(() => gateway.frames('heartbeat').length > 5);
   const [hello] = gateway.frames('hello');
@@ -73,18 +67,17 @@ async function loadedCases(): Promise<Case[]> {
   await startIdle(gateway, stack);
   await eventually(() => gateway.introduced >= IDLE_LINKS);
   const after = memory();
-  const agent = await startAgent(gateway, stack);
-  const session = await gateway.session(nodeIdOf(agent));
+  const agent = stack.use(
+    new FarAgent({ url: gateway.url, token: TOKEN, authorityPem: gateway.authorityPem }),
+  );
+  const session = await gateway.session(await agent.said());
   const reads: number[] = [];
   const commands: number[] = [];
   const inProcess: number[] = [];
   for (let i = -WARM_UP; i < ROUND_TRIPS; i++) {
     const read = await timed(() => ask(session, 'instance.list', {}));
     const command = await timedCommand((method, params) => ask(session, method, params), `l${i + WARM_UP}`);
-    const direct = await timedCommand(
-      (method, params) => agent.dispatcher.call(method, params, { role: 'operate' }),
-      `d${i + WARM_UP}`,
-    );
+    const direct = await agent.timedCommand(`d${i + WARM_UP}`);
     if (i < 0) continue;
     reads.push(read);
     commands.push(command);
@@ -114,40 +107,31 @@ async function loadedCases(): Promise<Case[]> {
   ];
 }
 
-/** From the request to the answer; what the operation does afterwards is waited for, and not measured. */
-async function timedCommand(
-  call: (method: string, params: object) => Promise<unknown>,
-  name: string,
-): Promise<number> {
-  let answer: unknown;
-  const ms = await timed(async () => {
-    answer = await call('volume.create', { name, sizeGib: 1, key: name });
-  });
-  const { operation } = answer as { operation: { id: string } };
-  await call('operation.get', { id: operation.id, waitSeconds: 10 });
-  return ms;
-}
+/** The same agent, elsewhere. */
+class FarAgent {
+  readonly #child: ChildProcess;
 
-async function startAgent(gateway: BenchGateway, stack: AsyncDisposableStack): Promise<Agent> {
-  const folder = mkdtempSync(join(tmpdir(), 'berth-bench-'));
-  stack.defer(() => rmSync(folder, { recursive: true }));
-  writeFileSync(join(folder, 'token'), TOKEN);
-  const ca = gateway.authorityPem === null ? '' : `caFile = "${join(folder, 'ca.pem')}"\n`;
-  if (gateway.authorityPem !== null) writeFileSync(join(folder, 'ca.pem'), gateway.authorityPem);
-  const config = parseConfig(
-    `[node]\nstateDir = "${folder}"\nrunDir = "${folder}"\n[socket]\npath = "${folder}/berth.sock"\n` +
-      `[capacity]\ndiskRatio = 64\n[scheduler]\nurl = "${gateway.url}"\ntokenFile = "${folder}/token"\n${ca}`,
-    'bench.toml',
-  );
-  const drivers = createSimHost({ world: new SimWorld({ clock: systemClock }) });
-  const agent = new Agent({ config, drivers, clock: systemClock, log: SILENT });
-  await agent.start();
-  stack.defer(() => agent.stop());
-  return agent;
-}
+  constructor(target: Target) {
+    const script = join(import.meta.dirname, 'link-agent.ts');
+    this.#child = fork(script, { execArgv: ['--conditions=berth-source'] });
+    this.#child.send(target);
+  }
 
-function nodeIdOf(agent: Agent): string {
-  return agent.services.store.meta.get('node_id') as string;
+  /** Its node's id; later, of a command that it gives itself, the ms. */
+  async said<T>(): Promise<T> {
+    return (await once(this.#child, 'message'))[0] as T;
+  }
+
+  async timedCommand(name: string): Promise<number> {
+    this.#child.send(name);
+    return this.said();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = once(this.#child, 'exit');
+    this.#child.disconnect();
+    await ended;
+  }
 }
 
 async function startIdle(gateway: BenchGateway, stack: AsyncDisposableStack): Promise<void> {
