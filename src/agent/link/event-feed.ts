@@ -28,7 +28,7 @@ export interface EventFeedParts {
   messageBytes: number;
   /** All objects of a kind, as its list method tells them. */
   list(kind: SnapshotKind): Promise<unknown[]>;
-  /** Told what went wrong with a snapshot. */
+  /** Told what went wrong with a snapshot, or with what is sent at the end of a turn. */
   onFault(error: unknown): void;
 }
 
@@ -40,6 +40,7 @@ export class EventFeed {
   #isBridging = false;
   #isClosed = false;
   #isWaiting = false;
+  #isDue = false;
   readonly #unsubscribe: () => void;
 
   /** @param lastSeq The newest event that the scheduler has. @param onEvent Called for each event that is written. */
@@ -61,6 +62,25 @@ export class EventFeed {
     else this.#pumpEvents();
   }
 
+  /** The same at the end of the turn: what comes in one turn leaves in one packet, and behind the answer that is waited for. */
+  pumpSoon(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setImmediate(() => {
+      this.#isDue = false;
+      this.#guarded(() => this.pump());
+    });
+  }
+
+  /** What goes wrong where nobody waits for it. */
+  #guarded(body: () => void): void {
+    try {
+      body();
+    } catch (error) {
+      if (!this.#isClosed) this.#parts.onFault(error);
+    }
+  }
+
   /** A number that was not sent is the far side's mistake, and nothing of ours. */
   acknowledge(seq: number): void {
     if (seq > this.#sentSeq) return;
@@ -80,10 +100,12 @@ export class EventFeed {
     const room = window - this.#inFlight.length;
     if (room <= 0) return;
     const next = channel.isFull ? [] : events.after(this.#sentSeq, room);
-    for (const event of next) {
-      if (channel.isFull) break;
-      this.#send(event);
-    }
+    channel.together(() => {
+      for (const event of next) {
+        if (channel.isFull) break;
+        this.#send(event);
+      }
+    });
     if (channel.isFull) this.#pumpLater();
   }
 

@@ -248,7 +248,7 @@ export class Session {
   /** What the node has is told at once when it is another: the scheduler places by it. */
   #onEvent({ type }: BerthEvent): void {
     if (type === 'inventory.changed' && this.#parts.inventory.isNews) this.#beat();
-    else this.#feed?.pump();
+    else this.#feed?.pumpSoon();
   }
 
   /** A scheduler that has newer events than the store knows them from a database that was lost. */
@@ -318,7 +318,7 @@ export class Session {
     const { inventory } = this.#parts;
     const params = { ...inventory.beat(), ...this.#counts() };
     this.#channel.send({ jsonrpc: '2.0', method: 'heartbeat', params });
-    this.#feed?.pump();
+    this.#feed?.pumpSoon();
   }
 
   /** Where deltas are spoken, only what is another number than the last time. */

@@ -5,6 +5,7 @@
  * the object's queue → the run. The answer is given after the commit, before anything acts.
  */
 import { randomUUID } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
 import { type Clock, timestamp } from '../../drivers/contracts/clock.ts';
 import type { Principal } from '../../model/audit.ts';
 import { AgentError } from '../../model/errors.ts';
@@ -294,7 +295,9 @@ export class Operations {
     this.#queue.push(queueKey(row.target), () => this.#execute(run, walk, row), { place });
   }
 
+  /** In a turn of its own: whoever has asked for it is answered first. */
   async #execute(run: Run, walk: AnyWalk, row: OperationRow): Promise<void> {
+    await turn();
     if (this.#stopped || !this.#runs.has(row.id)) return;
     await run.execute(walk.timeoutMs?.(row.plan as never) ?? this.#timeoutMs);
     if (hasEnded(row.state)) this.#settle(row.id);

@@ -172,12 +172,12 @@ t.test('the failure of a part is that of the whole, once the other parts have be
   const bench = new Bench(t);
   bench.hang('a');
   bench.failures.set('b', new AgentError('HOST_CONFLICT', 'in the way'));
-  const { id } = bench.submit('a', 'b', 'c');
+  const { id } = bench.submit('c', 'a', 'b');
   t.match(await bench.ended(id), {
     state: 'failed',
     error: { code: 'HOST_CONFLICT', message: /^volume\.delete of b, a part of it, was undone: in the way/ },
   });
-  t.same(bench.states(id), ['a cancelled', 'b failed', 'c succeeded']);
+  t.same(bench.states(id), ['c succeeded', 'a cancelled', 'b failed']);
   t.ok(
     bench.log.indexOf('undo a') < bench.log.indexOf('undo whole'),
     'parts have ended before the whole is undone',

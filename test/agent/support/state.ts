@@ -41,7 +41,8 @@ export function stateOf(sim: SimAgent) {
       createdAt,
     })),
     volumes: store.volumes.list(),
-    images: store.images.list().map(({ lastUsedAt: _lastUsedAt, ...image }) => image),
+    // When one was asked for, its file does not tell: a rebuild takes the time when that was made.
+    images: store.images.list().map(({ lastUsedAt: _lastUsedAt, createdAt: _createdAt, ...image }) => image),
     networks: store.networks.list().map(({ createdAt: _createdAt, ...network }) => network),
     used: store.allocations.used(),
   };
