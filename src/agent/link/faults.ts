@@ -28,7 +28,13 @@ const WORDS: Readonly<Record<string, string>> = {
 
 export function wordsOf(error: Error & { code?: string }): string {
   const words = WORDS[error.code ?? ''];
-  return words === undefined ? error.message : `${words} (${error.code})`;
+  return words === undefined ? messageOf(error) : `${words} (${error.code})`;
+}
+
+/** Of a name that has several addresses each has failed in its own way, and the whole has no words. @see net.connect, autoSelectFamily */
+function messageOf(error: Error): string {
+  const each = error instanceof AggregateError ? (error.errors as Error[]) : [];
+  return error.message || each.map(({ message }) => message).join('; ');
 }
 
 /** Whether it may be the clock of one of both. */

@@ -7,15 +7,17 @@
  * guest runs here, too.
  */
 import type { Clock } from '../../drivers/contracts/clock.ts';
-import { AgentError } from '../../model/errors.ts';
+import { AgentError, type ErrorCode } from '../../model/errors.ts';
 import type { Services } from '../services.ts';
 import { copyNvram } from '../instances/nvram-copy.ts';
 import { disownLost } from './held.ts';
 
 /** As often as pools are measured: a look at one name for each volume. */
 const LOOK_INTERVAL_MS = 30_000;
-/** Of one instance. A pool that hangs is told of by its own health. */
+/** Of one instance. */
 const TIMEOUT_MS = 10_000;
+/** Told elsewhere: by the pool's own health, and as drift. */
+const QUIET: readonly ErrorCode[] = ['UNAVAILABLE', 'NOT_FOUND'];
 
 export class HeldWatch {
   readonly #services: Services;
@@ -66,9 +68,8 @@ export class HeldWatch {
     } catch (thrown) {
       // One that can't be looked at, in a pool that hangs or for whatever reason, keeps no other one from being looked at.
       const error = AgentError.from(thrown);
-      const { log } = this.#services;
-      if (!signal.aborted && error.code !== 'UNAVAILABLE')
-        log.warn({ error, instance: id }, 'an instance is looked at later');
+      if (!signal.aborted && !QUIET.includes(error.code))
+        this.#services.log.warn({ error, instance: id }, 'an instance is looked at later');
     }
   }
 
