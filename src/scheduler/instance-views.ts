@@ -11,7 +11,7 @@ import { ErrorBodySchema } from '../model/operation.ts';
 import { type Static, Type } from '../model/schema.ts';
 import { PlacementRequest } from './placement/request.ts';
 import { INSTANCE_PHASES, type InstanceRow } from './store/instances.ts';
-import type { NodeRow } from './store/nodes.ts';
+import type { NodeBrief } from './store/nodes.ts';
 
 export const InstanceView = strict({
   id: Id,
@@ -33,7 +33,7 @@ export const InstanceView = strict({
 });
 export type InstanceView = Static<typeof InstanceView>;
 
-export function viewOf(row: InstanceRow, node: NodeRow): InstanceView {
+export function viewOf(row: InstanceRow, node: NodeBrief): InstanceView {
   const power = row.told === null ? null : powerOf(row.told.power, node);
   return {
     id: row.id,
@@ -51,7 +51,7 @@ export function viewOf(row: InstanceRow, node: NodeRow): InstanceView {
   };
 }
 
-function powerOf(told: Static<typeof Power>, node: NodeRow): Static<typeof Power> {
+function powerOf(told: Static<typeof Power>, node: NodeBrief): Static<typeof Power> {
   if (node.state === 'ready') return told;
   return { state: 'unknown', since: node.since, reason: `node ${node.hostname} is lost: ${node.reason}` };
 }

@@ -25,7 +25,7 @@ import type { PlacementRequest } from '../placement/request.ts';
 import { planRestart, type Restart } from '../placement/restart.ts';
 import type { CommandMethod, CommandRow } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
-import type { NodeRow } from '../store/nodes.ts';
+import type { NodeBrief, NodeRow } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
 import { commandTopic, type Dispatcher } from './dispatcher.ts';
@@ -130,7 +130,7 @@ export class Commands {
     if (target.phase === 'failed') {
       throw new AgentError('NOT_FOUND', `Instance ${target.name} was never made: its creation failed`);
     }
-    if (method === 'instance.start') assertStartable(this.#parts.store.nodes.get(target.nodeId) as NodeRow);
+    if (method === 'instance.start') assertStartable(this.#nodeOf(target));
     if (this.#parts.links.session(target.nodeId) === null) {
       throw new AgentError('UNAVAILABLE', `The node of instance ${target.name} is not connected`);
     }
@@ -234,7 +234,11 @@ export class Commands {
   }
 
   show(row: InstanceRow): InstanceView {
-    return viewOf(row, this.#parts.store.nodes.get(row.nodeId) as NodeRow);
+    return viewOf(row, this.#nodeOf(row));
+  }
+
+  #nodeOf({ nodeId }: InstanceRow): NodeBrief {
+    return this.#parts.store.nodes.brief(nodeId) as NodeBrief;
   }
 
   #repeated(key: string | null, digest: string): CommandRow | null {

@@ -21,7 +21,7 @@ import type { Mirror } from '../nodes/mirror.ts';
 import type { Poller } from '../nodes/poller.ts';
 import { bringsInstance, type CommandRow } from '../store/commands.ts';
 import type { InstanceRow } from '../store/instances.ts';
-import type { NodeRow } from '../store/nodes.ts';
+import type { NodeBrief } from '../store/nodes.ts';
 import type { Store } from '../store/store.ts';
 import type { Waiters } from '../waiters.ts';
 import type { Mover } from './mover.ts';
@@ -167,7 +167,7 @@ export class Dispatcher {
   #instanceView(id: string): unknown {
     const { store } = this.#parts;
     const instance = store.instances.get(id);
-    return instance === null ? null : viewOf(instance, store.nodes.get(instance.nodeId) as NodeRow);
+    return instance === null ? null : viewOf(instance, store.nodes.brief(instance.nodeId) as NodeBrief);
   }
 
   async #takeRefusal(command: CommandRow, error: AgentError): Promise<void> {
