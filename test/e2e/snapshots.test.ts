@@ -24,6 +24,8 @@ const WRITE_ON_DEMAND = `#!/bin/sh
 digest() { set -- $(head -c ${WRITTEN_BYTES} /dev/vdb | sha256sum); echo $1; }
 round=0
 {
+  # A kernel whose generator is not ready yet heeds no generation ID: this waits for it.
+  head -c 1 /dev/random >/dev/null
   echo "FOUND $(digest)"
   while :; do
     while [ ! -e /sys/block/vdd ]; do sleep 1; done
