@@ -6,6 +6,9 @@
  */
 import { cpus, release, totalmem } from 'node:os';
 
+/** Memory as a file system, where the disk of the machine is not what is measured. */
+export const MEMORY_FOLDER = '/dev/shm';
+
 export interface Samples {
   n: number;
   p50: number;

@@ -13,14 +13,12 @@ import {
   type PrivateDaemon,
   startPrivateDaemon,
 } from '../packages/node-libvirt/test/support/private-daemon.ts';
+import { MEMORY_FOLDER } from './harness.ts';
 
 const run = promisify(execFile);
 
 /** Debian's own, since python3-libvirt is installed for that one. */
 const PYTHON = '/usr/bin/python3';
-
-/** Memory as a file system: the disk of the machine is not what is measured. */
-const MEMORY_FOLDER = '/dev/shm';
 
 /** The first core, as a mask. */
 const ONE_CORE = '1';

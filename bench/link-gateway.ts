@@ -18,6 +18,7 @@ import { BearerCheck } from '../src/scheduler/token.ts';
 import { eventually } from '../test/scheduler/support/eventually.ts';
 import { WELCOMING } from '../test/scheduler/support/gateway-lab.ts';
 import { FrameCounter } from './link-frames.ts';
+import type { Target } from './link-node.ts';
 
 export const TOKEN = 'a-token-of-the-benchmark';
 const HOST = '127.0.0.1';
@@ -68,6 +69,11 @@ export class BenchGateway {
   get url(): string {
     const { port } = this.#server.address() as AddressInfo;
     return `${this.authorityPem === null ? 'ws' : 'wss'}://${HOST}:${port}`;
+  }
+
+  /** Where an agent connects to. */
+  get target(): Target {
+    return { url: this.url, token: TOKEN, authorityPem: this.authorityPem };
   }
 
   frames(method: string) {

@@ -2,7 +2,8 @@
  * link: bytes on the wire, round trips of commands over TLS, and what a link costs a gateway.
  *
  * A real agent on a simulated host speaks to a gateway in this process, first without TLS so that frames can be counted,
- * then over TLS with idle agents connected besides, in a process of their own: BERTH_BENCH_LINKS, 1,000 by default. There the agent has a process of its own, too, as on a host.
+ * then over TLS with idle agents connected besides, in a process of their own: BERTH_BENCH_LINKS, 1,000 by default. There the
+ * agent has a process of its own, too, as on a host.
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,7 +32,7 @@ async function bytesCases(): Promise<Case[]> {
   await using stack = new AsyncDisposableStack();
   const gateway = await BenchGateway.listen('plain');
   stack.defer(() => gateway.close());
-  const agent = await startAgent({ ...gateway, url: gateway.url, token: TOKEN }, stack);
+  const agent = await startAgent(gateway.target, stack);
   const session = await gateway.session(nodeIdOf(agent));
   await eventually(() => gateway.frames('heartbeat').length > 5);
   const [hello] = gateway.frames('hello');
@@ -67,9 +68,7 @@ async function loadedCases(): Promise<Case[]> {
   await startIdle(gateway, stack);
   await eventually(() => gateway.introduced >= IDLE_LINKS);
   const after = memory();
-  const agent = stack.use(
-    new FarAgent({ url: gateway.url, token: TOKEN, authorityPem: gateway.authorityPem }),
-  );
+  const agent = stack.use(new FarAgent(gateway.target));
   const session = await gateway.session(await agent.said());
   const reads: number[] = [];
   const commands: number[] = [];

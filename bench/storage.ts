@@ -16,7 +16,7 @@ import { ImageTool } from '../src/drivers/qcow2/image-tool.ts';
 import type { ImageBody } from '../src/drivers/qcow2/inspect.ts';
 import { Qcow2Pool } from '../src/drivers/qcow2/pool.ts';
 import { backupCases } from './backup-cases.ts';
-import { type Case, caseOf, takeTurns, timed } from './harness.ts';
+import { type Case, caseOf, MEMORY_FOLDER, takeTurns, timed } from './harness.ts';
 import { memoryCases } from './storage-memory.ts';
 
 const MIB = 1024 ** 2;
@@ -30,7 +30,6 @@ const VOLUME_ROUNDS = 20;
 /** Of the issue: 0.8 × the rate of sha256sum, 0.95 × that of qemu-img convert, 1.3 × the time of qemu-img create. */
 const GOALS = { import: 1 / 0.8, convert: 1 / 0.95, volume: 1.3 };
 const TIMEOUT_MS = 600_000;
-const MEMORY_FOLDER = '/dev/shm';
 
 const exec = new HostExec();
 
