@@ -12,6 +12,7 @@ import type { StoragePool } from '../../drivers/contracts/storage.ts';
 import { AgentError, type ErrorBody } from '../../model/errors.ts';
 import type { Step } from '../operations/kind.ts';
 import type { Services } from '../services.ts';
+import { nvramVolumeOf } from '../snapshots/nvram.ts';
 import type { InstancePlan } from './plan.ts';
 
 /** What a UEFI guest has of its firmware variables once it is taken over; null for a BIOS guest. */
@@ -20,10 +21,10 @@ export type PassedFirmware = { state: 'passed' } | { state: 'lost'; error: Error
 /** Where the copy belongs; null where none does: of a BIOS guest, and in a pool that no other node sees. */
 function placeOf({ store, pools }: Services, id: string): { volumeId: string; pool: StoragePool } | null {
   const instance = store.instances.find(id);
-  const [boot] = store.volumes.listOf(id);
-  if (instance?.spec.firmware !== 'uefi' || boot === undefined) return null;
-  const pool = pools.of(boot);
-  return pool.isShared ? { volumeId: boot.id, pool } : null;
+  const volumeId = instance && nvramVolumeOf(instance);
+  if (volumeId === null) return null;
+  const pool = pools.holding(volumeId);
+  return pool.isShared ? { volumeId, pool } : null;
 }
 
 /** Brings the copy of an instance that is this node's up to date. */

@@ -55,32 +55,29 @@ export interface Way {
 }
 
 export class Connection {
-  readonly url: string;
-  readonly #dial: Dial;
   readonly #parts: SessionParts;
   readonly #listener: ConnectionListener;
   readonly #way: Way;
   readonly #tcp: Socket;
   #socket: WebSocket | null = null;
   readonly #end: End = { reason: '', livedMs: null, aboutTime: false, misfit: null, retryAfterMs: null };
-  readonly #isPlain: boolean;
   #name: string;
   #session: Session | null = null;
   #readyAtMs: number | null = null;
 
   constructor(way: Way, parts: SessionParts, listener: ConnectionListener) {
     this.#way = way;
-    this.#dial = way.dial;
-    const { url } = way.dial;
-    this.url = url;
-    this.#isPlain = way.isPlain;
-    this.#name = url;
+    this.#name = this.url;
     this.#parts = parts;
     this.#listener = listener;
-    this.#tcp = connectTcp(new URL(url));
+    this.#tcp = connectTcp(new URL(this.url));
     this.#tcp.on('error', (error) => this.#onError(error));
     this.#tcp.once('connect', () => this.#onConnect());
     this.#tcp.once('close', () => this.#socket ?? this.#onClose(''));
+  }
+
+  get url(): string {
+    return this.#way.dial.url;
   }
 
   close(reason: string): void {
@@ -142,7 +139,7 @@ export class Connection {
   }
 
   #onError(error: Error): void {
-    this.#end.aboutTime = isAboutTime(error);
+    this.#end.aboutTime ||= isAboutTime(error);
     this.#end.reason ||= wordsOf(error);
   }
 
@@ -150,7 +147,7 @@ export class Connection {
     this.#listener.onOpen();
     this.#session = new Session(streams, this.#parts, {
       name: this.#name,
-      isPlain: this.#isPlain,
+      isPlain: this.#way.isPlain,
       onReady: () => this.#onReady(),
       onRefused: (error, how) => this.#onRefused(error, how),
       onDrop: (why) => {
@@ -161,7 +158,7 @@ export class Connection {
 
   #onReady(): void {
     this.#readyAtMs = this.#clock.monotonicMs();
-    this.#dial.onAccepted();
+    this.#way.dial.onAccepted();
     if (this.#session !== null) this.#listener.onReady(this.#session);
   }
 
@@ -180,7 +177,7 @@ export class Connection {
 
   #onClose(text: string): void {
     this.#session?.end();
-    if (this.#readyAtMs === null) this.#dial.onFailed();
+    if (this.#readyAtMs === null) this.#way.dial.onFailed();
     else this.#end.livedMs = this.#clock.monotonicMs() - this.#readyAtMs;
     this.#end.reason ||= text || 'closed by the scheduler';
     this.#listener.onClosed(this.#end);

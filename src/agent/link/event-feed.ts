@@ -28,7 +28,7 @@ export interface EventFeedParts {
   messageBytes: number;
   /** All objects of a kind, as its list method tells them. */
   list(kind: SnapshotKind): Promise<unknown[]>;
-  /** Told what went wrong with a snapshot, or with what is sent at the end of a turn. */
+  /** Told what went wrong with what nobody waits for: a snapshot, and events that are sent later. */
   onFault(error: unknown): void;
 }
 
@@ -68,14 +68,14 @@ export class EventFeed {
     this.#isDue = true;
     setImmediate(() => {
       this.#isDue = false;
-      this.#guarded(() => this.pump());
+      this.#pumpApart();
     });
   }
 
-  /** What goes wrong where nobody waits for it. */
-  #guarded(body: () => void): void {
+  /** Where nobody waits for it who would hear of what goes wrong. */
+  #pumpApart(): void {
     try {
-      body();
+      this.pump();
     } catch (error) {
       if (!this.#isClosed) this.#parts.onFault(error);
     }
@@ -114,7 +114,7 @@ export class EventFeed {
     this.#isWaiting = true;
     void this.#parts.channel.room().then(() => {
       this.#isWaiting = false;
-      this.pump();
+      this.#pumpApart();
     });
   }
 
@@ -143,7 +143,7 @@ export class EventFeed {
     void this.#tellAll().then(
       () => {
         this.#isBridging = false;
-        this.pump();
+        this.#pumpApart();
       },
       (error: unknown) => !this.#isClosed && this.#parts.onFault(error),
     );

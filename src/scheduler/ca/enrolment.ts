@@ -110,7 +110,7 @@ export class Enrolment {
   #assertMayBecome(nodeId: string, token: TokenRow): void {
     const { store } = this.#parts;
     if (token.nodeId === nodeId) return;
-    if (store.nodes.get(nodeId) === null && !store.trust.hasCertificateOf(nodeId)) return;
+    if (store.nodes.brief(nodeId) === null && !store.trust.hasCertificateOf(nodeId)) return;
     throw denied(`node ${nodeId} is known already, and the token does not name it`);
   }
 
