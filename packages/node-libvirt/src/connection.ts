@@ -17,7 +17,7 @@ import type { ArgsOf, ProcedureName, ReplyOf } from './protocol/procedures.ts';
 import type { NonnullDomain } from './protocol/types.gen.ts';
 import type { LibvirtStream } from './rpc/stream.ts';
 import type { Session } from './session.ts';
-import { type TypedParams, typedParamsToObject } from './typed-params.ts';
+import type { TypedParams } from './typed-params.ts';
 
 export interface DomainStats {
   domain: Domain;
@@ -168,12 +168,12 @@ export class Connection extends ConnectionMethods implements AsyncDisposable {
     flags = 0,
     options?: RoleCallOptions,
   ): Promise<DomainStats[]> {
+    const { role = 'long' } = checkedOptions(options ?? {});
+    const limits = { ...this.#limits(options ?? {}, checkedRole(role)), typedParams: 'object' } as const;
     const args = { doms: domains, stats, flags };
-    const { retStats } = await this.call('connectGetAllDomainStats', args, { role: 'long', ...options });
-    return retStats.map(({ dom, params }) => ({
-      domain: this.objects.domain(dom),
-      stats: typedParamsToObject(params),
-    }));
+    const reply = await this.#pool.call('connectGetAllDomainStats', args, role, limits);
+    const { retStats } = reply as { retStats: { dom: NonnullDomain; params: TypedParams }[] };
+    return retStats.map(({ dom, params }) => ({ domain: this.objects.domain(dom), stats: params }));
   }
 
   /** Ends everything: pending calls fail with kind 'closed', streams are destroyed, nothing reconnects. */

@@ -27,7 +27,7 @@ import { Lane } from './lane.ts';
 import { withinLimits } from './limits.ts';
 import { checkCall } from './rpc/call-frame.ts';
 import type { CallOptions } from './rpc/calls.ts';
-import type { Channel, ChannelOptions } from './rpc/channel.ts';
+import type { Channel, ChannelCallOptions, ChannelOptions } from './rpc/channel.ts';
 import { openChannel } from './rpc/handshake.ts';
 import type { KeepaliveOptions } from './rpc/keepalive.ts';
 import { LibvirtStream } from './rpc/stream.ts';
@@ -108,7 +108,7 @@ export class Pool {
   }
 
   /** What cannot be sent is thrown at once. */
-  call(name: string, args: unknown, role: Role, limits: CallOptions): Promise<unknown> {
+  call(name: string, args: unknown, role: Role, limits: ChannelCallOptions): Promise<unknown> {
     this.checkConnected(name);
     return role === 'control'
       ? this.#callOnControl(name, args, limits)
@@ -161,7 +161,7 @@ export class Pool {
     this.#setState('disconnected', null);
   }
 
-  #callOnControl(name: string, args: unknown, limits: CallOptions): Promise<unknown> {
+  #callOnControl(name: string, args: unknown, limits: ChannelCallOptions): Promise<unknown> {
     if (this.#control === null) throw closedError(name);
     return this.#control.call(name, args, limits);
   }

@@ -28,12 +28,12 @@ export class XdrReader {
   /** Names of the typed parameters in the array that was read last: the next array often has the same. */
   names: Located[] = [];
   readonly #buffer: Buffer;
-  readonly #view: DataView;
+  /** Made when first needed: few short replies have a 64-bit number, and to make it costs as much as to decode them. */
+  #dataView: DataView | null = null;
   #offset = 0;
 
   constructor(buffer: Buffer, typedParams: TypedParamsShape = 'list') {
     this.#buffer = buffer;
-    this.#view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
     this.typedParams = typedParams;
   }
 
@@ -47,11 +47,11 @@ export class XdrReader {
   }
 
   int(): number {
-    return this.#view.getInt32(this.#take(4));
+    return this.#word();
   }
 
   uint(): number {
-    return this.#view.getUint32(this.#take(4));
+    return this.#word() >>> 0;
   }
 
   hyper(): bigint {
@@ -112,6 +112,18 @@ export class XdrReader {
   /** Element count of an array, known to fit into what is left. */
   count(max: number): number {
     return this.#count(max, MIN_ELEMENT_BYTES);
+  }
+
+  #word(): number {
+    const at = this.#take(4);
+    const bytes = this.#buffer;
+    return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
+  }
+
+  get #view(): DataView {
+    const bytes = this.#buffer;
+    this.#dataView ??= new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    return this.#dataView;
   }
 
   #count(max: number, elementBytes: number): number {

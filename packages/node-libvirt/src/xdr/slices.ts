@@ -4,11 +4,11 @@
  * Theory of operation: a process has one event loop, so it has one queue for work in slices. In each turn of the loop
  * one piece of work goes on, for SLICE_MS; then the sockets and timers have theirs, and then comes the next piece.
  *
- *   turn 1  work A, 2 ms │ sockets, timers │ turn 2  work B, 2 ms │ sockets, timers │ turn 3  work A, 2 ms │ ...
+ *   turn 1  work A, 1 ms │ sockets, timers │ turn 2  work B, 1 ms │ sockets, timers │ turn 3  work A, 1 ms │ ...
  */
 
 /** Longest slice, in milliseconds. What is begun is ended, so a turn takes a little longer. */
-export const SLICE_MS = 2;
+export const SLICE_MS = 1;
 
 /** Bytes of work after which the clock is looked at. At 100 MB/s that is every 80 µs. */
 const LOOK_BYTES = 8_192;
