@@ -1,7 +1,8 @@
 /**
  * node --conditions=berth-source bench/link-clients.ts URL N TOKEN
  *
- * N agents that have nothing to say but that they live, until they are killed.
+ * N agents that have nothing to say but that they live, until they are killed. Each says it at a time of its own, as agents do
+ * that were started on their own.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -33,8 +34,13 @@ async function connect(): Promise<void> {
   const link = { version: PROTOCOL_VERSION, features: [...FEATURES], limits, outbox };
   const params = { nodeId, version: '0', inventory, revision: 'idle.1', lastSeq: 0, link };
   socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'hello', params }));
-  const beat = JSON.stringify({ jsonrpc: '2.0', method: 'heartbeat', params: { revision: 'idle.1' } });
-  setInterval(() => socket.send(beat), HEARTBEAT_MS);
+  void beat(socket);
+}
+
+async function beat(socket: WebSocket): Promise<void> {
+  const text = JSON.stringify({ jsonrpc: '2.0', method: 'heartbeat', params: { revision: 'idle.1' } });
+  await pause(Math.random() * HEARTBEAT_MS);
+  setInterval(() => socket.send(text), HEARTBEAT_MS);
 }
 
 for (let left = Number(count); left > 0; left -= GROUP) {

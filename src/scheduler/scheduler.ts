@@ -33,9 +33,6 @@ import { BearerCheck } from './token.ts';
 /** Milliseconds between two clean-ups of the database. */
 const PRUNE_INTERVAL_MS = 600_000;
 
-/** Milliseconds between two times at which what was committed moves into the database file: no commit waits for much of it. */
-const SETTLE_INTERVAL_MS = 250;
-
 /** Milliseconds between two probes of a link at most, however seldom heartbeats are. */
 const PROBE_INTERVAL_LIMIT_MS = 10_000;
 
@@ -131,7 +128,6 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   core.resume();
   const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
-  const stopSettling = clock.every(SETTLE_INTERVAL_MS, () => settle(store, logger));
   let leave = async (): Promise<void> => undefined;
   /** From now on gateways bring links, too. */
   const join = (bus: Bus): void => {
@@ -144,7 +140,6 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   };
   const close = async (): Promise<void> => {
     stopPruning();
-    stopSettling();
     stopAttending();
     await core.stop();
     const intakeClosed = app.close();
@@ -159,15 +154,6 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     store.close();
   };
   return { app, epoch, join, close };
-}
-
-/** What could not be moved is safe in the log, and is moved the next time. */
-function settle({ db }: Store, logger: Logger): void {
-  try {
-    db.settle();
-  } catch (error) {
-    logger.warn({ err: error }, 'the log of the database could not be moved into it');
-  }
 }
 
 function makeEnrolment(

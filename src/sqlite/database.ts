@@ -18,6 +18,12 @@ import { findDamage, findDamageInHeader, migrate, versionOf } from './verify.ts'
 /** Versions that a newer Berth may be ahead; some years of them. */
 const VERSIONS_AHEAD_LIMIT = 200;
 
+/**
+ * Commits after which what they changed is moved into the file itself: of fifteen pages each, that takes some three milliseconds.
+ * SQLite by itself does it within the commit that comes to a thousand pages, and its caller waits for ten.
+ */
+const COMMITS_MOVED_TOGETHER = 32;
+
 /** Pages that are copied before other work has its turn: 400 KiB, less than a millisecond. */
 const PAGES_PER_TURN = 100;
 
@@ -61,7 +67,7 @@ export interface CommitWatch {
 }
 
 export interface DatabaseOptions {
-  /** Told what an `onCommit` callback has thrown. @default a warning of the process */
+  /** Told what an `onCommit` callback has thrown, and what keeps commits in the log. @default a warning of the process */
   report?: ((error: unknown) => void) | undefined;
   /** @default nobody */
   commits?: CommitWatch | undefined;
@@ -75,8 +81,8 @@ export class Database {
   readonly #commits: CommitWatch | undefined;
   #afterCommit: (() => void)[] | null = null;
   #undone = 0;
-  /** Something was committed that may be in the log alone. */
-  #isUnsettled = false;
+  /** Commits that may be in the log alone. */
+  #unmoved = 0;
   #writeFault: AgentError | null = null;
   #onWriteFault: (fault: AgentError | null) => void = () => undefined;
   #onDamage: ((reason: string) => void) | null = null;
@@ -146,9 +152,9 @@ export class Database {
     } finally {
       this.#afterCommit = null;
     }
-    this.#isUnsettled = true;
     this.#commits?.afterCommit();
     for (const callback of callbacks) this.#tell(callback);
+    if (++this.#unmoved === COMMITS_MOVED_TOGETHER) setImmediate(() => this.#tell(() => this.#moveCommits()));
     return result;
   }
 
@@ -200,18 +206,6 @@ export class Database {
     this.#afterCommit?.push(callback);
   }
 
-  /**
-   * Moves what was committed since the last call into the file itself. Called often it takes a millisecond or two, where SQLite
-   * by itself does it at every thousandth page, within the commit that comes to that, and takes ten.
-   *
-   * @see https://sqlite.org/wal.html#ckpt
-   */
-  settle(): void {
-    if (!this.#isUnsettled) return;
-    this.#guarded(() => this.#sqlite.pragma('wal_checkpoint(PASSIVE)'));
-    this.#isUnsettled = false;
-  }
-
   /** Moves all that was committed into the file itself, and empties the log beside it. */
   checkpoint(): void {
     this.#guarded(() => this.#sqlite.pragma('wal_checkpoint(TRUNCATE)'));
@@ -240,6 +234,16 @@ export class Database {
 
   close(): void {
     this.#sqlite.close();
+  }
+
+  /**
+   * Behind the turn of the commit, so that its caller has his answer. What can't be moved is safe in the log.
+   *
+   * @see https://sqlite.org/wal.html#ckpt
+   */
+  #moveCommits(): void {
+    this.#unmoved = 0;
+    if (this.#sqlite.open) this.#guarded(() => this.#sqlite.pragma('wal_checkpoint(PASSIVE)'));
   }
 
   #committed<T>(body: () => T): T {
