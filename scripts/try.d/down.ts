@@ -1,18 +1,19 @@
 /**
  * Down: deletes through the agent what the agent has made, stops the daemons, and proves that nothing is left.
  */
-import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { MethodName } from '../../src/model/methods.ts';
 import { pidOf, start, stop } from './daemons.ts';
 import { local, operate } from './local.ts';
 import { FORWARD, FORWARD_BEFORE, RUN, STATE } from './places.ts';
 import { say, step, until } from './progress.ts';
+import { traces, tracesBefore } from './traces.ts';
 
 const AGENT_SECONDS = 30;
 
 /** What is still there of ours, in words; empty when all is gone. */
 export async function down(): Promise<string[]> {
+  const before = tracesBefore();
   if (existsSync(STATE)) {
     await emptyAgent();
     await stop('berthd');
@@ -22,7 +23,7 @@ export async function down(): Promise<string[]> {
     rmSync(STATE, { recursive: true });
     rmSync(RUN, { recursive: true, force: true });
   }
-  return proof();
+  return proof(before);
 }
 
 /** Forwarding is the host's; it gets back what it was, where it was changed. */
@@ -55,57 +56,12 @@ async function remove(method: MethodName, id: string, name: string): Promise<voi
   step(`${method} ${name}`);
 }
 
-/** Looks with the host's own tools, not with ours. */
-function proof(): string[] {
-  const checks: [what: string, found: () => string[]][] = [
-    [
-      'domains (virsh list --all)',
-      () =>
-        lines('virsh', ['-q', '-c', 'qemu:///system', 'list', '--all', '--name']).filter((name) =>
-          name.startsWith('berth-'),
-        ),
-    ],
-    [
-      'bridges and taps (ip link)',
-      () => lines('ip', ['-o', 'link']).filter((line) => /\bb[bt]-[0-9a-f]/.test(line)),
-    ],
-    [
-      'firewall tables (nft list tables)',
-      () => lines('nft', ['list', 'tables']).filter((line) => line.includes('berth')),
-    ],
-    ['processes (/proc)', () => processes()],
-    [`folders (${STATE}, ${RUN})`, () => [STATE, RUN].filter((path) => existsSync(path))],
-  ];
-  const left = checks.flatMap(([what, look]) => {
-    const found = look();
-    say(
-      `${found.length === 0 ? 'nothing left' : 'LEFT        '}  ${what}${found.map((line) => `\n    ${line}`).join('')}`,
-    );
-    return found;
+/** @param before What was there before the trial began. */
+function proof(before: ReadonlySet<string>): string[] {
+  return [...traces()].flatMap(([what, there]) => {
+    const left = there.filter((trace) => !before.has(trace));
+    const words = left.length === 0 ? 'nothing left' : 'LEFT        ';
+    say(`${words}  ${what}${left.map((trace) => `\n    ${trace}`).join('')}`);
+    return left;
   });
-  return left;
-}
-
-function lines(program: string, args: string[]): string[] {
-  return execFileSync(program, args, { encoding: 'utf8' })
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '');
-}
-
-/** Processes whose command line names one of our folders. */
-function processes(): string[] {
-  return readdirSync('/proc')
-    .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
-    .map((pid) => `${pid} ${commandLine(pid)}`)
-    .filter((line) => line.includes(`${STATE}/`) || line.includes(`${RUN}/`));
-}
-
-function commandLine(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-  } catch (error) {
-    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
-    throw error;
-  }
 }

@@ -9,6 +9,8 @@ export const TOKEN = join(STATE, 'token');
 export const SOCKET = join(RUN, 'berth.sock');
 /** What `ip_forward` was before, so that --down can put it back. */
 export const FORWARD_BEFORE = join(STATE, 'ip_forward.before');
+/** What there was of the kinds that a trial makes, before it began. */
+export const TRACES_BEFORE = join(STATE, 'traces.before');
 export const FORWARD = '/proc/sys/net/ipv4/ip_forward';
 
 export const SCHEDULER_PORT = 7680;

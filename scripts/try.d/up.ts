@@ -26,6 +26,7 @@ import {
   TOKEN,
 } from './places.ts';
 import { elapsedSeconds, step, until } from './progress.ts';
+import { noteTracesBefore } from './traces.ts';
 
 /** Seconds for a daemon to answer, and for a guest to be up, on a slow machine without KVM. */
 const DAEMON_SECONDS = 30;
@@ -70,6 +71,7 @@ export async function up(options: {
 function prepareFiles(): void {
   mkdirSync(STATE, { recursive: true, mode: 0o711 });
   mkdirSync(RUN, { recursive: true, mode: 0o755 });
+  noteTracesBefore();
   if (!existsSync(TOKEN)) writeFileSync(TOKEN, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
   if (!existsSync(FORWARD_BEFORE)) writeFileSync(FORWARD_BEFORE, readFileSync(FORWARD));
   writeFileSync(

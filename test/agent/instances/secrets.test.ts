@@ -162,7 +162,9 @@ t.test("the node's vendor-data goes to those whose spec brings none, and is told
 });
 
 t.test('a node whose vendor-data no guest could read does not start, and says why', async (t) => {
-  const start = (file: string) => () => new SimAgent({ config: `[seeds]\nvendorDataFile = "${file}"` });
+  const folder = newFolder(t);
+  const start = (file: string) => () =>
+    new SimAgent({ folder, config: `[seeds]\nvendorDataFile = "${file}"` });
   const unread = { code: 'INVALID_ARGUMENT', message: /Cannot read the vendor-data/ };
   t.throws(start('/nowhere/vendor'), unread);
   t.throws(start('/proc'), unread);
@@ -173,9 +175,13 @@ t.test('a node whose vendor-data no guest could read does not start, and says wh
 });
 
 function nodeFile(t: Test, contents: string | Buffer): string {
-  const folder = mkdtempSync(join(tmpdir(), 'berth-vendor-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  const file = join(folder, 'vendor-data');
+  const file = join(newFolder(t), 'vendor-data');
   writeFileSync(file, contents);
   return file;
+}
+
+function newFolder(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'berth-vendor-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  return folder;
 }
