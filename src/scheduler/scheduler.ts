@@ -24,14 +24,12 @@ import { LinkTable } from './gateway/link-table.ts';
 import { HeartbeatInterval } from './nodes/heartbeat-interval.ts';
 import type { Policy } from './placement/request.ts';
 import { takeEpoch } from './store/epoch.ts';
+import { Pruner } from './store/pruner.ts';
 import { Store } from './store/store.ts';
 import { type Bus, type BusOptions, connectBus } from './relay/bus.ts';
 import { RelayOwner } from './relay/owner.ts';
 import { prepareTls, type Tls, type TlsChoice } from './tls.ts';
 import { BearerCheck } from './token.ts';
-
-/** Milliseconds between two clean-ups of the database. */
-const PRUNE_INTERVAL_MS = 600_000;
 
 /** Milliseconds between two probes of a link at most, however seldom heartbeats are. */
 const PROBE_INTERVAL_LIMIT_MS = 10_000;
@@ -127,7 +125,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
   });
   app.server.on('upgrade', (request, socket, head) => gateway.handleUpgrade(request, socket, head));
   core.resume();
-  const stopPruning = clock.every(PRUNE_INTERVAL_MS, () => store.prune(clock.now()));
+  const pruner = new Pruner({ store, clock, logger });
   let leave = async (): Promise<void> => undefined;
   /** From now on gateways bring links, too. */
   const join = (bus: Bus): void => {
@@ -139,7 +137,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     };
   };
   const close = async (): Promise<void> => {
-    stopPruning();
+    const pruned = pruner.close();
     stopAttending();
     await core.stop();
     const intakeClosed = app.close();
@@ -151,6 +149,7 @@ function wire(store: Store, options: SchedulerOptions, host: { clock: Clock; log
     await intakeClosed;
     stopWaiting();
     core.close();
+    await pruned;
     store.close();
   };
   return { app, epoch, join, close };

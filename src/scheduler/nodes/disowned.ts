@@ -8,10 +8,9 @@ import type { Store } from '../store/store.ts';
 
 /** @param told Ids of the instances that the node says it has. */
 export function disownedOf(store: Store, nodeId: string, told: readonly string[]): string[] {
-  const deleted = store.commands.deletedInstances();
   return told.filter((id) => {
     const known = store.instances.get(id);
-    if (known === null) return deleted.has(id);
+    if (known === null) return store.commands.hasDeleted(id);
     return known.nodeId !== nodeId && known.phase !== 'failed';
   });
 }

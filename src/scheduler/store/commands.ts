@@ -118,12 +118,11 @@ export class CommandStore {
       .get(nodeId)?.['n'] as number;
   }
 
-  /** Ids of instances whose deletion a node has accepted, for as long as its command is kept. */
-  deletedInstances(): Set<string> {
-    const rows = this.#db
-      .sql("SELECT instance_id FROM commands WHERE method = 'instance.delete' AND state = 'accepted'")
-      .all();
-    return new Set(rows.map((row) => row['instance_id'] as string));
+  /** Whether a node has accepted to delete the instance, for as long as that command is kept. */
+  hasDeleted(instanceId: string): boolean {
+    const text =
+      "SELECT 1 FROM commands WHERE instance_id = ? AND method = 'instance.delete' AND state = 'accepted'";
+    return this.#db.sql(text).get(instanceId) !== undefined;
   }
 
   add(command: CommandRow, nowMs: number): void {
@@ -169,9 +168,11 @@ export class CommandStore {
   }
 
   /** Deletes those settled before `beforeMs`: their keys are free again. */
-  prune(beforeMs: number): void {
+  prune(beforeMs: number, rows: number): number {
     this.#db.assertTransaction();
-    this.#db.sql('DELETE FROM commands WHERE settled_ms < ?').run(beforeMs);
+    return this.#db
+      .sql('DELETE FROM commands WHERE rowid IN (SELECT rowid FROM commands WHERE settled_ms < ? LIMIT ?)')
+      .run(beforeMs, rows).changes;
   }
 }
 

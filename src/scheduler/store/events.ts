@@ -48,14 +48,12 @@ export class EventStore {
     this.#db.sql('DELETE FROM events WHERE node_id = ?').run(nodeId);
   }
 
-  /** Deletes what is too old, node by node, so that the index leads to it. */
-  prune(): void {
+  /** Deletes what is too old of a node's. */
+  prune(nodeId: string): void {
     this.#db.assertTransaction();
-    for (const node of this.#db.sql('SELECT id, last_seq FROM nodes').all()) {
-      this.#db
-        .sql('DELETE FROM events WHERE node_id = ? AND seq <= ?')
-        .run(node['id'], (node['last_seq'] as number) - EVENTS_KEPT);
-    }
+    const lastSeq = this.#db.sql('SELECT last_seq FROM nodes WHERE id = ?').get(nodeId)?.['last_seq'] ?? 0;
+    const oldest = (lastSeq as number) - EVENTS_KEPT;
+    if (oldest > 0) this.#db.sql('DELETE FROM events WHERE node_id = ? AND seq <= ?').run(nodeId, oldest);
   }
 }
 

@@ -126,9 +126,10 @@ export class InstanceStore {
   }
 
   /** Deletes failed ones that have not changed since `beforeMs`. */
-  prune(beforeMs: number): void {
+  prune(beforeMs: number, rows: number): number {
     this.#db.assertTransaction();
-    this.#db.sql("DELETE FROM instances WHERE phase = 'failed' AND updated_ms < ?").run(beforeMs);
+    const old = "SELECT id FROM instances WHERE phase = 'failed' AND updated_ms < ? LIMIT ?";
+    return this.#db.sql(`DELETE FROM instances WHERE id IN (${old})`).run(beforeMs, rows).changes;
   }
 }
 

@@ -44,11 +44,14 @@ export class OperationStore {
   }
 
   /** Deletes ended ones that have not changed since `beforeMs`. */
-  prune(beforeMs: number): void {
+  prune(beforeMs: number, rows: number): number {
     this.#db.assertTransaction();
-    this.#db
-      .sql("DELETE FROM operations WHERE state IN ('succeeded', 'failed', 'cancelled') AND updated_ms < ?")
-      .run(beforeMs);
+    return this.#db
+      .sql(
+        `DELETE FROM operations WHERE (node_id, id) IN (SELECT node_id, id FROM operations
+           WHERE state IN ('succeeded', 'failed', 'cancelled') AND updated_ms < ? LIMIT ?)`,
+      )
+      .run(beforeMs, rows).changes;
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * All tables of the scheduler behind one door, and what is deleted from them with time.
+ * All tables of the scheduler behind one door.
  */
 
 import { CommitRound } from '../../sqlite/commit-round.ts';
@@ -14,13 +14,7 @@ import { OperationStore } from './operations.ts';
 import { OperatorLog } from './operator-log.ts';
 import { OutboxStore } from './outboxes.ts';
 import { TrustStore } from './trust.ts';
-import { USAGE_KEPT_MS, UsageStore } from './usage.ts';
-
-const HOUR_MS = 3_600_000;
-/** How long an idempotency key and an ended operation are remembered: longer than any caller retries. */
-const SETTLED_KEPT_MS = 7 * 24 * HOUR_MS;
-/** How long an instance that came to nothing can be shown. */
-const FAILED_KEPT_MS = 24 * HOUR_MS;
+import { UsageStore } from './usage.ts';
 
 const DATABASE = {
   name: 'scheduler.sqlite',
@@ -73,18 +67,6 @@ export class Store {
       const id = newId();
       this.db.sql('INSERT INTO identity (id) VALUES (?)').run(id);
       return id;
-    });
-  }
-
-  /** Deletes what is older than it is kept. */
-  prune(nowMs: number): void {
-    this.db.transaction(() => {
-      this.events.prune();
-      this.operations.prune(nowMs - SETTLED_KEPT_MS);
-      this.commands.prune(nowMs - SETTLED_KEPT_MS);
-      this.instances.prune(nowMs - FAILED_KEPT_MS);
-      this.trust.prune(nowMs - SETTLED_KEPT_MS);
-      this.usage.prune(nowMs - USAGE_KEPT_MS);
     });
   }
 

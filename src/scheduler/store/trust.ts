@@ -77,10 +77,19 @@ export class TrustStore {
       .run(atMs, nodeId).changes;
   }
 
-  prune(beforeMs: number): void {
+  /** Deletes tokens and certificates that ended before `beforeMs`. */
+  prune(beforeMs: number, rows: number): number {
     this.#db.assertTransaction();
-    this.#db.sql('DELETE FROM enrolment_tokens WHERE expires_at < ?').run(beforeMs);
-    this.#db.sql('DELETE FROM certificates WHERE not_after < ?').run(beforeMs);
+    const tokens = 'SELECT digest FROM enrolment_tokens WHERE expires_at < ? LIMIT ?';
+    const { changes } = this.#db
+      .sql(`DELETE FROM enrolment_tokens WHERE digest IN (${tokens})`)
+      .run(beforeMs, rows);
+    const certificates = 'SELECT serial FROM certificates WHERE not_after < ? LIMIT ?';
+    const left = rows - changes;
+    return (
+      changes +
+      this.#db.sql(`DELETE FROM certificates WHERE serial IN (${certificates})`).run(beforeMs, left).changes
+    );
   }
 }
 

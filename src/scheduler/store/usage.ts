@@ -68,18 +68,18 @@ export class UsageStore {
       .map(toUsage);
   }
 
-  /** Deletes what came before `beforeMs`, and what is beyond `limit`. @returns How many. */
-  prune(beforeMs: number, limit = USAGE_RECORDS_LIMIT): number {
+  /** Deletes the oldest, where they came before `beforeMs` or are beyond `limit`. */
+  prune(beforeMs: number, rows: number, limit = USAGE_RECORDS_LIMIT): number {
     this.#db.assertTransaction();
-    const last = this.#db.sql('SELECT max(position) AS last FROM usage_records').get()?.['last'];
-    if (last === null) return 0;
-    const { changes } = this.#db
-      .sql(
-        `DELETE FROM usage_records WHERE position <= ? OR position < coalesce(
-           (SELECT position FROM usage_records WHERE received_ms >= ? ORDER BY position LIMIT 1), ?)`,
-      )
-      .run((last as number) - limit, beforeMs, (last as number) + 1);
-    return changes;
+    const last = this.#db.sql('SELECT max(position) AS last FROM usage_records').get()?.['last'] as number;
+    const oldest = this.#db
+      .sql('SELECT position, received_ms FROM usage_records ORDER BY position LIMIT ?')
+      .all(rows) as { position: number; received_ms: number }[];
+    const firstKept = oldest.find(
+      ({ position, received_ms }) => received_ms >= beforeMs && position > last - limit,
+    );
+    const end = firstKept === undefined ? (oldest.at(-1)?.position ?? 0) : firstKept.position - 1;
+    return this.#db.sql('DELETE FROM usage_records WHERE position <= ?').run(end).changes;
   }
 }
 

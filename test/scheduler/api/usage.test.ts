@@ -195,22 +195,28 @@ t.test('what is too old or too much is pruned, the oldest first', (t) => {
   });
   const left = () => usage.list({}, { after: 0, limit: 100 }).map(({ record }) => record.objectName);
   t.equal(
-    db.transaction(() => usage.prune(3_000)),
+    db.transaction(() => usage.prune(3_000, 10)),
     3,
   );
   t.same(left(), ['3', '4', '5', '6', '7', '8', '9']);
   t.equal(
-    db.transaction(() => usage.prune(0, 2)),
+    db.transaction(() => usage.prune(0, 10, 2)),
     5,
   );
   t.same(left(), ['8', '9']);
   t.equal(
-    db.transaction(() => usage.prune(60_000)),
-    2,
+    db.transaction(() => usage.prune(60_000, 1)),
+    1,
+    'no more at once than is asked',
+  );
+  t.same(left(), ['9']);
+  t.equal(
+    db.transaction(() => usage.prune(60_000, 10)),
+    1,
     'also where all are too old',
   );
   t.equal(
-    db.transaction(() => usage.prune(0)),
+    db.transaction(() => usage.prune(0, 10)),
     0,
   );
   t.end();

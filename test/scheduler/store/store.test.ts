@@ -1,4 +1,4 @@
-/** The store: locking, versions, epochs, what is kept and for how long. */
+/** The store: locking, versions, epochs, what is kept. */
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,41 +7,13 @@ import t, { type Test } from 'tap';
 import { takeEpoch } from '../../../src/scheduler/store/epoch.ts';
 import { isOlder } from '../../../src/scheduler/store/operations.ts';
 import { Store } from '../../../src/scheduler/store/store.ts';
-import { anInventory, anOperation } from '../support/samples.ts';
-
-const NODE = '11111111-1111-4111-8111-111111111111';
-const DAY_MS = 24 * 3_600_000;
-const NOTHING = { VCPU: 0, MEMORY_MB: 0, DISK_GB: 0 };
+import { anInventory } from '../support/samples.ts';
+import { NODE, NOTHING, storeWithNode } from './store-with-node.ts';
 
 function folder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'gsch-'));
   t.teardown(() => rmSync(path, { recursive: true }));
   return path;
-}
-
-function storeWithNode(path = ':memory:'): Store {
-  const store = new Store(path);
-  const inventory = anInventory({
-    nodeId: NODE,
-    hostname: 'alpha',
-    generation: 1,
-    total: NOTHING,
-    used: NOTHING,
-  });
-  store.db.transaction(() =>
-    store.nodes.put({
-      id: NODE,
-      hostname: 'alpha',
-      version: '0.1.0',
-      inventory,
-      state: 'ready',
-      since: '2026-01-01T00:00:00.000Z',
-      reason: 'it has connected',
-      lastSeq: 0,
-      registeredAt: '2026-01-01T00:00:00.000Z',
-    }),
-  );
-  return store;
 }
 
 t.test('an inventory that was asked for has no revision, and one that is the same keeps its own', (t) => {
@@ -78,7 +50,7 @@ t.test('tokens are counted right, also after some were undone or are past', (t) 
   t.throws(() => db.transaction(undone), /undone/);
   t.equal(trust.countTokens(), 1);
   db.transaction(() => add('c', 2_000));
-  db.transaction(() => trust.prune(1_500));
+  db.transaction(() => trust.prune(1_500, 10));
   t.equal(trust.countTokens(), 1);
   t.end();
 });
@@ -146,42 +118,6 @@ t.test('an event is stored once, and the first stays', async (t) => {
   t.same(store.events.list(NODE, { after: 0, limit: 9 }), [{ ...event, data: { first: true } }]);
 });
 
-t.test('only the newest events of a node are kept', async (t) => {
-  const store = storeWithNode();
-  const at = '2026-01-01T00:00:00.000Z';
-  store.db.transaction(() => {
-    for (let seq = 1; seq <= 10_005; seq++) {
-      store.events.add(NODE, { seq, type: 'image.created', at, target: null, data: {} });
-    }
-    store.nodes.setLastSeq(NODE, 10_005);
-  });
-  store.prune(0);
-  t.equal(store.events.list(NODE, { after: 0, limit: 1 })[0]?.seq, 6);
-});
-
-t.test('ended operations and settled commands are kept for a week, others for ever', async (t) => {
-  const store = storeWithNode();
-  const target = { id: NODE, name: 'web' };
-  const ended = { ...anOperation('instance.stop', target), state: 'succeeded' as const };
-  const open = anOperation('instance.stop', target);
-  store.db.transaction(() => {
-    store.operations.put(NODE, ended, 0);
-    store.operations.put(NODE, open, 0);
-    for (const id of ['settled', 'unanswered']) {
-      store.commands.add(aCommand(id), 0);
-    }
-    store.commands.settle('settled', { state: 'refused', operationId: null, answer: null }, 0);
-  });
-  store.prune(7 * DAY_MS);
-  t.ok(store.operations.withId(ended.id));
-  t.ok(store.commands.get('settled'));
-  store.prune(7 * DAY_MS + 1);
-  t.equal(store.operations.withId(ended.id), null);
-  t.ok(store.operations.withId(open.id));
-  t.equal(store.commands.get('settled'), null);
-  t.ok(store.commands.get('unanswered'));
-});
-
 t.test('an operation never goes back', async (t) => {
   t.equal(isOlder('running', 'succeeded'), true);
   t.equal(isOlder('pending', 'running'), true);
@@ -189,21 +125,3 @@ t.test('an operation never goes back', async (t) => {
   t.equal(isOlder('failed', 'undoing'), false);
   t.equal(isOlder('succeeded', 'failed'), false);
 });
-
-function aCommand(id: string) {
-  return {
-    id,
-    clientKey: null,
-    digest: 'd',
-    method: 'instance.create' as const,
-    params: {},
-    nodeId: NODE,
-    instanceId: NODE,
-    pinned: false,
-    state: 'dispatching' as const,
-    operationId: null,
-    answer: null,
-    refusals: [],
-    origin: null,
-  };
-}

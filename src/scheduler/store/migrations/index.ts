@@ -7,6 +7,7 @@ import { fences } from './005-fences.ts';
 import { usage } from './006-usage.ts';
 import { revisions } from './007-revisions.ts';
 import { tokenTimes } from './008-token-times.ts';
+import { ends } from './009-ends.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -17,4 +18,5 @@ export const migrations: readonly string[] = [
   usage,
   revisions,
   tokenTimes,
+  ends,
 ];

@@ -1,0 +1,88 @@
+/**
+ * Deletes what is older than it is kept.
+ *
+ * A week of commands are hundreds of thousands, and what one rate of them leaves behind is deleted at the same rate. So rows go a few at
+ * a time, each few in a commit of their own, with a pause for other work between.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Clock } from '../clock.ts';
+import type { Store } from './store.ts';
+import { USAGE_KEPT_MS } from './usage.ts';
+
+const HOUR_MS = 3_600_000;
+/** How long an idempotency key and an ended operation are remembered: longer than any caller retries. */
+const SETTLED_KEPT_MS = 7 * 24 * HOUR_MS;
+/** How long an instance that came to nothing can be shown. */
+const FAILED_KEPT_MS = 24 * HOUR_MS;
+
+/** Milliseconds between two clean-ups. */
+const INTERVAL_MS = 600_000;
+/** Rows that are deleted, and nodes whose events are looked at, at once: each row is in half a dozen indexes, all over the file. */
+const ROWS_AT_ONCE = 10;
+/** Milliseconds for other work between. */
+const PAUSE_MS = 10;
+
+export class Pruner {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #stop: () => void;
+  #running: Promise<void> = Promise.resolve();
+  #isRunning = false;
+  #isClosed = false;
+
+  /** Starts at the first interval's end. */
+  constructor({ store, clock, logger }: { store: Store; clock: Clock; logger: Logger }) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#logger = logger;
+    this.#stop = clock.every(INTERVAL_MS, () => this.#begin());
+  }
+
+  /** Deletes all that is too old now. @throws {AgentError} UNAVAILABLE: the disk is full or can't be written. */
+  async prune(): Promise<void> {
+    const nowMs = this.#clock.now();
+    const { operations, commands, instances, trust, usage } = this.#store;
+    const settledMs = nowMs - SETTLED_KEPT_MS;
+    await this.#pruneEvents();
+    await this.#pruneAll(() => operations.prune(settledMs, ROWS_AT_ONCE));
+    await this.#pruneAll(() => commands.prune(settledMs, ROWS_AT_ONCE));
+    await this.#pruneAll(() => instances.prune(nowMs - FAILED_KEPT_MS, ROWS_AT_ONCE));
+    await this.#pruneAll(() => trust.prune(settledMs, ROWS_AT_ONCE));
+    await this.#pruneAll(() => usage.prune(nowMs - USAGE_KEPT_MS, ROWS_AT_ONCE));
+  }
+
+  /** Resolves when nothing of it touches the store any more. */
+  async close(): Promise<void> {
+    this.#stop();
+    this.#isClosed = true;
+    await this.#running;
+  }
+
+  /** One at a time; what could not be deleted is tried again the next time. */
+  #begin(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.#running = this.prune()
+      .catch((error: unknown) => this.#logger.warn({ err: error }, 'what is too old could not be deleted'))
+      .finally(() => {
+        this.#isRunning = false;
+      });
+  }
+
+  async #pruneAll(some: () => number): Promise<void> {
+    while (!this.#isClosed && this.#store.db.transaction(some) === ROWS_AT_ONCE) await pause(PAUSE_MS);
+  }
+
+  async #pruneEvents(): Promise<void> {
+    const { db, events, nodes } = this.#store;
+    const ids = nodes.briefs().map(({ id }) => id);
+    for (let at = 0; at < ids.length && !this.#isClosed; at += ROWS_AT_ONCE) {
+      db.transaction(() => {
+        for (const id of ids.slice(at, at + ROWS_AT_ONCE)) events.prune(id);
+      });
+      await pause(PAUSE_MS);
+    }
+  }
+}
