@@ -75,17 +75,18 @@ export class Directory {
   }
 
   show(node: NodeRow): NodeView {
-    return this.#shower()(node);
+    return this.#shower((id) => this.#parts.store.instances.countOn(id))(node);
   }
 
   showAll(): NodeView[] {
-    return this.#parts.store.nodes.all().map(this.#shower());
+    const counts = this.#parts.store.instances.countByNode();
+    return this.#parts.store.nodes.all().map(this.#shower((id) => counts.get(id) ?? 0));
   }
 
-  #shower(): (node: NodeRow) => NodeView {
+  /** @param instancesOn Counts those of a node. */
+  #shower(instancesOn: (nodeId: string) => number): (node: NodeRow) => NodeView {
     const { store, presence, links } = this.#parts;
     const claims = store.claims.sums();
-    const counts = store.instances.countByNode();
     return (node) => {
       const claimed = claims.get(node.id) ?? NOTHING;
       const { serviceNote, ...shown } = node;
@@ -98,7 +99,7 @@ export class Directory {
         connected: links.session(node.id) !== null,
         heardAt: presence.heardAt(node.id),
         leaseUntil: presence.leaseUntil(node.id),
-        instances: counts.get(node.id) ?? 0,
+        instances: instancesOn(node.id),
         claimed: byClass((name) => claimed[name] ?? 0),
         room: byClass((name) => Math.max(0, node.inventory.resources[name].available - (claimed[name] ?? 0))),
       };

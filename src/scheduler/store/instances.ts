@@ -81,6 +81,13 @@ export class InstanceStore {
       }));
   }
 
+  /** Number of instances that the node has told of. */
+  countOn(nodeId: string): number {
+    return this.#db
+      .sql("SELECT count(*) AS n FROM instances WHERE node_id = ? AND phase = 'present'")
+      .get(nodeId)?.['n'] as number;
+  }
+
   /** Number of instances that each node has told of. */
   countByNode(): Map<string, number> {
     const rows = this.#db

@@ -13,4 +13,7 @@ DROP INDEX commands_by_state;
 CREATE INDEX commands_under_way ON commands (node_id) WHERE state = 'dispatching';
 DROP INDEX commands_by_operation;
 CREATE INDEX commands_by_operation ON commands (operation_id) WHERE operation_id IS NOT NULL;
+
+DROP INDEX claims_by_node_and_state;
+CREATE INDEX claims_by_state ON claims (state, node_id);
 `;
