@@ -18,6 +18,7 @@ import { indexes } from './018-indexes.ts';
 import { usage } from './019-usage.ts';
 import { outbox } from './021-outbox.ts';
 import { reservations } from './022-reservations.ts';
+import { openOperations } from './023-open-operations.ts';
 
 export const migrations: readonly string[] = [
   init,
@@ -39,4 +40,5 @@ export const migrations: readonly string[] = [
   usage,
   outbox,
   reservations,
+  openOperations,
 ];
