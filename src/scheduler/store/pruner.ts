@@ -1,8 +1,8 @@
 /**
  * Deletes what is older than it is kept.
  *
- * A week of commands are hundreds of thousands, and what one rate of them leaves behind is deleted at the same rate. So rows go a few at
- * a time, each few in a commit of their own, with a pause for other work between.
+ * A week of commands are hundreds of thousands, and what one rate of them leaves behind is deleted at the same rate. So rows go
+ * for some milliseconds, in a commit of their own, and then there is a pause for other work.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -18,10 +18,11 @@ const FAILED_KEPT_MS = 24 * HOUR_MS;
 
 /** Milliseconds between two clean-ups. */
 const INTERVAL_MS = 600_000;
-/** Rows that are deleted, and nodes whose events are looked at, at once: each row is in half a dozen indexes, all over the file. */
-const ROWS_AT_ONCE = 10;
-/** Milliseconds for other work between. */
+/** Milliseconds of one commit's rows, and for other work before the next one. */
+const SLICE_MS = 5;
 const PAUSE_MS = 10;
+/** Rows after which the clock is looked at: some are in half a dozen indexes, all over the file. */
+const ROWS_AT_ONCE = 10;
 
 export class Pruner {
   readonly #store: Store;
@@ -71,18 +72,24 @@ export class Pruner {
       });
   }
 
-  async #pruneAll(some: () => number): Promise<void> {
-    while (!this.#isClosed && this.#store.db.transaction(some) === ROWS_AT_ONCE) await pause(PAUSE_MS);
+  async #pruneEvents(): Promise<void> {
+    const ids = this.#store.nodes.briefs().map(({ id }) => id);
+    await this.#pruneAll(() => {
+      const some = ids.splice(-ROWS_AT_ONCE);
+      for (const id of some) this.#store.events.prune(id);
+      return some.length;
+    });
   }
 
-  async #pruneEvents(): Promise<void> {
-    const { db, events, nodes } = this.#store;
-    const ids = nodes.briefs().map(({ id }) => id);
-    for (let at = 0; at < ids.length && !this.#isClosed; at += ROWS_AT_ONCE) {
-      db.transaction(() => {
-        for (const id of ids.slice(at, at + ROWS_AT_ONCE)) events.prune(id);
-      });
-      await pause(PAUSE_MS);
-    }
+  /** @param some Deletes some, and says how many; fewer than ROWS_AT_ONCE were the last. */
+  async #pruneAll(some: () => number): Promise<void> {
+    while (!this.#isClosed && this.#store.db.transaction(() => this.#pruneSlice(some))) await pause(PAUSE_MS);
+  }
+
+  /** @returns Whether there may be more. */
+  #pruneSlice(some: () => number): boolean {
+    const endsAt = performance.now() + SLICE_MS;
+    while (some() === ROWS_AT_ONCE) if (performance.now() >= endsAt) return true;
+    return false;
   }
 }

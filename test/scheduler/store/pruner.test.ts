@@ -11,6 +11,8 @@ import { NODE, storeWithNode } from './store-with-node.ts';
 
 const DAY_MS = 24 * 3_600_000;
 const INTERVAL_MS = 600_000;
+/** More than go in a few commits. */
+const BACKLOG = Array.from({ length: 20_000 }, (_, index) => `c${index}`);
 
 interface Scene {
   store: Store;
@@ -96,38 +98,28 @@ t.test('ended operations and settled commands are kept for a week, others for ev
   t.ok(store.commands.get('unanswered'));
 });
 
-t.test(
-  'a backlog goes a few rows at a time, with room for other work between, at every interval',
-  async (t) => {
-    const all = scene(t);
-    const { store, clock } = all;
-    addSettled(
-      all,
-      Array.from({ length: 95 }, (_, index) => `c${index}`),
-    );
-    clock.stall(7 * DAY_MS + INTERVAL_MS);
-    const seen = [countCommands(store)];
-    while (seen.at(-1) !== 0) {
-      await turn();
-      seen.push(countCommands(store));
-    }
-    const steps = seen.slice(1).map((count, index) => (seen[index] as number) - count);
-    t.equal(Math.max(...steps), 10);
-    addSettled(all, ['later']);
-    clock.stall(7 * DAY_MS + INTERVAL_MS);
-    await eventually(() => countCommands(store) === 0);
-  },
-);
+t.test('a backlog goes in many commits, with room for other work between, at every interval', async (t) => {
+  const all = scene(t);
+  const { store, clock } = all;
+  addSettled(all, BACKLOG);
+  clock.stall(7 * DAY_MS + INTERVAL_MS);
+  const seen = new Set([countCommands(store)]);
+  while (!seen.has(0)) {
+    await turn();
+    seen.add(countCommands(store));
+  }
+  t.ok(seen.size > 2, `${seen.size} numbers of commands were seen`);
+  addSettled(all, ['later']);
+  clock.stall(7 * DAY_MS + INTERVAL_MS);
+  await eventually(() => countCommands(store) === 0);
+});
 
 t.test('one that is closed stops in the middle', async (t) => {
   const all = scene(t);
   const { store, clock, pruner } = all;
-  addSettled(
-    all,
-    Array.from({ length: 95 }, (_, index) => `c${index}`),
-  );
+  addSettled(all, BACKLOG);
   clock.stall(7 * DAY_MS + INTERVAL_MS);
-  await eventually(() => countCommands(store) < 95);
+  await eventually(() => countCommands(store) < BACKLOG.length);
   await pruner.close();
   const left = countCommands(store);
   t.ok(left > 0);
