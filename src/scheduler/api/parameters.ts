@@ -57,7 +57,8 @@ const Limit = Type.Optional(
   Type.String({ pattern: '^([1-9][0-9]{0,2}|1000)$', description: `1 to ${LIST_LIMIT}` }),
 );
 
-export const InstancePage = strict({ after: Type.Optional(Id), limit: Limit });
+/** Of a list by id. */
+export const PageQuery = strict({ after: Type.Optional(Id), limit: Limit });
 
 export const EventPage = strict({
   after: Type.Optional(

@@ -9,6 +9,7 @@ import { type Static, Type } from '../../model/schema.ts';
 import type { Amounts } from '../engines/amounts.ts';
 import type { Links } from '../gateway/link-table.ts';
 import { NODE_SERVICES, type NodeRow } from '../store/nodes.ts';
+import type { Page } from '../store/page.ts';
 import type { Store } from '../store/store.ts';
 import type { Presence } from './presence.ts';
 import { stateOf } from './service.ts';
@@ -75,16 +76,15 @@ export class Directory {
   }
 
   show(node: NodeRow): NodeView {
-    return this.#shower((id) => this.#parts.store.instances.countOn(id))(node);
+    return this.#shower()(node);
   }
 
-  showAll(): NodeView[] {
-    const counts = this.#parts.store.instances.countByNode();
-    return this.#parts.store.nodes.all().map(this.#shower((id) => counts.get(id) ?? 0));
+  /** Nodes by id. */
+  showPage(page: Page): NodeView[] {
+    return this.#parts.store.nodes.list(page).map(this.#shower());
   }
 
-  /** @param instancesOn Counts those of a node. */
-  #shower(instancesOn: (nodeId: string) => number): (node: NodeRow) => NodeView {
+  #shower(): (node: NodeRow) => NodeView {
     const { store, presence, links } = this.#parts;
     const claims = store.claims.sums();
     return (node) => {
@@ -99,7 +99,7 @@ export class Directory {
         connected: links.session(node.id) !== null,
         heardAt: presence.heardAt(node.id),
         leaseUntil: presence.leaseUntil(node.id),
-        instances: instancesOn(node.id),
+        instances: store.instances.countOn(node.id),
         claimed: byClass((name) => claimed[name] ?? 0),
         room: byClass((name) => Math.max(0, node.inventory.resources[name].available - (claimed[name] ?? 0))),
       };

@@ -11,6 +11,7 @@
 import type { ErrorBody } from '../../model/errors.ts';
 import type { Instance, InstanceSpec } from '../../model/instance.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
+import { BEFORE_ALL, type Page } from './page.ts';
 import type { GroupPolicy, PlacementRequest } from '../placement/request.ts';
 
 export const INSTANCE_PHASES = ['dispatching', 'accepted', 'present', 'failed'] as const;
@@ -52,10 +53,10 @@ export class InstanceStore {
   }
 
   /** Instances by id, after `after`. */
-  list(page: { after: string; limit: number }): InstanceRow[] {
+  list({ after = BEFORE_ALL, limit }: Page): InstanceRow[] {
     return this.#db
       .sql('SELECT * FROM instances WHERE id > ? ORDER BY id LIMIT ?')
-      .all(page.after, page.limit)
+      .all(after, limit)
       .map(toInstance);
   }
 
@@ -86,14 +87,6 @@ export class InstanceStore {
     return this.#db
       .sql("SELECT count(*) AS n FROM instances WHERE node_id = ? AND phase = 'present'")
       .get(nodeId)?.['n'] as number;
-  }
-
-  /** Number of instances that each node has told of. */
-  countByNode(): Map<string, number> {
-    const rows = this.#db
-      .sql("SELECT node_id, count(*) AS n FROM instances WHERE phase = 'present' GROUP BY node_id")
-      .all();
-    return new Map(rows.map((row) => [row['node_id'] as string, row['n'] as number]));
   }
 
   /** Adds the instance, or changes it where it is: what an index holds mostly stays, and is not written. */

@@ -3,6 +3,7 @@
  */
 import type { Inventory } from '../../model/node.ts';
 import type { Database, Row } from '../../sqlite/database.ts';
+import { BEFORE_ALL, type Page } from './page.ts';
 import { RowCache } from './row-cache.ts';
 
 /** What is heard of it. */
@@ -70,8 +71,8 @@ export class NodeStore {
     return this.#db.sql('SELECT * FROM nodes WHERE hostname = ?').all(hostname).map(toNode);
   }
 
-  all(): NodeRow[] {
-    return this.#db.sql('SELECT * FROM nodes ORDER BY hostname, id').all().map(toNode);
+  list({ after = BEFORE_ALL, limit }: Page): NodeRow[] {
+    return this.#db.sql('SELECT * FROM nodes WHERE id > ? ORDER BY id LIMIT ?').all(after, limit).map(toNode);
   }
 
   briefs(): NodeBrief[] {

@@ -112,15 +112,22 @@ t.test('answers are what their schemas say', async (t) => {
   }
 });
 
-t.test('instances are listed page by page', async (t) => {
+t.test('instances and nodes are listed page by page', async (t) => {
   const lab = await startLab(t);
-  await lab.node();
-  for (const name of ['a', 'b', 'c']) await lab.post('/v1/instances', { spec: aSpec({ name }) });
-  const first = (await lab.get('/v1/instances?limit=2')).body;
-  const second = (await lab.get(`/v1/instances?limit=2&after=${first.next}`)).body;
-  const names = [...first.instances, ...second.instances].map(({ name }: { name: string }) => name);
-  t.same(names.toSorted(), ['a', 'b', 'c']);
-  t.equal(second.next, null);
+  for (const hostname of ['x', 'y', 'z']) await lab.node({ hostname });
+  for (const name of ['x', 'y', 'z']) await lab.post('/v1/instances', { spec: aSpec({ name }) });
+  for (const [list, name] of [
+    ['instances', 'name'],
+    ['nodes', 'hostname'],
+  ] as const) {
+    const first = (await lab.get(`/v1/${list}?limit=2`)).body;
+    t.equal(first[list].length, 2);
+    const second = (await lab.get(`/v1/${list}?limit=2&after=${first.next}`)).body;
+    t.same([...first[list], ...second[list]].map((one) => one[name]).toSorted(), ['x', 'y', 'z']);
+    t.equal(second.next, null);
+    t.equal((await lab.get(`/v1/${list}`)).body.next, null, 'all of a few are on one page');
+    t.equal((await lab.get(`/v1/${list}?limit=1001`)).status, 400);
+  }
 });
 
 t.test('the OpenAPI document names every route with its parameters', async (t) => {

@@ -13,11 +13,12 @@ import type { Store } from '../../store/store.ts';
 import {
   CommandAnswer,
   GenerationQuery,
-  InstancePage,
   InstanceParam,
   limitOf,
   NodeParam,
+  PageQuery,
 } from '../parameters.ts';
+import { nextOf } from '../../store/page.ts';
 import { type Route, route } from '../route.ts';
 
 export interface InstanceRouteParts {
@@ -26,9 +27,6 @@ export interface InstanceRouteParts {
 }
 
 const ofInstance = strict({ instance: InstanceParam });
-
-/** A UUID that no instance has before it. */
-const BEFORE_ALL = '';
 
 export function instanceRoutes(parts: InstanceRouteParts): Route[] {
   const { commands } = parts;
@@ -73,13 +71,12 @@ function listRoute({ store, commands }: InstanceRouteParts): Route {
     method: 'GET',
     path: '/v1/instances',
     summary: 'List the instances by id; `next`, where it is not null, is `after` for the next page.',
-    query: InstancePage,
+    query: PageQuery,
     result: strict({ instances: Type.Array(InstanceView), next: nullable(Id) }),
     handle: ({ query }) => {
       const limit = limitOf(query);
-      const rows = store.instances.list({ after: query.after ?? BEFORE_ALL, limit });
-      const last = rows.length < limit ? undefined : rows.at(-1);
-      return { instances: rows.map((row) => commands.show(row)), next: last?.id ?? null };
+      const rows = store.instances.list({ after: query.after, limit });
+      return { instances: rows.map((row) => commands.show(row)), next: nextOf(rows, limit) };
     },
   });
 }

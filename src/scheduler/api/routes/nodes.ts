@@ -2,7 +2,7 @@
  * /v1/nodes: what nodes there are, what they say, and the operator's way to ask them anything.
  */
 
-import { strict } from '../../../model/common.ts';
+import { Id, nullable, strict } from '../../../model/common.ts';
 import { AgentError } from '../../../model/errors.ts';
 import { BerthEvent } from '../../../model/event.ts';
 import { Instance } from '../../../model/instance.ts';
@@ -16,8 +16,9 @@ import { ask } from '../../nodes/ask.ts';
 import { type Directory, NodeView } from '../../nodes/directory.ts';
 import type { Mirror } from '../../nodes/mirror.ts';
 import type { Poller } from '../../nodes/poller.ts';
+import { nextOf } from '../../store/page.ts';
 import type { Store } from '../../store/store.ts';
-import { EventPage, limitOf, NodeParam } from '../parameters.ts';
+import { EventPage, limitOf, NodeParam, PageQuery } from '../parameters.ts';
 import { type Route, route } from '../route.ts';
 
 export interface NodeRouteParts {
@@ -43,9 +44,14 @@ export function nodeRoutes(parts: NodeRouteParts): Route[] {
     route({
       method: 'GET',
       path: '/v1/nodes',
-      summary: 'List the nodes.',
-      result: strict({ nodes: Type.Array(NodeView) }),
-      handle: () => ({ nodes: directory.showAll() }),
+      summary: 'List the nodes by id; `next`, where it is not null, is `after` for the next page.',
+      query: PageQuery,
+      result: strict({ nodes: Type.Array(NodeView), next: nullable(Id) }),
+      handle: ({ query }) => {
+        const limit = limitOf(query);
+        const nodes = directory.showPage({ after: query.after, limit });
+        return { nodes, next: nextOf(nodes, limit) };
+      },
     }),
     route({
       method: 'GET',
