@@ -73,7 +73,8 @@ export async function startScheduler(
   options: SchedulerOptions,
   host: { clock: Clock; logger: Logger },
 ): Promise<Scheduler> {
-  const store = new Store(options.stateDir);
+  const report = (error: unknown) => host.logger.error({ err: error }, 'what follows a commit failed');
+  const store = new Store(options.stateDir, { report });
   const wired = wire(store, options, host);
   try {
     if (options.bus) wired.join(await connectBus(options.bus, host.logger));

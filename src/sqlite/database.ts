@@ -154,7 +154,7 @@ export class Database {
     }
     this.#commits?.afterCommit();
     for (const callback of callbacks) this.#tell(callback);
-    if (++this.#unmoved === COMMITS_MOVED_TOGETHER) setImmediate(() => this.#tell(() => this.#moveCommits()));
+    if (++this.#unmoved === COMMITS_MOVED_TOGETHER) setImmediate(() => this.#moveCommits());
     return result;
   }
 
@@ -243,7 +243,13 @@ export class Database {
    */
   #moveCommits(): void {
     this.#unmoved = 0;
-    if (this.#sqlite.open) this.#guarded(() => this.#sqlite.pragma('wal_checkpoint(PASSIVE)'));
+    if (!this.#sqlite.open) return;
+    try {
+      this.#guarded(() => this.#sqlite.pragma('wal_checkpoint(PASSIVE)'));
+    } catch (cause) {
+      const path = join(this.#file.folder, this.#file.name);
+      this.#report(new Error(`Cannot move commits into ${path}: they stay in its log`, { cause }));
+    }
   }
 
   #committed<T>(body: () => T): T {

@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
 import t, { type Test } from 'tap';
-import type { Database } from '../../src/sqlite/database.ts';
+import type { Database, DatabaseOptions } from '../../src/sqlite/database.ts';
 import { openNames } from './names-database.ts';
 
 const MOVED_TOGETHER = 32;
 
-function opened(t: Test): { db: Database; count: () => number } {
+function opened(t: Test, options?: DatabaseOptions): { db: Database; count: () => number } {
   const folder = mkdtempSync(join(tmpdir(), 'berth-moved-'));
-  const db = openNames(folder);
+  const db = openNames(folder, options);
   t.teardown(() => {
     db.close();
     rmSync(folder, { recursive: true });
@@ -60,3 +60,26 @@ t.test('a database that is closed before its commits are moved keeps them all', 
   await turn();
   t.equal(count(), MOVED_TOGETHER, 'what closes it moves them');
 });
+
+t.test(
+  'commits that can not be moved are told of, lost for nobody, and moved with the next ones',
+  async (t) => {
+    const told: unknown[] = [];
+    const { db, count } = opened(t, { report: (error) => told.push(error) });
+    const refusal = new Error('disk I/O error');
+    const calls = t.capture(Sqlite.prototype, 'pragma', () => {
+      throw refusal;
+    });
+    for (let at = 0; at < MOVED_TOGETHER; at++) add(db, `a${at}`);
+    await turn();
+    t.match(told, [
+      { message: /Cannot move commits into .*test.sqlite: they stay in its log/, cause: refusal },
+    ]);
+    t.equal(calls().length, 1);
+    calls.restore();
+    for (let at = 0; at < MOVED_TOGETHER; at++) add(db, `b${at}`);
+    await turn();
+    t.equal(count(), 2 * MOVED_TOGETHER);
+    t.equal(told.length, 1);
+  },
+);

@@ -96,7 +96,7 @@ function openWhole({ folder, clock, log, commits }: OpenParts): Store {
   const emptied = findEmptied(folder, path);
   if (emptied !== null) throw new DamagedDatabase(path, emptied);
   const lostMark = markWithoutLog(folder, DATABASE_NAME);
-  const report = (error: unknown) => log.error({ error }, 'a listener of a change failed');
+  const report = (error: unknown) => log.error({ error }, 'what follows a commit failed');
   const store = new Store(folder, clock, { report, commits });
   const wrong =
     lostMark !== null && store.meta.get('opening') === lostMark

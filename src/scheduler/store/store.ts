@@ -3,7 +3,7 @@
  */
 
 import { CommitRound } from '../../sqlite/commit-round.ts';
-import { Database } from '../../sqlite/database.ts';
+import { Database, type DatabaseOptions } from '../../sqlite/database.ts';
 import { ClaimStore } from './claims.ts';
 import { CommandStore } from './commands.ts';
 import { EventStore } from './events.ts';
@@ -43,9 +43,9 @@ export class Store {
   readonly operatorLog: OperatorLog;
   readonly usage: UsageStore;
 
-  /** @see Database for `folder` and errors. */
-  constructor(folder: string) {
-    this.db = new Database({ ...DATABASE, folder });
+  /** @see Database for `folder`, `options` and errors. */
+  constructor(folder: string, options?: DatabaseOptions) {
+    this.db = new Database({ ...DATABASE, folder }, options);
     this.round = new CommitRound(this.db);
     this.nodes = new NodeStore(this.db);
     this.events = new EventStore(this.db);
