@@ -3,7 +3,7 @@
  *
  * A Connection holds no state of domains. How it stays connected, and which calls share a socket, is src/pool.ts.
  */
-import type { CallOptions, RoleCallOptions } from './api/caller.ts';
+import { as, type CallOptions, type RoleCallOptions } from './api/caller.ts';
 import { ConnectionMethods } from './api/connection.gen.ts';
 import { Objects } from './api/objects.gen.ts';
 import type { Domain } from './domain.ts';
@@ -15,9 +15,11 @@ import { subscriptionOf } from './events/subscription.ts';
 import type { ConnectionState, Pool, Role, StateListener } from './pool.ts';
 import type { ArgsOf, ProcedureName, ReplyOf } from './protocol/procedures.ts';
 import type { NonnullDomain } from './protocol/types.gen.ts';
+import type { ChannelCallOptions } from './rpc/channel.ts';
 import type { LibvirtStream } from './rpc/stream.ts';
 import type { Session } from './session.ts';
 import type { TypedParams } from './typed-params.ts';
+import type { TypedParamsShape } from './xdr/reader.ts';
 
 export interface DomainStats {
   domain: Domain;
@@ -68,8 +70,7 @@ export class Connection extends ConnectionMethods implements AsyncDisposable {
     args: ArgsOf<P>,
     options: RoleCallOptions = {},
   ): Promise<ReplyOf<P>> {
-    const role = checkedRole(checkedOptions(options).role ?? 'short');
-    return (await this.#pool.call(name, args, role, this.#limits(options, role))) as ReplyOf<P>;
+    return (await this.#call(name, args, options, 'list')) as ReplyOf<P>;
   }
 
   /**
@@ -168,10 +169,8 @@ export class Connection extends ConnectionMethods implements AsyncDisposable {
     flags = 0,
     options?: RoleCallOptions,
   ): Promise<DomainStats[]> {
-    const { role = 'long' } = checkedOptions(options ?? {});
-    const limits = { ...this.#limits(options ?? {}, checkedRole(role)), typedParams: 'object' } as const;
     const args = { doms: domains, stats, flags };
-    const reply = await this.#pool.call('connectGetAllDomainStats', args, role, limits);
+    const reply = await this.#call('connectGetAllDomainStats', args, as('long', options), 'object');
     const { retStats } = reply as { retStats: { dom: NonnullDomain; params: TypedParams }[] };
     return retStats.map(({ dom, params }) => ({ domain: this.objects.domain(dom), stats: params }));
   }
@@ -183,6 +182,13 @@ export class Connection extends ConnectionMethods implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  #call(name: string, args: unknown, options: RoleCallOptions, shape: TypedParamsShape): Promise<unknown> {
+    const role = checkedRole(checkedOptions(options).role ?? 'short');
+    const limits: ChannelCallOptions = this.#limits(options, role);
+    limits.typedParams = shape;
+    return this.#pool.call(name, args, role, limits);
   }
 
   #limits(options: CallOptions, role: Role): CallOptions {

@@ -48,12 +48,14 @@ export class EventStore {
     this.#db.sql('DELETE FROM events WHERE node_id = ?').run(nodeId);
   }
 
-  /** Deletes what is too old of a node's. */
-  prune(nodeId: string): void {
+  /** Deletes what is too old of a node's, the oldest first. */
+  prune(nodeId: string, rows: number): number {
     this.#db.assertTransaction();
     const lastSeq = this.#db.sql('SELECT last_seq FROM nodes WHERE id = ?').get(nodeId)?.['last_seq'] ?? 0;
-    const oldest = (lastSeq as number) - EVENTS_KEPT;
-    if (oldest > 0) this.#db.sql('DELETE FROM events WHERE node_id = ? AND seq <= ?').run(nodeId, oldest);
+    const old = 'SELECT seq FROM events WHERE node_id = ? AND seq <= ? ORDER BY seq LIMIT ?';
+    return this.#db
+      .sql(`DELETE FROM events WHERE node_id = ? AND seq IN (${old})`)
+      .run(nodeId, nodeId, (lastSeq as number) - EVENTS_KEPT, rows).changes;
   }
 }
 

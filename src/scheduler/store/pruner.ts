@@ -47,11 +47,14 @@ export class Pruner {
     const { operations, commands, instances, trust, usage } = this.#store;
     const settledMs = nowMs - SETTLED_KEPT_MS;
     await this.#pruneEvents();
-    await this.#pruneAll(() => operations.prune(settledMs, ROWS_AT_ONCE));
-    await this.#pruneAll(() => commands.prune(settledMs, ROWS_AT_ONCE));
-    await this.#pruneAll(() => instances.prune(nowMs - FAILED_KEPT_MS, ROWS_AT_ONCE));
-    await this.#pruneAll(() => trust.prune(settledMs, ROWS_AT_ONCE));
-    await this.#pruneAll(() => usage.prune(nowMs - USAGE_KEPT_MS, ROWS_AT_ONCE));
+    for (const some of [
+      () => operations.prune(settledMs, ROWS_AT_ONCE),
+      () => commands.prune(settledMs, ROWS_AT_ONCE),
+      () => instances.prune(nowMs - FAILED_KEPT_MS, ROWS_AT_ONCE),
+      () => trust.prune(settledMs, ROWS_AT_ONCE),
+      () => usage.prune(nowMs - USAGE_KEPT_MS, ROWS_AT_ONCE),
+    ])
+      await this.#pruneAll(() => some() === ROWS_AT_ONCE);
   }
 
   /** Resolves when nothing of it touches the store any more. */
@@ -73,23 +76,24 @@ export class Pruner {
   }
 
   async #pruneEvents(): Promise<void> {
-    const ids = this.#store.nodes.briefs().map(({ id }) => id);
+    const { events, nodes } = this.#store;
+    const ids = nodes.briefs().map(({ id }) => id);
     await this.#pruneAll(() => {
-      const some = ids.splice(-ROWS_AT_ONCE);
-      for (const id of some) this.#store.events.prune(id);
-      return some.length;
+      const id = ids.at(-1);
+      if (id !== undefined && events.prune(id, ROWS_AT_ONCE) < ROWS_AT_ONCE) ids.pop();
+      return ids.length > 0;
     });
   }
 
-  /** @param some Deletes some, and says how many; fewer than ROWS_AT_ONCE were the last. */
-  async #pruneAll(some: () => number): Promise<void> {
+  /** @param some Deletes some, and says whether there may be more. */
+  async #pruneAll(some: () => boolean): Promise<void> {
     while (!this.#isClosed && this.#store.db.transaction(() => this.#pruneSlice(some))) await pause(PAUSE_MS);
   }
 
   /** @returns Whether there may be more. */
-  #pruneSlice(some: () => number): boolean {
+  #pruneSlice(some: () => boolean): boolean {
     const endsAt = performance.now() + SLICE_MS;
-    while (some() === ROWS_AT_ONCE) if (performance.now() >= endsAt) return true;
+    while (some()) if (performance.now() >= endsAt) return true;
     return false;
   }
 }
