@@ -3,7 +3,9 @@
  * Berth that is installed here, is none of it.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { replaceDurably } from '../../src/sqlite/set-aside.ts';
 import { RUN, STATE, TRACES_BEFORE } from './places.ts';
 
 const DOMAIN = /^berth-.*/;
@@ -26,7 +28,12 @@ export function traces(): Map<string, string[]> {
 
 /** To be called before anything is made; a trial that goes on keeps what was noted when it began. */
 export function noteTracesBefore(): void {
-  if (!existsSync(TRACES_BEFORE)) writeFileSync(TRACES_BEFORE, JSON.stringify([...traces().values()].flat()));
+  if (existsSync(TRACES_BEFORE)) return;
+  replaceDurably(
+    dirname(TRACES_BEFORE),
+    basename(TRACES_BEFORE),
+    JSON.stringify([...traces().values()].flat()),
+  );
 }
 
 /** What was there before the trial began; nothing where none was begun. */

@@ -97,7 +97,7 @@ export class AllocationStore {
 
   #counted(): Map<string, number> {
     const rows = this.#db
-      .sql(`SELECT resource_class, pool, sum(amount) AS amount FROM allocations GROUP BY 1, 2`)
+      .sql('SELECT resource_class, pool, sum(amount) AS amount FROM allocations GROUP BY 1, 2')
       .all();
     return new Map(rows.map(toAllocation).map((sum) => [keyOf(sum), sum.amount]));
   }
