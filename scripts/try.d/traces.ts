@@ -39,8 +39,18 @@ export function noteTracesBefore(): void {
 /** What was there before the trial began; nothing where none was begun. */
 export function tracesBefore(): ReadonlySet<string> {
   if (!existsSync(TRACES_BEFORE)) return new Set();
-  const noted = JSON.parse(readFileSync(TRACES_BEFORE, 'utf8')) as string[];
-  return new Set(noted.filter((trace) => ![STATE, RUN].includes(trace)));
+  return new Set(noted().filter((trace) => ![STATE, RUN].includes(trace)));
+}
+
+/** @throws {Error} Somebody has changed the note. */
+function noted(): string[] {
+  try {
+    return JSON.parse(readFileSync(TRACES_BEFORE, 'utf8')) as string[];
+  } catch (cause) {
+    throw new Error(`Cannot read ${TRACES_BEFORE}: delete it, and all that is there counts as left`, {
+      cause,
+    });
+  }
 }
 
 /** What of a program's lines is a name of that form, or holds one. */
