@@ -17,33 +17,42 @@ const SECTORS_PER_GIB = 2 * 1024 ** 2;
 const WRITTEN_BYTES = 4 * 1024 ** 2;
 const node = new RealNode();
 
-/** Serials of virtio disks are files; those of SCSI disks are pages of their product data, after four bytes. */
+/**
+ * Serials of virtio disks are files; those of SCSI disks are pages of their product data, after four bytes.
+ *
+ * A disk may come at any moment: a pattern that matched nothing must not be looked at again as one that does, and the
+ * kernel names a disk before it can be opened.
+ */
 const TELL_OF_DISKS = `#!/bin/sh
+disks() {
+  cd /sys/block && ls | grep -E '^(vd[b-z]|sd[a-z])$'
+}
 serial() {
-  [ -e /sys/block/$1/serial ] && cat /sys/block/$1/serial && return
-  [ -e /sys/block/$1/device/vpd_pg80 ] && tail -c +5 /sys/block/$1/device/vpd_pg80
+  [ -e "/sys/block/$1/serial" ] && cat "/sys/block/$1/serial" && return
+  [ -e "/sys/block/$1/device/vpd_pg80" ] && tail -c +5 "/sys/block/$1/device/vpd_pg80"
 }
 write() {
   head -c ${WRITTEN_BYTES} /dev/urandom >/run/written
-  dd if=/run/written of=/dev/$1 bs=64k conv=fsync 2>/dev/null
-  set -- $2 $(sha256sum /run/written)
+  until [ -b "/dev/$1" ] && dd if=/run/written of="/dev/$1" bs=64k conv=fsync 2>/dev/null; do
+    [ -e "/sys/block/$1" ] || return
+    sleep 1
+  done
+  set -- "$2" $(sha256sum /run/written)
   echo "WROTE $1 $2"
 }
 while :; do
-  for path in /sys/block/vd[b-z] /sys/block/sd*; do
-    [ -e $path/size ] || continue
-    disk=\${path##*/}
-    name=$(serial $disk)
-    [ "$name" = seed ] && continue
-    is="DISK $name $(cat $path/size)"
+  for disk in $(disks); do
+    name=$(serial "$disk")
+    [ -z "$name" ] || [ "$name" = seed ] && continue
+    is="DISK $name $(cat "/sys/block/$disk/size")"
     grep -qx "$is" /run/told 2>/dev/null && continue
-    grep -q "DISK $name " /run/told 2>/dev/null || write $disk $name
+    grep -q "DISK $name " /run/told 2>/dev/null || write "$disk" "$name"
     echo "$is" >>/run/told
     echo "$is"
   done
   for name in $(cut -d' ' -f2 /run/told 2>/dev/null | sort -u); do
-    for path in /sys/block/vd[b-z] /sys/block/sd*; do
-      [ "$(serial \${path##*/})" = "$name" ] && continue 2
+    for disk in $(disks); do
+      [ "$(serial "$disk")" = "$name" ] && continue 2
     done
     sed -i "/ $name /d" /run/told
     echo "GONE $name"
