@@ -3,9 +3,10 @@
  *
  * The guest tells of its disks on its console, each by the serial that it sees, and writes to those that are new.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { cannotRun, prepare, qemuPid, RealNode, spec, until } from './support/node.ts';
@@ -15,6 +16,8 @@ const skip = cannotRun();
 const TEST_MS = 300_000;
 const SECTORS_PER_GIB = 2 * 1024 ** 2;
 const WRITTEN_BYTES = 4 * 1024 ** 2;
+/** How long QEMU closes a file in the test of that. */
+const CLOSE_MS = 3_000;
 const node = new RealNode();
 
 /**
@@ -84,12 +87,43 @@ async function serialOf(volume: string): Promise<string> {
   return (await node.call('volume.show', { id: volume })).volume.id.replaceAll('-', '').slice(0, 20);
 }
 
-async function tuneOf(volume: string): Promise<string> {
+async function fileOf(volume: string): Promise<string> {
   const { id } = (await node.call('volume.show', { id: volume })).volume;
-  const path = join(node.folder, 'state/pool/volumes', `${id}.qcow2`);
-  return execFileSync('virsh', ['-q', '-c', 'qemu:///system', 'blkdeviotune', 'berth-e2e-disks', path], {
+  return join(node.folder, 'state/pool/volumes', `${id}.qcow2`);
+}
+
+function virsh(command: string, ...args: string[]): string {
+  return execFileSync('virsh', ['-q', '-c', 'qemu:///system', command, 'berth-e2e-disks', ...args], {
     encoding: 'utf8',
   });
+}
+
+/** Has QEMU take its time to close a file. @returns what ends that */
+async function closesSlowly(pid: number, path: string): Promise<() => Promise<void>> {
+  const injected = ['-e', 'trace=close', '-e', `inject=close:delay_enter=${CLOSE_MS * 1000}`];
+  const tracer = spawn('strace', ['-f', '-o', '/dev/null', '-P', path, ...injected, '-p', String(pid)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  await once(tracer.stderr, 'data'); // "Process N attached"
+  return async () => {
+    tracer.kill('SIGINT');
+    await once(tracer, 'exit');
+  };
+}
+
+/** @returns how many descriptors of a process are of that file */
+function descriptorsOf(pid: number, path: string): number {
+  const folder = `/proc/${pid}/fd`;
+  return readdirSync(folder).filter((name) => linkOf(join(folder, name)) === path).length;
+}
+
+/** @returns what it leads to; null where it has gone meanwhile */
+function linkOf(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
+  }
 }
 
 /** SHA-256 of the beginning of a volume, as its export has it. */
@@ -117,11 +151,11 @@ for (const bus of ['virtio', 'scsi'] as const) {
       await said(new RegExp(`DISK ${serial} ${2 * SECTORS_PER_GIB}\\b`));
       t.match(await node.berth('volume', 'configure', volume, '--limit', 'iops=500:900:5'), { code: 0 });
       t.match(
-        await tuneOf(volume),
+        virsh('blkdeviotune', await fileOf(volume)),
         /total_iops_sec *: 500\n[\s\S]*total_iops_sec_max *: 900\n[\s\S]*total_iops_sec_max_length *: 5\n/,
       );
       t.match(await node.berth('volume', 'configure', volume, '--no-limits'), { code: 0 });
-      t.match(await tuneOf(volume), /total_iops_sec *: 0\n/);
+      t.match(virsh('blkdeviotune', await fileOf(volume)), /total_iops_sec *: 0\n/);
       t.same((await node.call('instance.show', { id: 'e2e-disks' })).instance.drift, []);
       t.match(await node.berth('volume', 'detach', volume), { code: 0 });
       await said(new RegExp(`GONE ${serial}`));
@@ -131,6 +165,30 @@ for (const bus of ['virtio', 'scsi'] as const) {
     },
   );
 }
+
+t.test(
+  'a volume is detached once QEMU has closed its file, though libvirt names the disk no more before',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    const pid = qemuPid('berth-e2e-disks');
+    t.match(await node.berth('volume', 'create', 'closed', '--size-gib', '1'), { code: 0 });
+    t.match(await node.berth('volume', 'attach', 'closed', 'e2e-disks'), { code: 0 });
+    const path = await fileOf('closed');
+    await said(new RegExp(`WROTE ${await serialOf('closed')}`));
+    t.not(descriptorsOf(pid, path), 0);
+    const endSlowness = await closesSlowly(pid, path);
+    virsh('suspend'); // It lets nothing go, and libvirt's call gives up waiting: what comes later is an event's work.
+    virsh('detach-disk', path, '--live');
+    virsh('resume');
+    await until('libvirt names it no more', TEST_MS, async () =>
+      virsh('domblklist').includes(path) ? null : true,
+    );
+    t.match(await node.berth('volume', 'detach', 'closed'), { code: 0 });
+    t.equal(descriptorsOf(pid, path), 0);
+    await endSlowness();
+    t.match(await node.berth('volume', 'delete', 'closed', '--yes'), { code: 0 });
+  },
+);
 
 t.test(
   'disks attached while it runs are there after a stop, a start and a crash of berthd',

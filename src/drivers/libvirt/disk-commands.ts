@@ -12,6 +12,7 @@ import type { GuestDisk } from '../contracts/hypervisor.ts';
 import { attributeOf, elementsAt, textOf, type XmlElement } from '../host/xml-read.ts';
 import { bufferedPaths } from './direct-io.ts';
 import { diskDevice, freeTarget, IOTHREAD_ID, scsiController, tuneParameters } from './disk-xml.ts';
+import { isLibvirtError } from './errors.ts';
 import type { GuestGate } from './guest-gate.ts';
 import { disksOf, type LiveDisk, liveDisk, liveXml, thatDisk } from './live-disks.ts';
 import { type CommandContext, illegal, runningDomain } from './own-domain.ts';
@@ -53,6 +54,7 @@ export class DiskCommands {
     const isGone = async () => (await liveDisk(domain, context, serial)) === null;
     const release = () => this.#release(context, domain, serial);
     await untilReleased({ context, clock: this.#clock, isGone, release, what: `Guest ${id}`, thing: 'disk' });
+    await this.#untilClosed(context, domain);
   }
 
   async grow(context: CommandContext, id: string, serial: string, sizeBytes: number): Promise<void> {
@@ -85,6 +87,22 @@ export class DiskCommands {
     if (element === undefined) return;
     const text = `<disk type='file' device='disk'><target dev='${element}'/></disk>`;
     await this.#ask(context, domain.uuid, (rest) => domain.detachDeviceFlags(text, LIVE, rest));
+  }
+
+  /**
+   * libvirt takes a disk out of its XML first, and then has QEMU close its file and takes the file back from QEMU, all in
+   * one job on the domain. A query that has to wait for that job says when all of it is done.
+   *
+   * @see qemuDomainRemoveDiskDevice, qemu_hotplug.c
+   */
+  async #untilClosed(context: CommandContext, domain: Domain): Promise<void> {
+    try {
+      await this.#ask(context, domain.uuid, (rest) => domain.getIOThreadInfo(LIVE, rest));
+    } catch (error) {
+      const isOff =
+        isLibvirtError(error, 'VIR_ERR_OPERATION_INVALID') || isLibvirtError(error, 'VIR_ERR_NO_DOMAIN');
+      if (!isOff) throw error;
+    }
   }
 
   async #attach(context: CommandContext, domain: Domain, device: string): Promise<void> {

@@ -71,12 +71,9 @@ export class ShareCommands {
 
   async #release({ limits }: CommandContext, domain: Domain, share: GuestShare): Promise<void> {
     const text = writeXml(shareDevice(share, this.#readOnlyProgram));
-    await this.#gate
-      .run(domain.uuid, limits, 'command', (rest) => domain.detachDeviceFlags(text, LIVE, rest))
-      .catch((error: unknown) => {
-        // It has gone between the look and the request.
-        if (!isLibvirtError(error, 'VIR_ERR_DEVICE_MISSING')) throw error;
-      });
+    await this.#gate.run(domain.uuid, limits, 'command', (rest) =>
+      domain.detachDeviceFlags(text, LIVE, rest),
+    );
   }
 }
 

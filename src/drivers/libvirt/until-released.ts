@@ -39,7 +39,7 @@ export async function untilReleased(parts: Release): Promise<void> {
 /** A guest that boots may miss the request: it is asked again, and what a later request meets is no news. */
 async function untilGone({ context, clock, isGone, release }: Release): Promise<void> {
   if (await isGone()) return;
-  await release();
+  await release().catch(throwUnlessMissing);
   let askedAtMs = clock.monotonicMs();
   while (!(await isGone())) {
     if (clock.monotonicMs() - askedAtMs > ASK_AGAIN_MS) {
@@ -51,11 +51,14 @@ async function untilGone({ context, clock, isGone, release }: Release): Promise<
   }
 }
 
+/** It has gone between the look and the request. */
+function throwUnlessMissing(error: unknown): void {
+  if (!isLibvirtError(error, 'VIR_ERR_DEVICE_MISSING')) throw error;
+}
+
 /** libvirt has answered and refused. */
 function throwUnlessRefused(error: unknown): void {
   const isRefused =
-    isLibvirtError(error, 'VIR_ERR_INTERNAL_ERROR') ||
-    isLibvirtError(error, 'VIR_ERR_OPERATION_FAILED') ||
-    isLibvirtError(error, 'VIR_ERR_DEVICE_MISSING');
-  if (!isRefused) throw error;
+    isLibvirtError(error, 'VIR_ERR_INTERNAL_ERROR') || isLibvirtError(error, 'VIR_ERR_OPERATION_FAILED');
+  if (!isRefused) throwUnlessMissing(error);
 }
