@@ -13,21 +13,13 @@
  */
 import type { Logger } from 'pino';
 import { AgentError } from '../../model/errors.ts';
-import type { IssuedCertificate, RenewRequest } from '../../model/enrolment.ts';
 import type { BerthEvent } from '../../model/event.ts';
 import type { MethodName } from '../../model/methods.ts';
 import type { TSchema } from '../../model/schema.ts';
 import { ToldEvent } from '../../model/told.ts';
 import { parse } from '../../model/validate.ts';
 import { FlowGate } from '../../model/flow.ts';
-import {
-  commonFeatures,
-  EVENTS_IN_FLIGHT_LIMIT,
-  MESSAGE_BYTES_LIMIT,
-  PROTOCOL_VERSION,
-  REQUESTS_IN_FLIGHT_LIMIT,
-  type Snapshot,
-} from '../../model/link.ts';
+import { MESSAGE_BYTES_LIMIT } from '../../model/link.ts';
 import type { Inventory } from '../../model/node.ts';
 import {
   AGENT_MESSAGES,
@@ -42,12 +34,12 @@ import {
   rpcErrorOf,
 } from '../../model/wire.ts';
 import type { Clock } from '../clock.ts';
+import type { AgentPeer } from './agent-peer.ts';
 import { because, CLOSE, type CloseCause } from './close-codes.ts';
-import type { HeldInventories, HeldInventory } from './held-inventories.ts';
+import type { HeldInventories } from './held-inventories.ts';
 import type { LinkSocket } from './link-socket.ts';
 import { type Outcome, Requests } from './requests.ts';
-
-export type { Outcome } from './requests.ts';
+import { DEFAULT_LIMITS, limitsOf, termsOf } from './terms.ts';
 
 /** Milliseconds an agent has to introduce itself: it needs none of its host for that. */
 const HELLO_DEADLINE_MS = 10_000;
@@ -55,42 +47,6 @@ const HELLO_DEADLINE_MS = 10_000;
 const CLOSE_GRACE_MS = 1_000;
 /** Bytes waiting to be read by an agent; beyond it the link is cut, for the agent reads too slowly to live. */
 const SEND_BUFFER_BYTES_LIMIT = 2 * MESSAGE_BYTES_LIMIT;
-
-/** What this side speaks and takes. */
-const TERMS = {
-  version: PROTOCOL_VERSION,
-  limits: {
-    messageBytes: MESSAGE_BYTES_LIMIT,
-    requests: REQUESTS_IN_FLIGHT_LIMIT,
-    events: EVENTS_IN_FLIGHT_LIMIT,
-  },
-};
-
-/** A hello with the inventory, however it was told. */
-export type WholeHello = Hello & { inventory: Inventory };
-
-/** Answer to a hello, and when the event `lastSeq` was, where that is known. */
-export type Welcome = Omit<HelloResult, 'link'> & { lastAt: string | null; fences?: number };
-
-/** What the owner of the links does with what agents say. */
-export interface AgentPeer {
-  /** The inventory that is stored of a node, with the node's own word for it; null where there is no such. */
-  toldBefore(nodeId: string): HeldInventory | null;
-  /** @throws {AgentError} when the agent is not taken; the link is closed then. */
-  onHello(session: AgentSession, hello: WholeHello): Promise<Welcome>;
-  /** The answer to the hello is on its way: requests may follow. */
-  onIntroduced(session: AgentSession, nodeId: string): void;
-  /** The agent reads again: what found no room may follow. */
-  onRoom(session: AgentSession, nodeId: string): void;
-  /** Resolves when it is stored. @throws {AgentError} INVALID_ARGUMENT: the link is closed then. */
-  onHeartbeat(session: AgentSession, nodeId: string, heartbeat: Heartbeat): Promise<void>;
-  onEvent(session: AgentSession, nodeId: string, event: BerthEvent): void;
-  /** @throws {AgentError} INVALID_ARGUMENT: a part out of its order; the link is closed then. */
-  onSnapshot(session: AgentSession, nodeId: string, snapshot: Snapshot): void;
-  /** The next certificate of the node. @throws {AgentError} when there is none to be had here. */
-  onRenew(session: AgentSession, nodeId: string, request: RenewRequest): IssuedCertificate;
-  onClosed(session: AgentSession, nodeId: string): void;
-}
 
 export interface SessionParts {
   /** The node that the other end has proven to be by a certificate. @default null: it has not */
@@ -122,7 +78,7 @@ export class AgentSession {
   readonly #provenNode: string | null;
   #nodeId: string | null = null;
   /** What the agent takes. */
-  #limits = { messageBytes: MESSAGE_BYTES_LIMIT, requests: REQUESTS_IN_FLIGHT_LIMIT };
+  #limits = DEFAULT_LIMITS;
   /** A hello was taken, and is not answered yet. */
   #isIntroducing = false;
   #lastId = 0;
@@ -332,13 +288,8 @@ export class AgentSession {
     if (inventory === null) throw new AgentError('INVALID_ARGUMENT', 'A hello needs the inventory');
     const { lastAt, fences = 0, ...result } = await this.#peer.onHello(this, { ...hello, inventory });
     if (hello.link === undefined) return result;
-    const { messageBytes, requests } = hello.link.limits;
-    this.#limits = {
-      messageBytes: Math.min(messageBytes, MESSAGE_BYTES_LIMIT),
-      requests: Math.min(requests, REQUESTS_IN_FLIGHT_LIMIT),
-    };
-    const terms = { ...TERMS, features: commonFeatures(hello.link.features), lastAt };
-    return { ...result, link: { ...terms, ...(fences > 0 && { fences }) } };
+    this.#limits = limitsOf(hello.link);
+    return { ...result, link: termsOf(hello.link, { lastAt, fences }) };
   }
 
   /** A heartbeat counts, whatever becomes of the inventory in it. */

@@ -6,7 +6,7 @@ import { METHODS, type MethodName, type Result } from '../../model/methods.ts';
 import type { TSchema } from '../../model/schema.ts';
 import { told } from '../../model/told.ts';
 import { parse } from '../../model/validate.ts';
-import type { Outcome } from '../gateway/agent-session.ts';
+import type { Outcome } from '../gateway/requests.ts';
 import type { Links } from '../gateway/link-table.ts';
 
 /** Milliseconds a node has for an answer: the slowest method, node.doctor, looks at its whole host. */
