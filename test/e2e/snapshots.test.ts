@@ -10,6 +10,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { DEFAULT_POLICIES } from '../../src/model/policy.ts';
+import { inGuest, untilUp } from './support/in-guest.ts';
 import { cannotRun, prepare, qemuPid, RealNode, spec, until } from './support/node.ts';
 
 const skip = cannotRun();
@@ -24,8 +25,6 @@ const WRITE_ON_DEMAND = `#!/bin/sh
 digest() { set -- $(head -c ${WRITTEN_BYTES} /dev/vdb | sha256sum); echo $1; }
 round=0
 {
-  # A kernel whose generator is not ready yet heeds no generation ID: this waits for it.
-  head -c 1 /dev/random >/dev/null
   echo "FOUND $(digest)"
   while :; do
     while [ ! -e /sys/block/vdd ]; do sleep 1; done
@@ -104,6 +103,18 @@ async function generationId(t: Test): Promise<string> {
   return generationId;
 }
 
+/**
+ * How often the guest's firmware was told of another generation ID; the count is of the guest's memory, and goes back with it.
+ * Whether a kernel heeds that is its own matter: Debian's for clouds has no driver for it.
+ *
+ * @see docs/specs/vmgenid.txt of QEMU: it is general purpose event 5
+ */
+async function timesTold(): Promise<number> {
+  await untilUp(`berth-${GUEST}`);
+  const { output } = await inGuest(`berth-${GUEST}`, 'cat /sys/firmware/acpi/interrupts/gpe05');
+  return Number.parseInt(output, 10);
+}
+
 /** What the data disk held at a snapshot, or holds where none is named, by a copy of it. */
 async function digestAt(snapshot?: string): Promise<string> {
   const at = snapshot === undefined ? {} : { snapshot };
@@ -179,6 +190,7 @@ t.test(
   { skip, timeout: TEST_MS },
   async (t) => {
     const before = await letWrite();
+    const told = await timesTold();
     await ok('snapshot', 'create', GUEST, 'awake', '--memory');
     const known = await generationId(t);
     const after = await letWrite();
@@ -187,7 +199,7 @@ t.test(
     const again = await letWrite();
     t.equal(again.round, before.round + 1, 'it counts on from what it remembers');
     t.not(await generationId(t), known);
-    t.not(again.digest, after.digest, 'it draws other random numbers than it drew then');
+    t.equal(await timesTold(), told + 1, 'its system learns that it was taken back');
     t.equal(await digestAt('awake'), before.digest);
     await withoutDrift(t);
     await ok('snapshot', 'delete', GUEST, 'awake', '--yes');

@@ -6,8 +6,8 @@
  *  - A VGA device, always: GRUB on a BIOS guest without one spins for ever.
  *  - No USB controller and no NIC option ROMs: both cost boot time, and nothing here boots from them.
  *  - A generation ID, another one after each way back to a snapshot. libvirt gives a guest that goes on from kept
- *    memory another one, and its kernel then stirs its random numbers anew: it would draw those again that it drew
- *    after the snapshot, keys among them.
+ *    memory another one, and a kernel that has a driver for it then stirs its random numbers anew: it would draw those
+ *    again that it drew after the snapshot, keys among them.
  *  - A watchdog where it is asked for: the i6300esb, for which every kernel for real machines has a driver.
  *  - Disks are disk-xml.ts's, shares are share-xml.ts's; a guest with shares has memory that can be shared.
  *  - Spare PCIe ports, so that disks can be plugged in while it runs.
