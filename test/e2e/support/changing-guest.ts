@@ -25,7 +25,7 @@ let DOMAIN: string;
 let encryption: Encryption | null;
 let keyFolder: string;
 
-/** Writes 64 KiB here and there of its second disk, for ever. */
+/** Writes 64 KiB here and there of its second disk, for ever; the pauses leave the host to what is tested. */
 const WRITE_ON = `#!/bin/sh
 (
   echo "WRITING"
@@ -33,6 +33,7 @@ const WRITE_ON = `#!/bin/sh
   while :; do
     at=$(( (at * 7919 + 13) % 16000 ))
     head -c 65536 /dev/urandom | dd of=/dev/vdb bs=65536 seek=$at conv=notrunc,fsync 2>/dev/null
+    sleep 0.05
   done
 ) </dev/null >/dev/console 2>&1 &
 `;
