@@ -230,3 +230,17 @@ t.test(
     t.match(await node.berth('volume', 'detach', 'one'), { code: 0 }, 'once its kernel is up');
   },
 );
+
+t.test(
+  'a guest that hangs gets no disk, and can be stopped by force after',
+  { skip, timeout: TEST_MS },
+  async (t) => {
+    process.kill(qemuPid('berth-e2e-disks'), 'SIGSTOP');
+    t.match(await node.berth('volume', 'attach', 'two', 'e2e-disks'), {
+      code: 1,
+      stderr: /no answer from libvirt/,
+    });
+    t.match(await node.berth('instance', 'stop', 'e2e-disks', '--mode', 'forced'), { code: 0 });
+    t.match((await node.call('volume.show', { id: 'two' })).volume, { instanceId: null });
+  },
+);
