@@ -1,7 +1,8 @@
 /**
  * The difference between two JSON values as a JSON Patch of RFC 6902, of `add`, `replace` and `remove` alone. Pure.
  *
- * A patch comes from outside, so applying one trusts nothing: it never touches a prototype, and answers a copy.
+ * A patch comes from outside, so applying one trusts nothing: it never touches a prototype (`__proto__` is a key
+ * like others, as it is to JSON.parse), and answers a copy.
  */
 import { AgentError } from './errors.ts';
 import { strict } from './common.ts';
@@ -62,10 +63,10 @@ function apply(root: unknown, op: JsonPatch[number]['op'], path: string, value: 
   const last = keys.pop();
   const parent = keys.reduce<unknown>((at, key) => childOf(at, key), root);
   if (last === undefined || !isContainer(parent)) throw misfit(path);
-  if (last === '__proto__' || (op !== 'add' && !Object.hasOwn(parent, last))) throw misfit(path);
+  if (op !== 'add' && !Object.hasOwn(parent, last)) throw misfit(path);
   if (isList(parent)) applyToList(parent, op, { path, at: last, value });
   else if (op === 'remove') delete parent[last];
-  else parent[last] = value;
+  else Object.defineProperty(parent, last, { value, writable: true, enumerable: true, configurable: true });
 }
 
 function applyToList(

@@ -1,7 +1,7 @@
 /** JSON Patch, as far as Berth speaks it. */
-import fc from 'fast-check';
 import t from 'tap';
 import { diffJson, patchJson } from '../../src/model/json-patch.ts';
+import fc from '../property.ts';
 
 const json = fc.jsonValue({ maxDepth: 4 });
 
@@ -10,8 +10,8 @@ t.test('what a patch makes of the one value is the other, and neither is touched
     fc.property(json, json, (before, after) => {
       const [a, b] = [JSON.parse(JSON.stringify(before)), JSON.parse(JSON.stringify(after))];
       const patch = JSON.parse(JSON.stringify(diffJson(a, b)));
-      t.same(patchJson(a, patch), b);
-      t.same(a, JSON.parse(JSON.stringify(before)));
+      t.strictSame(patchJson(a, patch), b);
+      t.strictSame(a, JSON.parse(JSON.stringify(before)));
     }),
     { numRuns: 500 },
   );
@@ -24,6 +24,13 @@ t.test('equal values have an empty patch, and one number is one operation', asyn
   t.same(diffJson(value, { ...value, 'c/d~e': 'y' }), [{ op: 'replace', path: '/c~1d~0e', value: 'y' }]);
 });
 
+t.test('the name of the prototype is a key like others, and the prototype stays what it was', async (t) => {
+  const [without, having] = [{}, JSON.parse('{"__proto__":{"x":1}}')];
+  t.equal(JSON.stringify(patchJson(without, diffJson(without, having))), '{"__proto__":{"x":1}}');
+  t.equal(JSON.stringify(patchJson(having, diffJson(having, without))), '{}');
+  t.equal(({} as { x?: unknown }).x, undefined);
+});
+
 const MISFITS = [
   { op: 'replace', path: '/none', value: 1 },
   { op: 'remove', path: '/none' },
@@ -32,7 +39,8 @@ const MISFITS = [
   { op: 'add', path: '/list/x', value: 1 },
   { op: 'add', path: '/a/b/c', value: 1 },
   { op: 'add', path: '/__proto__/x', value: 1 },
-  { op: 'add', path: '/__proto__', value: { x: 1 } },
+  { op: 'replace', path: '/__proto__', value: { x: 1 } },
+  { op: 'remove', path: '/__proto__' },
   { op: 'replace', path: '/constructor/prototype/x', value: 1 },
   { op: 'add', path: '/list/__proto__/x', value: 1 },
   { op: 'remove', path: '' },
