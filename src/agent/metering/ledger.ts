@@ -83,11 +83,12 @@ export class Ledger {
   advance(changes: readonly Change[], to: Point, usages: readonly GuestUsage[] | null): void {
     const readAtMs = usages === null ? to.wallMs : this.#readingAt(to);
     const isBefore = ({ at }: Change) => at.wallMs <= readAtMs;
+    const later = changes.filter((change) => !isBefore(change));
     for (const change of changes.filter(isBefore)) this.#apply(change);
     if (readAtMs === to.wallMs) this.#pass(to);
-    else if (readAtMs > this.#at.wallMs) this.#pass(this.#pointAt(readAtMs, to));
-    if (usages !== null) this.#meters.count(usages);
-    for (const change of changes.filter((each) => !isBefore(each))) this.#apply(change);
+    else if (readAtMs > this.#at.wallMs) this.#pass(this.#pointAt(readAtMs, later[0]?.at ?? to));
+    if (usages !== null) this.#meters.count(usages, idsOf(later));
+    for (const change of later) this.#apply(change);
     this.#pass(to);
     if (this.#at.wallMs >= this.#period.endMs) this.#close();
   }
@@ -148,4 +149,8 @@ export class Ledger {
     this.#closed.push(...this.#meters.close(this.#period));
     this.#period = { startMs: endMs, endMs: periodAt(endMs, this.#lengthMs).endMs };
   }
+}
+
+function idsOf(changes: readonly Change[]): Set<string> {
+  return new Set(changes.flatMap((change) => (change.type === 'blind' ? [] : [change.id])));
 }

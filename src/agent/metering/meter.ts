@@ -134,6 +134,39 @@ export function addGap(meter: Meter, reason: UsageGapReason, ms: number): void {
   meter.gaps[reason] = (meter.gaps[reason] ?? 0) + Math.max(0, ms);
 }
 
+/** Begins the next record at this calendar time; where counting stands is kept. */
+export function renew(meter: Meter, atMs: number): void {
+  meter.startedAtMs = atMs;
+  meter.existedMs = 0;
+  meter.measuredFromMs = meter.readAt.wallMs;
+  meter.gaps = {};
+  if (meter.kind === 'instance') meter.sums = noInstanceSums();
+  else meter.sums = noVolumeSums();
+}
+
+/** Whether there is anything that a record would tell. */
+export function hasSomething({ existedMs, sums, gaps }: Meter): boolean {
+  return existedMs > 0 || Object.values(sums).some((sum) => sum > 0) || Object.keys(gaps).length > 0;
+}
+
+/** The process that was read last. */
+export function processOf({ source }: Meter): string | null {
+  return source === null || source === 'unknown' ? null : source.process;
+}
+
+/** Adds what goes by time alone; call it before what the meter has changes. */
+export function addTime(meter: Meter, ms: number): void {
+  meter.existedMs += ms;
+  if (meter.kind === 'volume') {
+    meter.sums.provisionedGibMs += ms * meter.facts.sizeGib;
+    return;
+  }
+  meter.sums.allocatedVcpuMs += ms * meter.facts.vcpus;
+  meter.sums.allocatedMemoryMibMs += ms * meter.facts.memoryMib;
+  if (meter.power === 'on') meter.sums.runningMs += ms;
+  if (meter.power === 'unsure') meter.unsureMs += ms;
+}
+
 function base(at: Point, origin: Origin): MeterBase {
   return {
     settledMs: at.meteredMs,

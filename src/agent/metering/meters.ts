@@ -13,15 +13,17 @@ import type { DiskCounters, GuestUsage } from '../../drivers/contracts/hyperviso
 import { addAmounts, type Reading, reckon, toReading } from './counters.ts';
 import {
   addGap,
+  addTime,
+  hasSomething,
   type InstanceFacts,
   type InstanceMeter,
   type Meter,
   newInstanceMeter,
   newVolumeMeter,
-  noInstanceSums,
-  noVolumeSums,
   type Origin,
   powerOf,
+  processOf,
+  renew,
   type VolumeFacts,
   type VolumeMeter,
 } from './meter.ts';
@@ -99,15 +101,19 @@ export class Meters {
     else this.#changeInstance(change.facts, change.origin, change.volumes);
   }
 
-  /** What all running guests have used, read at this point. */
-  count(usages: readonly GuestUsage[]): void {
+  /**
+   * What all running guests have used, read at this point.
+   *
+   * @param changing Ids of what changes between this point and the reading: that one was off is not told by it.
+   */
+  count(usages: readonly GuestUsage[], changing: ReadonlySet<string>): void {
     const meters = [...this.#meters.values()].filter((meter) => meter.kind === 'volume');
     const volumes = Map.groupBy(meters, ({ facts }) => facts.instanceId);
     for (const usage of usages) {
       this.#count(usage);
       for (const volume of volumes.get(usage.id) ?? []) this.#countDisk(volume, usage);
     }
-    this.#noteSeen(new Set(usages.map(({ id }) => id)));
+    this.#noteSeen(new Set([...usages.map(({ id }) => id), ...changing]));
   }
 
   /** Objects that are there and have no meter, and meters whose objects are gone without a word. */
@@ -211,13 +217,19 @@ export class Meters {
   #begin(meter: InstanceMeter): void {
     if (meter.isUnwatched) {
       meter.isUnwatched = false;
-      addGap(meter, 'unobserved', this.#at.meteredMs - meter.readAt.meteredMs);
+      this.#noteUnobserved(meter);
       return;
     }
     for (const each of [meter, ...this.#volumesOf(meter.facts.id)]) {
       this.#settle(each);
       each.readAt = this.#at;
     }
+  }
+
+  /** It runs, and since when nobody knows. */
+  #noteUnobserved(meter: InstanceMeter): void {
+    this.#settle(meter);
+    addGap(meter, 'unobserved', this.#at.meteredMs - meter.readAt.meteredMs);
   }
 
   /** One that is off may be started from here on without a word. */
@@ -307,9 +319,9 @@ export class Meters {
   }
 
   /** Those that are off, and do not run, were seen. */
-  #noteSeen(running: ReadonlySet<string>): void {
+  #noteSeen(others: ReadonlySet<string>): void {
     for (const meter of this.#instances()) {
-      if (!meter.isUnwatched || running.has(meter.facts.id)) continue;
+      if (!meter.isUnwatched || others.has(meter.facts.id)) continue;
       this.#settle(meter);
       meter.isUnwatched = false;
     }
@@ -320,6 +332,7 @@ export class Meters {
     if (meter?.kind !== 'instance' || meter.endedAtMs !== null) return;
     const isSame = processOf(meter) === usage.process;
     if (meter.power === 'unsure') this.#resolve(meter, isSame);
+    if (meter.isUnwatched) this.#noteUnobserved(meter);
     if (isSame) this.#addResident(meter, usage.residentMib);
     this.#reckon(meter, usage.process, instanceReadings(usage));
   }
@@ -373,36 +386,6 @@ export class Meters {
     const ms = this.#at.meteredMs - meter.readAt.meteredMs;
     if (ms > BORDER_GRACE_MS) addGap(meter, 'not-read', ms);
   }
-}
-
-function renew(meter: Meter, atMs: number): void {
-  meter.startedAtMs = atMs;
-  meter.existedMs = 0;
-  meter.measuredFromMs = meter.readAt.wallMs;
-  meter.gaps = {};
-  if (meter.kind === 'instance') meter.sums = noInstanceSums();
-  else meter.sums = noVolumeSums();
-}
-
-function hasSomething({ existedMs, sums, gaps }: Meter): boolean {
-  return existedMs > 0 || Object.values(sums).some((sum) => sum > 0) || Object.keys(gaps).length > 0;
-}
-
-/** The process that was read last. */
-function processOf({ source }: Meter): string | null {
-  return source === null || source === 'unknown' ? null : source.process;
-}
-
-function addTime(meter: Meter, ms: number): void {
-  meter.existedMs += ms;
-  if (meter.kind === 'volume') {
-    meter.sums.provisionedGibMs += ms * meter.facts.sizeGib;
-    return;
-  }
-  meter.sums.allocatedVcpuMs += ms * meter.facts.vcpus;
-  meter.sums.allocatedMemoryMibMs += ms * meter.facts.memoryMib;
-  if (meter.power === 'on') meter.sums.runningMs += ms;
-  if (meter.power === 'unsure') meter.unsureMs += ms;
 }
 
 function instanceReadings({ cpuNs, nics }: GuestUsage): Record<string, Reading> {

@@ -1,8 +1,8 @@
 /**
  * Whatever happens to guests, to berthd and to the clock: what the records say is what was used, once.
  */
-import fc from 'fast-check';
 import t from 'tap';
+import fc from '../../property.ts';
 import { ModelHost } from './model-host.ts';
 
 const Ms = fc.integer({ min: 1, max: 5_400_000 });
@@ -128,4 +128,32 @@ t.test('records follow one another without a gap and without an overlap', async 
     }),
     { numRuns: 400 },
   );
+});
+
+/** The first period of a ModelHost ends after this much. */
+const FIRST_PERIOD_MS = 3_000_000;
+
+t.test('one that was started while nobody watched, and is found just after a border, is told', async (t) => {
+  for (const isStopped of [false, true]) {
+    const host = new ModelHost();
+    host.crash(() => {
+      host.pass(FIRST_PERIOD_MS / 2);
+      host.start(false);
+      host.pass(FIRST_PERIOD_MS / 2 + 2);
+    });
+    if (isStopped) host.stop();
+    host.tick();
+    const { sum, gap } = host.counted();
+    t.ok(gap('unobserved') >= host.truth.runningMs - sum('runningMs'), `${gap('unobserved')} ms are told`);
+  }
+});
+
+t.test('one that was deleted when the clock was set past a border is not paid for after it', async (t) => {
+  const host = new ModelHost();
+  host.start();
+  host.setClock(FIRST_PERIOD_MS + 1_000);
+  host.delete();
+  host.pass(1);
+  host.tick();
+  t.equal(host.counted().sum('runningMs'), 0);
 });
