@@ -2,8 +2,8 @@
 import { deepEqual } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import t from 'tap';
+import fc from '../property.ts';
 
 const PROGRAM = join(import.meta.dirname, '..', '..', 'scripts', 'test-image', 'yaml.awk');
 const busybox = spawnSync('busybox', ['true']).status === 0;

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { type AuditRow, CHAIN_START, follow, hashOf } from '../../src/model/audit.ts';
+import fc from '../property.ts';
 
 function chainOf(bodies: readonly string[]): AuditRow[] {
   let before = CHAIN_START.hash;

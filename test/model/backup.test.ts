@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { type BackupMoment, decideRetention, type Retention } from '../../src/model/backup.ts';
+import fc from '../property.ts';
 
 const DAY_MS = 86_400_000;
 const START_MS = Date.UTC(2026, 0, 5);

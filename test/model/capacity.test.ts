@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { assertFits, type Capacities, inventoryOf } from '../../src/model/capacity.ts';
 import type { ResourceAmounts } from '../../src/model/node.ts';
+import fc from '../property.ts';
 
 const capacities: Capacities = {
   VCPU: { total: 4, reserved: 1, allocationRatio: 2 },

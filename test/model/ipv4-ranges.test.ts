@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import {
   formatAddress,
@@ -9,6 +8,7 @@ import {
   parseRange,
   prefixLength,
 } from '../../src/model/ipv4.ts';
+import fc from '../property.ts';
 
 const anAddress = fc.nat({ max: 2 ** 32 - 1 });
 const aRange = fc

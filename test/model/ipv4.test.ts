@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { firstFree, gatewayOf, isGuestAddress, overlap, parseCidr } from '../../src/model/ipv4.ts';
+import fc from '../property.ts';
 
 t.test('addresses are handed out from the third on, lowest first, and never twice', async (t) => {
   const network = parseCidr('10.80.0.0/29');

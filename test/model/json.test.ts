@@ -1,7 +1,7 @@
 /** Reading JSON from outside: depth and strings. */
-import fc from 'fast-check';
 import t from 'tap';
 import { JSON_DEPTH_LIMIT, parseJson } from '../../src/model/json.ts';
+import fc from '../property.ts';
 
 function nested(depth: number): string {
   return `${'['.repeat(depth)}${']'.repeat(depth)}`;

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import {
   chainTo,
@@ -8,6 +7,7 @@ import {
   tidied,
   type VolumeLayers,
 } from '../../src/model/layers.ts';
+import fc from '../property.ts';
 
 /** What is in each file: which block was written by whom. */
 type Blocks = ReadonlyMap<LayerId, Readonly<Record<number, string>>>;

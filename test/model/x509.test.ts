@@ -1,12 +1,12 @@
 /** DER and certificate requests: what is written is what OpenSSL reads, and what is hostile is refused. */
 import { spawnSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import fc from 'fast-check';
 import t from 'tap';
 import { AgentError } from '../../src/model/errors.ts';
 import { integer, readAll, readOne, sequence, TAG, time, tlv } from '../../src/model/x509/der.ts';
 import { nodeOfCertificate } from '../../src/model/x509/names.ts';
 import { makeRequest, readRequest } from '../../src/model/x509/request.ts';
+import fc from '../property.ts';
 
 const NODE = '3f7d0c52-90c5-4d6a-8a8e-6f3f4c1a2b3c';
 const OTHER = '11111111-2222-4333-8444-555555555555';

@@ -1,9 +1,9 @@
 /** libvirt's URIs: what they mean, and what is refused before anything is opened. */
-import fc from 'fast-check';
 import t from 'tap';
 import { LibvirtUsageError } from '../src/errors.ts';
 import type { SshEndpoint } from '../src/transport/endpoint.ts';
 import { type LocalUser, parseUri } from '../src/uri.ts';
+import fc from './support/property.ts';
 
 const ROOT: LocalUser = { isRoot: true, socketDir: '/root/.cache/libvirt' };
 const USER: LocalUser = { isRoot: false, socketDir: '/run/user/1000/libvirt' };

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import fc from 'fast-check';
 import t from 'tap';
 import { Codec, KEY_BYTES } from '../../../src/agent/backups/codec.ts';
 import { BackupRepository } from '../../../src/agent/backups/repository.ts';
@@ -8,6 +7,7 @@ import { createSimHost, type SimClock, type SimWorld } from '../../../src/driver
 import { type BackupManifest, CHAIN_LIMIT } from '../../../src/model/backup.ts';
 import { AgentError } from '../../../src/model/errors.ts';
 import { GIB, MIB } from '../../../src/model/units.ts';
+import fc from '../../property.ts';
 import { spec } from '../support/sim-agent.ts';
 import { CLUSTER, Disk } from './disk.ts';
 

@@ -1,9 +1,9 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { judge, type Ledger } from '../../../src/agent/collector/judge.ts';
 import type { Thing } from '../../../src/agent/collector/thing.ts';
 import type { NameRow } from '../../../src/agent/store/names.ts';
 import { THING_KINDS, type ThingKind } from '../../../src/model/leak.ts';
+import fc from '../../property.ts';
 
 const OBJECT = { kind: 'instance', id: '11111111-1111-4111-8111-111111111111' } as const;
 const AT = '2026-03-01T12:00:00.000Z';

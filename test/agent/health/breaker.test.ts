@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import {
   Breaker,
@@ -10,6 +9,7 @@ import {
 } from '../../../src/agent/health/breaker.ts';
 import { SimClock } from '../../../src/drivers/sim/index.ts';
 import { AgentError, ERROR_CODES, type ErrorCode } from '../../../src/model/errors.ts';
+import fc from '../../property.ts';
 
 /** A breaker on a clock that stands still; its pauses are as long as they may be unless told otherwise. */
 function bench(random: () => number = () => 1) {

@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { type GuestMetadata, readMetadata, writeMetadata } from '../../../src/agent/instances/metadata.ts';
 
 import { DEFAULT_POLICIES } from '../../../src/model/policy.ts';
+import fc from '../../property.ts';
 
 const ID = '11111111-2222-4333-8444-555555555555';
 const NODE = '99999999-2222-4333-8444-555555555555';

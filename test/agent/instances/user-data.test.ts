@@ -1,8 +1,8 @@
 import { gzipSync } from 'node:zlib';
-import fc from 'fast-check';
 import t from 'tap';
 import { assertUserData, userDataBytes } from '../../../src/agent/instances/user-data.ts';
 import { AgentError } from '../../../src/model/errors.ts';
+import fc from '../../property.ts';
 
 function refusal(text: string, encoding: 'text' | 'base64' = 'text'): AgentError | null {
   try {

@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { roomLevel, usedPercent } from '../../../src/agent/inventory/pool-room.ts';
 import { ROOM_LEVELS } from '../../../src/model/node.ts';
 import { newFile } from '../../../src/drivers/sim/files.ts';
+import fc from '../../property.ts';
 import { readyAgent, type SimAgent, spec } from '../support/sim-agent.ts';
 
 const THRESHOLDS = { poolWarningPercent: 85, poolCriticalPercent: 95 };

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import {
   decideStart,
@@ -11,6 +10,7 @@ import {
 import { NO_RESTARTS } from '../../../src/agent/store/instances.ts';
 import { DESIRES, LIFECYCLES, POWER_STATES } from '../../../src/model/instance.ts';
 import { CRASH_ACTIONS } from '../../../src/model/policy.ts';
+import fc from '../../property.ts';
 
 const NOW_MS = Date.parse('2026-03-01T12:00:00Z');
 

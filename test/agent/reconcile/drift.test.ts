@@ -1,5 +1,4 @@
 /** What is judged of a guest: pure, so every case is a value. */
-import fc from 'fast-check';
 import t from 'tap';
 import { judge, restorable, type Situation } from '../../../src/agent/reconcile/drift.ts';
 import type { Found } from '../../../src/agent/reconcile/found.ts';
@@ -11,6 +10,7 @@ import type {
 } from '../../../src/drivers/contracts/hypervisor.ts';
 import { DETAIL_LIMIT, DRIFTS_LIMIT, objectionTo } from '../../../src/model/drift.ts';
 import { DESIRES, LIFECYCLES, POWER_STATES } from '../../../src/model/instance.ts';
+import fc from '../../property.ts';
 
 const WRITER = 'libvirt 9.0.0';
 const DIGEST = 'as-defined';

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import {
   decideRestore,
@@ -6,6 +5,7 @@ import {
   RESTORES_LIMIT,
   RESTORES_WINDOW_MS,
 } from '../../../src/agent/reconcile/restore-limit.ts';
+import fc from '../../property.ts';
 
 const NOW = 1_800_000_000_000;
 

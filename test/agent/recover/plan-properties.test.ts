@@ -1,7 +1,7 @@
 /** What holds of the plan of every host, however odd. */
-import fc from 'fast-check';
 import t from 'tap';
 import type { HostGuest, HostView } from '../../../src/agent/recover/host-view.ts';
+import fc from '../../property.ts';
 import {
   AT,
   carriedShare,

@@ -1,9 +1,9 @@
 /** The sums of allocations are kept beside them: they are what a count of all would give, whatever was undone. */
-import fc from 'fast-check';
 import t from 'tap';
 import { AllocationStore } from '../../../src/agent/store/allocations.ts';
 import { Store } from '../../../src/agent/store/store.ts';
 import { systemClock } from '../../../src/drivers/contracts/clock.ts';
+import fc from '../../property.ts';
 
 const POOLS = ['default', 'fast', 'archive'];
 const CONSUMERS = ['web', 'data', 'mail'];

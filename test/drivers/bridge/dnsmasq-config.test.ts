@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { startCommand } from '../../../src/drivers/bridge/dnsmasq.ts';
 import {
@@ -9,6 +8,7 @@ import {
 } from '../../../src/drivers/bridge/dnsmasq-config.ts';
 import { networkFiles } from '../../../src/drivers/bridge/names.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
+import fc from '../../property.ts';
 import { matchesGolden } from './golden.ts';
 import { labLacks } from './lab.ts';
 import { anyPlan, SAMPLES } from './plan-samples.ts';

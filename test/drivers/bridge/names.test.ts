@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import * as names from '../../../src/drivers/bridge/names.ts';
+import fc from '../../property.ts';
 
 const aUuid = fc.uuid();
 

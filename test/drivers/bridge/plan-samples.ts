@@ -1,10 +1,10 @@
 /**
  * Plans for the tests of the pure parts, fixed and drawn at random.
  */
-import fc from 'fast-check';
 import { bridgeName } from '../../../src/drivers/bridge/names.ts';
 import type { NetworkPlan } from '../../../src/drivers/contracts/network.ts';
 import { formatAddress, parseRange } from '../../../src/model/ipv4.ts';
+import fc from '../../property.ts';
 
 const ID = '0a1b2c3d-4e5f-4a6b-8c7d-8e9fa0b1c2d3';
 

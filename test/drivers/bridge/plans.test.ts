@@ -1,9 +1,9 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { dnsmasqConfig } from '../../../src/drivers/bridge/dnsmasq-config.ts';
 import { networkFiles } from '../../../src/drivers/bridge/names.ts';
 import { checkNetwork, checkPort } from '../../../src/drivers/bridge/plans.ts';
 import { ruleset } from '../../../src/drivers/bridge/ruleset.ts';
+import fc from '../../property.ts';
 import { anyPlan, SAMPLES } from './plan-samples.ts';
 
 const PLAN = SAMPLES['nat-dhcp']!;

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { ruleMarks, ruleset } from '../../../src/drivers/bridge/ruleset.ts';
 import { HostExec } from '../../../src/drivers/host/exec.ts';
+import fc from '../../property.ts';
 import { matchesGolden } from './golden.ts';
 import { labLacks, makeNamespace } from './lab.ts';
 import { anyPlan, SAMPLES } from './plan-samples.ts';

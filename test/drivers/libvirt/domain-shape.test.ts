@@ -2,9 +2,9 @@
  * Domain XML that others may have written → shape, digest and metadata.
  */
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
 import t from 'tap';
 import { factsOfDomain } from '../../../src/drivers/libvirt/domain-shape.ts';
+import fc from '../../property.ts';
 
 const golden = (name: string) => readFileSync(new URL(`golden/${name}.xml`, import.meta.url), 'utf8');
 

@@ -5,7 +5,6 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
-import fc from 'fast-check';
 import { connect, constants } from 'node-libvirt';
 import t from 'tap';
 import type { GuestDefinition, GuestShare } from '../../../src/drivers/contracts/hypervisor.ts';
@@ -15,6 +14,7 @@ import {
   METADATA_NAMESPACE,
 } from '../../../src/drivers/libvirt/domain-xml.ts';
 import { attributeOf, elementsAt, readXml, textOf } from '../../../src/drivers/host/xml-read.ts';
+import fc from '../../property.ts';
 import { NAME_PREFIX, whyNotHere } from './lab.ts';
 
 const TCG: GuestPlatform = {

@@ -1,7 +1,6 @@
 /**
  * States, reasons and events of libvirt: every number that its header has, and those that it has not.
  */
-import fc from 'fast-check';
 import { constants } from 'node-libvirt';
 import t from 'tap';
 import {
@@ -10,6 +9,7 @@ import {
   watchdogActionOf,
 } from '../../../src/drivers/libvirt/power-mapping.ts';
 import { POWER_STATES } from '../../../src/model/instance.ts';
+import fc from '../../property.ts';
 
 const STATE = constants.virDomainState;
 const EVENT = constants.virDomainEventType;

@@ -1,11 +1,11 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import t from 'tap';
 import type { GuestDefinition } from '../../../src/drivers/contracts/hypervisor.ts';
 import { domainXml } from '../../../src/drivers/libvirt/domain-xml.ts';
 import { keptPathsIn, listKeptIn, usesOf } from '../../../src/drivers/libvirt/uses.ts';
+import fc from '../../property.ts';
 
 const PLATFORM = {
   accelerator: 'tcg',

@@ -1,10 +1,10 @@
 /**
  * Reading and writing XML.
  */
-import fc from 'fast-check';
 import t from 'tap';
 import { escapeXml } from '../../../src/drivers/libvirt/xml.ts';
 import { decodeEntities, readXml, textOf } from '../../../src/drivers/host/xml-read.ts';
+import fc from '../../property.ts';
 
 t.test('entities and references are decoded once, and what is neither stays', async (t) => {
   t.equal(decodeEntities('&lt;&gt;&amp;&quot;&apos;&#13;&#x1F422;'), `<>&"'\r🐢`);

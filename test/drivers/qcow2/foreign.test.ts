@@ -2,10 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import { copyFile, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { type ForeignFormat, judgeForeign } from '../../../src/drivers/qcow2/foreign.ts';
 import type { SourceFormat } from '../../../src/model/storage.ts';
+import fc from '../../property.ts';
 import { exec, MIB, makeFolder, makePool, makeQcow2, patch, refuses, u32, u64 } from './fixtures.ts';
 
 const sources = await makeFolder(t);

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { judgeQcow2, judgeRaw, readQcow2Header } from '../../../src/drivers/qcow2/header.ts';
+import fc from '../../property.ts';
 import { u32, u64 } from './fixtures.ts';
 
 const GIB = 1024 ** 3;

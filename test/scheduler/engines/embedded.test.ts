@@ -1,10 +1,10 @@
 /** The embedded engine, by the contract of engines and by what it alone promises. */
 import { randomUUID } from 'node:crypto';
-import fc from 'fast-check';
 import t from 'tap';
 import { capacityOf } from '../../../src/scheduler/engines/amounts.ts';
 import { EmbeddedEngine } from '../../../src/scheduler/engines/embedded.ts';
 import { Store } from '../../../src/scheduler/store/store.ts';
+import fc from '../../property.ts';
 import { aReport, asked, engineContract, stock } from './contract.ts';
 
 function anEngine(): EmbeddedEngine {

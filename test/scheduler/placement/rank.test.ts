@@ -1,8 +1,8 @@
 /** Filters and weights: who gets an instance, and who never does. */
-import fc from 'fast-check';
 import t from 'tap';
 import { type Contender, rank, type Wish } from '../../../src/scheduler/placement/rank.ts';
 import { mayFitElsewhere, noNodeFits, type Refusal } from '../../../src/scheduler/placement/refusals.ts';
+import fc from '../../property.ts';
 
 const SPREAD: Wish = { policy: 'spread', group: null };
 const PACK: Wish = { policy: 'pack', group: null };

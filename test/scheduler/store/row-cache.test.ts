@@ -1,8 +1,8 @@
 /** Rows from memory are as the database has them, whatever was committed or undone. */
-import fc from 'fast-check';
 import t from 'tap';
 import { RowCache } from '../../../src/scheduler/store/row-cache.ts';
 import { Store } from '../../../src/scheduler/store/store.ts';
+import fc from '../../property.ts';
 
 function aCache() {
   const store = new Store(':memory:');

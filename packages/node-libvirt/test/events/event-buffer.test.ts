@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import t from 'tap';
 import { LibvirtTransportError } from '../../src/errors.ts';
 import { EventBuffer } from '../../src/events/event-buffer.ts';
 import type { Gap } from '../../src/events/events.ts';
+import fc from '../support/property.ts';
 
 function gapNamed(name = ''): Gap {
   return { cause: new LibvirtTransportError('closed', name), lost: [] };

@@ -2,10 +2,10 @@
  * Random sequences of listening, stopping, losing the connection and slow replies, against the fake daemon that refuses
  * what libvirtd refuses. Whatever the order: nobody hears what was not meant for him or hears it twice, and nothing is left.
  */
-import fc from 'fast-check';
 import t from 'tap';
 import type { Connection } from '../../src/connection.ts';
 import { LibvirtTransportError } from '../../src/errors.ts';
+import fc from '../support/property.ts';
 import { until } from '../support/until.ts';
 import { domainNamed, type EventDaemon, openPair } from './event-daemon.ts';
 

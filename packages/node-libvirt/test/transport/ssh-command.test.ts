@@ -3,13 +3,13 @@ import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { connect, LibvirtUsageError } from '../../src/index.ts';
 import type { SshEndpoint, SshRemote } from '../../src/transport/endpoint.ts';
 import { remoteCommand, type SshOptions, sshCommand } from '../../src/transport/ssh-command.ts';
 import { parseUri } from '../../src/uri.ts';
 import { failureOf, kindOf } from '../support/outcome.ts';
+import fc from '../support/property.ts';
 import { until } from '../support/until.ts';
 
 const REMOTE: SshRemote = {
