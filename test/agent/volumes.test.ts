@@ -57,6 +57,35 @@ t.test('a volume is attached to a running instance, and detached again', async (
   t.same(sim.world.mishaps, []);
 });
 
+t.test('a stop by force goes past an undo that waits for its guest, also after a restart', async (t) => {
+  for (const isRestarted of [false, true]) {
+    const sim = await readyAgent(t);
+    await withInstance(sim);
+    const volume = await withVolume(sim);
+    sim.world.faults.fail('hypervisor.plugDisk', new AgentError('HOST_CONFLICT', 'half of it'), {
+      times: 1,
+      when: 'after',
+    });
+    const lift = sim.world.faults.fail('hypervisor.unplugDisk', new AgentError('UNAVAILABLE', 'it hangs'));
+    const { operation } = await sim.call('volume.attach', { id: 'data', instance: 'web' });
+    const attach = () => sim.agent.operations.get(operation.id);
+    await sim.until(() => attach().retry?.doing === 'undo');
+    const { operation: stop } = await sim.call('instance.stop', { id: 'web', mode: 'graceful-then-forced' });
+    if (isRestarted) {
+      await sim.crash();
+      await sim.restart();
+    }
+    await sim.clock.advance(600_000);
+    t.match([attach().state, sim.agent.operations.get(stop.id).state], ['undoing', 'pending'], 'others wait');
+    t.match(await sim.run('instance.stop', { id: 'web', mode: 'forced' }), { state: 'succeeded' });
+    t.match(await sim.ended(operation.id), { state: 'failed', error: { code: 'HOST_CONFLICT' } });
+    t.match(await sim.ended(stop.id), { state: 'succeeded' });
+    t.match((await sim.call('volume.show', { id: 'data' })).volume, { instanceId: null });
+    t.notOk(definedSerials(sim)?.includes(serialOf(volume)));
+    lift();
+  }
+});
+
 t.test('a stopped instance gets a volume with its next start', async (t) => {
   const sim = await readyAgent(t);
   await withInstance(sim);

@@ -55,6 +55,8 @@ export function stopInstance(services: Services): OperationKind<'instance.stop',
     version: 1,
     stages: [[askToStop(services)], [pullPlug(services)], [confirm(services, ['stopped', 'crashed'])]],
     timeoutMs: ({ timeoutMs }) => timeoutMs + SLACK_MS,
+    // What an undo waits for may be a guest that hangs.
+    overtakes: ({ mode }) => mode === 'forced',
     accept: (params) => {
       const { instance, ...accepted } = acceptPower(services, 'stop', params);
       wantStopped(services, instance);

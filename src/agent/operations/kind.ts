@@ -83,6 +83,11 @@ export interface Walk<P> {
   /** Milliseconds; the configured limit where absent. */
   timeoutMs?(plan: P): number | undefined;
   /**
+   * Whether it goes before an undo of its object that failed and waits to be tried again, since it can bring what that
+   * waits for. Its steps must bear with what is half taken back. @default false
+   */
+  overtakes?(plan: P): boolean;
+  /**
    * Names of all that will be made on the host; pure. They are journaled with the operation before anything acts, and
    * released when it is undone.
    */
@@ -113,6 +118,7 @@ export interface AnyWalk {
   version: number;
   stages: readonly (readonly Step<never>[])[];
   timeoutMs?(plan: never): number | undefined;
+  overtakes?(plan: never): boolean;
   makes?(plan: never): readonly MadeName[];
   removes?(plan: never): readonly MadeName[];
   succeeded(plan: never, results: Readonly<Record<string, unknown>>): void;

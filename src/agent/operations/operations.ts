@@ -280,6 +280,7 @@ export class Operations {
       return;
     }
     this.#unfinished++;
+    const key = queueKey(row.target);
     const parts = new Parts(this.#store, this, row);
     const run = new Run({
       store: this.#store,
@@ -289,10 +290,11 @@ export class Operations {
       row,
       parts,
       isFresh,
+      overtaking: { arrival: () => this.#queue.arrivalOf(key), letPass: () => this.#queue.letPass(key) },
     });
     this.#runs.set(row.id, run);
-    const place = placeOf(kind);
-    this.#queue.push(queueKey(row.target), () => this.#execute(run, walk, row), { place });
+    const overtakes = walk.overtakes?.(row.plan as never) ?? false;
+    this.#queue.push(key, () => this.#execute(run, walk, row), { place: placeOf(kind), overtakes });
   }
 
   /** In a turn of its own: whoever has asked for it is answered first. */

@@ -1,7 +1,8 @@
 /**
  * One queue for each object, and a limit on how many run at once: one slow thing slows only itself.
  *
- * Tasks of one key run in order, one at a time. Tasks of different keys run together, up to `parallel`.
+ * Tasks of one key run in order, one at a time. Tasks of different keys run together, up to `parallel`. A task that
+ * has to wait for what only a later one can bring lets those pass that may overtake it.
  */
 import { AgentError } from '../../model/errors.ts';
 
@@ -11,9 +12,21 @@ const DEPTH_LIMIT = 16;
 /** What a task takes of those that run together; `none` where it only waits for others of this queue. */
 export type Place = 'one' | 'none';
 
+type Task = () => Promise<void>;
+
+interface Line {
+  /** Tasks that run or wait. */
+  depth: number;
+  tail: Promise<void>;
+  /** Those that may go before the one that runs now. */
+  overtakers: Set<Task>;
+  /** Aborted when there is one. */
+  arrival: AbortController;
+}
+
 export class KeyedQueue {
   readonly #parallel: number;
-  readonly #tails = new Map<string, { depth: number; tail: Promise<void> }>();
+  readonly #lines = new Map<string, Line>();
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
@@ -23,7 +36,7 @@ export class KeyedQueue {
 
   /** @throws {AgentError} LIMIT_REACHED; asked before anything is written for the task. */
   assertRoom(key: string): void {
-    if ((this.#tails.get(key)?.depth ?? 0) < DEPTH_LIMIT) return;
+    if ((this.#lines.get(key)?.depth ?? 0) < DEPTH_LIMIT) return;
     throw new AgentError('LIMIT_REACHED', `${DEPTH_LIMIT} operations on it wait already`, {
       hint: 'Wait for them, or cancel some.',
     });
@@ -31,25 +44,46 @@ export class KeyedQueue {
 
   /** Whether a task is sure to run at once if it is pushed now. */
   isFree(key: string, place: Place): boolean {
-    return !this.#tails.has(key) && (place === 'none' || this.#tails.size < this.#parallel);
+    return !this.#lines.has(key) && (place === 'none' || this.#lines.size < this.#parallel);
   }
 
-  /** @param task Never rejects. */
-  push(key: string, task: () => Promise<void>, { place }: { place: Place } = { place: 'one' }): void {
-    const entry = this.#tails.get(key) ?? { depth: 0, tail: Promise.resolve() };
-    entry.depth++;
-    entry.tail = entry.tail.then(async () => {
-      if (place === 'one') await this.#takePlace();
-      await task();
-      if (place === 'one') this.#leavePlace();
-      if (--entry.depth === 0) this.#tails.delete(key);
+  /**
+   * @param task Never rejects.
+   * @param how.overtakes It may go before the one that runs, where that lets it pass. @default false
+   */
+  push(key: string, task: Task, how: { place: Place; overtakes?: boolean } = { place: 'one' }): void {
+    const line = this.#lines.get(key) ?? newLine();
+    const once = inItsTurn(line, task);
+    line.depth++;
+    line.tail = line.tail.then(async () => {
+      await this.#inPlace(how.place, once);
+      if (--line.depth === 0) this.#lines.delete(key);
     });
-    this.#tails.set(key, entry);
+    this.#lines.set(key, line);
+    if (!how.overtakes) return;
+    line.overtakers.add(once);
+    line.arrival.abort();
+  }
+
+  /** Aborted when a task of the key waits that may go before the one that runs now. */
+  arrivalOf(key: string): AbortSignal {
+    return this.#lines.get(key)?.arrival.signal ?? AbortSignal.abort();
+  }
+
+  /** Called by the task that runs, where it waits: runs those that may go before it, in its place. */
+  async letPass(key: string): Promise<void> {
+    for (const task of this.#lines.get(key)?.overtakers ?? []) await task();
   }
 
   /** Resolves when all that was pushed until now is over. */
   async idle(): Promise<void> {
-    await Promise.all([...this.#tails.values()].map(({ tail }) => tail));
+    await Promise.all([...this.#lines.values()].map(({ tail }) => tail));
+  }
+
+  async #inPlace(place: Place, task: Task): Promise<void> {
+    if (place === 'one') await this.#takePlace();
+    await task();
+    if (place === 'one') this.#leavePlace();
   }
 
   async #takePlace(): Promise<void> {
@@ -62,4 +96,20 @@ export class KeyedQueue {
     if (next === undefined) this.#running--;
     else next();
   }
+}
+
+function newLine(): Line {
+  return { depth: 0, tail: Promise.resolve(), overtakers: new Set(), arrival: new AbortController() };
+}
+
+/** The task for the turn that comes first, and nothing for the other. */
+function inItsTurn(line: Line, task: Task): Task {
+  let hasRun = false;
+  return async function inTurn() {
+    if (hasRun) return;
+    hasRun = true;
+    line.overtakers.delete(inTurn);
+    if (line.overtakers.size === 0) line.arrival = new AbortController();
+    await task();
+  };
 }

@@ -8,7 +8,7 @@
  * run again. What its error asks for (retry.ts) is done with a failed step: it
  * is tried again with growing pauses until the operation is out of time, or it sends the walk backwards through
  * the undo of every step that was begun. Undo is tried until it works: an operation that can't be undone stays
- * visible as `undoing`, with its last error and its next try. Parts (parts.ts) have ended before anything of the
+ * visible as `undoing`, with its last error and its next try, and lets those pass that may overtake it. Parts (parts.ts) have ended before anything of the
  * whole is taken back. The row in memory follows the journal's commits (run-journal.ts); so where the
  * journal can't be written (a full disk) the walk breaks off, and is taken up after a pause from where the journal
  * stands. A run that is suspended (the daemon goes down) writes nothing more, exactly as if it had crashed.
@@ -44,6 +44,14 @@ export interface RunLog {
   warn(fields: object, message: string): void;
 }
 
+/** Other operations on the same object that may go before an undo that waits. */
+export interface Overtaking {
+  /** Aborted when there is one. */
+  arrival(): AbortSignal;
+  /** Runs them. */
+  letPass(): Promise<void>;
+}
+
 export class Run {
   readonly #clock: Clock;
   readonly #log: RunLog;
@@ -57,6 +65,7 @@ export class Run {
   readonly #progress = new Map<number, StepProgress>();
   readonly #retries: Retries;
   readonly #parts: Parts;
+  readonly #overtaking: Overtaking;
   /** Milliseconds since the epoch. */
   #undoingSince: number | null;
   /** Its first steps were begun with its acceptance, and nobody has run them yet. */
@@ -73,12 +82,14 @@ export class Run {
     parts: Parts;
     /** Accepted by this daemon a moment ago: what is begun of it was not cut off. */
     isFresh: boolean;
+    overtaking: Overtaking;
   }) {
     this.#clock = parts.clock;
     this.#log = parts.log;
     this.#walk = parts.walk;
     this.#row = parts.row;
     this.#parts = parts.parts;
+    this.#overtaking = parts.overtaking;
     this.#isFresh = parts.isFresh;
     this.#retries = new Retries(parts.clock);
     this.#journal = new RunJournal({ ...parts, committed: () => this.#retries.over(JOURNAL) });
@@ -281,7 +292,8 @@ export class Run {
         break;
       } catch (error) {
         this.#down.signal.throwIfAborted();
-        await this.#pauseAfter(what, error, context.signal);
+        await this.#pauseAfter(what, error, AbortSignal.any([context.signal, this.#overtaking.arrival()]));
+        await this.#overtaking.letPass();
       }
     }
     this.#retries.over(what);

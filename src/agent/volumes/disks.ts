@@ -107,7 +107,7 @@ function plug(services: Services): Step<DiskPlan> {
     name: 'plug',
     look: async () => null, // idempotent
     act: (plan, { signal }) => plugByKey(services, plan, signal),
-    /** What the guest does not have is not waited for: it may hang, and to stop it by force waits for this. */
+    /** What the guest does not have is not asked for: it may hang. */
     async undo({ id, disk }, { signal }) {
       const guest = await hypervisor.observeGuest(id, { signal });
       const hasIt = guest?.live?.disks.some(({ serial }) => serial === disk.serial) ?? false;

@@ -45,3 +45,35 @@ t.test('the seventeenth task that waits on one key is refused before it is writt
   await queue.idle();
   t.doesNotThrow(() => queue.assertRoom('a'));
 });
+
+t.test('a task that waits lets those pass that may overtake it, and each runs once', async (t) => {
+  const queue = new KeyedQueue(1);
+  const log: string[] = [];
+  const begun = Promise.withResolvers<void>();
+  queue.push('a', async () => {
+    const arrival = queue.arrivalOf('a');
+    begun.resolve();
+    await new Promise((resolve) => arrival.addEventListener('abort', resolve));
+    await queue.letPass('a');
+    t.notOk(queue.arrivalOf('a').aborted, 'nobody else is coming');
+    log.push('the first');
+  });
+  await begun.promise;
+  queue.push('a', async () => void log.push('the second'));
+  queue.push('a', async () => void log.push('the one that overtakes'), { place: 'one', overtakes: true });
+  await queue.idle();
+  t.same(log, ['the one that overtakes', 'the first', 'the second']);
+  t.ok(queue.isFree('a', 'one'));
+});
+
+t.test('one that may overtake and has run in its own turn is waited for no more', async (t) => {
+  const queue = new KeyedQueue(1);
+  let isAborted: boolean | undefined;
+  queue.push('a', async () => undefined);
+  queue.push('a', async () => undefined, { place: 'one', overtakes: true });
+  queue.push('a', async () => {
+    isAborted = queue.arrivalOf('a').aborted;
+  });
+  await queue.idle();
+  t.equal(isAborted, false);
+});
