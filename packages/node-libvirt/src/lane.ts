@@ -10,7 +10,7 @@
 import type { LibvirtTransportError } from './errors.ts';
 import { withinLimits } from './limits.ts';
 import { checkCall } from './rpc/call-frame.ts';
-import { Released, STUCK_MS } from './rpc/calls.ts';
+import { Released, STUCK_MS, TIMER_EARLY_MS } from './rpc/calls.ts';
 import type { Channel, ChannelCallOptions } from './rpc/channel.ts';
 
 /**
@@ -92,7 +92,13 @@ export class Lane {
     this.#watch ??= setTimeout(() => {
       this.#watch = null;
       void this.#relieve();
-    }, STUCK_MS).unref();
+    }, this.#watchMs).unref();
+  }
+
+  /** Until all channels are stuck, if no reply comes; those that are so already are looked at again after a while. */
+  get #watchMs(): number {
+    const stuckInMs = Math.max(...this.#channels.map(({ calls }) => calls.stuckInMs));
+    return stuckInMs > 0 ? Math.ceil(stuckInMs) + TIMER_EARLY_MS : STUCK_MS;
   }
 
   /** Where calls wait for what is stuck, they move to one more channel. */

@@ -8,7 +8,7 @@ import {
   LibvirtUnsupportedError,
   LibvirtUsageError,
 } from '../src/errors.ts';
-import { BUSY_REPLIES } from '../src/rpc/calls.ts';
+import { BUSY_REPLIES, STUCK_MS } from '../src/rpc/calls.ts';
 import type { Frame } from '../src/rpc/framing.ts';
 import { PING } from '../src/rpc/keepalive.ts';
 import { FakeDaemon, type Peer } from './support/fake-daemon.ts';
@@ -161,6 +161,20 @@ t.test('where there is no second connection to be had, busy callers share the fi
   await keepBusy(connection, 64, 10 * BUSY_REPLIES);
   t.match(connection.load.short, { channels: 1 });
   t.equal(daemon.peers.length, 3, 'it was tried once');
+});
+
+t.test('calls that come after a pause are not taken for stuck', async (t) => {
+  const { daemon, connection } = await setup(t);
+  const held = hold(daemon, 'connectGetHostname');
+  const pause = kindOf(connection.getHostname({ timeoutMs: STUCK_MS + 100 }));
+  t.equal(await pause, 'timeout', 'nothing has been answered for that long');
+  const burst = Array.from({ length: 3 }, () => connection.getHostname());
+  const waiting = connection.getLibVersion();
+  t.match(connection.load.short, { inFlight: 4, waiting: 1, channels: 1 });
+  await until(() => held.length === 4, 'they have come');
+  for (const { peer, call } of held) peer.reply(call, (w) => w.string('h', 10));
+  t.same(await Promise.all([...burst, waiting]), ['h', 'h', 'h', 9_000_000]);
+  t.equal(daemon.peers.length, 2, 'one connection has served them, besides the one for control');
 });
 
 t.test('a call that has moved ends at its own time, counted from the call', async (t) => {

@@ -34,7 +34,7 @@ export const STUCK_MS = 1_000;
 export const BUSY_REPLIES = 256;
 
 /** A timer of Node.js may ring so many milliseconds early. */
-const TIMER_EARLY_MS = 1;
+export const TIMER_EARLY_MS = 1;
 
 /** What a call that waits is rejected with when its channel gives it back: it was never sent. */
 export class Released extends Error {}
@@ -77,7 +77,8 @@ export class Calls<Body> {
   readonly #inFlight: Entry<Body>[] = [];
   readonly #waiting: Entry<Body>[] = [];
   readonly #alarm = new Alarm(() => this.#giveUpOverdue());
-  #lastReplyAt = performance.now();
+  /** When the last reply came, or the last slot was taken since. */
+  #quietSince = performance.now();
   /** Replies since the last time that no call waited. */
   #busyReplies = 0;
   #closedBy: Error | null = null;
@@ -107,8 +108,12 @@ export class Calls<Body> {
 
   /** Every slot is taken, and no reply has come for a while, or nobody waits for any of them. */
   get isStuck(): boolean {
-    if (!this.isFull) return false;
-    return this.abandoned >= IN_FLIGHT_MAX || performance.now() - this.#lastReplyAt > STUCK_MS;
+    return this.isFull && (this.abandoned >= IN_FLIGHT_MAX || this.stuckInMs <= 0);
+  }
+
+  /** Milliseconds after which a full channel is taken for stuck, if no reply comes; not above 0 when it is over. */
+  get stuckInMs(): number {
+    return this.#quietSince + STUCK_MS - performance.now();
   }
 
   /** Calls wait although replies come: there is more to do than one connection takes. */
@@ -148,7 +153,7 @@ export class Calls<Body> {
     const entry = this.#inFlight.find(({ request }) => request.serial === serial);
     if (entry === undefined || entry.isAnswered) return false;
     entry.isAnswered = true;
-    this.#lastReplyAt = performance.now();
+    this.#quietSince = performance.now();
     this.#busyReplies = this.#waiting.length > 0 ? this.#busyReplies + 1 : 0;
     if (entry.isSettled) this.#free(entry);
     else this.#answer(entry, body);
@@ -190,7 +195,7 @@ export class Calls<Body> {
     while (this.#inFlight.length < IN_FLIGHT_MAX) {
       const entry = this.#waiting.shift();
       if (entry === undefined) return;
-      this.#inFlight.push(entry);
+      if (this.#inFlight.push(entry) === IN_FLIGHT_MAX) this.#quietSince = performance.now();
       this.#send(entry.request.frame);
     }
   }

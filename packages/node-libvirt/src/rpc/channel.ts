@@ -87,7 +87,7 @@ export class Channel {
 
   get calls(): Pick<
     Calls<Frame>,
-    'inFlight' | 'waiting' | 'abandoned' | 'isFull' | 'isStuck' | 'isBusy' | 'release'
+    'inFlight' | 'waiting' | 'abandoned' | 'isFull' | 'isStuck' | 'stuckInMs' | 'isBusy' | 'release'
   > {
     return this.#calls;
   }
