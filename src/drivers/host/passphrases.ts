@@ -8,6 +8,7 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Encryption } from '../../model/disk.ts';
 import { AgentError } from '../../model/errors.ts';
 import type { Keys } from '../contracts/keys.ts';
@@ -33,9 +34,11 @@ const LUKS_OPTIONS =
 
 /**
  * QEMU measures how fast it derives keys by the CPU time of its thread, and gives up where the kernel has not counted any
- * yet: about one run in eight, after a few milliseconds. Twelve failures in a row are one in 10^10.
+ * yet: one run in eight to one in three, after some 15 ms; more where the cores are busy, by which twelve have failed in
+ * a row. Each begins at another moment between two ticks of the kernel, so that they do not fail for one reason.
  */
-const MEASURED_WITHIN = 12;
+const MEASURED_WITHIN = 60;
+const TICK_MS = 10;
 const NOT_MEASURED = /Unable to get accurate CPU usage/;
 const WRONG_KEY = /Invalid password, cannot unlock any keyslot/;
 
@@ -115,6 +118,7 @@ export async function untilMeasured<T>(run: () => Promise<T>): Promise<T> {
       return await run();
     } catch (error) {
       if (attempt === MEASURED_WITHIN || !NOT_MEASURED.test(wordsOf(error))) throw error;
+      await pause(Math.random() * TICK_MS);
     }
   }
 }

@@ -13,9 +13,14 @@ let backup: Backup;
 let ofSubject = 0;
 
 async function haveBackup({ node }: Stand): Promise<void> {
-  const list = async () => (await node.call('backup.list', { instance: SUBJECT })).backups;
+  const list = async () => (await node.call('backup.list', { instance: SUBJECT })).backups.filter(isInClear);
   if ((await list()).length === 0) await node.run('backup.create', { id: SUBJECT });
   backup = (await list())[0] as Backup;
+}
+
+/** Another case may have made one while the subject had an encrypted volume. */
+function isInClear({ volumes }: Backup): boolean {
+  return volumes.every(({ encryption }) => encryption === undefined);
 }
 
 /** Several backups, whose chunks are old enough to go with them. */
