@@ -5,13 +5,13 @@
  * before it acts and as `done` after; the end of one stage and the beginning of the next are one commit, and so
  * are the end of the last one and that of the operation, and its acceptance and the beginning of the first one where
  * nothing is before it. A step found `begun` at the start was cut off by a crash: the host is looked at before it is
- * run again. What its error asks for (retry.ts) is done with a failed step: it
- * is tried again with growing pauses until the operation is out of time, or it sends the walk backwards through
- * the undo of every step that was begun. Undo is tried until it works: an operation that can't be undone stays
- * visible as `undoing`, with its last error and its next try, and lets those pass that may overtake it. Parts (parts.ts) have ended before anything of the
- * whole is taken back. The row in memory follows the journal's commits (run-journal.ts); so where the
- * journal can't be written (a full disk) the walk breaks off, and is taken up after a pause from where the journal
- * stands. A run that is suspended (the daemon goes down) writes nothing more, exactly as if it had crashed.
+ * run again. What its error asks for (retry.ts) is done with a failed step: it is tried again with growing pauses until
+ * the operation is out of time, or it sends the walk backwards through the undo of every step that was begun. Undo is
+ * tried until it works: an operation that can't be undone stays visible as `undoing`, with its last error and its next
+ * try, and lets those pass that may overtake it. Parts (parts.ts) have ended before anything of the whole is taken back.
+ * The row in memory follows the journal's commits (run-journal.ts); so where the journal can't be written (a full disk)
+ * the walk breaks off, and is taken up after a pause from where the journal stands. A run that is suspended (the daemon
+ * goes down) writes nothing more, exactly as if it had crashed.
  */
 import type { Clock } from '../../drivers/contracts/clock.ts';
 import { AgentError } from '../../model/errors.ts';
