@@ -64,7 +64,7 @@ t.test('it says when it listens, and ends in order on SIGTERM with an agent conn
   const agent = new FakeAgent({ url, token });
   await agent.connect();
   t.equal(await endedBy(child, 'SIGTERM'), 0);
-  t.equal(agent.closeCode, 1001);
+  t.equal(await eventually(() => agent.closeCode), 1001);
 });
 
 t.test('what was acknowledged is there after kill -9', async (t) => {
