@@ -31,13 +31,17 @@ export interface NetworkRig {
 /** Makes a rig on an empty host; its own teardown is registered with `t.teardown`. */
 export type NetworkRigMaker = (t: Test) => Promise<NetworkRig>;
 
+/** Sets ids of this process and its children apart from those of a test beside it, whose dnsmasq is seen, too. */
+process.env['BERTH_TEST_NETWORKS'] ??= process.pid.toString(16).padStart(8, '0');
+const OURS = process.env['BERTH_TEST_NETWORKS'];
+
 /** A plan of a small network; `index` (0 to 200) sets id and addresses apart from the others. */
 export function networkPlan(
   driver: NetworkDriver,
   index: number,
   changes: Partial<NetworkPlan> = {},
 ): NetworkPlan {
-  const id = `${(0xbe0000 + index).toString(16)}00-1111-4222-8333-44445555${index.toString(16).padStart(4, '0')}`;
+  const id = `${(0xbe0000 + index).toString(16)}00-1111-4222-8333-${OURS}${index.toString(16).padStart(4, '0')}`;
   return {
     id,
     name: `net-${index}`,
