@@ -20,8 +20,8 @@ interface Line {
   tail: Promise<void>;
   /** Those that may go before the one that runs now. */
   overtakers: Set<Task>;
-  /** Aborted when there is one. */
-  arrival: AbortController;
+  /** Aborted when one comes; there only while the one that runs now waits. */
+  arrival: AbortController | null;
 }
 
 export class KeyedQueue {
@@ -62,12 +62,15 @@ export class KeyedQueue {
     this.#lines.set(key, line);
     if (!how.overtakes) return;
     line.overtakers.add(once);
-    line.arrival.abort();
+    line.arrival?.abort();
   }
 
-  /** Aborted when a task of the key waits that may go before the one that runs now. */
+  /** Asked by the task that runs, where it waits: aborted when there is one that may go before it. */
   arrivalOf(key: string): AbortSignal {
-    return this.#lines.get(key)?.arrival.signal ?? AbortSignal.abort();
+    const line = this.#lines.get(key);
+    if (line === undefined || line.overtakers.size > 0) return AbortSignal.abort();
+    line.arrival = new AbortController();
+    return line.arrival.signal;
   }
 
   /** Called by the task that runs, where it waits: runs those that may go before it, in its place. */
@@ -99,7 +102,7 @@ export class KeyedQueue {
 }
 
 function newLine(): Line {
-  return { depth: 0, tail: Promise.resolve(), overtakers: new Set(), arrival: new AbortController() };
+  return { depth: 0, tail: Promise.resolve(), overtakers: new Set(), arrival: null };
 }
 
 /** The task for the turn that comes first, and nothing for the other. */
@@ -109,7 +112,6 @@ function inItsTurn(line: Line, task: Task): Task {
     if (hasRun) return;
     hasRun = true;
     line.overtakers.delete(inTurn);
-    if (line.overtakers.size === 0) line.arrival = new AbortController();
     await task();
   };
 }

@@ -83,7 +83,6 @@ t.test('after any transactions, parts and failures it says what the database say
   fc.assert(
     fc.property(fc.array(transaction, { maxLength: 6 }), (transactions) => {
       const { db, cache, set, remove, read } = aCache();
-      using _closed = { [Symbol.dispose]: () => db.close() };
       const agrees = () => ids.every((id) => cache.get(id) === read(id));
       const play = ({ kind, id, value }: Step): void => {
         if (kind === 'set') set(id, value);
