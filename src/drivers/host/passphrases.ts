@@ -34,10 +34,11 @@ const LUKS_OPTIONS =
 
 /**
  * QEMU measures how fast it derives keys by the CPU time of its thread, and gives up where the kernel has not counted any
- * yet: one run in eight to one in three, after some 15 ms; more where the cores are busy, by which twelve have failed in
- * a row. Each begins at another moment between two ticks of the kernel, so that they do not fail for one reason.
+ * yet: one run in eight to one in three, after some 15 ms. Twelve in a row were seen on a busy machine, more than chance
+ * would have: so there are many tries, and each begins at another moment between two ticks of the kernel.
  */
 const MEASURED_WITHIN = 60;
+/** The longest that Linux has (HZ 100), milliseconds. */
 const TICK_MS = 10;
 const NOT_MEASURED = /Unable to get accurate CPU usage/;
 const WRONG_KEY = /Invalid password, cannot unlock any keyslot/;
