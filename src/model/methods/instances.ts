@@ -81,7 +81,7 @@ export const INSTANCE_METHODS = {
     'stopped, crashed, paused; done when running',
   ),
   'instance.stop': operation(
-    'Stop an instance: ask the guest, then, only if asked to, pull the plug.',
+    'Stop an instance: ask the guest, then, only if asked to, pull the plug. By force it goes past an undo that waits.',
     strict({
       id: NameOrId,
       mode: Type.Enum([...STOP_MODES], { default: 'graceful' }),
